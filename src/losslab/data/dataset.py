@@ -1,0 +1,128 @@
+"""What every dataset is: arrays, a split by seed, and the facts that models and tasks are built from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslab.errors import Refused
+
+Array = NDArray[Any]
+Rows = dict[str, NDArray[np.int64]]
+
+
+@dataclass
+class Dataset:
+    """Rows of inputs `x` and targets `y`, split into `train`, `val` and `test`.
+
+    `x` holds vectors `(N, F)` float32, images `(N, C, H, W)` uint8, or tokens `(N, T)` int64, 0 where there is none.
+    `y` is canonical: regression float32 `(N, D)`; single-label int64 `(N,)`; multi-label int64 0/1 `(N, L)`.
+
+    Raises:
+        Refused: where a value is not a finite number.
+    """
+
+    x: Array
+    y: Array
+    rows: Rows  # "train", "val", "test" -> row numbers
+    shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
+    outputs: list[str]  # names of the targets, classes or labels
+    inputs: list[str] = field(default_factory=list)  # names of the features, where they have any
+    titles: list[str] | None = None  # a name for each row, to show samples by
+    notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
+
+    def __post_init__(self) -> None:
+        for what, values in (("features", self.x), ("targets", self.y)):
+            bad = ~np.isfinite(values.reshape(len(values), -1)) if values.dtype.kind == "f" else np.zeros((1, 1), bool)
+            if bad.any():
+                column = int(bad.any(0).argmax())
+                raise Refused(
+                    f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
+                    f"(first: row {int(bad[:, column].argmax())}): every value must be a finite number"
+                )
+
+    def targets(self, part: str) -> Array:
+        """The targets of the `train`, `val` or `test` rows."""
+        targets: Array = self.y[self.rows[part]]
+        return targets
+
+    def scale(self) -> tuple[Array, Array] | None:
+        """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
+        if self.x.ndim != 4:
+            return None
+        images = self.x[self.rows["train"]]
+        counts = np.stack([np.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])])
+        weights, levels = counts / counts.sum(1, keepdims=True), np.arange(256)
+        mean = weights @ levels
+        std = np.sqrt((weights * (levels - mean[:, None]) ** 2).sum(1))
+        return mean.astype(np.float32), np.maximum(std, 1e-6).astype(np.float32)
+
+
+def arrays(
+    read: Any, task: str, val: float, test: float, seed: int, outputs: list[str] | None = None, gives: str = "vector"
+) -> Dataset:
+    """A dataset of your own: `read()` returns `x` and `y` as NumPy arrays, shaped as `Dataset` says.
+
+    >>> data = arrays(lambda: (np.eye(20), np.arange(20.0)), "regression", val=0.2, test=0.2, seed=0)
+    >>> data.shape, data.y.shape, len(data.rows["train"])
+    ((20,), (20, 1), 12)
+    """
+    x, y = (np.asarray(values) for values in read())
+    if task == "regression":
+        y = y.reshape(len(y), -1).astype(np.float32)
+        count = y.shape[1]
+    elif task == "single_label":
+        y = y.astype(np.int64)
+        count = int(y.max()) + 1
+    else:
+        y = y.astype(np.int64)
+        count = y.shape[1]
+    x = x.astype(np.float32) if x.dtype.kind == "f" else x
+    rows = split(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
+    shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
+    return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)])
+
+
+def strata(y: Array, task: str) -> NDArray[np.int64] | None:
+    """What a split keeps in proportion: the class; the rarest of a row's labels; nothing for regression."""
+    if task == "single_label":
+        return y
+    if task == "multi_label":
+        rarity = y.sum(0)
+        return np.where(y.any(1), np.where(y > 0, rarity, len(y) + 1).argmin(1), y.shape[1])
+    return None
+
+
+def split(
+    count: int, *, val: float, test: float, seed: int, strata: NDArray[np.int64] | None = None
+) -> Rows:
+    """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
+
+    Args:
+        count: number of rows.
+        val, test: parts of all rows, such as 0.1; each gets at least two rows.
+        strata: a group for each row. Groups of fewer than three rows stay in the training part.
+
+    Raises:
+        Refused: where there are too few rows.
+
+    >>> {part: rows.tolist() for part, rows in split(8, val=0.25, test=0.25, seed=0).items()}
+    {'train': [0, 2, 4, 6], 'val': [3, 5], 'test': [1, 7]}
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    kept = order[:0]
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]
+        rare = np.bincount(strata)[strata[order]] < 3
+        kept, order = order[rare], order[~rare]
+    parts: Rows = {}
+    for name, share in (("test", test), ("val", val)):
+        size = max(2, round(share * count)) if share else 0
+        if size > len(order) - 2:
+            raise Refused(f"{count} rows are too few to split: train, val and test need two rows each")
+        picked = np.zeros(len(order), bool)
+        if size:
+            picked[((np.arange(size) + 0.5) * len(order) / size).astype(int)] = True
+        parts[name], order = np.sort(order[picked]), order[~picked]
+    return {"train": np.sort(np.concatenate([order, kept])), "val": parts["val"], "test": parts["test"]}

@@ -1,0 +1,47 @@
+"""Images with one class each: scikit-learn's digits, and torchvision's MNIST, Fashion-MNIST and CIFAR-10."""
+
+from pathlib import Path
+
+import numpy as np
+
+from losslab.data.dataset import Dataset, split
+from losslab.errors import Refused
+
+
+def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    x = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
+    y = classes.astype(np.int64)
+    return Dataset(x, y, split(len(y), val=val, test=test, seed=seed, strata=y), (1, 8, 8), [str(i) for i in range(10)])
+
+
+def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: int) -> Dataset:
+    """A dataset of torchvision with its own test set; `val` is taken from its training set.
+
+    Args:
+        dataset: `MNIST`, `FashionMNIST` or `CIFAR10`.
+        root: the folder where it lies as torchvision lays it; downloaded there unless it is.
+
+    Raises:
+        Refused: where it is not there and cannot be downloaded, or is damaged.
+    """
+    import torchvision.datasets
+
+    folder = Path(root).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = [getattr(torchvision.datasets, dataset)(folder, train=train, download=True) for train in (True, False)]
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise Refused(
+            f"{dataset} is not in data.root={root} and could not be put there ({' '.join(str(error).split())}): "
+            f"type data.root=FOLDER, where torchvision has put it before"
+        ) from error
+    pixels = np.concatenate([np.asarray(part.data) for part in parts])
+    x = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    y = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
+    own = len(parts[0])
+    rows = split(own, val=val, test=0, seed=seed, strata=y[:own])
+    return Dataset(x, y, rows | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes])

@@ -1,0 +1,303 @@
+"""The front door: from what the user typed to a configuration that is known to be right.
+
+Nothing here imports torch, so a mistake is answered in under a second and before anything is written.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from losslab.errors import Refused, nearest
+
+HERE = Path(__file__).parent
+CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def number(value: object) -> bool:
+    """Whether `value` is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(value: object, least: int) -> bool:
+    """Whether `value` is a whole number of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+POSITIVE: Rule = (lambda v: number(v) and v > 0, "a number above 0")
+NOT_NEGATIVE: Rule = (lambda v: number(v) and v >= 0, "a number of at least 0")
+PART: Rule = (lambda v: number(v) and 0 <= v < 1, "a number from 0 up to, but not including, 1")
+COUNT: Rule = (lambda v: whole(v, 1), "a whole number of at least 1")
+WIDTHS: Rule = (
+    lambda v: whole(v, 0) or (isinstance(v, list) and all(whole(n, 1) for n in v)),
+    "a width, or a list of widths such as [256,256]",
+)
+
+# What fits a key, wherever a value of the right type could still be wrong. For every other key the type decides.
+RULES: dict[str, Rule] = {
+    "seed": (lambda v: whole(v, 0) and v < 2**32, "a whole number from 0 to 4294967295"),
+    "output_dir": (lambda v: isinstance(v, str) and bool(v), "a folder"),
+    "data.batch_size": (lambda v: v == "all" or whole(v, 1), "a whole number of at least 1, or all"),
+    "data.val": PART,
+    "data.test": PART,
+    "data.buckets": (lambda v: whole(v, 2), "a whole number of at least 2"),
+    "data.target": (lambda v: bool(v) and isinstance(v, str | list), "a column, or a list of columns such as [a,b]"),
+    "model.hidden": WIDTHS,
+    "model.channels": WIDTHS,
+    "model.dropout": PART,
+    "loss.delta": POSITIVE,
+    "loss.gamma": NOT_NEGATIVE,
+    "loss.label_smoothing": PART,
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": PART,
+    "optimizer.alpha": PART,
+    "optimizer.eps": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.betas": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v),
+        "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
+    ),
+    "scheduler.gamma": POSITIVE,
+    "scheduler.factor": (lambda v: number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
+    "scheduler.step_size": COUNT,
+    "scheduler.patience": (lambda v: whole(v, 0), "a whole number of at least 0"),
+    "scheduler.warmup": (lambda v: number(v) and 0 < v < 1, "a part of the run, such as 0.1"),
+    "scheduler.eta_min": NOT_NEGATIVE,
+    "trainer.max_epochs": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.check_val_every_n_epoch": (lambda v: v == 1, "1: best, last and the record are kept every epoch"),
+    "trainer.devices": (lambda v: v in (1, "1"), "1: training on several devices is not built yet"),
+    "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
+    "callbacks.*.patience": COUNT,
+    "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),
+}
+
+
+@contextmanager
+def hydra_ready() -> Iterator[None]:
+    """Hydra as `hydra.main` has set it up, or else set up here, on our own catalogue."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="losslab"):
+            yield
+
+
+def configure(overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose what was typed, let the task follow the data, and refuse what does not fit.
+
+    Args:
+        overrides: what would stand on the command line, such as `["loss=mae", "seed=1"]`.
+
+    Returns:
+        The configuration that `losslab.train.train` takes.
+
+    Raises:
+        Refused: for anything that a user could have mistyped.
+
+    >>> configure(["data=digits", "model=linear"]).run.choices["task"]
+    'single_label'
+    """
+    overrides = [quoted(text) for text in overrides]
+    with hydra_ready():
+        try:
+            overrides = recorded(overrides)
+            cfg = composed(overrides)
+            wanted = cfg.data.get("task") if OmegaConf.is_dict(cfg.data) else None
+            if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
+                overrides = [f"task={wanted}", *overrides]
+                cfg = composed(overrides)
+            check(cfg, composed([text for text in overrides if key_of(text) in cfg.run.choices]))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise Refused(explain(error, overrides)) from error
+    return cfg
+
+
+def key_of(override: str) -> str:
+    """The key of `key=value`, without Hydra's + and ~."""
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def quoted(override: str) -> str:
+    """`logger=false` names the option `false`, which Hydra would read as a boolean and refuse.
+
+    >>> quoted("logger=false"), quoted("trainer.deterministic=false")
+    ("logger='false'", 'trainer.deterministic=false')
+    """
+    group, _, value = override.partition("=")
+    return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of these overrides, with the choices and the overrides noted in it."""
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
+    choices = {g: str(option) for g, option in groups.items() if not g.startswith("hydra/") and option is not None}
+    folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
+    return cfg
+
+
+def recorded(overrides: list[str]) -> list[str]:
+    """With `ckpt=`, what was typed when that run began, except what is typed now."""
+    path = next((text.split("=", 1)[1] for text in overrides if key_of(text) == "ckpt"), None)
+    if path in (None, "", "null"):
+        return overrides
+    assert path is not None
+    status = Path(path.strip("'\"")).parent / "status.json"
+    if not status.is_file():
+        return overrides
+    typed = {key_of(text) for text in overrides}
+    before = json.loads(status.read_text())["overrides"]
+    return [text for text in before if key_of(text) not in typed] + overrides
+
+
+def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
+    """The files of a group, by name, from all folders of the catalogue; the first folder wins."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in catalogue:
+        for file in sorted(Path(folder, group).glob("*.yaml")):
+            found.setdefault(file.stem, yaml.safe_load(file.read_text()) or {})
+    return found
+
+
+def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
+    """Whether the task offers the view of the scores and the form of the target that the loss wants."""
+    return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
+
+
+def check(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Refuse what can be known to be wrong before data is read: gaps, types, ranges, misfits, files.
+
+    Args:
+        cfg: what was typed, composed.
+        defaults: the same options with no value changed: their types are the types that fit.
+    """
+    choice = cfg.run.choices
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        group = key.split(".")[0]
+        raise Refused(f"{group}={choice.get(group)} needs {key}: type {key}=VALUE")
+    values = flatten(cfg)
+    usual = flatten(defaults)
+    for key, value in values.items():
+        rule = next((rule for pattern, rule in RULES.items() if fnmatch(key, pattern)), None)
+        if rule:
+            if not rule[0](value):
+                raise Refused(f"{key}={shown(value)} does not fit: it must be {rule[1]}")
+        elif key in usual and not same_type(value, usual[key]):
+            raise Refused(f"{key}={shown(value)} does not fit: it must be {TYPES[type(usual[key])]}")
+    if cfg.data.get("val", 0) + cfg.data.get("test", 0) >= 1:
+        raise Refused(f"data.val={cfg.data.val} and data.test={cfg.data.get('test', 0)} leave no rows to train on")
+
+    if cfg.data.get("task", cfg.task.name) != cfg.task.name:
+        tasks = options(cfg.run.catalogue, "data").items()
+        other = [name for name, data in tasks if data.get("task") in (cfg.task.name, "${task.name}")]
+        raise Refused(
+            f"data={choice.data} is for task={cfg.data.task}, not task={choice.task}: "
+            f"type task={cfg.data.task}, or data= one of {', '.join(other)}"
+        )
+    if not fits(cfg.task, cfg.loss):
+        losses, tasks = options(cfg.run.catalogue, "loss"), options(cfg.run.catalogue, "task")
+        fitting = [name for name, loss in losses.items() if fits(cfg.task, loss)]
+        others = [name for name, task in tasks.items() if fits(task["task"], cfg.loss)]
+        raise Refused(
+            f"loss={choice.loss} wants {cfg.loss.get('input')} and {cfg.loss.get('target')} targets, which "
+            f"task={choice.task} does not offer: type loss= one of {', '.join(fitting)}"
+            + (f", or task= one of {', '.join(others)}" if others else "")
+        )
+    takes, gives = list(cfg.model.takes), list(cfg.data.get("gives", cfg.model.takes))
+    if not set(takes) & set(gives):
+        models = options(cfg.run.catalogue, "model").items()
+        fitting = [name for name, model in models if set(model.get("takes", [])) & set(gives)]
+        raise Refused(
+            f"model={choice.model} takes {' or '.join(takes)}, but data={choice.data} gives {' or '.join(gives)}: "
+            f"type model= one of {', '.join(fitting)}"
+        )
+    if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
+        raise Refused(f"ckpt={cfg.ckpt} is not there: type the path of a last.ckpt in a run's folder")
+    writable(Path(cfg.output_dir))
+
+
+def writable(folder: Path) -> None:
+    """Refuse an output folder in which nothing could be written."""
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Refused(f"output_dir={folder} cannot be written ({there} refuses it): type output_dir=FOLDER")
+
+
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """Every setting under its dotted name, as it is typed; lists stay whole, and what a run fills in stays out.
+
+    >>> flatten(OmegaConf.create({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}}))
+    {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99]}
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{prefix}.{key}" if prefix else str(key))
+        else:
+            flat[prefix] = node
+
+    cfg = cfg.copy()
+    if "run" in cfg:
+        cfg.run = dict.fromkeys(cfg.run)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    walk({key: value for key, value in plain.items() if key != "run"}, "")
+    return flat
+
+
+TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list, such as [a,b]"}
+
+
+def same_type(value: object, usual: object) -> bool:
+    """Whether `value` may stand where `usual` stood; anything may stand where there was nothing."""
+    if usual is None or value is None or type(usual) not in TYPES:
+        return True
+    if isinstance(usual, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(usual, bool)
+    return number(value) if isinstance(usual, float) else isinstance(value, type(usual))
+
+
+def shown(value: object) -> str:
+    """A value as it is typed."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """What Hydra and OmegaConf say of a mistyped command, as one sentence that names what fits."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        if group:
+            return f"{group}={name} is not an option; {nearest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    key = re.search(r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]", text)
+    if key:
+        name = key[1].rstrip(".")
+        others = [text for text in overrides if key_of(text) != name]
+        try:
+            cfg = composed(others)
+        except (HydraException, OmegaConfBaseException):
+            return f"{name} is not a setting; `--cfg job` prints them all"
+        return f"{name} is not a setting; {nearest(name, {*flatten(cfg), *cfg.run.choices})}; `--cfg job` prints them all"
+    return text

@@ -1,0 +1,184 @@
+"""The Lightning module: a model, a task, a loss, an optimizer and a schedule, and no branch on any of them."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from losslab.errors import Refused
+from losslab.losses import Loss
+from losslab.tasks import Task
+from losslab.tracking import peak_memory_mb
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Diverged(Refused):
+    """The loss is no longer a finite number, so training stopped."""
+
+
+class Seen:
+    """Scores and targets of the rows that went by, judged all at once when the epoch ends.
+
+    That is exact for every metric, and costs a step two list appends where a metric's update would cost a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self.scores: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def add(self, scores: Tensor, y: Tensor) -> None:
+        self.scores.append(scores.detach())
+        self.targets.append(y)
+
+    def take(self) -> Batch:
+        """All of them, and start anew."""
+        scores, y = torch.cat(self.scores), torch.cat(self.targets)
+        self.__init__()  # type: ignore[misc]
+        return scores, y
+
+
+class Experiment(pl.LightningModule):
+    """One run: `scores = model(x)`, `loss(task.view(scores), task.encode(y))`, and the task's metrics each epoch.
+
+    Args:
+        model: takes a batch of inputs, returns raw scores `(B, outputs)`.
+        task: fitted to the data.
+        loss: fits the task.
+        optimizer: called with the parameters of model and loss.
+        scheduler: called with the optimizer.
+        schedule: Lightning's settings of the scheduler: `interval`, and `monitor` where it looks at a metric.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        loss: Loss,
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], Any],
+        schedule: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model, self.task, self.loss = model, task, loss
+        self.make_optimizer, self.make_scheduler, self.schedule = optimizer, scheduler, schedule
+        self.train_seen, self.eval_seen = Seen(), Seen()
+        self.val_row: dict[str, float] = {}
+        self.test_row: dict[str, float] = {}
+        self.test_scores = torch.empty(0)
+        self.rng: list[Tensor] = []
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer(self.parameters())
+        scheduler = {"scheduler": self.make_scheduler(optimizer), **self.schedule}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[return-value,typeddict-item]
+
+    def loss_of(self, scores: Tensor, y: Tensor) -> Tensor:
+        """The loss of raw scores against canonical targets."""
+        input = self.task.view(scores, self.loss.input)
+        target = self.task.encode(y, self.loss.target, self.loss.input)
+        loss: Tensor = self.loss(input, target.to(input.dtype) if target.is_floating_point() else target)
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        scores = self.model(x)
+        loss = self.loss_of(scores, y)
+        if not torch.isfinite(loss):
+            raise Diverged(self.says(loss, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
+        self.train_seen.add(scores, y)
+        self.train_seen.losses.append(loss.detach() * len(y))
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self.started, self.trained = time.perf_counter(), 0.0
+
+    def on_after_backward(self) -> None:
+        if len(self.train_seen.losses) == 1:
+            grads = [p.grad for p in self.parameters() if p.grad is not None]
+            self.gradient_norm = nn.utils.get_total_norm(grads)
+
+    def on_validation_start(self) -> None:
+        self.trained = time.perf_counter() - self.started
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.eval_seen.add(self.model(batch[0]), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        scores, y = self.eval_seen.take()
+        loss = self.loss_of(scores, y)
+        if not torch.isfinite(loss):
+            raise Diverged(self.says(loss, f"on the validation rows after step {self.global_step}"))
+        self.val_row = self.judge("val", loss, scores, y)
+        monitor = f"val/{self.task.yardstick}"
+        self.log(monitor, self.val_row[monitor], prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        total = torch.stack(self.train_seen.losses).sum()
+        scores, y = self.train_seen.take()
+        row = self.judge("train", total / len(y), scores, y) | self.val_row
+        row["gradient_norm"] = float(self.gradient_norm)
+        row["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row["examples_per_second"] = len(y) / self.trained
+        row["peak_memory_mb"] = peak_memory_mb()
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
+
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        scores, y = self.eval_seen.take()
+        self.test_scores = scores.float().cpu()
+        self.test_row = self.judge("test", self.loss_of(scores, y), scores, y)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rng"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.rng = checkpoint["rng"]
+
+    def on_train_start(self) -> None:
+        if self.rng:  # go on with the random numbers, such as dropout's, where the run stopped
+            torch.set_rng_state(self.rng[0])
+            torch.cuda.set_rng_state_all(self.rng[1:])
+
+    def judge(self, part: str, loss: Tensor, scores: Tensor, y: Tensor) -> dict[str, float]:
+        """Loss and all metrics of the task as plain numbers, fetched from the device at once."""
+        found = {"loss": loss, **self.task.metrics(scores, y)}
+        numbers = torch.stack([value.detach() for value in found.values()]).tolist()
+        return {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
+
+    def says(self, loss: Tensor, where: str) -> str:
+        """Why training stopped, in a sentence."""
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return f"the loss became {loss.item()} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
+
+
+def fitting(path: str | None, experiment: Experiment) -> str | None:
+    """The path of a checkpoint that this experiment can go on from, or `None` where there is none to go on from.
+
+    Raises:
+        Refused: where it cannot be read, or its weights are another model's.
+    """
+    if path is None:
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        shapes = {name: tuple(weight.shape) for name, weight in saved["state_dict"].items()}
+    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
+        what = " ".join(str(error).split())[:120]
+        raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None
+    wanted = {name: tuple(weight.shape) for name, weight in experiment.state_dict().items()}
+    for name in sorted({*shapes, *wanted}):
+        if shapes.get(name) != wanted.get(name):
+            raise Refused(
+                f"ckpt={path} is of another model: it has {name} of shape {shapes.get(name)}, this model "
+                f"{wanted.get(name)}; type the model and data that it was trained with"
+            )
+    return path

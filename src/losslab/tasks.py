@@ -1,0 +1,228 @@
+"""Regression, single-label and multi-label: everything in which tasks differ.
+
+A task offers views of the model's raw scores and forms of the target; a loss says which of each it wants. A task also
+judges: its metrics are the same whatever the loss.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from torchmetrics.functional import classification, regression
+
+from losslab.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Task(nn.Module, ABC):
+    """What all tasks have: the lists that the front door reads, and the metric that judges a run.
+
+    Args:
+        name: the task's name.
+        inputs: the views of the scores that it offers.
+        targets: the forms of the target that it offers.
+        yardstick: the metric that chooses the best epoch, drives plateau schedules and compares runs.
+        mode: `min` or `max`, whichever is better.
+    """
+
+    better: ClassVar[dict[str, str]]  # each metric, and whether `min` or `max` is better
+
+    def __init__(self, name: str, inputs: list[str], targets: list[str], yardstick: str, mode: str) -> None:
+        super().__init__()
+        self.name, self.inputs, self.targets = name, inputs, targets
+        self.yardstick, self.mode = yardstick, mode
+
+    def fit(self, data: Dataset) -> None:
+        """Learn what views and targets need from the training targets."""
+
+    @abstractmethod
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        """The scores `(B, outputs)` as the loss wants them."""
+
+    @abstractmethod
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        """The canonical target as the loss wants it, to stand beside the view `input`."""
+
+    @abstractmethod
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Every metric of the task, over all rows at once: raw scores `(N, outputs)`, canonical targets."""
+
+    @abstractmethod
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        """The task's figures of the test rows, whose scores are given in order."""
+
+    def sample(self, data: Dataset, scores: Tensor, count: int = 24) -> list[dict[str, str]]:
+        """The first test rows, each with its true and its predicted target in words."""
+        rows = data.rows["test"][:count]
+        named = zip(rows, self.words(data, torch.from_numpy(data.y[rows])), self.say(data, scores[:count]), strict=True)
+        return [
+            {"row": data.titles[row] if data.titles else str(row), "true": true, "predicted": predicted}
+            for row, true, predicted in named
+        ]
+
+    @abstractmethod
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        """Canonical targets in words."""
+
+    @abstractmethod
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        """Predictions in words."""
+
+
+class Regression(Task):
+    """Real numbers `(B, D)`, standardised on the training split, so that a learning rate fits any unit.
+
+    Views: `prediction` is the scores, in standard deviations from the training mean; `values` is in the data's units.
+    """
+
+    better: ClassVar = {"rmse": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}
+    mean: Tensor
+    std: Tensor
+
+    def fit(self, data: Dataset) -> None:
+        wide = data.targets("train").astype(np.float64)
+        self.register_buffer("mean", torch.tensor(wide.mean(0), dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(wide.std(0), dtype=torch.float32))
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        return scores * self.std + self.mean if input == "values" else scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y if input == "values" else (y - self.mean) / self.std
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        values = self.view(scores.float(), "values")
+        mse = regression.mean_squared_error(values, y)
+        found = {
+            "rmse": mse.sqrt(),
+            "mse": mse,
+            "mae": regression.mean_absolute_error(values, y),
+            "r2": regression.r2_score(values, y),
+        }
+        if (y >= 0).all():  # the logarithm of 1 + target asks for it
+            found["msle"] = regression.mean_squared_log_error(values.clamp(min=0), y)
+        return found
+
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        from losslab import pictures
+
+        y, values = data.targets("test"), self.view(scores.float(), "values").numpy()
+        figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
+        if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
+            figures["line"] = pictures.line(data, values)
+        return figures
+
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        return [", ".join(f"{value:.5g}" for value in row) for row in y.tolist()]
+
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        return self.words(data, self.view(scores, "values"))
+
+
+class SingleLabel(Task):
+    """One class index `(B,)` out of C.
+
+    Views: `logits` is the scores, `prediction` their softmax, `log_prediction` its logarithm.
+    """
+
+    better: ClassVar = {"accuracy": "max", "balanced_accuracy": "max", "f1": "max", "log_loss": "min", "brier": "min"}
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        if input == "prediction":
+            return scores.softmax(-1)
+        return scores.log_softmax(-1) if input == "log_prediction" else scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y if target == "index" else one_hot(y, self.classes).float()
+
+    def fit(self, data: Dataset) -> None:
+        self.classes = len(data.outputs)
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        log_p = scores.float().log_softmax(-1)
+        p = log_p.exp()
+        classes = scores.shape[1]
+        # metrics take the predicted classes: torchmetrics would guess whether floats are logits or probabilities
+        guess = log_p.argmax(-1)
+        return {
+            "accuracy": (guess == y).float().mean(),
+            "balanced_accuracy": classification.multiclass_accuracy(guess, y, classes, average="macro"),
+            "f1": classification.multiclass_f1_score(guess, y, classes, average="macro"),
+            "log_loss": -log_p.gather(1, y[:, None]).mean(),
+            "brier": (p - one_hot(y, classes)).square().sum(1).mean(),
+        }
+
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        from losslab import pictures
+
+        y = data.targets("test")
+        figures = {"confusion": pictures.confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
+        if data.x.ndim == 4:
+            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+        return figures
+
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        return [data.outputs[i] for i in y.tolist()]
+
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        return self.words(data, scores.argmax(1))
+
+
+class MultiLabel(Task):
+    """Any number of L labels at once, 0/1 `(B, L)`.
+
+    Views: `logits` is the scores, `prediction` their sigmoid. A label is predicted where that is above one half.
+    """
+
+    better: ClassVar = {
+        "average_precision": "max",
+        "average_precision_micro": "max",
+        "f1": "max",
+        "f1_micro": "max",
+        "log_loss": "min",
+    }
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        return scores.sigmoid() if input == "prediction" else scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y.float()
+
+    def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Average precision of each label `(L,)`; NaN for a label that no row has."""
+        found: Tensor = classification.multilabel_average_precision(scores.float().sigmoid(), y, y.shape[1], average=None)
+        return found.where(y.any(0), torch.nan)
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        p, labels = scores.float().sigmoid(), y.shape[1]
+        guess = (p > 0.5).long()
+        micro = classification.multilabel_average_precision(p, y, labels, average="micro")
+        return {
+            "average_precision": self.average_precisions(scores, y).nanmean(),
+            "average_precision_micro": micro,
+            "f1": classification.multilabel_f1_score(guess, y, labels, average="macro"),
+            "f1_micro": classification.multilabel_f1_score(guess, y, labels, average="micro"),
+            "log_loss": nn.functional.binary_cross_entropy_with_logits(scores.float(), y.float()),
+        }
+
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        from losslab import pictures
+
+        y = torch.from_numpy(data.targets("test"))
+        each = self.average_precisions(scores, y).numpy()
+        figures = {"average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs)}
+        if data.x.ndim == 4:
+            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+        return figures
+
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        names = data.outputs
+        return ["{" + ", ".join(n for n, on in zip(names, row, strict=True) if on) + "}" for row in y.tolist()]
+
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        return self.words(data, scores > 0)

@@ -1,0 +1,99 @@
+"""What a person sees while a run goes on and when it ends."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger, WandbLogger
+from tqdm import tqdm
+
+from losslab.data.dataset import Dataset
+
+
+class Progress(ProgressBar):
+    """One bar for the whole run, drawn at most ten times a second; nothing where the output is not a terminal.
+
+    Lightning's own bar starts anew each epoch, which costs more than the epoch where epochs are short.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar: Any = None
+
+    def disable(self) -> None:
+        """Lightning calls this on all processes but the first."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
+        self.bar = tqdm(total=batches * epochs, initial=batches * trainer.current_epoch, unit="batch", disable=None)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.bar.disable:
+            numbers = {name: f"{float(value):.4g}" for name, value in trainer.callback_metrics.items()}
+            self.bar.set_postfix({"epoch": trainer.current_epoch + 1, **numbers}, refresh=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def quieten() -> None:
+    """Silence what Lightning says on every run and a user can do nothing about."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in ("Checkpoint directory .* exists", "The number of training batches", "The `srun` command", ".*LeafSpec"):
+        warnings.filterwarnings("ignore", message)
+
+
+def opening(cfg: DictConfig, data: Dataset, facts: Mapping[str, Any], mirrors: list[Logger], folder: Path) -> str:
+    """Which data, model, loss and optimizer, and where it logs."""
+    choice = cfg.run.choices
+    rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.rows.items()}
+    lines = [
+        ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
+        ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.name)}"),
+        ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
+        ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
+                     f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
+        *(("note", note) for note in data.notes),
+        *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
+        ("record", str(folder)),
+    ]  # fmt: skip
+    return "\n".join(f"{name:<9}{text}" for name, text in lines)
+
+
+def many(outputs: list[str], task: str) -> str:
+    """The targets by name, or their number where they are many."""
+    kind = {"regression": "target", "single_label": "classes", "multi_label": "labels"}.get(task, "outputs")
+    return f"{kind} {', '.join(outputs)}" if len(outputs) <= 4 else f"{len(outputs)} {kind}"
+
+
+def where(logger: WandbLogger) -> str:
+    """Where W&B keeps the run."""
+    run = logger.experiment
+    if getattr(run, "url", None):
+        return str(run.url)
+    if getattr(run, "offline", False):
+        folder = Path(run.dir).parent
+        return f"offline; `wandb sync {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}` uploads it"
+    return "disabled"
+
+
+def closing(summary: Mapping[str, float], folder: Path) -> str:
+    """The test metrics, where the pictures are, and last the run's folder."""
+    tests = {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
+    width = max(map(len, tests))
+    table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
+    head = f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
+    return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])

@@ -1,0 +1,295 @@
+"""What a run is called and what it records.
+
+A run's folder is the truth and W&B its mirror. The folder holds plain files:
+
+    config.yaml    flat keys as they are typed: `loss: mae`, `optimizer.lr: 0.001`
+    status.json    running, finished, failed or interrupted, with the reason; what was typed; environment; git commit
+    history.csv    one row per epoch, on disk when the epoch ends
+    summary.json   flat: the last and the best value of each metric, and the test metrics
+    best.ckpt, last.ckpt, pictures/
+
+JSON and YAML files are replaced whole, so a reader never sees half of one.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from losslab import __version__
+from losslab.door import flatten
+from losslab.errors import Refused
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, float]
+
+
+def flat_config(cfg: DictConfig) -> dict[str, Any]:
+    """Every setting under the name that it is typed by; a group's own name holds the option chosen."""
+    return dict(sorted({**flatten(cfg), **cfg.run.choices}.items()))
+
+
+def run_name(cfg: DictConfig) -> str:
+    """A name that follows from what the run is: readable, and a hash of all that can change its numbers.
+
+    Where it writes and how it is logged is not part of it.
+    """
+    config = flat_config(cfg)
+    silent = ("output_dir", "ckpt", "logger", "trainer.enable_progress_bar")
+    what = {key: value for key, value in config.items() if key.split(".")[0] not in silent and key not in silent}
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
+
+
+def claim_folder(cfg: DictConfig) -> Path:
+    """A folder that no other run has, also when many start at once; a resumed run goes on in its own.
+
+    Raises:
+        Refused: where it cannot be made.
+    """
+    if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
+        return Path(cfg.ckpt).parent
+    count, name = 1, run_name(cfg)
+    while True:
+        folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            count += 1
+        except OSError as error:
+            raise Refused(f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER") from None
+
+
+def run_id(folder: Path) -> str:
+    """W&B's id of the run in this folder: the one that it had before, or one that no other folder has."""
+    status = folder / "status.json"
+    if status.is_file():
+        return str(json.loads(status.read_text())["id"])
+    return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
+
+
+def claim(cfg: DictConfig, better: Mapping[str, str]) -> "Record":
+    """The record of a run in a folder of its own; `cfg.run` tells the options that ask where that is."""
+    folder = claim_folder(cfg)
+    cfg.run.update(dir=str(folder), name=folder.name, id=run_id(folder))
+    return Record(folder, cfg, better)
+
+
+def prepare_wandb(cfg: DictConfig) -> None:
+    """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
+    logger = cfg.get("logger") or {}
+    if "wandb" not in str(logger.get("_target_")).lower():
+        return
+    usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
+    usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
+    if logger.get("mode") in ("offline", "dryrun"):
+        usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
+    for key, value in usual.items():
+        os.environ.setdefault(key, value)
+    import wandb
+
+    wandb.setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
+
+
+def environment() -> dict[str, str | None]:
+    """Versions, machine and git commit, so that runs of different code or machines can be told apart."""
+
+    def git(*words: str) -> str | None:
+        """Of the clone that losslab runs from, else of the folder where the command was typed."""
+        for folder in (Path(__file__).parent, Path.cwd()) if shutil.which("git") else ():
+            found = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
+            if found.returncode == 0:
+                return found.stdout.strip()
+        return None
+
+    return {
+        "losslab": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pl.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory that was in use: the GPU's where there is one, else the process's, in MB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def write(file: Path, text: str) -> None:
+    """Replace the file whole."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(file)
+
+
+class Record(Logger):
+    """The record of one run in its folder, and the last word on how the run ended.
+
+    To Lightning it is one more logger, given the same numbers as W&B. As a context it marks the run finished, failed
+    or interrupted, and closes the W&B run with the same exit code. A run that is refused before it begins leaves no
+    folder behind.
+
+    Args:
+        folder: the run's own; what an earlier start left there is read and gone on with.
+        cfg: the run's configuration.
+        better: for each metric, whether `min` or `max` is better.
+    """
+
+    def __init__(self, folder: Path, cfg: DictConfig, better: Mapping[str, str]) -> None:
+        super().__init__()
+        self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
+        self.yardstick = str(cfg.task.yardstick)
+        self.mirrors: list[Logger] = []
+        self.history: list[Row] = []
+        self.summary: Row = {}
+        self.began = time.time()
+        self.status: dict[str, Any] = {
+            "status": None,
+            "reason": None,
+            "id": cfg.run.id,
+            "overrides": list(cfg.run.overrides),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """The id of the run, the same as W&B's."""
+        return str(self.status["id"])
+
+    def begin(self, mirrors: list[Logger], facts: Mapping[str, Any]) -> None:
+        """The run begins, or goes on: write down what it is, here and in its mirrors.
+
+        Args:
+            mirrors: the other loggers.
+            facts: what is known beyond the configuration: rows, batches, parameters.
+        """
+        self.mirrors = mirrors
+        self.status |= {"facts": dict(facts), "environment": environment()}
+        beyond = {f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()}
+        for logger in mirrors:
+            logger.log_hyperparams({**self.config, **beyond})
+        file = self.folder / "history.csv"
+        if file.is_file():
+            with file.open(newline="") as lines:
+                rows = csv.DictReader(lines)
+                self.history = [{key: float(value) for key, value in row.items() if value} for row in rows]
+        write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
+        self.note("running")
+
+    def note(self, status: str, reason: str | None = None) -> None:
+        """Write down how the run is doing."""
+        self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
+        write(self.folder / "status.json", json.dumps(self.status, indent=2) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is written when the run begins."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one."""
+        row = {"epoch": int(metrics["epoch"]), "step": int(step or 0), **metrics}
+        again = len(self.history)
+        self.history = [old for old in self.history if old["epoch"] < row["epoch"]]
+        again -= len(self.history)
+        self.history.append(row)
+        fresh = again > 0 or len(self.history) == 1
+        with (self.folder / "history.csv").open("w" if fresh else "a", newline="") as lines:
+            writer = csv.DictWriter(lines, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerows(self.history if fresh else [row])
+
+    def best_epoch(self) -> int:
+        """The epoch with the best yardstick on the validation rows: the one that is tested."""
+        choose = min if self.better[self.yardstick] == "min" else max
+        return int(choose(self.history, key=lambda row: row[f"val/{self.yardstick}"])["epoch"])
+
+    def finish(self, test: Mapping[str, float]) -> Row:
+        """The run is over: the last and the best value of each metric, and the test metrics."""
+        last = {key: value for key, value in self.history[-1].items() if key not in ("epoch", "step")}
+        best = {
+            f"val/{name}_best": (min if better == "min" else max)(row[f"val/{name}"] for row in self.history)
+            for name, better in self.better.items()
+            if f"val/{name}" in last
+        }
+        ends = {"best_epoch": self.best_epoch(), "epochs": len(self.history), "updates": self.history[-1]["step"]}
+        self.summary = {**last, **best, **test, **ends}
+        write(self.folder / "summary.json", json.dumps(self.summary, indent=2) + "\n")
+        for logger in self.mirrors:
+            logger.log_metrics({**best, **test, **ends})
+        return self.summary
+
+    def keep_pictures(self, figures: Mapping[str, "Figure"], samples: list[dict[str, str]]) -> None:
+        """Save the figures as PNG and the samples as CSV, and hand them to the mirrors that show such things."""
+        folder = self.folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        with (folder / "samples.csv").open("w", newline="") as lines:
+            writer = csv.DictWriter(lines, list(samples[0]))
+            writer.writeheader()
+            writer.writerows(samples)
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=110)
+        for logger in self.mirrors:
+            if isinstance(logger, WandbLogger):
+                for name in figures:
+                    logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
+                logger.log_table("samples", list(samples[0]), [list(sample.values()) for sample in samples])
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.status["status"] is None:  # refused before it began
+            if not (self.folder / "status.json").exists():
+                shutil.rmtree(self.folder)
+        elif error is None:
+            self.note("finished")
+        elif interrupted(error):
+            self.note("interrupted", "Ctrl-C" if not isinstance(error, SIGTERMException) else "SIGTERM")
+        else:
+            self.note("failed", f"{type(error).__name__}: {error}")
+        if "wandb" in sys.modules:
+            import wandb
+
+            wandb.finish(exit_code=0 if error is None else 1)
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether a run was stopped from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another."""
+    return isinstance(error, KeyboardInterrupt | SIGTERMException) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+    )

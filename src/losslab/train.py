@@ -1,0 +1,124 @@
+"""One run, from what was typed to the test metrics."""
+
+import os
+import sys
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from losslab import door
+from losslab.errors import Refused
+
+if TYPE_CHECKING:
+    from losslab.data.dataset import Dataset
+
+
+def build(cfg: DictConfig, *ours: str) -> Any:
+    """What `_target_` names, made from the keys of its YAML but those that speak to losslab."""
+    theirs = cfg.copy()
+    for key in ours:
+        theirs.pop(key, None)
+    return instantiate(theirs, _convert_="all")
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train once, test the best epoch, and record all of it.
+
+    Args:
+        cfg: what `losslab.door.configure` returns.
+
+    Returns:
+        The summary: the last and best value of each metric, and the test metrics.
+
+    Raises:
+        Refused: where data, model or checkpoint do not fit, or training diverges.
+
+    >>> from losslab.door import configure
+    >>> summary = train(configure(["data=heights", "trainer.max_epochs=2", "logger=false"]))  # doctest: +SKIP
+    """
+    data: Dataset = build(cfg.data, "gives", "batch_size")  # reads tables without torch: their faults are told at once
+
+    import pytorch_lightning as pl
+
+    from losslab import terminal, tracking
+    from losslab.data.batches import Batches
+    from losslab.experiment import Experiment, fitting
+    from losslab.losses import Loss
+    from losslab.pictures import curves
+
+    terminal.quieten()
+    tracking.prepare_wandb(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    model = build(cfg.model, "takes")(data.shape, len(data.outputs))
+    task = instantiate(cfg.task, _convert_="all")
+    task.fit(data)
+    loss = Loss(build(cfg.loss, "input", "target"), cfg.loss.input, cfg.loss.target)
+
+    size = cfg.data.batch_size
+    batches = Batches(data, "train", size, seed=cfg.seed)
+    looked_at = {part: Batches(data, part, max(1024, size) if size != "all" else size) for part in ("val", "test")}
+    cfg.run.steps = cfg.trainer.max_epochs * ceil(len(batches) / cfg.trainer.accumulate_grad_batches)
+    facts = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_rows": len(data.rows["train"]),
+        "batches_per_epoch": len(batches),
+        "updates": cfg.run.steps,
+    }
+    with tracking.claim(cfg, task.better) as record:
+        optimizer, scheduler = instantiate(cfg.optimizer, _convert_="all"), build(cfg.scheduler, "interval", "monitor")
+        schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
+        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule)
+        loggers = [instantiate(cfg.logger, _convert_="all")] if cfg.get("logger") else []
+        callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
+        trainer: pl.Trainer = instantiate(
+            cfg.trainer,
+            _convert_="all",
+            logger=[record, *loggers],
+            callbacks=callbacks + [terminal.Progress()] * cfg.trainer.enable_progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=record.folder,
+        )
+        ckpt = fitting(cfg.ckpt, experiment)
+        record.begin(loggers, facts)
+        print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
+        trainer.fit(experiment, batches, looked_at["val"], ckpt_path=ckpt, weights_only=True)
+        trainer.test(experiment, looked_at["test"], ckpt_path="best", verbose=False, weights_only=True)
+        summary = record.finish(experiment.test_row)
+        figures = task.pictures(data, experiment.test_scores)
+        figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
+        record.keep_pictures(figures, task.sample(data, experiment.test_scores))
+    print(terminal.closing(summary, record.folder), flush=True)
+    return summary
+
+
+def job(typed: DictConfig) -> float:
+    """One run of `hydra.main`, in a sweep one of many; the sweep's objective is the best validation yardstick."""
+    hydra_config = HydraConfig.get()
+    try:
+        cfg = door.configure(hydra_config.overrides.task)
+        summary = train(cfg)
+    except Refused as error:
+        if hydra_config.mode == RunMode.RUN:
+            sys.exit(f"losslab: {error}")
+        print(f"losslab: {error}", file=sys.stderr, flush=True)
+        raise  # Hydra runs the other jobs of the sweep, then raises the first error
+    return summary[f"val/{cfg.task.yardstick}_best"]
+
+
+def main() -> None:
+    """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
+    sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
+    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
+    try:
+        hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
+    except (Refused, HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error)}")
