@@ -126,7 +126,7 @@ class Experiment(pl.LightningModule):
         row["gradient_norm"] = float(self.gradient_norm)
         row["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         row["examples_per_second"] = len(y) / self.trained
-        row["peak_memory_mb"] = peak_memory_mb()
+        row["peak_memory_mb"] = peak_memory_mb(self.device)
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
 
@@ -138,7 +138,8 @@ class Experiment(pl.LightningModule):
         self.test_row = self.judge("test", self.loss_of(scores, y), scores, y)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rng"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        gpus = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        checkpoint["rng"] = [torch.get_rng_state(), *gpus]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.rng = checkpoint["rng"]
@@ -146,7 +147,8 @@ class Experiment(pl.LightningModule):
     def on_train_start(self) -> None:
         if self.rng:  # go on with the random numbers, such as dropout's, where the run stopped
             torch.set_rng_state(self.rng[0])
-            torch.cuda.set_rng_state_all(self.rng[1:])
+            if self.rng[1:] and self.device.type == "cuda":
+                torch.cuda.set_rng_state_all(self.rng[1:])
 
     def judge(self, part: str, loss: Tensor, scores: Tensor, y: Tensor) -> dict[str, float]:
         """Loss and all metrics of the task as plain numbers, fetched from the device at once."""

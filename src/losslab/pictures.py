@@ -100,6 +100,6 @@ def image_grid(data: Dataset, samples: Sequence[dict[str, str]]) -> Figure:
         image = data.x[row].transpose(1, 2, 0)
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r" if image.shape[-1] == 1 else None)
         right = sample["true"] == sample["predicted"]
-        title = sample["true"] if right else f"{sample['true']}, not {sample['predicted']}"
+        title = sample["true"] if right else f"{sample['true']}, said {sample['predicted']}"
         axis.set_title(title, fontsize=9, color="black" if right else ORANGE)
     return drawn

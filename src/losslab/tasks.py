@@ -97,12 +97,13 @@ class Regression(Task):
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         values = self.view(scores.float(), "values")
-        mse = regression.mean_squared_error(values, y)
+        errors = (values - y).square()
+        spread = (y - y.mean(0)).square()
         found = {
-            "rmse": mse.sqrt(),
-            "mse": mse,
+            "rmse": errors.mean().sqrt(),
+            "mse": errors.mean(),
             "mae": regression.mean_absolute_error(values, y),
-            "r2": regression.r2_score(values, y),
+            "r2": (1 - errors.sum(0) / spread.sum(0)).mean(),  # over the outputs
         }
         if (y >= 0).all():  # the logarithm of 1 + target asks for it
             found["msle"] = regression.mean_squared_log_error(values.clamp(min=0), y)

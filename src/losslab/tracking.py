@@ -135,10 +135,10 @@ def environment() -> dict[str, str | None]:
     }
 
 
-def peak_memory_mb() -> float:
-    """The most memory that was in use: the GPU's where there is one, else the process's, in MB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that was in use: the GPU's where training runs on one, else the process's, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -222,11 +222,11 @@ class Record(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one."""
         row = {"epoch": int(metrics["epoch"]), "step": int(step or 0), **metrics}
-        again = len(self.history)
-        self.history = [old for old in self.history if old["epoch"] < row["epoch"]]
-        again -= len(self.history)
+        fresh = not self.history
+        while self.history and self.history[-1]["epoch"] >= row["epoch"]:
+            self.history.pop()
+            fresh = True
         self.history.append(row)
-        fresh = again > 0 or len(self.history) == 1
         with (self.folder / "history.csv").open("w" if fresh else "a", newline="") as lines:
             writer = csv.DictWriter(lines, list(row))
             if fresh:

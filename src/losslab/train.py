@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from losslab.data.dataset import Dataset
 
 
-def build(cfg: DictConfig, *ours: str) -> Any:
-    """What `_target_` names, made from the keys of its YAML but those that speak to losslab."""
+def build(cfg: DictConfig, *ours: str, **more: Any) -> Any:
+    """What `_target_` names, made from the keys of its YAML but `ours`, which speak to losslab, and `more`.
+
+    `_convert_="all"`: an OmegaConf list would end up in the checkpoint, which then could not be read safely.
+    """
     theirs = cfg.copy()
     for key in ours:
         theirs.pop(key, None)
-    return instantiate(theirs, _convert_="all")
+    try:
+        return instantiate(theirs, _convert_="all", **more)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, Refused):
+            raise error.__cause__ from None
+        group = cfg._key()
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise Refused(f"{group}={cfg._root().run.choices.get(group)} cannot be made: {cause}") from error
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -57,7 +67,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     tracking.prepare_wandb(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build(cfg.model, "takes")(data.shape, len(data.outputs))
-    task = instantiate(cfg.task, _convert_="all")
+    task = build(cfg.task)
     task.fit(data)
     loss = Loss(build(cfg.loss, "input", "target"), cfg.loss.input, cfg.loss.target)
 
@@ -72,14 +82,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "updates": cfg.run.steps,
     }
     with tracking.claim(cfg, task.better) as record:
-        optimizer, scheduler = instantiate(cfg.optimizer, _convert_="all"), build(cfg.scheduler, "interval", "monitor")
+        optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler, "interval", "monitor")
         schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
         experiment = Experiment(model, task, loss, optimizer, scheduler, schedule)
-        loggers = [instantiate(cfg.logger, _convert_="all")] if cfg.get("logger") else []
-        callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
-        trainer: pl.Trainer = instantiate(
+        loggers = [build(cfg.logger)] if cfg.get("logger") else []
+        callbacks = list(build(cfg.callbacks).values())
+        trainer: pl.Trainer = build(
             cfg.trainer,
-            _convert_="all",
             logger=[record, *loggers],
             callbacks=callbacks + [terminal.Progress()] * cfg.trainer.enable_progress_bar,
             enable_model_summary=False,
@@ -117,8 +126,11 @@ def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
     sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
         hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
     except (Refused, HydraException, OmegaConfBaseException) as error:
+        if traceback_wanted:
+            raise
         sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error)}")

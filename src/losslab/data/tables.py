@@ -82,13 +82,14 @@ def encode(
     seed: int,
     drop: list[str] | None = None,
     separator: str | None = None,
-    buckets: int = 16384,
+    buckets: int = 32768,
     rows: Rows | None = None,
 ) -> Dataset:
     """From a frame to a dataset: infer what each column holds, split, and encode by the training rows.
 
     Numbers (and dates, as days) are standardised, empty cells filled with the median and marked; categories become
-    one-hot. For a model that takes tokens, each word, list item, category and tenth of a number's range is hashed.
+    one-hot. For a model that takes tokens, these are hashed: each word and its first four letters, each item of a
+    list, how many there are; each category; and the tenth of a column's range in which a number lies.
 
     Args:
         target: a column; several for multi-output regression or 0/1 labels.
@@ -197,9 +198,13 @@ class Column:
         if self.kind == "category":
             return [[value] for value in lowered]
         sign = separator or next((s for s in SEPARATORS[:2] if lowered.str.contains(s, regex=False).mean() > 0.5), None)
-        if sign:
-            return [[item.strip() for item in value.split(sign) if item.strip()] for value in lowered]
-        return [re.findall(r"[^\W_]+", value) for value in lowered]
+        found: list[list[str]] = []
+        for value in lowered:
+            items = [item.strip() for item in value.split(sign) if item.strip()] if sign else []
+            words = re.findall(r"[^\W_]+", value)
+            stems = [] if sign else [f"{word[:4]}-" for word in words if len(word) > 4]
+            found.append([*items, *words, *stems, f"#{len(items or words)}"])
+        return found
 
 
 def encode_target(frame: pd.DataFrame, task: str, separator: str | None) -> tuple[Array, list[str]]:
