@@ -28,7 +28,7 @@ from losslab.data.images import torchvision_images
 from losslab.door import configure
 from losslab.train import train
 
-ROUNDS, EPOCHS = 3, 2
+ROUNDS, EPOCHS = 3, 5
 
 
 def textbook(root: str) -> float:
@@ -50,7 +50,7 @@ def textbook(root: str) -> float:
 def bare(root: str) -> float:
     """Seconds an epoch of index, forward, backward and step."""
     data = torchvision_images("MNIST", root, task="single_label", val=0.1, seed=0)
-    whole = Batches(data, "train", "all")
+    whole = Batches(data, "train", 54_000)
     (x, y), *_ = whole
     x = x.flatten(1)
     model, loss_of = nn.Linear(784, 10), nn.CrossEntropyLoss()

@@ -1,11 +1,13 @@
 """The Lightning module: a model, a task, a loss, an optimizer and a schedule, and no branch on any of them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,13 +27,12 @@ class Diverged(Refused):
 class Seen:
     """Scores and targets of the rows that went by, judged all at once when the epoch ends.
 
-    That is exact for every metric, and costs a step two list appends where a metric's update would cost a millisecond.
+    That is exact for every metric, and costs two appends a step where a metric's update would cost a millisecond.
     """
 
     def __init__(self) -> None:
         self.scores: list[Tensor] = []
         self.targets: list[Tensor] = []
-        self.losses: list[Tensor] = []
 
     def add(self, scores: Tensor, y: Tensor) -> None:
         self.scores.append(scores.detach())
@@ -53,8 +54,13 @@ class Experiment(pl.LightningModule):
         loss: fits the task.
         optimizer: called with the parameters of model and loss.
         scheduler: called with the optimizer.
-        schedule: Lightning's settings of the scheduler: `interval`, and `monitor` where it looks at a metric.
+        schedule: `interval`, which is `step` or `epoch`, and `monitor` where the scheduler looks at a metric.
+        batch_size: rows a batch; a training step of Lightning's is given several batches at once.
+        accumulate: batches an optimizer step.
+        clip: the norm that gradients are clipped to; `None` leaves them.
     """
+
+    automatic_optimization = False  # see training_step
 
     def __init__(
         self,
@@ -64,11 +70,16 @@ class Experiment(pl.LightningModule):
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], Any],
         schedule: dict[str, Any],
+        batch_size: int,
+        accumulate: int = 1,
+        clip: float | None = None,
     ) -> None:
         super().__init__()
         self.model, self.task, self.loss = model, task, loss
         self.make_optimizer, self.make_scheduler, self.schedule = optimizer, scheduler, schedule
+        self.batch_size, self.accumulate, self.clip = batch_size, accumulate, clip
         self.train_seen, self.eval_seen = Seen(), Seen()
+        self.gradient_norm: float | None = None
         self.val_row: dict[str, float] = {}
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
@@ -76,8 +87,7 @@ class Experiment(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.parameters())
-        scheduler = {"scheduler": self.make_scheduler(optimizer), **self.schedule}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[return-value,typeddict-item]
+        return [optimizer], [self.make_scheduler(optimizer)]
 
     def loss_of(self, scores: Tensor, y: Tensor) -> Tensor:
         """The loss of raw scores against canonical targets."""
@@ -86,23 +96,58 @@ class Experiment(pl.LightningModule):
         loss: Tensor = self.loss(input, target.to(input.dtype) if target.is_floating_point() else target)
         return loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, y = batch
-        scores = self.model(x)
-        loss = self.loss_of(scores, y)
-        if not torch.isfinite(loss):
-            raise Diverged(self.says(loss, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
-        self.train_seen.add(scores, y)
-        self.train_seen.losses.append(loss.detach() * len(y))
-        return loss
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train on several batches in a row: Lightning's own work, dearer than a small step, is done once for all."""
+        batches = list(zip(*(part.split(self.batch_size) for part in batch), strict=True))
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for start in range(0, len(batches), self.accumulate):
+            self.update(optimizer, batches[start : start + self.accumulate])
+
+    def update(self, optimizer: LightningOptimizer, batches: list[Batch]) -> None:
+        """One optimizer step on the mean loss of these batches; the closure serves optimizers that call it again."""
+        first = True
+
+        def closure() -> Tensor:
+            nonlocal first
+            optimizer.zero_grad()
+            total = torch.zeros((), device=self.device)
+            for x, y in batches:
+                scores = self.model(x)
+                loss = self.loss_of(scores, y)
+                if not math.isfinite(value := loss.item()):
+                    raise Diverged(self.says(value, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
+                if first:
+                    self.train_seen.add(scores, y)
+                    self.train_loss += value * len(y)
+                self.manual_backward(loss / len(batches))
+                total += loss.detach() / len(batches)
+            first = False
+            return total
+
+        optimizer.step(closure)
+        if self.schedule["interval"] == "step":
+            self.step_scheduler()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.gradient_norm is None:
+            self.gradient_norm = float(nn.utils.get_total_norm(p.grad for p in self.parameters() if p.grad is not None))
+        if self.clip is not None:
+            self.clip_gradients(optimizer, self.clip, "norm")
+
+    def step_scheduler(self) -> None:
+        """Tell the schedule that a step or an epoch is over, and the yardstick if it looks at that."""
+        scheduler = self.lr_schedulers()
+        assert not isinstance(scheduler, list)
+        assert scheduler is not None
+        if "monitor" in self.schedule:
+            scheduler.step(self.val_row[self.schedule["monitor"]])
+        else:
+            scheduler.step()
 
     def on_train_epoch_start(self) -> None:
         self.started, self.trained = time.perf_counter(), 0.0
-
-    def on_after_backward(self) -> None:
-        if len(self.train_seen.losses) == 1:
-            grads = [p.grad for p in self.parameters() if p.grad is not None]
-            self.gradient_norm = nn.utils.get_total_norm(grads)
+        self.train_loss, self.gradient_norm = 0.0, None
 
     def on_validation_start(self) -> None:
         self.trained = time.perf_counter() - self.started
@@ -112,30 +157,30 @@ class Experiment(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
-        loss = self.loss_of(scores, y)
-        if not torch.isfinite(loss):
-            raise Diverged(self.says(loss, f"on the validation rows after step {self.global_step}"))
-        self.val_row = self.judge("val", loss, scores, y)
+        self.val_row = {"val/loss": self.loss_of(scores, y).item(), **self.judge("val", scores, y)}
+        if not math.isfinite(self.val_row["val/loss"]):
+            raise Diverged(self.says(self.val_row["val/loss"], f"on the validation rows after step {self.global_step}"))
         monitor = f"val/{self.task.yardstick}"
         self.log(monitor, self.val_row[monitor], prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
-        total = torch.stack(self.train_seen.losses).sum()
         scores, y = self.train_seen.take()
-        row = self.judge("train", total / len(y), scores, y) | self.val_row
-        row["gradient_norm"] = float(self.gradient_norm)
-        row["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row = {"train/loss": self.train_loss / len(y), **self.judge("train", scores, y), **self.val_row}
+        row["gradient_norm"] = self.gradient_norm or 0.0
+        row["lr"] = self.learning_rate()
         row["examples_per_second"] = len(y) / self.trained
         row["peak_memory_mb"] = peak_memory_mb(self.device)
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
+        if self.schedule["interval"] == "epoch":
+            self.step_scheduler()
 
     test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
         self.test_scores = scores.float().cpu()
-        self.test_row = self.judge("test", self.loss_of(scores, y), scores, y)
+        self.test_row = {"test/loss": self.loss_of(scores, y).item(), **self.judge("test", scores, y)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         gpus = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
@@ -150,16 +195,20 @@ class Experiment(pl.LightningModule):
             if self.rng[1:] and self.device.type == "cuda":
                 torch.cuda.set_rng_state_all(self.rng[1:])
 
-    def judge(self, part: str, loss: Tensor, scores: Tensor, y: Tensor) -> dict[str, float]:
-        """Loss and all metrics of the task as plain numbers, fetched from the device at once."""
-        found = {"loss": loss, **self.task.metrics(scores, y)}
+    def judge(self, part: str, scores: Tensor, y: Tensor) -> dict[str, float]:
+        """All metrics of the task as plain numbers, fetched from the device at once."""
+        found = self.task.metrics(scores, y)
         numbers = torch.stack([value.detach() for value in found.values()]).tolist()
         return {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
 
-    def says(self, loss: Tensor, where: str) -> str:
+    def learning_rate(self) -> float:
+        """The learning rate of the first group of parameters."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def says(self, loss: float, where: str) -> str:
         """Why training stopped, in a sentence."""
-        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return f"the loss became {loss.item()} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
+        lr = self.learning_rate()
+        return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
 
 
 def fitting(path: str | None, experiment: Experiment) -> str | None:

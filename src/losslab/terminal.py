@@ -21,19 +21,19 @@ class Progress(ProgressBar):
     Lightning's own bar starts anew each epoch, which costs more than the epoch where epochs are short.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
         super().__init__()
+        self.steps = steps
         self.bar: Any = None
 
     def disable(self) -> None:
         """Lightning calls this on all processes but the first."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
-        self.bar = tqdm(total=batches * epochs, initial=batches * trainer.current_epoch, unit="batch", disable=None)
+        self.bar = tqdm(total=self.steps, initial=trainer.global_step, unit="step", disable=None)
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        self.bar.update()
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.bar.disable:

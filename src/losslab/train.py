@@ -58,7 +58,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     import pytorch_lightning as pl
 
     from losslab import terminal, tracking
-    from losslab.data.batches import Batches
+    from losslab.data.batches import Batches, at_once
     from losslab.experiment import Experiment, fitting
     from losslab.losses import Loss
     from losslab.pictures import curves
@@ -71,26 +71,31 @@ def train(cfg: DictConfig) -> dict[str, float]:
     task.fit(data)
     loss = Loss(build(cfg.loss, "input", "target"), cfg.loss.input, cfg.loss.target)
 
-    size = cfg.data.batch_size
-    batches = Batches(data, "train", size, seed=cfg.seed)
-    looked_at = {part: Batches(data, part, max(1024, size) if size != "all" else size) for part in ("val", "test")}
-    cfg.run.steps = cfg.trainer.max_epochs * ceil(len(batches) / cfg.trainer.accumulate_grad_batches)
+    rows = {part: len(numbers) for part, numbers in data.rows.items()}
+    size = rows["train"] if cfg.data.batch_size == "all" else cfg.data.batch_size
+    accumulate = cfg.trainer.accumulate_grad_batches
+    batches = Batches(data, "train", size, at_once=accumulate * at_once(data, size, cfg.trainer), seed=cfg.seed)
+    val, test = (Batches(data, part, max(1024, size)) for part in ("val", "test"))
+    cfg.run.steps = cfg.trainer.max_epochs * ceil(ceil(rows["train"] / size) / accumulate)
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "train_rows": len(data.rows["train"]),
-        "batches_per_epoch": len(batches),
+        "train_rows": rows["train"],
+        "batches_per_epoch": ceil(rows["train"] / size),
         "updates": cfg.run.steps,
     }
     with tracking.claim(cfg, task.better) as record:
         optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler, "interval", "monitor")
         schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
-        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule)
+        clip = cfg.trainer.gradient_clip_val
+        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip)
         loggers = [build(cfg.logger)] if cfg.get("logger") else []
         callbacks = list(build(cfg.callbacks).values())
         trainer: pl.Trainer = build(
             cfg.trainer,
+            "accumulate_grad_batches",
+            "gradient_clip_val",
             logger=[record, *loggers],
-            callbacks=callbacks + [terminal.Progress()] * cfg.trainer.enable_progress_bar,
+            callbacks=callbacks + [terminal.Progress(cfg.run.steps)] * cfg.trainer.enable_progress_bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             default_root_dir=record.folder,
@@ -98,8 +103,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ckpt = fitting(cfg.ckpt, experiment)
         record.begin(loggers, facts)
         print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
-        trainer.fit(experiment, batches, looked_at["val"], ckpt_path=ckpt, weights_only=True)
-        trainer.test(experiment, looked_at["test"], ckpt_path="best", verbose=False, weights_only=True)
+        trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
+        trainer.test(experiment, test, ckpt_path="best", verbose=False, weights_only=True)
         summary = record.finish(experiment.test_row)
         figures = task.pictures(data, experiment.test_scores)
         figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())

@@ -1,12 +1,17 @@
 """Batches cut from tensors in memory: one index operation a batch, in an order that seed and epoch alone decide."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from losslab.data.dataset import Dataset
+
+COUNTING = {"max_steps", "limit_train_batches", "val_check_interval", "overfit_batches", "fast_dev_run"}
+TOGETHER = 2**24  # bytes: batches that fit into this are handed out together
+NORMALISED_AHEAD = 2**29  # bytes: images that fit are normalised once, larger sets a batch at a time
 
 
 class Order:
@@ -35,31 +40,44 @@ class Order:
         yield from rows.split(self.size)
 
 
+def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
+    """How many batches to hand out together: 16 small ones, one large one, or one where the trainer counts batches."""
+    if COUNTING & set(trainer):
+        return 1
+    return max(1, min(16, TOGETHER // (4 * size * max(1, data.x[0].size))))
+
+
 class Batches:
-    """What Lightning takes for a loader: the batches of one part of a dataset; images are normalised by the training images, a batch at a time.
+    """What Lightning takes for a loader: the batches of one part of a dataset; images are normalised by the training images.
 
     Args:
         data: the dataset.
         part: `train`, `val` or `test`.
-        size: rows a batch, or `all`.
+        size: rows a batch.
+        at_once: batches that are handed out together, as one tensor.
         seed: of the order; `None` keeps the rows as they stand.
     """
 
     batch_sampler = None  # Lightning looks for it
 
-    def __init__(self, data: Dataset, part: str, size: int | str, seed: int | None = None) -> None:
+    def __init__(self, data: Dataset, part: str, size: int, at_once: int = 1, seed: int | None = None) -> None:
         rows = data.rows[part]
         self.x, self.y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
-        self.sampler = Order(len(rows), len(rows) if size == "all" else int(size), seed)
+        self.sampler = Order(len(rows), size * at_once, seed)
         scale = data.scale()
         self.scale = scale and tuple(torch.from_numpy(values)[:, None, None] for values in scale)
+        if self.scale and 4 * self.x.numel() <= NORMALISED_AHEAD:
+            self.x, self.scale = self.normalised(self.x), None
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in self.sampler:
-            x = self.x[rows]
-            if self.scale:
-                x = x.float().sub_(self.scale[0]).div_(self.scale[1])
-            yield x, self.y[rows]
+            x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
+            yield self.normalised(x) if self.scale else x, y
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Images with mean 0 and standard deviation 1 over the training images, channel by channel."""
+        assert self.scale
+        return x.float().sub_(self.scale[0]).div_(self.scale[1])
