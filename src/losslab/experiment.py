@@ -111,7 +111,7 @@ class Experiment(pl.LightningModule):
         def closure() -> Tensor:
             nonlocal first
             optimizer.zero_grad()
-            total = torch.zeros((), device=self.device)
+            total = 0.0
             for x, y in batches:
                 scores = self.model(x)
                 loss = self.loss_of(scores, y)
@@ -121,9 +121,9 @@ class Experiment(pl.LightningModule):
                     self.train_seen.add(scores, y)
                     self.train_loss += value * len(y)
                 self.manual_backward(loss / len(batches))
-                total += loss.detach() / len(batches)
+                total += value / len(batches)
             first = False
-            return total
+            return torch.tensor(total)
 
         optimizer.step(closure)
         if self.schedule["interval"] == "step":

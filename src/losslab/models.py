@@ -83,7 +83,7 @@ def resnet18(shape: Sequence[int], outputs: int, weights: str | None = None) -> 
             torchvision's state dict. For one channel the weights of the three colours are added up.
 
     Raises:
-        ValueError: for images that do not have 1 or 3 channels.
+        ValueError: for images that do not have 1 or 3 channels, and for weights that are not there.
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -93,6 +93,8 @@ def resnet18(shape: Sequence[int], outputs: int, weights: str | None = None) -> 
         raise ValueError(f"resnet18 takes images of 1 or 3 channels, not {shape[0]}")
     file = Path(weights).expanduser() if weights else None
     from_file = file is not None and file.is_file()
+    if weights and not from_file and weights not in ("DEFAULT", "IMAGENET1K_V1"):
+        raise ValueError(f"model.weights={weights} is neither a file nor DEFAULT")
     model = get_model("resnet18", weights=None if from_file else weights)
     if from_file:
         model.load_state_dict(torch.load(file, weights_only=True))

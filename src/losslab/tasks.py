@@ -152,8 +152,8 @@ class SingleLabel(Task):
         guess = log_p.argmax(-1)
         return {
             "accuracy": (guess == y).float().mean(),
-            "balanced_accuracy": classification.multiclass_accuracy(guess, y, classes, average="macro"),
-            "f1": classification.multiclass_f1_score(guess, y, classes, average="macro"),
+            "balanced_accuracy": classification.multiclass_accuracy(guess, y, classes, average="macro", validate_args=False),
+            "f1": classification.multiclass_f1_score(guess, y, classes, average="macro", validate_args=False),
             "log_loss": -log_p.gather(1, y[:, None]).mean(),
             "brier": (p - one_hot(y, classes)).square().sum(1).mean(),
         }
@@ -196,18 +196,18 @@ class MultiLabel(Task):
 
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
         """Average precision of each label `(L,)`; NaN for a label that no row has."""
-        found: Tensor = classification.multilabel_average_precision(scores.float().sigmoid(), y, y.shape[1], average=None)
+        found: Tensor = classification.multilabel_average_precision(scores.float().sigmoid(), y, y.shape[1], average=None, validate_args=False)
         return found.where(y.any(0), torch.nan)
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         p, labels = scores.float().sigmoid(), y.shape[1]
         guess = (p > 0.5).long()
-        micro = classification.multilabel_average_precision(p, y, labels, average="micro")
+        micro = classification.multilabel_average_precision(p, y, labels, average="micro", validate_args=False)
         return {
             "average_precision": self.average_precisions(scores, y).nanmean(),
             "average_precision_micro": micro,
-            "f1": classification.multilabel_f1_score(guess, y, labels, average="macro"),
-            "f1_micro": classification.multilabel_f1_score(guess, y, labels, average="micro"),
+            "f1": classification.multilabel_f1_score(guess, y, labels, average="macro", validate_args=False),
+            "f1_micro": classification.multilabel_f1_score(guess, y, labels, average="micro", validate_args=False),
             "log_loss": nn.functional.binary_cross_entropy_with_logits(scores.float(), y.float()),
         }
 

@@ -97,3 +97,11 @@ def closing(summary: Mapping[str, float], folder: Path) -> str:
     table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
     head = f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
     return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
+
+
+def stopped(folder: Path) -> str:
+    """How to go on with a run that did not come to its end."""
+    last = folder / "last.ckpt"
+    if last.is_file():
+        return f"\nstopped; the last good checkpoint is kept: go on with `python train.py ckpt={last}`\n{folder}"
+    return f"\nstopped before the first epoch was over: there is no checkpoint yet\n{folder}"

@@ -34,7 +34,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from losslab import __version__
+from losslab import __version__, terminal
 from losslab.door import flatten
 from losslab.errors import Refused
 
@@ -205,7 +205,10 @@ class Record(Logger):
         if file.is_file():
             with file.open(newline="") as lines:
                 rows = csv.DictReader(lines)
-                self.history = [{key: float(value) for key, value in row.items() if value} for row in rows]
+                self.history = [
+                    {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
+                    for row in rows
+                ]
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 
@@ -279,13 +282,17 @@ class Record(Logger):
         elif error is None:
             self.note("finished")
         elif interrupted(error):
-            self.note("interrupted", "Ctrl-C" if not isinstance(error, SIGTERMException) else "SIGTERM")
+            self.note("interrupted", "SIGTERM" if isinstance(error, SIGTERMException) else "Ctrl-C")
+            print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
         else:
             self.note("failed", f"{type(error).__name__}: {error}")
+            print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
         if "wandb" in sys.modules:
             import wandb
 
             wandb.finish(exit_code=0 if error is None else 1)
+        if error is not None and interrupted(error):
+            sys.exit(143 if isinstance(error, SIGTERMException) else 130)  # Lightning would say 0, or 1
 
 
 def interrupted(error: BaseException) -> bool:

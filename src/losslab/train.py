@@ -20,22 +20,35 @@ if TYPE_CHECKING:
     from losslab.data.dataset import Dataset
 
 
-def build(cfg: DictConfig, *ours: str, **more: Any) -> Any:
-    """What `_target_` names, made from the keys of its YAML but `ours`, which speak to losslab, and `more`.
+def build(cfg: DictConfig, group: str, *ours: str, **more: Any) -> Any:
+    """What the option of a group names by `_target_`, made from its keys but `ours`, which speak to losslab.
 
     `_convert_="all"`: an OmegaConf list would end up in the checkpoint, which then could not be read safely.
     """
-    theirs = cfg.copy()
+    theirs = cfg[group].copy()
     for key in ours:
         theirs.pop(key, None)
     try:
         return instantiate(theirs, _convert_="all", **more)
     except InstantiationException as error:
-        if isinstance(error.__cause__, Refused):
-            raise error.__cause__ from None
-        group = cfg._key()
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise Refused(f"{group}={cfg._root().run.choices.get(group)} cannot be made: {cause}") from error
+        raise impossible(cfg, group, error.__cause__ or error) from error
+
+
+def call(cfg: DictConfig, group: str, partial: Any, *facts: Any) -> Any:
+    """What a `_partial_: true` option makes of the facts that it waited for."""
+    try:
+        return partial(*facts)
+    except Exception as error:  # torch, torchvision and the user's own code raise what they like
+        raise impossible(cfg, group, error) from error
+
+
+def impossible(cfg: DictConfig, group: str, error: BaseException) -> Refused:
+    """The sentence for an option that its keys cannot make."""
+    if isinstance(error, Refused):
+        return error
+    why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    hint = "; trainer=cpu works everywhere" if group == "trainer" else ""
+    return Refused(f"{group}={cfg.run.choices.get(group)} cannot be made with these settings: {why}{hint}")
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -53,7 +66,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     >>> from losslab.door import configure
     >>> summary = train(configure(["data=heights", "trainer.max_epochs=2", "logger=false"]))  # doctest: +SKIP
     """
-    data: Dataset = build(cfg.data, "gives", "batch_size")  # reads tables without torch: their faults are told at once
+    data: Dataset = build(cfg, "data", "gives", "batch_size")  # reads tables without torch: their faults are told at once
 
     import pytorch_lightning as pl
 
@@ -66,10 +79,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     terminal.quieten()
     tracking.prepare_wandb(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    model = build(cfg.model, "takes")(data.shape, len(data.outputs))
-    task = build(cfg.task)
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs))
+    task = build(cfg, "task")
     task.fit(data)
-    loss = Loss(build(cfg.loss, "input", "target"), cfg.loss.input, cfg.loss.target)
+    loss = Loss(build(cfg, "loss", "input", "target"), cfg.loss.input, cfg.loss.target)
 
     rows = {part: len(numbers) for part, numbers in data.rows.items()}
     size = rows["train"] if cfg.data.batch_size == "all" else cfg.data.batch_size
@@ -84,14 +97,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "updates": cfg.run.steps,
     }
     with tracking.claim(cfg, task.better) as record:
-        optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler, "interval", "monitor")
+        optimizer, scheduler = build(cfg, "optimizer"), build(cfg, "scheduler", "interval", "monitor")
         schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
         clip = cfg.trainer.gradient_clip_val
         experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip)
-        loggers = [build(cfg.logger)] if cfg.get("logger") else []
-        callbacks = list(build(cfg.callbacks).values())
+        loggers = [build(cfg, "logger")] if cfg.get("logger") else []
+        callbacks = list(build(cfg, "callbacks").values())
         trainer: pl.Trainer = build(
-            cfg.trainer,
+            cfg,
+            "trainer",
             "accumulate_grad_batches",
             "gradient_clip_val",
             logger=[record, *loggers],
@@ -100,6 +114,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             num_sanity_val_steps=0,
             default_root_dir=record.folder,
         )
+        call(cfg, "scheduler", scheduler, call(cfg, "optimizer", optimizer, experiment.parameters()))  # refuse it now
         ckpt = fitting(cfg.ckpt, experiment)
         record.begin(loggers, facts)
         print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)

@@ -34,6 +34,8 @@ def csv(path: str, target: str | list[str], **settings: Any) -> Dataset:
         Refused: where the file is missing, empty or not a table, and for all that `encode` refuses.
     """
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise Refused(f"data.path={path} is a folder: type the path of a CSV file")
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() else Path()
         near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
@@ -164,13 +166,16 @@ class Column:
             self.kind = "category"
         else:
             self.kind = "text"
+            if np.isfinite(parsed).mean() > 0.9:
+                self.refuse(~np.isfinite(self.numbers) & ~self.missing, "text among its numbers")
 
     def refuse(self, bad: NDArray[np.bool_], what: str) -> None:
         """Refuse the column if any of its rows is bad."""
         if bad.any():
+            first = int(bad.argmax())
             raise Refused(
-                f"column {self.name} holds {what} in {int(bad.sum())} rows (first: line {int(bad.argmax()) + 2}): "
-                "write numbers there, or leave those cells empty to have them filled in (targets must be filled)"
+                f"column {self.name} holds {what} in {int(bad.sum())} of {len(bad)} rows (first: line {first + 2}, "
+                f"'{self.text.iloc[first]}'): correct them, or, unless it is the target, leave those cells empty"
             )
 
     def features(self, train: NDArray[np.int64]) -> list[tuple[str, Array]]:
