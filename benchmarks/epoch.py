@@ -57,7 +57,7 @@ def bare(root: str) -> float:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     began = time.perf_counter()
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(y)).split(64):
+        for rows in torch.split(torch.randperm(len(y)), 64):
             optimizer.zero_grad()
             loss_of(model(x[rows]), y[rows]).backward()
             optimizer.step()

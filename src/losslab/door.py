@@ -52,8 +52,8 @@ RULES: dict[str, Rule] = {
     "seed": (lambda v: whole(v, 0) and v < 2**32, "a whole number from 0 to 4294967295"),
     "output_dir": (lambda v: isinstance(v, str) and bool(v), "a folder"),
     "data.batch_size": (lambda v: v == "all" or whole(v, 1), "a whole number of at least 1, or all"),
-    "data.val": PART,
-    "data.test": PART,
+    "data.val": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.1"),
+    "data.test": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.2"),
     "data.buckets": (lambda v: whole(v, 2), "a whole number of at least 2"),
     "data.target": (lambda v: bool(v) and isinstance(v, str | list), "a column, or a list of columns such as [a,b]"),
     "model.hidden": WIDTHS,
@@ -206,8 +206,8 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
         raise Refused(f"data.val={cfg.data.val} and data.test={cfg.data.get('test', 0)} leave no rows to train on")
 
     if cfg.data.get("task", cfg.task.name) != cfg.task.name:
-        tasks = options(cfg.run.catalogue, "data").items()
-        other = [name for name, data in tasks if data.get("task") in (cfg.task.name, "${task.name}")]
+        datasets = options(cfg.run.catalogue, "data")
+        other = [name for name, data in datasets.items() if data.get("task") in (cfg.task.name, "${task.name}")]
         raise Refused(
             f"data={choice.data} is for task={cfg.data.task}, not task={choice.task}: "
             f"type task={cfg.data.task}, or data= one of {', '.join(other)}"
@@ -291,7 +291,9 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
             return f"{group}={name} is not an option; {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01"
-    key = re.search(r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]", text)
+    key = re.search(
+        r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]", text
+    )
     if key:
         name = key[1].rstrip(".")
         others = [text for text in overrides if key_of(text) != name]
@@ -299,5 +301,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
             cfg = composed(others)
         except (HydraException, OmegaConfBaseException):
             return f"{name} is not a setting; `--cfg job` prints them all"
-        return f"{name} is not a setting; {nearest(name, {*flatten(cfg), *cfg.run.choices})}; `--cfg job` prints them all"
+        return (
+            f"{name} is not a setting; {nearest(name, {*flatten(cfg), *cfg.run.choices})}; `--cfg job` prints them all"
+        )
     return text

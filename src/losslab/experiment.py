@@ -11,6 +11,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from losslab.errors import Refused
 from losslab.losses import Loss
@@ -98,7 +99,7 @@ class Experiment(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row: Lightning's own work, dearer than a small step, is done once for all."""
-        batches = list(zip(*(part.split(self.batch_size) for part in batch), strict=True))
+        batches = list(zip(*(torch.split(part, self.batch_size) for part in batch), strict=True))
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for start in range(0, len(batches), self.accumulate):
@@ -138,11 +139,9 @@ class Experiment(pl.LightningModule):
     def step_scheduler(self) -> None:
         """Tell the schedule that a step or an epoch is over, and the yardstick if it looks at that."""
         scheduler = self.lr_schedulers()
-        assert not isinstance(scheduler, list)
-        assert scheduler is not None
-        if "monitor" in self.schedule:
+        if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(self.val_row[self.schedule["monitor"]])
-        else:
+        elif isinstance(scheduler, LRScheduler):
             scheduler.step()
 
     def on_train_epoch_start(self) -> None:

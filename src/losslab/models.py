@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,16 +93,17 @@ def resnet18(shape: Sequence[int], outputs: int, weights: str | None = None) -> 
     if shape[0] not in (1, 3):
         raise ValueError(f"resnet18 takes images of 1 or 3 channels, not {shape[0]}")
     file = Path(weights).expanduser() if weights else None
-    from_file = file is not None and file.is_file()
+    from_file = file if file and file.is_file() else None
     if weights and not from_file and weights not in ("DEFAULT", "IMAGENET1K_V1"):
         raise ValueError(f"model.weights={weights} is neither a file nor DEFAULT")
-    model = get_model("resnet18", weights=None if from_file else weights)
+    model: Any = get_model("resnet18", weights=None if from_file else weights)
     if from_file:
-        model.load_state_dict(torch.load(file, weights_only=True))
+        model.load_state_dict(torch.load(from_file, weights_only=True))
     if shape[0] == 1:
         colours = model.conv1.weight.data
         model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         if weights:
             model.conv1.weight.data = colours.sum(1, keepdim=True)
     model.fc = nn.Linear(model.fc.in_features, outputs)
-    return model
+    whole: nn.Module = model
+    return whole

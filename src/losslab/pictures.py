@@ -48,11 +48,11 @@ def line(data: Dataset, values: Array) -> Figure:
     """The fitted curve over the one feature, with the test rows as points."""
     drawn, axes = figure()
     rows = data.rows["test"]
-    x = data.x[rows, 0]
+    x = data.x[rows, 0] if data.axis is None else data.axis[rows]
     order = np.argsort(x)
     axes[0, 0].scatter(x, data.y[rows, 0], color=BLUE, label="test rows")
     axes[0, 0].plot(x[order], values[order, 0], color=ORANGE, label="prediction")
-    axes[0, 0].set(xlabel=f"{data.inputs[0]} (standardised)", ylabel=data.outputs[0])
+    axes[0, 0].set(xlabel=data.inputs[0], ylabel=data.outputs[0])
     axes[0, 0].legend()
     return drawn
 

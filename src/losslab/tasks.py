@@ -152,7 +152,9 @@ class SingleLabel(Task):
         guess = log_p.argmax(-1)
         return {
             "accuracy": (guess == y).float().mean(),
-            "balanced_accuracy": classification.multiclass_accuracy(guess, y, classes, average="macro", validate_args=False),
+            "balanced_accuracy": classification.multiclass_accuracy(
+                guess, y, classes, average="macro", validate_args=False
+            ),
             "f1": classification.multiclass_f1_score(guess, y, classes, average="macro", validate_args=False),
             "log_loss": -log_p.gather(1, y[:, None]).mean(),
             "brier": (p - one_hot(y, classes)).square().sum(1).mean(),
@@ -196,8 +198,11 @@ class MultiLabel(Task):
 
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
         """Average precision of each label `(L,)`; NaN for a label that no row has."""
-        found: Tensor = classification.multilabel_average_precision(scores.float().sigmoid(), y, y.shape[1], average=None, validate_args=False)
-        return found.where(y.any(0), torch.nan)
+        p, seen = scores.float().sigmoid(), y.any(0)
+        found = torch.full_like(p[0], torch.nan)
+        for label in seen.nonzero().flatten():
+            found[label] = classification.binary_average_precision(p[:, label], y[:, label], validate_args=False)
+        return found
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         p, labels = scores.float().sigmoid(), y.shape[1]

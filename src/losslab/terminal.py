@@ -52,7 +52,12 @@ def quieten() -> None:
     """Silence what Lightning says on every run and a user can do nothing about."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for message in ("Checkpoint directory .* exists", "The number of training batches", "The `srun` command", ".*LeafSpec"):
+    for message in (
+        "Checkpoint directory .* exists",
+        "The number of training batches",
+        "The `srun` command",
+        ".*LeafSpec",
+    ):
         warnings.filterwarnings("ignore", message)
 
 
@@ -86,7 +91,8 @@ def where(logger: WandbLogger) -> str:
         return str(run.url)
     if getattr(run, "offline", False):
         folder = Path(run.dir).parent
-        return f"offline; `wandb sync {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}` uploads it"
+        shorter = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        return f"offline; `wandb sync {shorter}` uploads it"
     return "disabled"
 
 
@@ -95,7 +101,9 @@ def closing(summary: Mapping[str, float], folder: Path) -> str:
     tests = {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
     width = max(map(len, tests))
     table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
-    head = f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
+    head = (
+        f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
+    )
     return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
 
 

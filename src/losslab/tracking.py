@@ -22,11 +22,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 import yaml
 from omegaconf import DictConfig
@@ -78,7 +78,9 @@ def claim_folder(cfg: DictConfig) -> Path:
         except FileExistsError:
             count += 1
         except OSError as error:
-            raise Refused(f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER") from None
+            raise Refused(
+                f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
+            ) from None
 
 
 def run_id(folder: Path) -> str:
@@ -127,7 +129,7 @@ def environment() -> dict[str, str | None]:
         "losslab": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
+        "pytorch_lightning": version("pytorch_lightning"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_commit": git("rev-parse", "HEAD"),
@@ -198,7 +200,9 @@ class Record(Logger):
         """
         self.mirrors = mirrors
         self.status |= {"facts": dict(facts), "environment": environment()}
-        beyond = {f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()}
+        beyond = {
+            f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
+        }
         for logger in mirrors:
             logger.log_hyperparams({**self.config, **beyond})
         file = self.folder / "history.csv"
@@ -275,7 +279,9 @@ class Record(Logger):
     def __enter__(self) -> "Record":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.status["status"] is None:  # refused before it began
             if not (self.folder / "status.json").exists():
                 shutil.rmtree(self.folder)

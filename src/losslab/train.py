@@ -66,7 +66,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     >>> from losslab.door import configure
     >>> summary = train(configure(["data=heights", "trainer.max_epochs=2", "logger=false"]))  # doctest: +SKIP
     """
-    data: Dataset = build(cfg, "data", "gives", "batch_size")  # reads tables without torch: their faults are told at once
+    data: Dataset = build(
+        cfg, "data", "gives", "batch_size"
+    )  # reads tables without torch: their faults are told at once
 
     import pytorch_lightning as pl
 
@@ -119,7 +121,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         record.begin(loggers, facts)
         print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
         trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
-        trainer.test(experiment, test, ckpt_path="best", verbose=False, weights_only=True)
+        trainer.test(experiment, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         summary = record.finish(experiment.test_row)
         figures = task.pictures(data, experiment.test_scores)
         figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())

@@ -37,18 +37,18 @@ class Order:
             rows = torch.arange(self.count)
         else:
             rows = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.count))
-        yield from rows.split(self.size)
+        yield from torch.split(rows, self.size)
 
 
 def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
     """How many batches to hand out together: 16 small ones, one large one, or one where the trainer counts batches."""
     if COUNTING & set(trainer):
         return 1
-    return max(1, min(16, TOGETHER // (4 * size * max(1, data.x[0].size))))
+    return max(1, min(16, TOGETHER // (4 * size * int(data.x[0].size))))
 
 
 class Batches:
-    """What Lightning takes for a loader: the batches of one part of a dataset; images are normalised by the training images.
+    """What Lightning takes for a loader: the batches of one part of a dataset, images normalised.
 
     Args:
         data: the dataset.

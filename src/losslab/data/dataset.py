@@ -29,6 +29,7 @@ class Dataset:
     shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
     outputs: list[str]  # names of the targets, classes or labels
     inputs: list[str] = field(default_factory=list)  # names of the features, where they have any
+    axis: Array | None = None  # the one feature in its own units, where there is just one
     titles: list[str] | None = None  # a name for each row, to show samples by
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
 
@@ -81,7 +82,8 @@ def arrays(
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
     rows = split(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
-    return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)])
+    inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
+    return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)], inputs)
 
 
 def strata(y: Array, task: str) -> NDArray[np.int64] | None:
@@ -90,13 +92,12 @@ def strata(y: Array, task: str) -> NDArray[np.int64] | None:
         return y
     if task == "multi_label":
         rarity = y.sum(0)
-        return np.where(y.any(1), np.where(y > 0, rarity, len(y) + 1).argmin(1), y.shape[1])
+        rarest: NDArray[np.int64] = np.where(y.any(1), np.where(y > 0, rarity, len(y) + 1).argmin(1), y.shape[1])
+        return rarest
     return None
 
 
-def split(
-    count: int, *, val: float, test: float, seed: int, strata: NDArray[np.int64] | None = None
-) -> Rows:
+def split(count: int, *, val: float, test: float, seed: int, strata: NDArray[np.int64] | None = None) -> Rows:
     """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
 
     Args:

@@ -4,6 +4,7 @@ Nothing here imports torch: a fault in a table is told in under a second. All st
 bins) come from the training rows alone; the names of the classes and labels come from the whole target column.
 """
 
+import gzip
 import re
 import zlib
 from pathlib import Path
@@ -41,9 +42,8 @@ def csv(path: str, target: str | list[str], **settings: Any) -> Dataset:
         near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
         raise Refused(f"data.path={path} is not there; {near}")
     try:
-        with pd.io.common.get_handle(file, "r", compression="infer", encoding="utf-8") as handle:
-            header = str(handle.handle.readline())
-        delimiter = max((",", "\t", ";"), key=header.count)
+        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
+            delimiter = max((",", "\t", ";"), key=lines.readline().count)
         frame = pd.read_csv(file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except pd.errors.EmptyDataError:
         raise Refused(f"data.path={path} is empty: it must be a table with a header line") from None
@@ -121,17 +121,19 @@ def encode(
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))]
     if "vector" in takes:
         if words:
-            names = ",".join(column.name for column in words)
+            listed = ",".join(column.name for column in words)
             raise Refused(
-                f"the model takes {' or '.join(takes)}, but these columns hold text: {names}; "
-                f"type data.drop=[{names}] or model=bag_of_words"
+                f"the model takes {' or '.join(takes)}, but these columns hold text: {listed}; "
+                f"type data.drop=[{listed}] or model=bag_of_words"
             )
         features = [feature for column in columns for feature in column.features(rows["train"])]
         notes += [f"{c.name}: one value only, left out" for c in columns if not c.features(rows["train"])]
         if not features:
             raise Refused("no column varies over the training rows: there is nothing to learn from")
         x = np.stack([values for _, values in features], 1).astype(np.float32)
-        return Dataset(x, y, rows, (x.shape[1],), outputs, [name for name, _ in features], titles, notes)
+        axis = columns[0].numbers if len(columns) == len(features) == 1 and columns[0].kind == "number" else None
+        names = [name for name, _ in features]
+        return Dataset(x, y, rows, (x.shape[1],), outputs, names, axis, titles, notes)
     lists = [[] for _ in range(len(frame))]  # type: list[list[int]]
     for column in columns:
         for row, tokens in enumerate(column.tokens(rows["train"], separator)):
@@ -139,7 +141,7 @@ def encode(
     x = np.zeros((len(frame), max(1, max(map(len, lists)))), np.int64)
     for row, ids in enumerate(lists):
         x[row, : len(ids)] = ids
-    return Dataset(x, y, rows, (buckets,), outputs, [c.name for c in columns], titles, notes)
+    return Dataset(x, y, rows, (buckets,), outputs, [c.name for c in columns], None, titles, notes)
 
 
 class Column:
@@ -258,7 +260,9 @@ def class_target(column: Column) -> tuple[Array, list[str]]:
     if len(classes) == 1:
         raise Refused(f"data.target={column.name} has one class only ({classes[0]}): there is nothing to tell apart")
     if len(classes) > len(index) // 2:
-        raise Refused(f"data.target={column.name} has {len(classes)} classes in {len(index)} rows: too few rows of each")
+        raise Refused(
+            f"data.target={column.name} has {len(classes)} classes in {len(index)} rows: too few rows of each"
+        )
     return index.astype(np.int64), classes.tolist()
 
 
@@ -277,7 +281,9 @@ def label_lists(column: Column, separator: str | None) -> tuple[Array, list[str]
     rows = [[label.strip() for label in cell.split(sign) if label.strip()] for cell in column.text]
     names = sorted({label for row in rows for label in row})
     if len(names) < 2:
-        raise Refused(f"data.target={column.name} has one label only ({', '.join(names)}): there is nothing to tell apart")
+        raise Refused(
+            f"data.target={column.name} has one label only ({', '.join(names)}): there is nothing to tell apart"
+        )
     if len(names) > max(20, len(rows) // 2):
         raise Refused(
             f"data.target={column.name} has {len(names)} labels in {len(rows)} rows (split at '{sign}'): "

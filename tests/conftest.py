@@ -1,0 +1,53 @@
+"""What the tests share: short runs in a folder of their own, and the front door as a user meets it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from losslab.door import configure
+
+ROOT = Path(__file__).parents[1]
+Typed = Callable[..., DictConfig]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may reach a W&B server or write outside its own folder."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Typed:
+    """Compose what is typed, quietly, into the test's folder."""
+
+    def compose(*overrides: str) -> DictConfig:
+        quiet = ["logger=false", "trainer.enable_progress_bar=false", f"output_dir={tmp_path / 'outputs'}"]
+        named = {text.split("=")[0] for text in overrides}
+        return configure([*(text for text in quiet if text.split("=")[0] not in named), *overrides])
+
+    return compose
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """`python train.py …` in a process and a folder of its own."""
+
+    def run(*typed: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, str(ROOT / "train.py"), *typed],
+            cwd=tmp_path,
+            env={**os.environ, "WANDB_MODE": "offline"},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,63 @@
+"""Batches: every row once, in an order that seed and epoch alone decide."""
+
+import numpy as np
+import pytest
+import torch
+
+from losslab.data.batches import Batches, Order, at_once
+from losslab.data.dataset import Dataset, split
+
+
+def table(count: int = 53) -> Dataset:
+    rows = split(count, val=0.1, test=0.1, seed=0)
+    return Dataset(np.arange(count, dtype=np.float32)[:, None], np.arange(count)[:, None] * 1.0, rows, (1,), ["y"])
+
+
+def test_an_epoch_holds_every_training_row_once_with_its_own_target() -> None:
+    data = table()
+    batches = list(Batches(data, "train", 8, seed=3))
+    assert [len(x) for x, _ in batches] == [8] * 5 + [len(data.rows["train"]) - 40]
+    assert sorted(torch.cat([x for x, _ in batches])[:, 0].tolist()) == data.rows["train"].tolist()
+    assert all(torch.equal(x.double(), y) for x, y in batches)
+
+
+def test_the_order_follows_from_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        rows = Order(30, 7, seed)
+        rows.set_epoch(epoch)
+        return torch.cat(list(rows)).tolist()
+
+    assert order(0, 4) == order(0, 4)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+    assert sorted(order(0, 1)) == list(range(30))
+
+
+def test_batches_handed_out_together_are_the_same_batches() -> None:
+    alone = list(Batches(table(), "train", 4, seed=1))
+    together = list(Batches(table(), "train", 4, at_once=3, seed=1))
+    assert len(together) == -(-len(alone) // 3)
+    cut = [part for x, _ in together for part in torch.split(x, 4)]
+    assert all(torch.equal(one, other) for (one, _), other in zip(alone, cut, strict=True))
+
+
+def test_without_a_seed_rows_stay_as_they_stand() -> None:
+    data = table()
+    assert torch.cat([x for x, _ in Batches(data, "val", 2)])[:, 0].tolist() == data.rows["val"].tolist()
+
+
+@pytest.mark.parametrize("ahead", [2**29, 0])
+def test_images_are_normalised_ahead_or_a_batch_at_a_time(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.data.batches.NORMALISED_AHEAD", ahead)
+    x = np.random.default_rng(0).integers(0, 255, (50, 1, 4, 4)).astype(np.uint8)
+    data = Dataset(x, np.arange(50) % 2, split(50, val=0.1, test=0.1, seed=0), (1, 4, 4), ["a", "b"])
+    seen = torch.cat([x for x, _ in Batches(data, "train", 16, seed=0)])
+    assert seen.dtype == torch.float32
+    assert float(seen.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(seen.std(correction=0)) == pytest.approx(1, rel=1e-5)
+
+
+def test_large_batches_and_counting_trainers_get_one_batch_at_a_time() -> None:
+    data = table()
+    assert at_once(data, 64, {}) == 16
+    assert at_once(data, 2**22, {}) == 1
+    assert at_once(data, 64, {"max_steps": 5}) == 1

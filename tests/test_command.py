@@ -1,0 +1,195 @@
+"""The command as a user types it: in a process and a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from losslab.door import CONF, options
+
+from .conftest import ROOT, Command
+
+QUIET = "logger=false"
+SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "loss=maee",
+        "loss=cross_entropy",
+        "optimizer.lr=-1",
+        "data=csv data.path=none.csv data.target=y",
+        "+model.depth=3",
+        "trainer=gpu",
+    ],
+)
+def test_a_mistake_is_one_sentence_exit_code_1_and_nothing_written(
+    command: Command, tmp_path: Path, typed: str
+) -> None:
+    import torch
+
+    if typed == "trainer=gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = command(*typed.split(), QUIET)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("losslab: ")
+    assert done.stderr.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_help_is_the_catalogue(command: Command) -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    for group in sorted(folder.name for folder in CONF.iterdir() if folder.is_dir()):
+        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{group}: "))
+        assert line.split(": ")[1].split(", ") == sorted(options([str(CONF)], group))
+
+
+def test_what_a_person_sees(command: Command, tmp_path: Path) -> None:
+    done = command("data=diabetes", "trainer.max_epochs=2", "loss=huber")
+    assert done.returncode == 0
+    assert done.stderr == "", "a warning that a user can do nothing about"
+    lines = done.stdout.splitlines()
+    head = {line.split()[0]: line for line in lines[:6]}
+    assert "309 train, 67 val, 66 test" in head["data"] or "310 train, 66 val, 66 test" in head["data"]
+    assert "mlp" in head["model"]
+    assert "loss huber, optimizer adam, lr 0.001" in head["training"]
+    assert "offline; `wandb sync outputs/wandb/offline-run-" in head["W&B"]
+    assert any(line.split()[:1] == ["rmse"] for line in lines)
+    folder = tmp_path / lines[-1]
+    assert (folder / "summary.json").is_file()
+
+
+def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Command, tmp_path: Path) -> None:
+    done = command("-m", *SHORT, "loss=mse,cross_entropy,mae", "seed=0,1")
+    assert done.returncode == 1
+    found = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/*/status.json")]
+    assert [status["status"] for status in found] == ["finished"] * 4
+    configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
+    assert sorted((config["loss"], config["seed"]) for config in configs) == [
+        ("mae", 0),
+        ("mae", 1),
+        ("mse", 0),
+        ("mse", 1),
+    ]
+    assert done.stderr.count("loss=cross_entropy wants logits and index targets") == 3  # each job's, and the end's
+    assert "Traceback" not in done.stderr
+
+
+def started(typed: list[str], folder: Path, until: str) -> "subprocess.Popen[str]":
+    """Start a run and wait until a file of its folder is there."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *typed],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "WANDB_MODE": "offline"},
+    )
+    deadline = time.time() + 60
+    while not list(folder.glob(f"outputs/*/{until}")):
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    process = started(["task=single_label", "trainer.max_epochs=100000"], tmp_path, "last.ckpt")
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    (folder,) = tmp_path.glob("outputs/digits-*")
+    assert f"go on with `python train.py ckpt={folder.relative_to(tmp_path)}/last.ckpt`" in said
+    assert "Traceback" not in said
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["status"], status["reason"]) == ("interrupted", {130: "Ctrl-C", 143: "SIGTERM"}[code])
+    (mirror,) = tmp_path.glob("outputs/wandb/offline-run-*/*.wandb")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(mirror)]
+    seen = subprocess.run(
+        inspect, capture_output=True, text=True, check=True, env={**os.environ, "WANDB_MODE": "offline"}
+    )
+    assert json.loads(seen.stdout)["exit_code"] == 1
+
+
+def test_a_killed_run_leaves_every_epoch_that_was_over(tmp_path: Path) -> None:
+    process = started([QUIET, "task=single_label", "trainer.max_epochs=100000"], tmp_path, "last.ckpt")
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+    (folder,) = tmp_path.glob("outputs/digits-*")
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
+    assert json.loads((folder / "status.json").read_text())["status"] == "running"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"] == "digits"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the tree and unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    ignored = shutil.ignore_patterns(".git", ".*_cache", "outputs", "dist", ".venv", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (file,) = folder.glob("*.whl")
+    with zipfile.ZipFile(file) as packed:
+        packed.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: Path) -> None:
+    assert sorted(path.name for path in wheel.iterdir()) == ["losslab", "losslab-0.1.0.dist-info"]
+    shipped = {
+        str(path.relative_to(wheel / "losslab" / "conf")) for path in (wheel / "losslab" / "conf").rglob("*.yaml")
+    }
+    assert shipped == {str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
+    assert (wheel / "losslab" / "data" / "files" / "diamonds.csv.gz").is_file()
+
+
+def test_the_wheel_trains_in_another_folder_with_the_users_own_options(wheel: Path, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "mine.py", tmp_path)
+    for file, text in {
+        "loss/mine.yaml": "_target_: mine.Quartic\ninput: prediction\ntarget: dense\n",
+        "model/mine.yaml": "_target_: mine.tiny\n_partial_: true\ntakes: [vector]\n",
+        "data/mine.yaml": (
+            "_target_: losslab.data.dataset.arrays\nread: {_target_: mine.waves, _partial_: true}\ntask: regression\n"
+            "gives: [vector]\nval: 0.1\ntest: 0.1\nseed: ${seed}\nbatch_size: 16\n"
+        ),
+    }.items():
+        (tmp_path / "my_conf" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my_conf" / file).write_text(text)
+    program = "import sys; sys.argv[0] = 'losslab-train'; from losslab.train import main; main()"
+    typed = ["--config-dir", "my_conf", "loss=mine", "data=mine", "model=mine", "optimizer.lr=0.01", QUIET]
+
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-P", "-c", program, *typed, *more],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(wheel)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / done.stdout.splitlines()[-1]
+    assert folder.name.startswith("mine-mine-mine-adam-s0-")
+    assert json.loads((folder / "summary.json").read_text())["test/r2"] > 0.95
+    wrong = run("loss=min")
+    assert wrong.returncode == 1

@@ -1,0 +1,137 @@
+"""What is typed: what it composes to, and the sentence for each mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from losslab.door import CONF, configure, explain, flatten, options, quoted
+from losslab.errors import Refused
+
+from .conftest import Typed
+
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], group)]
+NEEDS = {("data", "csv"): ["data.path=my.csv", "data.target=y"]}
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str, name: str) -> None:
+    fitting = {"loss": "task", "model": "data"}.get(group)
+    tried: list[str] = []
+    for other in options([str(CONF)], fitting) if fitting else [""]:
+        typed_now = [f"{group}={name}", *NEEDS.get((group, name), []), *([f"{fitting}={other}"] if other else [])]
+        try:
+            cfg = typed(*typed_now, *NEEDS.get((fitting or "", other), []))
+        except Refused as error:
+            tried.append(str(error))
+            continue
+        assert cfg.run.choices[group] == name
+        flatten(cfg)  # every interpolation resolves
+        return
+    pytest.fail(f"{group}={name} fits nothing: {tried}")
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_file_opens_with_what_it_is(group: str, name: str) -> None:
+    lines = [line for line in (CONF / group / f"{name}.yaml").read_text().splitlines() if "@package" not in line]
+    assert lines[0].startswith("# ")
+    if group == "experiment":
+        head = "\n".join(lines[:4])
+        assert "?" in head
+        assert f"python train.py experiment={name}" in head
+        assert "Expect" in head
+
+
+@pytest.mark.parametrize(
+    ("typed_now", "task", "data", "model", "loss"),
+    [
+        ([], "regression", "diamonds", "mlp", "mse"),
+        (["task=single_label"], "single_label", "digits", "mlp", "cross_entropy"),
+        (["task=multi_label"], "multi_label", "movies", "bag_of_words", "bce"),
+        (["data=mnist"], "single_label", "mnist", "mlp", "cross_entropy"),
+        (["data=movies", "loss=mse"], "multi_label", "movies", "bag_of_words", "mse"),
+        (["task=single_label", "loss=mse", "model=cnn"], "single_label", "digits", "cnn", "mse"),
+        (["experiment=mnist_linear", "model=cnn"], "single_label", "mnist", "cnn", "cross_entropy"),
+        (["data=csv", "data.path=a", "data.target=b", "task=multi_label"], "multi_label", "csv", "bag_of_words", "bce"),
+    ],
+)
+def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
+    typed_now: list[str], task: str, data: str, model: str, loss: str
+) -> None:
+    choices = configure(typed_now).run.choices
+    assert (choices["task"], choices["data"], choices["model"], choices["loss"]) == (task, data, model, loss)
+
+
+@pytest.mark.parametrize(
+    ("typed_now", "sentence"),
+    [
+        ("loss=maee", "loss=maee is not an option; nearest: mae"),
+        ("experiment=height", "experiment=height is not an option; nearest: heights"),
+        ("optimizer.lrr=1", "optimizer.lrr is not a setting; nearest: optimizer.lr"),
+        ("los=mae", "los is not a setting; nearest: loss"),
+        ("optimizer.lr", "'optimizer.lr' cannot be read: type key=value"),
+        ("optimizer.lr=-1", "optimizer.lr=-1 does not fit: it must be a number above 0"),
+        ("optimizer.lr=nan", "optimizer.lr=nan does not fit"),
+        ("optimizer.lr=fast", "optimizer.lr=fast does not fit: it must be a number above 0"),
+        ("optimizer.betas=[0.9,1]", r"optimizer.betas=\[0.9, 1\] does not fit: it must be two numbers"),
+        ("data.batch_size=0", "data.batch_size=0 does not fit: it must be a whole number of at least 1, or all"),
+        ("data.batch_size=2.5", "data.batch_size=2.5 does not fit"),
+        ("data.val=0", "data.val=0 does not fit"),
+        ("data.val=0.6 data.test=0.5", "leave no rows to train on"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 does not fit"),
+        ("trainer.max_epochs=true", "trainer.max_epochs=true does not fit"),
+        ("trainer.deterministic=3", "trainer.deterministic=3 does not fit: it must be true or false"),
+        ("trainer.devices=2", "training on several devices is not built yet"),
+        ("model.hidden=[0]", r"model.hidden=\[0\] does not fit"),
+        ("seed=-1", "seed=-1 does not fit"),
+        ("loss=huber loss.delta=0", "loss.delta=0 does not fit: it must be a number above 0"),
+        ("loss=cross_entropy", "does not offer: type loss= one of huber, mae, mse, msle, or task= one of single_label"),
+        ("task=multi_label loss=nll", "type loss= one of bce, huber, mae, mse, or task= one of single_label"),
+        ("task=regression data=digits", "data=digits is for task=single_label, not task=regression"),
+        ("data=diamonds model=cnn", "cnn takes image, but data=diamonds gives vector or tokens: type model= one of bag"),
+        ("data=movies model=cnn", "model=cnn takes image, but data=movies gives vector or tokens"),
+        ("data=digits model=bag_of_words", "model=bag_of_words takes tokens, but data=digits gives image"),
+        ("data=csv", "data=csv needs data.path: type data.path="),
+        ("ckpt=none.ckpt", "ckpt=none.ckpt is not there"),
+        ("output_dir=/dev/null/x", "output_dir=/dev/null/x cannot be written"),
+        ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline or disabled"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_told_in_one_sentence(typed_now: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence) as refused:
+        configure(typed_now.split())
+    assert "\n" not in str(refused.value)
+
+
+def test_a_seed_of_zero_is_a_seed() -> None:
+    assert configure(["seed=0"]).data.seed == 0
+    assert configure(["seed=7"]).data.seed == 7
+
+
+def test_an_option_named_false_can_be_typed() -> None:
+    assert quoted("logger=false") == "logger='false'"
+    assert not configure(["logger=false"]).logger
+
+
+def test_an_unknown_complaint_of_hydras_is_passed_on_in_one_line() -> None:
+    assert explain(ValueError("two\nlines")) == "two lines"
+
+
+def test_the_users_own_options_are_suggested_too(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(yaml.safe_dump({"input": "logits", "target": "index"}))
+    found = options([str(tmp_path), str(CONF)], "loss")
+    assert found["mine"] == {"input": "logits", "target": "index"}
+    assert "mae" in found
+
+
+def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
+    program = (
+        "import sys; from losslab.train import main; from losslab.door import configure; configure(['loss=mae']);"
+        "import losslab.data.tables; heavy = {'torch', 'pytorch_lightning', 'wandb', 'matplotlib', 'sklearn'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
