@@ -91,7 +91,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("loss=cross_entropy", "does not offer: type loss= one of huber, mae, mse, msle, or task= one of single_label"),
         ("task=multi_label loss=nll", "type loss= one of bce, huber, mae, mse, or task= one of single_label"),
         ("task=regression data=digits", "data=digits is for task=single_label, not task=regression"),
-        ("data=diamonds model=cnn", "cnn takes image, but data=diamonds gives vector or tokens: type model= one of bag"),
+        ("data=diamonds model=cnn", "cnn takes image, but data=diamonds gives vector or tokens: type model= one of"),
         ("data=movies model=cnn", "model=cnn takes image, but data=movies gives vector or tokens"),
         ("data=digits model=bag_of_words", "model=bag_of_words takes tokens, but data=digits gives image"),
         ("data=csv", "data=csv needs data.path: type data.path="),

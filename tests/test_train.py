@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from losslab.checkpoints import fitting
 from losslab.data.batches import Batches
 from losslab.door import CONF, options
 from losslab.errors import Refused
-from losslab.experiment import Experiment, fitting
+from losslab.experiment import Experiment
 from losslab.train import build, train
 
 from .conftest import ROOT, Typed
@@ -254,7 +255,13 @@ def test_early_stopping_looks_at_the_yardstick(typed: Typed) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
-    whole = ["task=single_label", "model.dropout=0.3", "scheduler=cosine", "trainer.max_epochs=6"]
+    whole = [
+        "task=single_label",
+        "model.dropout=0.3",
+        "scheduler=cosine",
+        "trainer.max_epochs=6",
+        "callbacks.last.seconds=0",
+    ]
     expected = typed(*whole)
     uninterrupted = train(expected)
 

@@ -83,6 +83,7 @@ RULES: dict[str, Rule] = {
     "trainer.devices": (lambda v: v in (1, "1"), "1: training on several devices is not built yet"),
     "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
     "callbacks.*.patience": COUNT,
+    "callbacks.*.seconds": NOT_NEGATIVE,
     "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),
 }
 

@@ -208,27 +208,3 @@ class Experiment(pl.LightningModule):
         """Why training stopped, in a sentence."""
         lr = self.learning_rate()
         return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
-
-
-def fitting(path: str | None, experiment: Experiment) -> str | None:
-    """The path of a checkpoint that this experiment can go on from, or `None` where there is none to go on from.
-
-    Raises:
-        Refused: where it cannot be read, or its weights are another model's.
-    """
-    if path is None:
-        return None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        shapes = {name: tuple(weight.shape) for name, weight in saved["state_dict"].items()}
-    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
-        what = " ".join(str(error).split())[:120]
-        raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None
-    wanted = {name: tuple(weight.shape) for name, weight in experiment.state_dict().items()}
-    for name in sorted({*shapes, *wanted}):
-        if shapes.get(name) != wanted.get(name):
-            raise Refused(
-                f"ckpt={path} is of another model: it has {name} of shape {shapes.get(name)}, this model "
-                f"{wanted.get(name)}; type the model and data that it was trained with"
-            )
-    return path

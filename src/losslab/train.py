@@ -73,8 +73,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     import pytorch_lightning as pl
 
     from losslab import terminal, tracking
+    from losslab.checkpoints import fitting
     from losslab.data.batches import Batches, at_once
-    from losslab.experiment import Experiment, fitting
+    from losslab.experiment import Experiment
     from losslab.losses import Loss
     from losslab.pictures import curves
 

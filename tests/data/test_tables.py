@@ -90,7 +90,7 @@ def test_a_bag_of_words_takes_every_kind_of_column() -> None:
 
 def test_tokens_follow_from_column_and_word_alone() -> None:
     data = shipped("movies.tsv.gz", "genres", task="multi_label", takes=["tokens"], val=0.1, test=0.2, seed=0)
-    for token in ("title=ford", "title=ford-", "cast=wayne newton", "cast=newton", "cast=#4", "year=0"):
+    for token in ("title=ford", "title=ford-", "cast=wayne newton", "cast=newton", "cast=#5", "year=0"):
         assert (zlib.crc32(token.encode()) % 32767 + 1 in data.x[0]) == (token != "title=ford-"), token
     assert (len(data.x), len(data.outputs)) == (8565, 21)
     assert data.y.sum(1).mean() == pytest.approx(1.83, abs=0.005)
@@ -139,8 +139,8 @@ def changed(column: str, row: int, value: str) -> pd.DataFrame:
         (["good", "pay"], "multi_label", {}, "label column pay holds 1000, 1010, 1020: .* each must hold 0 or 1"),
         (["job", "good"], "single_label", {}, "one target"),
         ("pay", "regression", {"drop": []}, r"hold text: note; type data.drop=\[note\] or model=bag_of_words"),
-        ("pay", "regression", {"frame": changed("age", 4, "inf")}, "age holds NaN or infinity in 1 of 40 rows .first: line 6"),
-        ("pay", "regression", {"frame": changed("age", 4, "NaN")}, "age holds NaN or infinity in 1 of 40 rows .first: line 6"),
+        ("pay", "regression", {"frame": changed("age", 4, "inf")}, "age holds NaN or infinity in 1 of 40 rows"),
+        ("pay", "regression", {"frame": changed("age", 4, "NaN")}, "age holds NaN or infinity in 1 of 40 rows"),
         ("pay", "regression", {"frame": changed("pay", 4, "nan")}, "column pay holds NaN or infinity in 1 of 40 rows"),
         ("pay", "regression", {"frame": changed("pay", 4, "")}, "column pay holds no value in 1 of 40 rows"),
         ("pay", "regression", {"frame": PEOPLE[["pay"]], "drop": []}, "at least one feature"),

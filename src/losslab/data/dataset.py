@@ -109,7 +109,7 @@ def split(count: int, *, val: float, test: float, seed: int, strata: NDArray[np.
         Refused: where there are too few rows.
 
     >>> {part: rows.tolist() for part, rows in split(8, val=0.25, test=0.25, seed=0).items()}
-    {'train': [0, 2, 4, 6], 'val': [3, 5], 'test': [1, 7]}
+    {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
     """
     order = np.random.default_rng(seed).permutation(count)
     kept = order[:0]
