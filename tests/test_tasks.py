@@ -43,6 +43,15 @@ def test_single_label_metrics_are_scikit_learns() -> None:
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_class_that_no_row_has_does_not_count() -> None:
+    task, scores, y = prepared("single_label", rows=30)
+    y[y == 2] = 0
+    guess = scores.detach().argmax(1)
+    assert (guess == 2).any()
+    recalls = metrics.recall_score(y, guess, labels=[0, 1], average="macro")
+    assert float(task.metrics(scores.detach(), y)["balanced_accuracy"]) == pytest.approx(recalls, rel=1e-6)
+
+
 def test_multi_label_metrics_are_scikit_learns() -> None:
     task, scores, y = prepared("multi_label", rows=40)
     found = task.metrics(scores.detach(), y)

@@ -168,7 +168,6 @@ class Experiment(pl.LightningModule):
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.learning_rate()
         row["examples_per_second"] = len(y) / self.trained
-        row["peak_memory_mb"] = peak_memory_mb(self.device)
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
         if self.schedule["interval"] == "epoch":
@@ -180,6 +179,7 @@ class Experiment(pl.LightningModule):
         scores, y = self.eval_seen.take()
         self.test_scores = scores.float().cpu()
         self.test_row = {"test/loss": self.loss_of(scores, y).item(), **self.judge("test", scores, y)}
+        self.test_row["peak_memory_mb"] = peak_memory_mb(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         gpus = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []

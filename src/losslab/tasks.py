@@ -87,7 +87,8 @@ class Regression(Task):
     def fit(self, data: Dataset) -> None:
         wide = data.targets("train").astype(np.float64)
         self.register_buffer("mean", torch.tensor(wide.mean(0), dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(wide.std(0), dtype=torch.float32))
+        spread = np.where(wide.std(0) > 0, wide.std(0), 1.0)  # a target may be constant on the training rows
+        self.register_buffer("std", torch.tensor(spread, dtype=torch.float32))
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         return scores * self.std + self.mean if input == "values" else scores
@@ -150,11 +151,10 @@ class SingleLabel(Task):
         classes = scores.shape[1]
         # metrics take the predicted classes: torchmetrics would guess whether floats are logits or probabilities
         guess = log_p.argmax(-1)
+        recall = classification.multiclass_recall(guess, y, classes, average=None, validate_args=False)
         return {
             "accuracy": (guess == y).float().mean(),
-            "balanced_accuracy": classification.multiclass_accuracy(
-                guess, y, classes, average="macro", validate_args=False
-            ),
+            "balanced_accuracy": recall[one_hot(y, classes).any(0)].mean(),  # over the classes that there are
             "f1": classification.multiclass_f1_score(guess, y, classes, average="macro", validate_args=False),
             "log_loss": -log_p.gather(1, y[:, None]).mean(),
             "brier": (p - one_hot(y, classes)).square().sum(1).mean(),

@@ -1,8 +1,10 @@
 """What a person sees while a run goes on and when it ends."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,5 +113,12 @@ def stopped(folder: Path) -> str:
     """How to go on with a run that did not come to its end."""
     last = folder / "last.ckpt"
     if last.is_file():
-        return f"\nstopped; the last good checkpoint is kept: go on with `python train.py ckpt={last}`\n{folder}"
+        return f"\nstopped; the last good checkpoint is kept: go on with `{command()} ckpt={last}`\n{folder}"
     return f"\nstopped before the first epoch was over: there is no checkpoint yet\n{folder}"
+
+
+def command() -> str:
+    """The command as it was typed, up to its settings, with the user's own catalogue if there is one."""
+    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
+    own = [text for flag, text in pairwise(sys.argv) if flag in ("--config-dir", "-cd")]
+    return " ".join([program, *(f"--config-dir {folder}" for folder in own)])

@@ -203,8 +203,14 @@ class Record(Logger):
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
         }
-        for logger in mirrors:
-            logger.log_hyperparams({**self.config, **beyond})
+        try:
+            for logger in mirrors:
+                logger.log_hyperparams({**self.config, **beyond})
+        except Exception as error:
+            if not type(error).__module__.startswith("wandb"):
+                raise
+            why = " ".join(str(error).split())
+            raise Refused(f"W&B could not start ({why}): type logger.mode=offline, or `wandb login` first") from error
         file = self.folder / "history.csv"
         if file.is_file():
             with file.open(newline="") as lines:

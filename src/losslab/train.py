@@ -62,9 +62,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
-
-    >>> from losslab.door import configure
-    >>> summary = train(configure(["data=heights", "trainer.max_epochs=2", "logger=false"]))  # doctest: +SKIP
     """
     data: Dataset = build(
         cfg, "data", "gives", "batch_size"
