@@ -25,6 +25,8 @@ SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")
     "typed",
     [
         "loss=maee",
+        "optimizer.lrr=1",
+        "lr=1",
         "loss=cross_entropy",
         "optimizer.lr=-1",
         "data=csv data.path=none.csv data.target=y",
@@ -113,7 +115,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     (folder,) = tmp_path.glob("outputs/digits-*")
-    assert f"go on with `python train.py ckpt={folder.relative_to(tmp_path)}/last.ckpt`" in said
+    assert f"train.py ckpt={folder.relative_to(tmp_path)}/last.ckpt`" in said
     assert "Traceback" not in said
     status = json.loads((folder / "status.json").read_text())
     assert (status["status"], status["reason"]) == ("interrupted", {130: "Ctrl-C", 143: "SIGTERM"}[code])

@@ -242,8 +242,11 @@ def test_a_loss_with_parameters_of_its_own_is_trained_too(typed: Typed, monkeypa
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train(typed: Typed, precision: str) -> None:
-    summary = train(typed(*SHORT, f"trainer.precision={precision}", "trainer.max_epochs=10"))
+    cfg = typed(*SHORT, f"trainer.precision={precision}", "trainer.max_epochs=10")
+    summary = train(cfg)
     assert summary["train/r2"] > 0.3
+    plain = train(typed(*SHORT, "trainer.max_epochs=10"))
+    assert summary["test/rmse"] == pytest.approx(plain["test/rmse"], rel=0.03 if precision == "bf16-mixed" else 1e-3)
 
 
 def test_early_stopping_looks_at_the_yardstick(typed: Typed) -> None:

@@ -291,7 +291,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         if group:
             return f"{group}={name} is not an option; {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+        quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""
+        return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01{quotes}"
     key = re.search(
         r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]", text
     )
@@ -299,10 +300,12 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         name = key[1].rstrip(".")
         others = [text for text in overrides if key_of(text) != name]
         try:
-            cfg = composed(others)
+            with hydra_ready():
+                cfg = composed(others)
         except (HydraException, OmegaConfBaseException):
             return f"{name} is not a setting; `--cfg job` prints them all"
-        return (
-            f"{name} is not a setting; {nearest(name, {*flatten(cfg), *cfg.run.choices})}; `--cfg job` prints them all"
-        )
+        known = {*flatten(cfg), *cfg.run.choices}
+        same = sorted(key for key in known if key.split(".")[-1] == name.split(".")[-1])
+        hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)
+        return f"{name} is not a setting; {hint}; `--cfg job` prints them all"
     return text

@@ -36,7 +36,8 @@ class Seen:
         self.targets: list[Tensor] = []
 
     def add(self, scores: Tensor, y: Tensor) -> None:
-        self.scores.append(scores.detach())
+        """Keep a batch's rows; half precision is good enough to train in, not to judge in."""
+        self.scores.append(scores.detach().to(torch.promote_types(scores.dtype, torch.float32)))
         self.targets.append(y)
 
     def take(self) -> Batch:
@@ -177,7 +178,7 @@ class Experiment(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
-        self.test_scores = scores.float().cpu()
+        self.test_scores = scores.cpu()
         self.test_row = {"test/loss": self.loss_of(scores, y).item(), **self.judge("test", scores, y)}
         self.test_row["peak_memory_mb"] = peak_memory_mb(self.device)
 

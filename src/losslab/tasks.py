@@ -97,7 +97,7 @@ class Regression(Task):
         return y if input == "values" else (y - self.mean) / self.std
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        values = self.view(scores.float(), "values")
+        values = self.view(scores, "values")
         errors = (values - y).square()
         spread = (y - y.mean(0)).square()
         found = {
@@ -113,7 +113,7 @@ class Regression(Task):
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab import pictures
 
-        y, values = data.targets("test"), self.view(scores.float(), "values").numpy()
+        y, values = data.targets("test"), self.view(scores, "values").numpy()
         figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
             figures["line"] = pictures.line(data, values)
@@ -146,7 +146,7 @@ class SingleLabel(Task):
         self.classes = len(data.outputs)
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        log_p = scores.float().log_softmax(-1)
+        log_p = scores.log_softmax(-1)
         p = log_p.exp()
         classes = scores.shape[1]
         # metrics take the predicted classes: torchmetrics would guess whether floats are logits or probabilities
@@ -198,14 +198,14 @@ class MultiLabel(Task):
 
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
         """Average precision of each label `(L,)`; NaN for a label that no row has."""
-        p, seen = scores.float().sigmoid(), y.any(0)
+        p, seen = scores.sigmoid(), y.any(0)
         found = torch.full_like(p[0], torch.nan)
         for label in seen.nonzero().flatten():
             found[label] = classification.binary_average_precision(p[:, label], y[:, label], validate_args=False)
         return found
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        p, labels = scores.float().sigmoid(), y.shape[1]
+        p, labels = scores.sigmoid(), y.shape[1]
         guess = (p > 0.5).long()
         micro = classification.multilabel_average_precision(p, y, labels, average="micro", validate_args=False)
         return {
@@ -213,7 +213,7 @@ class MultiLabel(Task):
             "average_precision_micro": micro,
             "f1": classification.multilabel_f1_score(guess, y, labels, average="macro", validate_args=False),
             "f1_micro": classification.multilabel_f1_score(guess, y, labels, average="micro", validate_args=False),
-            "log_loss": nn.functional.binary_cross_entropy_with_logits(scores.float(), y.float()),
+            "log_loss": nn.functional.binary_cross_entropy_with_logits(scores, y.float()),
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:

@@ -63,9 +63,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
-    data: Dataset = build(
-        cfg, "data", "gives", "batch_size"
-    )  # reads tables without torch: their faults are told at once
+    # tables are read without torch: their faults are told at once, and only then the heavy imports begin
+    data: Dataset = build(cfg, "data", "gives", "batch_size")
 
     import pytorch_lightning as pl
 
@@ -153,4 +152,5 @@ def main() -> None:
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
-        sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error)}")
+        typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error, typed)}")
