@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from losslab.door import configure
+
+settings.register_profile("losslab", deadline=None, derandomize=True)  # the same inputs on every machine, fast or slow
+settings.load_profile("losslab")
 
 ROOT = Path(__file__).parents[1]
 Typed = Callable[..., DictConfig]
