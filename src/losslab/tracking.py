@@ -171,7 +171,6 @@ class Record(Logger):
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
         self.history: list[Row] = []
-        self.summary: Row = {}
         self.began = time.time()
         self.status: dict[str, Any] = {
             "status": None,
@@ -260,11 +259,11 @@ class Record(Logger):
             if f"val/{name}" in last
         }
         ends = {"best_epoch": self.best_epoch(), "epochs": len(self.history), "updates": self.history[-1]["step"]}
-        self.summary = {**last, **best, **test, **ends}
-        write(self.folder / "summary.json", json.dumps(self.summary, indent=2) + "\n")
+        summary = {**last, **best, **test, **ends}
+        write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         for logger in self.mirrors:
             logger.log_metrics({**best, **test, **ends})
-        return self.summary
+        return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], samples: list[dict[str, str]]) -> None:
         """Save the figures as PNG and the samples as CSV, and hand them to the mirrors that show such things."""

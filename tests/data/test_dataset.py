@@ -79,7 +79,7 @@ def test_images_are_scaled_by_the_training_images_alone() -> None:
     x = np.random.default_rng(0).integers(0, 255, (40, 3, 4, 4)).astype(np.uint8)
     rows = split(40, val=0.2, test=0.2, seed=0)
     x[rows["test"]] = 255
-    scale = Dataset(x, np.arange(40) % 2, rows, (3, 4, 4), ["a", "b"]).scale()
+    scale = Dataset(x, np.arange(40) % 2, rows, (3, 4, 4), ["a", "b"]).scale
     assert scale is not None
     train = x[rows["train"]].astype(float)
     np.testing.assert_allclose(scale[0], train.mean((0, 2, 3)), rtol=1e-5)

@@ -64,8 +64,7 @@ class Batches:
         rows = data.rows[part]
         self.x, self.y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
         self.sampler = Order(len(rows), size * at_once, seed)
-        scale = data.scale()
-        self.scale = scale and tuple(torch.from_numpy(values)[:, None, None] for values in scale)
+        self.scale = data.scale and tuple(torch.from_numpy(values)[:, None, None] for values in data.scale)
         if self.scale and 4 * self.x.numel() <= NORMALISED_AHEAD:
             self.x, self.scale = self.normalised(self.x), None
 

@@ -1,6 +1,7 @@
 """What every dataset is: arrays, a split by seed, and the facts that models and tasks are built from."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class Dataset:
         targets: Array = self.y[self.rows[part]]
         return targets
 
+    @cached_property
     def scale(self) -> tuple[Array, Array] | None:
         """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
         if self.x.ndim != 4:

@@ -126,8 +126,9 @@ def encode(
                 f"the model takes {' or '.join(takes)}, but these columns hold text: {listed}; "
                 f"type data.drop=[{listed}] or model=bag_of_words"
             )
-        features = [feature for column in columns for feature in column.features(rows["train"])]
-        notes += [f"{c.name}: one value only, left out" for c in columns if not c.features(rows["train"])]
+        encoded = [column.features(rows["train"]) for column in columns]
+        notes += [f"{c.name}: one value only, left out" for c, found in zip(columns, encoded, strict=True) if not found]
+        features = [feature for found in encoded for feature in found]
         if not features:
             raise Refused("no column varies over the training rows: there is nothing to learn from")
         x = np.stack([values for _, values in features], 1).astype(np.float32)
