@@ -83,14 +83,16 @@ def test_the_yaml_names_a_yardstick_and_the_way_it_is_better(name: str) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_every_view_and_form_in_the_yaml_is_a_different_tensor(name: str) -> None:
     task, scores, y = prepared(name)
-    views = [task.view(scores.detach(), view) for view in task.inputs]
-    assert all(view.shape == scores.shape for view in views)
-    assert len({tuple(view.flatten().tolist()) for view in views}) == len(views)
-    forms = {form: task.encode(y, form, task.inputs[0]) for form in task.targets}
-    assert forms["dense"].is_floating_point()
-    assert forms["dense"].shape == scores.shape
-    if "index" in forms:
-        assert torch.equal(forms["index"], y)
+    views = {view: task.view(scores.detach(), view) for view in task.inputs}
+    heads = views.pop("heads", None)
+    assert heads is None or heads.shape == (*scores.shape, 1)
+    assert all(view.shape == scores.shape for view in views.values())
+    assert len({tuple(view.flatten().tolist()) for view in views.values()}) == len(views)
+    for form in task.targets:
+        target = task.encode(y, form, task.inputs[0])
+        assert (
+            torch.equal(target, y) if form == "index" else target.is_floating_point() and target.shape == scores.shape
+        )
 
 
 def test_regression_is_trained_in_standard_deviations_and_judged_in_units() -> None:

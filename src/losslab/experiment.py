@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from losslab.errors import Refused
-from losslab.losses import Loss
+from losslab.losses import Loss, Sum
+from losslab.schedules import warm_up
 from losslab.tasks import Task
 from losslab.tracking import peak_memory_mb
 
@@ -53,13 +54,15 @@ class Experiment(pl.LightningModule):
     Args:
         model: takes a batch of inputs, returns raw scores `(B, outputs)`.
         task: fitted to the data.
-        loss: fits the task.
-        optimizer: called with the parameters of model and loss.
+        loss: fits the task; the parts of a sum are recorded one by one.
+        optimizer: called with this module, takes the parameters of its model and loss.
         scheduler: called with the optimizer.
-        schedule: `interval`, which is `step` or `epoch`, and `monitor` where the scheduler looks at a metric.
+        schedule: `interval`, which is `step` or `epoch`; `monitor` where the scheduler looks at a metric; `warmup`, the
+            steps over which the learning rate rises to what the schedule says.
         batch_size: rows a batch; a training step of Lightning's is given several batches at once.
         accumulate: batches an optimizer step.
-        clip: the norm that gradients are clipped to; `None` leaves them.
+        clip: what gradients are clipped to; `None` leaves them.
+        clip_by: their `norm`, all of them together, or `value`, each one by itself.
     """
 
     automatic_optimization = False  # see training_step
@@ -68,18 +71,19 @@ class Experiment(pl.LightningModule):
         self,
         model: nn.Module,
         task: Task,
-        loss: Loss,
-        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        loss: Loss | Sum,
+        optimizer: Callable[[pl.LightningModule], Optimizer],
         scheduler: Callable[[Optimizer], Any],
         schedule: dict[str, Any],
         batch_size: int,
         accumulate: int = 1,
         clip: float | None = None,
+        clip_by: str = "norm",
     ) -> None:
         super().__init__()
         self.model, self.task, self.loss = model, task, loss
         self.make_optimizer, self.make_scheduler, self.schedule = optimizer, scheduler, schedule
-        self.batch_size, self.accumulate, self.clip = batch_size, accumulate, clip
+        self.batch_size, self.accumulate, self.clip, self.clip_by = batch_size, accumulate, clip, clip_by
         self.train_seen, self.eval_seen = Seen(), Seen()
         self.gradient_norm: float | None = None
         self.val_row: dict[str, float] = {}
@@ -88,15 +92,11 @@ class Experiment(pl.LightningModule):
         self.rng: list[Tensor] = []
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self.parameters())
-        return [optimizer], [self.make_scheduler(optimizer)]
-
-    def loss_of(self, scores: Tensor, y: Tensor) -> Tensor:
-        """The loss of raw scores against canonical targets."""
-        input = self.task.view(scores, self.loss.input)
-        target = self.task.encode(y, self.loss.target, self.loss.input)
-        loss: Tensor = self.loss(input, target.to(input.dtype) if target.is_floating_point() else target)
-        return loss
+        optimizer = self.make_optimizer(self)
+        scheduler = self.make_scheduler(optimizer)
+        if self.schedule["warmup"]:
+            warm_up(optimizer, self.schedule["warmup"])
+        return [optimizer], [scheduler]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row: Lightning's own work, dearer than a small step, is done once for all."""
@@ -116,7 +116,7 @@ class Experiment(pl.LightningModule):
             total = 0.0
             for x, y in batches:
                 scores = self.model(x)
-                loss = self.loss_of(scores, y)
+                loss = self.loss.of(self.task, scores, y)
                 if not math.isfinite(value := loss.item()):
                     raise Diverged(self.says(value, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
                 if first:
@@ -135,7 +135,7 @@ class Experiment(pl.LightningModule):
         if self.gradient_norm is None:
             self.gradient_norm = float(nn.utils.get_total_norm(p.grad for p in self.parameters() if p.grad is not None))
         if self.clip is not None:
-            self.clip_gradients(optimizer, self.clip, "norm")
+            self.clip_gradients(optimizer, self.clip, self.clip_by)
 
     def step_scheduler(self) -> None:
         """Tell the schedule that a step or an epoch is over, and the yardstick if it looks at that."""
@@ -146,18 +146,20 @@ class Experiment(pl.LightningModule):
             scheduler.step()
 
     def on_train_epoch_start(self) -> None:
+        getattr(self.trainer.optimizers[0], "train", lambda: None)()  # schedule-free: trained weights and judged ones
         self.started, self.trained = time.perf_counter(), 0.0
         self.train_loss, self.gradient_norm = 0.0, None
 
     def on_validation_start(self) -> None:
         self.trained = time.perf_counter() - self.started
+        getattr(self.trainer.optimizers[0], "eval", lambda: None)()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.eval_seen.add(self.model(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
-        self.val_row = {"val/loss": self.loss_of(scores, y).item(), **self.judge("val", scores, y)}
+        self.val_row = self.judge("val", scores, y)
         if not math.isfinite(self.val_row["val/loss"]):
             raise Diverged(self.says(self.val_row["val/loss"], f"on the validation rows after step {self.global_step}"))
         monitor = f"val/{self.task.yardstick}"
@@ -165,7 +167,7 @@ class Experiment(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         scores, y = self.train_seen.take()
-        row = {"train/loss": self.train_loss / len(y), **self.judge("train", scores, y), **self.val_row}
+        row = {**self.judge("train", scores, y), "train/loss": self.train_loss / len(y), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.learning_rate()
         row["examples_per_second"] = len(y) / self.trained
@@ -179,7 +181,7 @@ class Experiment(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
         self.test_scores = scores.cpu()
-        self.test_row = {"test/loss": self.loss_of(scores, y).item(), **self.judge("test", scores, y)}
+        self.test_row = self.judge("test", scores, y)
         self.test_row["peak_memory_mb"] = peak_memory_mb(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -196,8 +198,10 @@ class Experiment(pl.LightningModule):
                 torch.cuda.set_rng_state_all(self.rng[1:])
 
     def judge(self, part: str, scores: Tensor, y: Tensor) -> dict[str, float]:
-        """All metrics of the task as plain numbers, fetched from the device at once."""
-        found = self.task.metrics(scores, y)
+        """The loss, its parts and all metrics of the task as plain numbers, fetched from the device at once."""
+        found = {"loss": self.loss.of(self.task, scores, y)}
+        found |= {f"loss_{name}": part.of(self.task, scores, y) for name, part in self.loss.parts.items()}
+        found |= self.task.metrics(scores, y)
         numbers = torch.stack([value.detach() for value in found.values()]).tolist()
         return {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
 

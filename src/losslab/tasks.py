@@ -5,18 +5,21 @@ judges: its metrics are the same whatever the loss.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from torchmetrics.functional import classification, regression
 
 from losslab.data.dataset import Dataset
+from losslab.losses import one_hot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from losslab.losses import Loss, Sum
 
 
 class Task(nn.Module, ABC):
@@ -37,8 +40,12 @@ class Task(nn.Module, ABC):
         self.name, self.inputs, self.targets = name, inputs, targets
         self.yardstick, self.mode = yardstick, mode
 
-    def fit(self, data: Dataset) -> None:
-        """Learn what views and targets need from the training targets."""
+    def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
+        """Learn what views and targets need from the training targets, and how the loss reads the scores."""
+
+    def balance(self, data: Dataset) -> dict[str, Tensor]:
+        """What `balanced` stands for in a loss's key: the weight of each class, or of each label that is there."""
+        return {}
 
     @abstractmethod
     def view(self, scores: Tensor, input: str) -> Tensor:
@@ -77,27 +84,41 @@ class Task(nn.Module, ABC):
 class Regression(Task):
     """Real numbers `(B, D)`, standardised on the training split, so that a learning rate fits any unit.
 
-    Views: `prediction` is the scores, in standard deviations from the training mean; `values` is in the data's units.
+    Views: `prediction` is the scores, in standard deviations from the training mean; `values` is in the data's units;
+    `rate` is in the data's units and above 0, the mean times the exponential of the scores (a loss that asks for it
+    makes them logarithms); `heads` `(B, D, H)` is all scores where a loss wants several for each target.
     """
 
     better: ClassVar = {"rmse": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}
     mean: Tensor
     std: Tensor
+    level: Tensor  # what a rate is a multiple of
 
-    def fit(self, data: Dataset) -> None:
+    def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
         wide = data.targets("train").astype(np.float64)
-        self.register_buffer("mean", torch.tensor(wide.mean(0), dtype=torch.float32))
-        spread = np.where(wide.std(0) > 0, wide.std(0), 1.0)  # a target may be constant on the training rows
+        mean, spread = wide.mean(0), np.where(wide.std(0) > 0, wide.std(0), 1.0)  # a target may be constant
+        if not data.standardise:
+            mean, spread = np.zeros_like(mean), np.ones_like(spread)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(spread, dtype=torch.float32))
+        self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
+        self.heads, self.point = loss.heads, loss.point
+        self.units = "rate" if loss.input == "rate" else "values"
 
     def view(self, scores: Tensor, input: str) -> Tensor:
+        if input == "heads":
+            return scores.reshape(len(scores), -1, self.heads)
+        if self.heads > 1:
+            scores = scores.reshape(len(scores), -1, self.heads)[..., self.point]
+        if input == "rate":
+            return scores.exp() * self.level
         return scores * self.std + self.mean if input == "values" else scores
 
     def encode(self, y: Tensor, target: str, input: str) -> Tensor:
-        return y if input == "values" else (y - self.mean) / self.std
+        return y if input in ("values", "rate") else (y - self.mean) / self.std
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        values = self.view(scores, "values")
+        values = self.view(scores, self.units)
         errors = (values - y).square()
         spread = (y - y.mean(0)).square()
         found = {
@@ -113,7 +134,7 @@ class Regression(Task):
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab import pictures
 
-        y, values = data.targets("test"), self.view(scores, "values").numpy()
+        y, values = data.targets("test"), self.view(scores, self.units).numpy()
         figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
             figures["line"] = pictures.line(data, values)
@@ -123,7 +144,7 @@ class Regression(Task):
         return [", ".join(f"{value:.5g}" for value in row) for row in y.tolist()]
 
     def say(self, data: Dataset, scores: Tensor) -> list[str]:
-        return self.words(data, self.view(scores, "values"))
+        return self.words(data, self.view(scores, self.units))
 
 
 class SingleLabel(Task):
@@ -140,10 +161,13 @@ class SingleLabel(Task):
         return scores.log_softmax(-1) if input == "log_prediction" else scores
 
     def encode(self, y: Tensor, target: str, input: str) -> Tensor:
-        return y if target == "index" else one_hot(y, self.classes).float()
+        return y if target == "index" else one_hot(y, self.classes)
 
-    def fit(self, data: Dataset) -> None:
+    def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
         self.classes = len(data.outputs)
+
+    def balance(self, data: Dataset) -> dict[str, Tensor]:
+        return balanced(np.eye(len(data.outputs))[data.targets("train")])
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         log_p = scores.log_softmax(-1)
@@ -196,6 +220,9 @@ class MultiLabel(Task):
     def encode(self, y: Tensor, target: str, input: str) -> Tensor:
         return y.float()
 
+    def balance(self, data: Dataset) -> dict[str, Tensor]:
+        return {"pos_weight": balanced(data.targets("train"))["pos_weight"]}
+
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
         """Average precision of each label `(L,)`; NaN for a label that no row has."""
         p, seen = scores.sigmoid(), y.any(0)
@@ -232,3 +259,18 @@ class MultiLabel(Task):
 
     def say(self, data: Dataset, scores: Tensor) -> list[str]:
         return self.words(data, scores > 0)
+
+
+def balanced(labels: NDArray[Any]) -> dict[str, Tensor]:
+    """Weights that make up for how often each column of 0 and 1 `(N, C)` is 1; a column without any counts one.
+
+    `weight` is `N / (C n)`, for classes, and `pos_weight` `(N - n) / n`, for labels that are there, n times of N.
+    Source: scikit-learn's `class_weight="balanced"`; torch.nn.BCEWithLogitsLoss.
+
+    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
+    {'weight': tensor([0.6667, 2.0000]), 'pos_weight': tensor([0.3333, 3.0000])}
+    """
+    rows, columns = labels.shape
+    there = np.maximum(labels.sum(0), 1)
+    weights = {"weight": rows / (columns * there), "pos_weight": (rows - there) / there}
+    return {name: torch.tensor(values, dtype=torch.float32) for name, values in weights.items()}

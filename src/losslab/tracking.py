@@ -58,7 +58,8 @@ def run_name(cfg: DictConfig) -> str:
     silent = ("output_dir", "ckpt", "logger", "trainer.enable_progress_bar")
     what = {key: value for key, value in config.items() if key.split(".")[0] not in silent and key not in silent}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-    return "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
+    name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
+    return name.replace("*", "")  # of a weighted sum of losses
 
 
 def claim_folder(cfg: DictConfig) -> Path:

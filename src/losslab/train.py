@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import door
@@ -18,20 +18,22 @@ from losslab.errors import Refused
 
 if TYPE_CHECKING:
     from losslab.data.dataset import Dataset
+    from losslab.losses import Loss, Sum
+    from losslab.tasks import Task
 
 
-def build(cfg: DictConfig, group: str, *ours: str, **more: Any) -> Any:
+def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
     """What the option of a group names by `_target_`, made from its keys but `ours`, which speak to losslab.
 
     `_convert_="all"`: an OmegaConf list would end up in the checkpoint, which then could not be read safely.
     """
-    theirs = cfg[group].copy()
+    theirs = OmegaConf.select(cfg, path).copy()
     for key in ours:
         theirs.pop(key, None)
     try:
         return instantiate(theirs, _convert_="all", **more)
     except InstantiationException as error:
-        raise impossible(cfg, group, error.__cause__ or error) from error
+        raise impossible(cfg, path.split(".")[0], error.__cause__ or error) from error
 
 
 def call(cfg: DictConfig, group: str, partial: Any, *facts: Any) -> Any:
@@ -51,6 +53,51 @@ def impossible(cfg: DictConfig, group: str, error: BaseException) -> Refused:
     return Refused(f"{group}={cfg.run.choices.get(group)} cannot be made with these settings: {why}{hint}")
 
 
+def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
+    """The loss, or the weighted sum of several, made for the task and the data at hand.
+
+    Raises:
+        Refused: where weights are not one for each class or label, targets lie outside a loss's domain, or the loss
+            cannot be made of the first rows.
+    """
+    import torch
+
+    from losslab.losses import Loss, Sum
+
+    parts: dict[str, Loss] = {}
+    for name, path in door.loss_paths(cfg).items():
+        keys = OmegaConf.select(cfg, path)
+        weights = {key: keys[key] for key in ("weight", "pos_weight") if keys.get(key) is not None}
+        for key, given in weights.items():
+            known = task.balance(data)
+            if given != "balanced":
+                weights[key] = torch.tensor(list(given), dtype=torch.float32)
+                if len(given) != len(data.outputs):
+                    raise Refused(
+                        f"{path}.{key} has {len(given)} numbers, but data={cfg.run.choices.data} has "
+                        f"{len(data.outputs)} outputs ({', '.join(data.outputs[:5])}, ...): "
+                        "type one for each, or balanced"
+                    )
+            elif key in known:
+                weights[key] = known[key]
+            else:
+                raise Refused(f"{path}.{key}=balanced has no meaning in task={cfg.task.name}: type a list, or null")
+        if "domain" in keys and (outside := data.outside(keys.domain)):
+            raise Refused(
+                f"loss={name} is for targets {keys.domain}, which {outside} of the {data.y.size:,} targets of "
+                f"data={cfg.run.choices.data} are not: type another loss, or correct them"
+            )
+        function = build(cfg, path, "input", "target", "reduction", "domain", *weights, **weights)
+        parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"))
+    loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
+    task.fit(data, loss)
+    try:
+        loss.of(task, torch.zeros(2, len(data.outputs) * loss.heads), torch.from_numpy(data.targets("train")[:2]))
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise impossible(cfg, "loss", error) from error
+    return loss
+
+
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
@@ -64,7 +111,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
     # tables are read without torch: their faults are told at once, and only then the heavy imports begin
-    data: Dataset = build(cfg, "data", "gives", "batch_size")
+    data: Dataset = build(cfg, "data", "gives", "batch_size", "drop_last")
 
     import pytorch_lightning as pl
 
@@ -72,34 +119,41 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from losslab.checkpoints import fitting
     from losslab.data.batches import Batches, at_once
     from losslab.experiment import Experiment
-    from losslab.losses import Loss
+    from losslab.optimizers import param_groups
     from losslab.pictures import curves
 
     terminal.quieten()
     tracking.prepare_wandb(cfg)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs))
     task = build(cfg, "task")
-    task.fit(data)
-    loss = Loss(build(cfg, "loss", "input", "target"), cfg.loss.input, cfg.loss.target)
+    loss = objective(cfg, task, data)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
 
-    rows = {part: len(numbers) for part, numbers in data.rows.items()}
-    size = rows["train"] if cfg.data.batch_size == "all" else cfg.data.batch_size
-    accumulate = cfg.trainer.accumulate_grad_batches
-    batches = Batches(data, "train", size, at_once=accumulate * at_once(data, size, cfg.trainer), seed=cfg.seed)
+    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
+    accumulate, drop_last = cfg.trainer.accumulate_grad_batches, cfg.data.get("drop_last", False)
+    together = accumulate * at_once(data, size, cfg.trainer)
+    batches = Batches(data, "train", size, at_once=together, seed=cfg.seed, drop_last=drop_last)
     val, test = (Batches(data, part, max(1024, size)) for part in ("val", "test"))
-    cfg.run.steps = cfg.trainer.max_epochs * ceil(ceil(rows["train"] / size) / accumulate)
+    per_epoch = ceil(batches.sampler.count / size)
+    cfg.run.steps = cfg.trainer.max_epochs * ceil(per_epoch / accumulate)
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "train_rows": rows["train"],
-        "batches_per_epoch": ceil(rows["train"] / size),
+        "train_rows": batches.sampler.count,
+        "batches_per_epoch": per_epoch,
         "updates": cfg.run.steps,
     }
     with tracking.claim(cfg, task.better) as record:
-        optimizer, scheduler = build(cfg, "optimizer"), build(cfg, "scheduler", "interval", "monitor")
+        make = build(cfg, "optimizer", "hidden")
+        scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
         schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
-        clip = cfg.trainer.gradient_clip_val
-        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip)
+        schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
+
+        def optimizer(module: pl.LightningModule) -> Any:
+            rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
+            return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+
+        clip, clip_by = cfg.trainer.gradient_clip_val, cfg.trainer.gradient_clip_algorithm
+        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip, clip_by)
         loggers = [build(cfg, "logger")] if cfg.get("logger") else []
         callbacks = list(build(cfg, "callbacks").values())
         trainer: pl.Trainer = build(
@@ -107,13 +161,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
             "trainer",
             "accumulate_grad_batches",
             "gradient_clip_val",
+            "gradient_clip_algorithm",
             logger=[record, *loggers],
             callbacks=callbacks + [terminal.Progress(cfg.run.steps)] * cfg.trainer.enable_progress_bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             default_root_dir=record.folder,
         )
-        call(cfg, "scheduler", scheduler, call(cfg, "optimizer", optimizer, experiment.parameters()))  # refuse it now
+        call(cfg, "scheduler", scheduler, optimizer(experiment))  # refuse it now
         ckpt = fitting(cfg.ckpt, experiment)
         record.begin(loggers, facts)
         print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
@@ -148,6 +203,8 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
+        if not {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
+            sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in door.spelled_out(text)]
         hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:

@@ -23,8 +23,9 @@ class Order:
     [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(self, count: int, size: int, seed: int | None) -> None:
-        self.count, self.size, self.seed, self.epoch = count, size, seed, 0
+    def __init__(self, rows: int, size: int, seed: int | None, count: int | None = None) -> None:
+        self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0
+        self.count = rows if count is None else count  # rows that an epoch takes, the first of the order
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -34,10 +35,10 @@ class Order:
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.seed is None:
-            rows = torch.arange(self.count)
+            rows = torch.arange(self.rows)
         else:
-            rows = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.count))
-        yield from torch.split(rows, self.size)
+            rows = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.rows))
+        yield from torch.split(rows[: self.count], self.size)
 
 
 def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
@@ -56,14 +57,24 @@ class Batches:
         size: rows a batch.
         at_once: batches that are handed out together, as one tensor.
         seed: of the order; `None` keeps the rows as they stand.
+        drop_last: whether an epoch leaves out the rows that do not fill a batch.
     """
 
     batch_sampler = None  # Lightning looks for it
 
-    def __init__(self, data: Dataset, part: str, size: int, at_once: int = 1, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        part: str,
+        size: int,
+        at_once: int = 1,
+        seed: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
         rows = data.rows[part]
+        count = len(rows) // size * size if drop_last and len(rows) > size else len(rows)
         self.x, self.y = torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
-        self.sampler = Order(len(rows), size * at_once, seed)
+        self.sampler = Order(len(rows), size * at_once, seed, count)
         self.scale = data.scale and tuple(torch.from_numpy(values)[:, None, None] for values in data.scale)
         if self.scale and 4 * self.x.numel() <= NORMALISED_AHEAD:
             self.x, self.scale = self.normalised(self.x), None

@@ -21,7 +21,7 @@ class Dataset:
     `y` is canonical: regression float32 `(N, D)`; single-label int64 `(N,)`; multi-label int64 0/1 `(N, L)`.
 
     Raises:
-        Refused: where a value is not a finite number.
+        Refused: where a value is not a finite number, a label not 0 or 1, or a class not one of the outputs.
     """
 
     x: Array
@@ -33,6 +33,7 @@ class Dataset:
     axis: Array | None = None  # the one feature in its own units, where there is just one
     titles: list[str] | None = None  # a name for each row, to show samples by
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
+    standardise: bool = True  # whether regression targets are trained on in standard deviations
 
     def __post_init__(self) -> None:
         for what, values in (("features", self.x), ("targets", self.y)):
@@ -43,11 +44,22 @@ class Dataset:
                     f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
                     f"(first: row {int(bad[:, column].argmax())}): every value must be a finite number"
                 )
+        if self.y.dtype.kind == "i":
+            last = 1 if self.y.ndim == 2 else len(self.outputs) - 1
+            if len(self.y) and (self.y.min() < 0 or self.y.max() > last):
+                what = "labels" if self.y.ndim == 2 else f"the index of one of {last + 1} classes"
+                some = self.y.min() if self.y.min() < 0 else self.y.max()
+                raise Refused(f"the targets hold {some}: {what} must be {'0 or 1' if last == 1 else f'0 to {last}'}")
 
     def targets(self, part: str) -> Array:
         """The targets of the `train`, `val` or `test` rows."""
         targets: Array = self.y[self.rows[part]]
         return targets
+
+    def outside(self, domain: str) -> int:
+        """How many targets are not in the domain: `>= 0`, `> 0` or `!= 0`."""
+        within = {">= 0": np.greater_equal, "> 0": np.greater, "!= 0": np.not_equal}[domain](self.y, 0)
+        return int((~within).sum())
 
     @cached_property
     def scale(self) -> tuple[Array, Array] | None:
