@@ -1,21 +1,122 @@
-"""The learning-rate schedules that torch.optim.lr_scheduler lacks."""
+"""Warm-up before any schedule, and the schedules that torch.optim.lr_scheduler cannot make from a YAML alone."""
+
+from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 
-class WarmupCosineLR(SequentialLR):
-    """A straight line up to the optimizer's learning rate, then half a cosine down to 0.
+def warm_up(optimizer: Optimizer, steps: int) -> None:
+    """Multiply the learning rate of step `t = 1, 2, ...` by `min(1, t / (steps + 1))`, whatever schedule sets it.
+
+    The factor holds during `optimizer.step` only, so that no schedule sees it. What was counted, and the rate that was
+    used, lie in the parameter groups and are saved with the optimizer.
 
     Args:
-        steps: optimizer steps in the whole run.
-        warmup: the part of them on the straight line; at least one step.
+        optimizer: any that calls torch's step hooks, which all subclasses of `torch.optim.Optimizer` do.
+        steps: of the rise; with 0 the rate is only noted, for `rate` to tell.
 
-    Source: Goyal et al. 2017 (warm-up) and Loshchilov & Hutter 2017 (cosine).
+    >>> import torch
+    >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    >>> warm_up(sgd, steps=3)
+    >>> [round((sgd.step(), rate(sgd))[1], 3) for _ in range(5)]
+    [0.1, 0.2, 0.3, 0.4, 0.4]
+
+    Source: Goyal et al., Accurate, Large Minibatch SGD, 2017.
+    """
+    scheduled: list[float] = []
+
+    def before(optimizer: Optimizer, *_: Any) -> None:
+        scheduled[:] = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["warmup_steps_done"] = done = group.get("warmup_steps_done", 0) + 1
+            group["lr"] = group["lr_used"] = group["lr"] * min(1.0, done / (steps + 1))
+
+    def after(optimizer: Optimizer, *_: Any) -> None:
+        for group, lr in zip(optimizer.param_groups, scheduled, strict=True):
+            group["lr"] = lr
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+
+
+def rate(optimizer: Optimizer) -> float:
+    """The learning rate of the last step, warm-up included; of the next one where no step was noted (see `warm_up`).
+
+    >>> import torch
+    >>> rate(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4))
+    0.4
+    """
+    group = optimizer.param_groups[0]
+    return float(group.get("lr_used", group["lr"]))
+
+
+class OneCycle(OneCycleLR):
+    """Up from `lr / div_factor` to each group's own `lr`, then down to `lr / div_factor / final_div_factor`.
+
+    Momentum stays as it is. A run that goes on for longer than planned stays at the last rate.
+
+    Args:
+        optimizer: its groups' learning rates are the peaks.
+        steps: optimizer steps in the whole run.
+        pct_start: the part of them on the way up.
+        div_factor: the peak over the first rate.
+        final_div_factor: the first rate over the last.
+
+    >>> import torch
+    >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = OneCycle(sgd, steps=10, div_factor=10.0)
+    >>> [round((schedule.get_last_lr()[0], sgd.step(), schedule.step())[0], 2) for _ in range(8)]
+    [0.1, 0.55, 1.0, 0.95, 0.81, 0.61, 0.39, 0.19]
+
+    Source: Smith & Topin, Super-Convergence, 2018.
     """
 
-    def __init__(self, optimizer: Optimizer, steps: int, warmup: float = 0.1) -> None:
-        rising = max(1, round(warmup * steps))
-        line = LinearLR(optimizer, start_factor=1 / (rising + 1), total_iters=rising)
-        cosine = CosineAnnealingLR(optimizer, T_max=max(1, steps - rising))
-        super().__init__(optimizer, [line, cosine], milestones=[rising])
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        super().__init__(
+            optimizer,
+            peaks,
+            total_steps=steps,
+            pct_start=pct_start,
+            cycle_momentum=False,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+        )
+
+    def get_lr(self) -> list[Any]:
+        """Torch calls it once a step."""
+        if self.last_epoch >= self.total_steps:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        return super().get_lr()
+
+
+def cyclic(optimizer: Optimizer, steps: int, cycles: int = 4, div_factor: float = 10.0) -> CyclicLR:
+    """Straight lines from `lr / div_factor` up to each group's own `lr` and down again, `cycles` times a run.
+
+    Momentum stays as it is.
+
+    Args:
+        optimizer: its groups' learning rates are the peaks.
+        steps: optimizer steps in the whole run.
+        cycles: ups and downs in the whole run.
+        div_factor: the highest rate over the lowest.
+
+    >>> import torch
+    >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = cyclic(sgd, steps=8, cycles=2, div_factor=5.0)
+    >>> [round((schedule.get_last_lr()[0], sgd.step(), schedule.step())[0], 2) for _ in range(8)]
+    [0.2, 0.6, 1.0, 0.6, 0.2, 0.6, 1.0, 0.6]
+
+    Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017.
+    """
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    lowest = [peak / div_factor for peak in peaks]
+    return CyclicLR(optimizer, lowest, peaks, step_size_up=steps / (2 * cycles), cycle_momentum=False)  # type: ignore[arg-type]

@@ -1,0 +1,54 @@
+"""Averages of the weights over the steps of a run."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class EMA(WeightAveraging):
+    """Validates, keeps and tests `average = decay * average + (1 - decay) * weights`, taken after each optimizer step.
+
+    Lightning's own averages once a batch, where a batch of ours holds several steps. The average begins as the weights
+    after the first step; buffers, such as the statistics of batch norm, are averaged with the weights.
+
+    Args:
+        decay: from 0, which is the weights themselves, to 1; the average looks back some `1 / (1 - decay)` steps.
+
+    Raises:
+        ValueError: for a decay below 0 or above 1.
+
+    >>> EMA(decay=0.99).should_update(step_idx=0)
+    True
+
+    Source: Polyak & Juditsky 1992; Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # a copy of the module before Lightning gave it its precision and device
+            trainer.precision_plugin.convert_module(self._average_model.module)
+            self._average_model.to(trainer.strategy.root_device)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        average = self._average_model
+        assert average is not None
+        self.hook = trainer.optimizers[0].register_step_post_hook(lambda *_: average.update_parameters(pl_module))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Every step has been averaged already."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.hook.remove()
+        super().on_train_end(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:  # the test wants the averaged weights, which are loaded already
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -1,0 +1,101 @@
+"""The moving average of the weights: after every step, in what is judged, kept and tested, and nowhere else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from losslab.experiment import Experiment
+from losslab.train import train
+
+from .conftest import Typed
+
+RUN = ("data=diabetes", "model.hidden=[8]", "model.dropout=0.2", "trainer.precision=64-true", "trainer.max_epochs=4")
+TIMES = {"examples_per_second", "peak_memory_mb"}
+
+
+def saved(cfg: Any, file: str = "last.ckpt") -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(Path(cfg.run.dir) / file, weights_only=True)
+    return checkpoint
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sam", "lbfgs"])
+def test_it_is_the_average_of_a_loop_by_hand_and_training_does_not_notice(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    trail: list[dict[str, Tensor]] = []
+    update = Experiment.update
+
+    def watched(self: Experiment, *args: Any) -> None:
+        update(self, *args)
+        trail.append({name: weight.clone() for name, weight in self.state_dict().items()})
+
+    monkeypatch.setattr(Experiment, "update", watched)
+    plain = typed(*RUN, f"optimizer={optimizer}")
+    train(plain)
+    average = trail[0]
+    for weights in trail[1:]:
+        average = {name: 0.9 * average[name] + 0.1 * weight for name, weight in weights.items()}
+    steps, trail[:] = list(trail), []
+
+    averaged = typed(*RUN, f"optimizer={optimizer}", "callbacks=ema", "callbacks.ema.decay=0.9")
+    train(averaged)
+    assert all(same(mine, other) for mine, other in zip(trail, steps, strict=True)), "training does not notice"
+    last = saved(averaged)
+    assert same(last["current_model_state"], steps[-1])
+    for name, weight in last["state_dict"].items():
+        torch.testing.assert_close(weight, average[name], rtol=1e-12, atol=1e-12)
+
+
+def test_the_average_is_what_is_judged_kept_and_tested(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[dict[str, Tensor]] = []
+    step = Experiment.validation_step
+
+    def watched(self: Experiment, *args: Any) -> None:
+        judged.append({name: weight.clone() for name, weight in self.state_dict().items()})
+        step(self, *args)
+
+    monkeypatch.setattr(Experiment, "validation_step", watched)
+    monkeypatch.setattr(Experiment, "test_step", watched)
+    cfg = typed(*RUN, "callbacks=ema", "callbacks.ema.decay=0.9")
+    summary = train(cfg)
+    best = saved(cfg, "best.ckpt")
+    assert same(judged[int(summary["best_epoch"])], best["state_dict"])
+    assert same(judged[-1], best["state_dict"])
+    assert not same(judged[-1], best["current_model_state"])
+
+
+def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
+    whole = [*RUN, "callbacks=ema", "callbacks.last.seconds=0", "optimizer=schedule_free_adamw"]
+    whole[3] = "trainer.precision=32-true"
+    expected, cut = typed(*whole), typed(*whole)
+    uninterrupted = train(expected)
+
+    class CutOff(Exception):
+        pass
+
+    def stop_in_epoch_2(self: Experiment) -> None:
+        if self.current_epoch == 2:
+            raise CutOff
+        start(self)
+
+    start = Experiment.on_train_epoch_start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "on_train_epoch_start", stop_in_epoch_2)
+        with pytest.raises(CutOff):
+            train(cut)
+    again = typed(f"ckpt={Path(cut.run.dir) / 'last.ckpt'}")
+    resumed = train(again)
+    assert {k: v for k, v in resumed.items() if k not in TIMES} == {
+        k: v for k, v in uninterrupted.items() if k not in TIMES
+    }
+    mine, wanted = saved(cut), saved(expected)
+    assert same(mine["state_dict"], wanted["state_dict"])
+    assert same(mine["current_model_state"], wanted["current_model_state"])
+    assert mine["averaging_state"] == wanted["averaging_state"]
