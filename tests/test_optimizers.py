@@ -354,6 +354,22 @@ def test_groups_follow_a_schedule_each_at_its_own_rate() -> None:
     assert sorted(group["lr"] for group in muon.param_groups) == pytest.approx([0.00025, 0.0005, 0.005])
 
 
+def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    update = Experiment.update
+
+    def watched(self: Experiment, *args: Any) -> None:
+        update(self, *args)
+        seen.append(torch.cat([p.grad.flatten() for p in self.parameters() if p.grad is not None]))
+
+    monkeypatch.setattr(Experiment, "update", watched)
+    for algorithm, size in (("norm", torch.linalg.vector_norm), ("value", lambda g: g.abs().max())):
+        clip = ("trainer.gradient_clip_val=0.01", f"trainer.gradient_clip_algorithm={algorithm}")
+        train(typed("data=diabetes", "trainer.max_epochs=1", *clip))
+        assert [float(size(g)) for g in seen] == pytest.approx([0.01] * len(seen), rel=1e-3)
+        seen.clear()
+
+
 @pytest.mark.parametrize(
     ("typed_now", "sentence"),
     [
