@@ -42,6 +42,10 @@ POSITIVE: Rule = (lambda v: number(v) and v > 0, "a number above 0")
 NOT_NEGATIVE: Rule = (lambda v: number(v) and v >= 0, "a number of at least 0")
 PART: Rule = (lambda v: number(v) and 0 <= v < 1, "a number from 0 up to, but not including, 1")
 COUNT: Rule = (lambda v: whole(v, 1), "a whole number of at least 1")
+WEIGHTS: Rule = (
+    lambda v: v in (None, "balanced") or (isinstance(v, list) and all(number(w) and w > 0 for w in v)),
+    "balanced, null, or a list of numbers above 0, one for each class or label",
+)
 WIDTHS: Rule = (
     lambda v: whole(v, 0) or (isinstance(v, list) and all(whole(n, 1) for n in v)),
     "a width, or a list of widths such as [256,256]",
@@ -56,33 +60,86 @@ RULES: dict[str, Rule] = {
     "data.test": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.2"),
     "data.buckets": (lambda v: whole(v, 2), "a whole number of at least 2"),
     "data.target": (lambda v: bool(v) and isinstance(v, str | list), "a column, or a list of columns such as [a,b]"),
+    "model.start": (
+        lambda v: number(v) or (isinstance(v, list) and v != [] and all(number(n) for n in v)),
+        "a number, or a list of numbers, one for each target",
+    ),
     "model.hidden": WIDTHS,
     "model.channels": WIDTHS,
     "model.dropout": PART,
+    "data.outliers": PART,
+    "loss.weights.*": POSITIVE,
+    "loss.reduction": (lambda v: v in ("mean", "sum"), "mean or sum, over outputs"),
+    "loss.weight": WEIGHTS,
+    "loss.pos_weight": WEIGHTS,
+    "loss.levels": (
+        lambda v: isinstance(v, list) and v != [] and all(number(q) and 0 < q < 1 for q in v),
+        "a list of numbers above 0 and below 1, such as [0.1,0.5,0.9]",
+    ),
     "loss.delta": POSITIVE,
-    "loss.gamma": NOT_NEGATIVE,
+    "loss.beta": POSITIVE,
+    "loss.margin": POSITIVE,
+    "loss.k": POSITIVE,
+    "loss.m": POSITIVE,
+    "loss.eps": POSITIVE,
+    "loss.q": (lambda v: number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
+    "loss.p": (lambda v: v in (1, 2), "1 or 2"),
+    "loss.power": (lambda v: number(v) and 1 < v < 2, "a number above 1 and below 2"),
+    "loss.epsilon": (lambda v: number(v) and v >= -1, "a number of at least -1"),
+    "loss.gamma*": NOT_NEGATIVE,
+    "loss.alpha": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
+    "loss.clip": PART,
     "loss.label_smoothing": PART,
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": PART,
+    "optimizer.*lr": POSITIVE,
+    "optimizer.*momentum": PART,
     "optimizer.alpha": PART,
+    "optimizer.rho": PART,
     "optimizer.eps": POSITIVE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.lambd": NOT_NEGATIVE,
+    "optimizer.momentum_decay": NOT_NEGATIVE,
+    "optimizer.*weight_decay": NOT_NEGATIVE,
+    "optimizer.beta2_decay": (lambda v: number(v) and v <= 0, "a number of at most 0, such as -0.8"),
+    "optimizer.etas": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(number(eta) for eta in v) and 0 < v[0] < 1 < v[1],
+        "a number below 1 and a number above 1, such as [0.5,1.2]",
+    ),
+    "optimizer.step_sizes": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(number(end) for end in v) and 0 < v[0] < v[1],
+        "the smallest and the largest step, such as [1e-6,50]",
+    ),
+    "optimizer.max_iter": COUNT,
+    "optimizer.history_size": COUNT,
+    "optimizer.line_search_fn": (lambda v: v in (None, "strong_wolfe"), "strong_wolfe, or null for steps of lr"),
     "optimizer.betas": (
         lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v),
         "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
     ),
+    "param_groups.decay": (lambda v: v in ("all", "weights"), "all or weights"),
+    "param_groups.backbone_lr": NOT_NEGATIVE,
     "scheduler.gamma": POSITIVE,
     "scheduler.factor": (lambda v: number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
     "scheduler.step_size": COUNT,
+    "scheduler.milestones": (
+        lambda v: isinstance(v, list) and v != [] and all(whole(n, 1) for n in v) and v == sorted(set(v)),
+        "a rising list of epochs, such as [10,20]",
+    ),
+    "scheduler.T_0": COUNT,
+    "scheduler.T_mult": COUNT,
+    "scheduler.cycles": COUNT,
+    "scheduler.power": POSITIVE,
+    "scheduler.pct_start": (lambda v: number(v) and 0 < v < 1, "a part of the run, such as 0.3"),
+    "scheduler.*div_factor": (lambda v: number(v) and v >= 1, "a number of at least 1"),
     "scheduler.patience": (lambda v: whole(v, 0), "a whole number of at least 0"),
-    "scheduler.warmup": (lambda v: number(v) and 0 < v < 1, "a part of the run, such as 0.1"),
+    "scheduler.warmup": PART,
     "scheduler.eta_min": NOT_NEGATIVE,
     "trainer.max_epochs": COUNT,
+    "trainer.updates": (lambda v: v is None or whole(v, 1), "a whole number of at least 1, or null"),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.check_val_every_n_epoch": (lambda v: v == 1, "1: best, last and the record are kept every epoch"),
     "trainer.devices": (lambda v: v in (1, "1"), "1: training on several devices is not built yet"),
     "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
     "callbacks.*.patience": COUNT,
+    "callbacks.*.decay": PART,
     "callbacks.*.seconds": NOT_NEGATIVE,
     "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),
 }
@@ -113,7 +170,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     >>> configure(["data=digits", "model=linear"]).run.choices["task"]
     'single_label'
     """
-    overrides = [quoted(text) for text in overrides]
+    overrides = [text for typed in overrides for text in spelled_out(quoted(typed))]
     with hydra_ready():
         try:
             overrides = recorded(overrides)
@@ -122,7 +179,8 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
             if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
                 overrides = [f"task={wanted}", *overrides]
                 cfg = composed(overrides)
-            check(cfg, composed([text for text in overrides if key_of(text) in cfg.run.choices]))
+            chosen = [text for text in overrides if key_of(text) in cfg.run.choices or "@" in key_of(text)]
+            check(cfg, composed(chosen))
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
     return cfg
@@ -143,14 +201,48 @@ def quoted(override: str) -> str:
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
 
 
+def spelled_out(override: str) -> list[str]:
+    """`loss=[bce,0.5*dice]`, a weighted sum of losses, as what Hydra composes it of.
+
+    >>> spelled_out("loss=[bce,0.5*dice]")
+    ['loss=bce', '+loss@loss.parts.bce=bce', '+loss@loss.parts.dice=dice', '++loss.weights.dice=0.5']
+    >>> spelled_out("loss=mae")
+    ['loss=mae']
+    """
+    found = re.fullmatch(r"loss=\[(.*)\]", override)
+    if not found:
+        return [override]
+    parts = [part.strip().rpartition("*") for part in found[1].split(",")]
+    names = [name.strip() for _, _, name in parts]
+    if len(set(names)) < len(names):
+        raise Refused(f"{override} names a loss twice: type each once, with a factor, such as loss=[bce,0.5*dice]")
+    factors = [f"++loss.weights.{name}={factor}" for name, (factor, _, _) in zip(names, parts, strict=True) if factor]
+    return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
+
+
+def loss_paths(cfg: DictConfig) -> dict[str, str]:
+    """Where the settings of the loss lie, or of each part of a sum of losses, by its name."""
+    if "parts" in cfg.loss:
+        return {str(name): f"loss.parts.{name}" for name in cfg.loss.parts}
+    return {str(cfg.run.choices.loss): "loss"}
+
+
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration of these overrides, with the choices and the overrides noted in it."""
     cfg = compose("config", list(overrides), return_hydra_config=True)
     groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
-    choices = {g: str(option) for g, option in groups.items() if not g.startswith("hydra/") and option is not None}
+    choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
     folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
+    if "parts" in cfg.loss:
+        weights = cfg.loss.get("weights", {})
+        cfg.loss = {"parts": cfg.loss.parts, "weights": {name: weights.get(name, 1.0) for name in cfg.loss.parts}}
+        factors = [(name, f"{factor:g}*") for name, factor in cfg.loss.weights.items()]
+        choices["loss"] = "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
+    for option in (cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
+        for key in ("also", "search"):  # these speak to whoever looks for an option, or searches its settings
+            option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     return cfg
 
@@ -178,6 +270,16 @@ def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def known_as(name: str, option: Mapping[str, Any]) -> bool:
+    """Whether an option's file gives `name` under `also`, or its class is called so; case and `_` do not count.
+
+    >>> known_as("MSELoss", {"_target_": "torch.nn.MSELoss"}), known_as("l2", {"also": ["mean_squared_error", "l2"]})
+    (True, True)
+    """
+    names = [*option.get("also", []), str(option.get("_target_")).rpartition(".")[2]]
+    return name.replace("_", "").lower() in {other.replace("_", "").lower() for other in names}
+
+
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
     """Whether the task offers the view of the scores and the form of the target that the loss wants."""
     return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
@@ -197,7 +299,8 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     values = flatten(cfg)
     usual = flatten(defaults)
     for key, value in values.items():
-        rule = next((rule for pattern, rule in RULES.items() if fnmatch(key, pattern)), None)
+        ruled = re.sub(r"^loss\.parts\.\w+", "loss", key)
+        rule = next((rule for pattern, rule in RULES.items() if fnmatch(ruled, pattern)), None)
         if rule:
             if not rule[0](value):
                 raise Refused(f"{key}={shown(value)} does not fit: it must be {rule[1]}")
@@ -213,12 +316,15 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
             f"data={choice.data} is for task={cfg.data.task}, not task={choice.task}: "
             f"type task={cfg.data.task}, or data= one of {', '.join(other)}"
         )
-    if not fits(cfg.task, cfg.loss):
+    for name, path in loss_paths(cfg).items():
+        wanted = OmegaConf.select(cfg, path)
+        if fits(cfg.task, wanted):
+            continue
         losses, tasks = options(cfg.run.catalogue, "loss"), options(cfg.run.catalogue, "task")
         fitting = [name for name, loss in losses.items() if fits(cfg.task, loss)]
-        others = [name for name, task in tasks.items() if fits(task["task"], cfg.loss)]
+        others = [name for name, task in tasks.items() if fits(task["task"], wanted)]
         raise Refused(
-            f"loss={choice.loss} wants {cfg.loss.get('input')} and {cfg.loss.get('target')} targets, which "
+            f"loss={name} wants {wanted.get('input')} and {wanted.get('target')} targets, which "
             f"task={choice.task} does not offer: type loss= one of {', '.join(fitting)}"
             + (f", or task= one of {', '.join(others)}" if others else "")
         )
@@ -230,9 +336,41 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
             f"model={choice.model} takes {' or '.join(takes)}, but data={choice.data} gives {' or '.join(gives)}: "
             f"type model= one of {', '.join(fitting)}"
         )
+    lasting(cfg)
+    groupable(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
         raise Refused(f"ckpt={cfg.ckpt} is not there: type the path of a last.ckpt in a run's folder")
     writable(Path(cfg.output_dir))
+
+
+def lasting(cfg: DictConfig) -> None:
+    """Refuse a schedule by epochs whose first change comes when the run is over."""
+    epochs = cfg.trainer.max_epochs
+    for key in ("step_size", "milestones", "T_0") if cfg.scheduler.get("interval") == "epoch" else ():
+        value = cfg.scheduler.get(key)
+        first = value[0] if OmegaConf.is_list(value) else value
+        if first is not None and first >= epochs:
+            shorter = f"scheduler.{key}={f'[{epochs // 2}]' if value is not first else epochs // 2}, or "
+            raise Refused(
+                f"scheduler.{key}={shown(value)} epochs is not reached in trainer.max_epochs={epochs}: "
+                f"type {shorter if epochs > 1 else ''}trainer.max_epochs={first + 1} or more"
+            )
+
+
+def groupable(cfg: DictConfig) -> None:
+    """Refuse groups of parameters that differ in what the optimizer does not know, or cannot have differ."""
+    optimizer, groups = f"optimizer={cfg.run.choices.optimizer}", cfg.get("param_groups", {})
+    if groups.get("decay", "all") != "all" and not any(key.endswith("weight_decay") for key in flatten(cfg.optimizer)):
+        raise Refused(
+            f"param_groups.decay={groups.decay} chooses what decays, but {optimizer} has no weight_decay: "
+            "type optimizer=adamw, or param_groups.decay=all"
+        )
+    if groups.get("backbone_lr", 1) != 1 and ("lr" not in cfg.optimizer or cfg.optimizer._target_.endswith("LBFGS")):
+        has = "one learning rate for all parameters" if "lr" in cfg.optimizer else "no lr"
+        raise Refused(
+            f"param_groups.backbone_lr={groups.backbone_lr:g} needs a learning rate for each group, but {optimizer} "
+            f"has {has}: type optimizer=adamw, or param_groups.backbone_lr=1.0"
+        )
 
 
 def writable(folder: Path) -> None:
@@ -289,6 +427,10 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group:
+            called = [option for option, file in options([str(CONF)], group).items() if known_as(name, file)]
+            called.sort(key=lambda option: option != name.lower())
+            if called:
+                return f"{group}={name} is called {' or '.join(called)} here: type {group}={called[0]}"
             return f"{group}={name} is not an option; {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):
         quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""

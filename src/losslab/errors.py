@@ -1,7 +1,8 @@
 """What a user's mistake becomes: one sentence."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 
 
 class Refused(ValueError):
@@ -21,3 +22,32 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if close:
         return f"nearest: {', '.join(close)}"
     return f"type one of: {', '.join(options[:30])}{', ...' if len(options) > 30 else ''}"
+
+
+def keyed(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Words such as `out=a.png` by their key; `known` are the keys that there are, `loss.*` for many.
+
+    Raises:
+        Refused: for a word that is no `key=value`, and for an unknown key.
+
+    >>> keyed(["loss=focal", "loss.gamma=5"], ["loss", "loss.*"])
+    {'loss': 'focal', 'loss.gamma': '5'}
+    """
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not any(fnmatch(key, pattern) for pattern in known):
+            raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
+        if not equals:
+            raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
+        found[key] = value
+    return found
+
+
+def listed(value: str) -> list[str]:
+    """What stands in `[a,b]`, brackets or not.
+
+    >>> listed("[mae, mse]"), listed("mae"), listed("[]")
+    (['mae', 'mse'], ['mae'], [])
+    """
+    return [name.strip() for name in value.strip("[]").split(",") if name.strip()]

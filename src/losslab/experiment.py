@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from losslab.errors import Refused
 from losslab.losses import Loss, Sum
-from losslab.schedules import warm_up
+from losslab.schedules import rate, warm_up
 from losslab.tasks import Task
 from losslab.tracking import peak_memory_mb
 
@@ -86,6 +86,7 @@ class Experiment(pl.LightningModule):
         self.batch_size, self.accumulate, self.clip, self.clip_by = batch_size, accumulate, clip, clip_by
         self.train_seen, self.eval_seen = Seen(), Seen()
         self.gradient_norm: float | None = None
+        self.rate = 0.0
         self.val_row: dict[str, float] = {}
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
@@ -128,6 +129,7 @@ class Experiment(pl.LightningModule):
             return torch.tensor(total)
 
         optimizer.step(closure)
+        self.rate = rate(optimizer.optimizer)
         if self.schedule["interval"] == "step":
             self.step_scheduler()
 
@@ -169,7 +171,7 @@ class Experiment(pl.LightningModule):
         scores, y = self.train_seen.take()
         row = {**self.judge("train", scores, y), "train/loss": self.train_loss / len(y), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
-        row["lr"] = self.learning_rate()
+        row["lr"] = self.rate
         row["examples_per_second"] = len(y) / self.trained
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
@@ -205,11 +207,8 @@ class Experiment(pl.LightningModule):
         numbers = torch.stack([value.detach() for value in found.values()]).tolist()
         return {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
 
-    def learning_rate(self) -> float:
-        """The learning rate of the first group of parameters."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
     def says(self, loss: float, where: str) -> str:
         """Why training stopped, in a sentence."""
-        lr = self.learning_rate()
+        group = self.trainer.optimizers[0].param_groups[0]
+        lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
         return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"

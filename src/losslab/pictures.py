@@ -9,12 +9,19 @@ from matplotlib.figure import Figure
 from losslab.data.dataset import Array, Dataset
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7F7F7F"  # Okabe and Ito's palette
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of it, too
+STYLES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1.2, 2)))
 
 
 def figure(width: float = 6.0, height: float = 4.5, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """An empty figure and its axes, always as a 2-D array."""
     drawn = Figure(figsize=(width, height), layout="constrained")
     return drawn, drawn.subplots(rows, columns, squeeze=False)
+
+
+def stroke(index: int) -> dict[str, Any]:
+    """Colour and style of the line of this number, told apart in grey too: 28 before one comes again."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
 
 
 def curves(history: Sequence[dict[str, float]], yardstick: str, best: int) -> Figure:
@@ -34,7 +41,8 @@ def curves(history: Sequence[dict[str, float]], yardstick: str, best: int) -> Fi
 
 
 def predicted_against_true(y: Array, values: Array, names: Sequence[str]) -> Figure:
-    """Predicted against true value of each target; on the diagonal a prediction is right."""
+    """Predicted against true value of each target, of the first four; on the diagonal a prediction is right."""
+    names = names[:4]
     drawn, axes = figure(4.8 * len(names), 4.8, columns=len(names))
     for column, (axis, name) in enumerate(zip(axes[0], names, strict=True)):
         ends = [float(f(y[:, column])) for f in (np.min, np.max)]

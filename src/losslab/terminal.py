@@ -1,14 +1,16 @@
 """What a person sees while a run goes on and when it ends."""
 
+import json
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -107,6 +109,29 @@ def closing(summary: Mapping[str, float], folder: Path) -> str:
         f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
     )
     return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
+
+
+def table(folders: Sequence[Path]) -> str:
+    """Runs side by side, a line each: the settings in which they differ, and the test metrics.
+
+    `train/loss` is that of the last epoch, followed by its standard deviation over the last tenth of the epochs.
+    """
+    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    groups = {key.split(".")[0] for config in configs for key in config if "." in key}
+    keys = sorted({key for config in configs for key in config})
+    differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
+    differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
+    metrics = [key for key in summaries[0] if key.startswith("test/") and "memory" not in key]
+    lines = [[*differ, *metrics, "train/loss", "its spread"]]
+    for config, summary in zip(configs, summaries, strict=True):
+        settings = [str(config.get(key)) for key in differ]
+        numbers = [summary.get(key) for key in (*metrics, "train/loss", "train/loss_spread")]
+        lines.append([*settings, *("" if number is None else f"{number:.4g}" for number in numbers)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join(["", *rows])
 
 
 def stopped(folder: Path) -> str:

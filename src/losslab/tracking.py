@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -259,11 +260,13 @@ class Record(Logger):
             for name, better in self.better.items()
             if f"val/{name}" in last
         }
+        tail = [row["train/loss"] for row in self.history[-max(5, len(self.history) // 10) :]]
+        last["train/loss_spread"] = statistics.pstdev(tail)  # over the last tenth of the epochs: how far it settled
         ends = {"best_epoch": self.best_epoch(), "epochs": len(self.history), "updates": self.history[-1]["step"]}
         summary = {**last, **best, **test, **ends}
         write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         for logger in self.mirrors:
-            logger.log_metrics({**best, **test, **ends})
+            logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], samples: list[dict[str, str]]) -> None:

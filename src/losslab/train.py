@@ -3,6 +3,7 @@
 import os
 import sys
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from losslab.data.dataset import Dataset
     from losslab.losses import Loss, Sum
     from losslab.tasks import Task
+
+
+done: list[str] = []  # the folders of the runs that this process finished
 
 
 def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
@@ -91,8 +95,9 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
         parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"))
     loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
     task.fit(data, loss)
+    first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.of(task, torch.zeros(2, len(data.outputs) * loss.heads), torch.from_numpy(data.targets("train")[:2]))
+        loss.of(task, torch.zeros(len(first), len(data.outputs) * loss.heads), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -135,6 +140,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     batches = Batches(data, "train", size, at_once=together, seed=cfg.seed, drop_last=drop_last)
     val, test = (Batches(data, part, max(1024, size)) for part in ("val", "test"))
     per_epoch = ceil(batches.sampler.count / size)
+    if cfg.trainer.updates:
+        cfg.trainer.max_epochs = ceil(cfg.trainer.updates / ceil(per_epoch / accumulate))
     cfg.run.steps = cfg.trainer.max_epochs * ceil(per_epoch / accumulate)
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -162,6 +169,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             "accumulate_grad_batches",
             "gradient_clip_val",
             "gradient_clip_algorithm",
+            "updates",
             logger=[record, *loggers],
             callbacks=callbacks + [terminal.Progress(cfg.run.steps)] * cfg.trainer.enable_progress_bar,
             enable_model_summary=False,
@@ -188,12 +196,21 @@ def job(typed: DictConfig) -> float:
     try:
         cfg = door.configure(hydra_config.overrides.task)
         summary = train(cfg)
+        done.append(cfg.run.dir)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
             sys.exit(f"losslab: {error}")
         print(f"losslab: {error}", file=sys.stderr, flush=True)
         raise  # Hydra runs the other jobs of the sweep, then raises the first error
     return summary[f"val/{cfg.task.yardstick}_best"]
+
+
+def side_by_side() -> None:
+    """After a sweep in this process: what its runs differ in, and what each reached."""
+    if len(done) > 1:
+        from losslab.terminal import table
+
+        print(table([Path(folder) for folder in done]), flush=True)
 
 
 def main() -> None:
@@ -206,7 +223,9 @@ def main() -> None:
         if not {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in door.spelled_out(text)]
         hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
+        side_by_side()
     except (Refused, HydraException, OmegaConfBaseException) as error:
+        side_by_side()
         if traceback_wanted:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]

@@ -85,6 +85,7 @@ def encode(
     drop: list[str] | None = None,
     separator: str | None = None,
     buckets: int = 32768,
+    outliers: float = 0.0,
     rows: Rows | None = None,
 ) -> Dataset:
     """From a frame to a dataset: infer what each column holds, split, and encode by the training rows.
@@ -101,6 +102,8 @@ def encode(
         drop: columns to leave out.
         separator: stands between labels, or between items of a list, in one cell; found by itself when `None`.
         buckets: number of token ids.
+        outliers: the part of the training rows whose regression target is multiplied by ten, as by a slipped decimal
+            point; the rows that are validated and tested on stay clean.
         rows: a fixed split instead of `val` and `test`.
 
     Raises:
@@ -113,12 +116,18 @@ def encode(
             raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
     y, outputs = encode_target(frame[targets], task, separator)
     rows = rows or split(len(frame), val=val, test=test, seed=seed, strata=strata(y, task))
+    slipped = np.random.default_rng(seed).permutation(rows["train"])[: round(outliers * len(rows["train"]))]
+    if len(slipped) and task != "regression":
+        raise Refused(f"data.outliers={outliers} is for task=regression, not task={task}: type data.outliers=0")
+    y[slipped] *= 10
     columns = [Column(frame[name]) for name in frame.columns if name not in targets and name not in (drop or [])]
     if not columns:
         raise Refused(f"the table has no column besides {', '.join(targets)}: it needs at least one feature")
     words = [column for column in columns if column.kind == "text"]
     titles = words[0].text.tolist() if words else None
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))]
+    if len(slipped):
+        notes.append(f"{len(slipped)} training targets were multiplied by ten (data.outliers={outliers})")
     if "vector" in takes:
         if words:
             listed = ",".join(column.name for column in words)
