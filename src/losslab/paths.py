@@ -1,0 +1,182 @@
+"""The paths of optimizers down a valley of two dimensions, where one minimum is not the lowest.
+
+    python -m losslab.paths                                   # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
+    python -m losslab.paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
+
+Each optimizer of the catalogue starts at the same point with its file's settings, except that its learning rate is the
+upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from omegaconf import OmegaConf
+
+from losslab import door
+from losslab.errors import Refused, keyed, listed, nearest, writable_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+KEYS = ("optimizers", "steps", "out")
+USUAL = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
+START = (-0.8, 1.0)
+MINIMA = {"local": (-0.4, 0.16), "global": (0.6, 0.36)}
+SADDLE = (-0.1, 0.01)
+NEAR = 0.05  # a path that ends at most this far from a minimum has found it
+
+T = TypeVar("T", float, "Tensor", Any)
+
+
+def valley(x: T, y: T) -> T:
+    """`(y - x^2)^2 / 4 + x^4 / 4 - x^3 / 30 - 13 x^2 / 100 - 3 x / 125`, a polynomial of our own.
+
+    The floor of the valley is the parabola `y = x^2`. Along it the slope is `(x + 2/5) (x + 1/10) (x - 3/5)`, so there
+    is a local minimum at `(-0.4, 0.16)`, of value -0.002667; a saddle at `(-0.1, 0.01)`, of value 0.001158; and the
+    global minimum at `(0.6, 0.36)`, of value -0.036.
+
+    >>> round(valley(-0.4, 0.16), 6), round(valley(-0.1, 0.01), 6), round(valley(0.6, 0.36), 6)
+    (-0.002667, 0.001158, -0.036)
+    """
+    return (y - x**2) ** 2 / 4 + x**4 / 4 - x**3 / 30 - 13 * x**2 / 100 - 3 * x / 125
+
+
+@dataclass
+class Path2D:
+    """Where an optimizer went: the start and the point after each step, `(steps + 1, 2)`, until it was no number."""
+
+    optimizer: str
+    lr: float
+    points: list[tuple[float, float]]
+    diverged: bool = False
+
+    @property
+    def found(self) -> str:
+        """The minimum at which it ended: `local`, `global` or `none`."""
+        x, y = self.points[-1]
+        near = [name for name, (a, b) in MINIMA.items() if (x - a) ** 2 + (y - b) ** 2 <= NEAR**2]
+        return near[0] if near and not self.diverged else "none"
+
+
+def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
+    """The optimizers, the number of steps and the file, all without torch.
+
+    Raises:
+        Refused: for anything that could have been mistyped.
+
+    >>> asked(["optimizers=[sgd,adam]", "steps=50"])
+    (['sgd', 'adam'], 50, PosixPath('paths.png'))
+    """
+    typed = keyed(words, KEYS)
+    names = listed(typed["optimizers"]) if "optimizers" in typed else list(USUAL)
+    known = door.options([str(door.CONF)], "optimizer")
+    for name in names:
+        if name not in known:
+            called = [option for option, file in known.items() if door.known_as(name, file)]
+            hint = f"is called {called[0]} here" if called else f"is not an option; {nearest(name, known)}"
+            raise Refused(f"optimizers={name} {hint}")
+        if known[name].get("hidden"):
+            raise Refused(
+                f"optimizers={name} is for hidden matrices, which a point of two numbers is not: leave it out"
+            )
+    if not names:
+        raise Refused("optimizers=[] draws nothing: type optimizers=[sgd,adam]")
+    steps = typed.get("steps", "200")
+    if not (steps.isdecimal() and int(steps) > 0):
+        raise Refused(f"steps={steps} does not fit: it must be a whole number of at least 1")
+    return list(dict.fromkeys(names)), int(steps), writable_png(typed.get("out", "paths.png"))
+
+
+def descend(name: str, steps: int) -> Path2D:
+    """Where the optimizer goes from the start, its closure called as often as it likes, as in `Experiment.update`.
+
+    Raises:
+        Refused: where the optimizer cannot be made of its file's settings.
+    """
+    import torch
+
+    from losslab.train import build, call
+
+    file = door.options([str(door.CONF)], "optimizer")[name]
+    lr = float(file["search"]["lr"][1])
+    cfg = OmegaConf.create({"optimizer": {**file, "lr": lr}, "run": {"choices": {"optimizer": name}}})
+    point = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
+    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", "search", "also"), [point])
+
+    def closure() -> "Tensor":
+        optimizer.zero_grad()
+        value: Tensor = valley(point[0], point[1])
+        torch.autograd.backward(value)
+        return value.detach()
+
+    path = Path2D(name, lr, [START])
+    for _ in range(steps):
+        getattr(optimizer, "train", lambda: None)()  # schedule-free: trained weights and judged ones
+        optimizer.step(closure)
+        getattr(optimizer, "eval", lambda: None)()
+        if not (point.isfinite().all() and point.abs().max() < 1e6):
+            path.diverged = True
+            break
+        path.points.append((point[0].item(), point[1].item()))
+    return path
+
+
+def table(paths: Sequence[Path2D]) -> str:
+    """A line for each optimizer: its learning rate, its steps, where it ended, the value there, and which minimum."""
+    lines = [f"{'optimizer':21}{'lr':>8}{'steps':>7}  {'ended at':18}{'value':>11}  minimum"]
+    for path in paths:
+        x, y = path.points[-1]
+        end = "diverged" if path.diverged else f"({x:.4f}, {y:.4f})"
+        value = "" if path.diverged else f"{valley(x, y):.6f}"
+        lines.append(f"{path.optimizer:21}{path.lr:>8g}{len(path.points) - 1:>7}  {end:18}{value:>11}  {path.found}")
+    return "\n".join(lines)
+
+
+def draw(paths: Sequence[Path2D]) -> "Figure":
+    """The paths over the contours of the valley."""
+    import numpy as np
+
+    from losslab.pictures import GREY, figure, stroke
+
+    drawn, grid = figure(9.0, 6.2)
+    axis = grid[0, 0]
+    across, up = (-1.05, 1.05), (-0.4, 1.15)
+    x, y = np.meshgrid(np.linspace(*across, 400), np.linspace(*up, 400))
+    height = valley(x, y) - valley(*MINIMA["global"])
+    saddle, hollow = (valley(*at) - valley(*MINIMA["global"]) for at in (SADDLE, MINIMA["local"]))
+    levels = np.union1d(np.geomspace(0.0005, height.max(), 22), [(hollow + saddle) / 2, saddle])
+    axis.contourf(x, y, height, [0, *levels], cmap="Greys", alpha=0.45)
+    axis.contour(x, y, height, levels, colors=GREY, linewidths=0.5)
+    for index, path in enumerate(paths):
+        xs, ys = zip(*path.points, strict=True)
+        label = f"{path.optimizer}, lr {path.lr:g}: {'diverged' if path.diverged else path.found}"
+        axis.plot(xs, ys, **stroke(index), linewidth=2, label=label)
+        axis.plot(xs[-1], ys[-1], "o", color=stroke(index)["color"], markeredgecolor="white", markersize=7, zorder=5)
+    axis.plot(*START, "s", color="black", markersize=7, label="start")
+    for name, marker, aside, ha in (("local", "^", -14, "right"), ("global", "*", 16, "left")):
+        axis.plot(*MINIMA[name], marker, color="white", markeredgecolor="black", markersize=18, zorder=4)
+        axis.annotate(f"{name} minimum", MINIMA[name], (aside, -10), textcoords="offset points", ha=ha)
+    axis.set(xlabel="x", ylabel="y", xlim=across, ylim=up, title=f"{max(len(p.points) for p in paths) - 1} steps")
+    drawn.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
+    return drawn
+
+
+def main() -> None:
+    """The command: a picture and a table, or one sentence and exit code 1."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(print(__doc__))
+    try:
+        names, steps, out = asked(sys.argv[1:])
+        paths = [descend(name, steps) for name in names]
+    except Refused as error:
+        sys.exit(f"losslab: {error}")
+    draw(paths).savefig(out, dpi=130)
+    print(f"{table(paths)}\n{out}")
+
+
+if __name__ == "__main__":
+    main()
