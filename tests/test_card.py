@@ -239,3 +239,11 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert refused.stderr.startswith("losslab: loss=foca is not an option; nearest: focal")
     assert refused.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["card-focal.png"]
+
+
+def test_mistakes_are_answered_before_torch_is_imported() -> None:
+    program = (
+        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.asked([]);"
+        "sys.exit(bool({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""What a user's mistake becomes: one sentence."""
+"""What a user's mistake becomes: one sentence; and the words of the small commands, read that way."""
 
 import difflib
 import os
