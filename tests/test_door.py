@@ -14,7 +14,12 @@ from .conftest import Typed
 
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], group)]
-NEEDS = {("data", "csv"): ["data.path=my.csv", "data.target=y"]}
+POINT = ["model=point"]
+NEEDS = {
+    ("data", "csv"): ["data.path=my.csv", "data.target=y"],
+    ("data", "numbers"): POINT,
+    ("data", "quadratic"): POINT,
+}
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
@@ -24,7 +29,8 @@ def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str
     for other in options([str(CONF)], fitting) if fitting else [""]:
         typed_now = [f"{group}={name}", *NEEDS.get((group, name), []), *([f"{fitting}={other}"] if other else [])]
         try:
-            cfg = typed(*typed_now, *NEEDS.get((fitting or "", other), []))
+            needed = [] if group == "model" else NEEDS.get((fitting or "", other), [])
+            cfg = typed(*typed_now, *needed)
         except Refused as error:
             tried.append(str(error))
             continue
@@ -41,7 +47,7 @@ def test_every_file_opens_with_what_it_is(group: str, name: str) -> None:
     if group == "experiment":
         head = "\n".join(lines[:4])
         assert "?" in head
-        assert f"python train.py experiment={name}" in head
+        assert f"#   python train.py experiment={name}" in head
         assert "Expect" in head
 
 
@@ -90,8 +96,28 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("model.hidden=[0]", r"model.hidden=\[0\] does not fit"),
         ("seed=-1", "seed=-1 does not fit"),
         ("loss=huber loss.delta=0", "loss.delta=0 does not fit: it must be a number above 0"),
-        ("loss=cross_entropy", "does not offer: type loss= one of huber, mae, mse, msle, or task= one of single_label"),
-        ("task=multi_label loss=nll", "type loss= one of bce, huber, mae, mse, or task= one of single_label"),
+        ("loss=quantile loss.levels=[0.5,1]", r"loss.levels=\[0.5, 1\] does not fit: it must be a list of numbers"),
+        ("loss=tweedie loss.power=2", "loss.power=2 does not fit: it must be a number above 1 and below 2"),
+        ("task=single_label loss.weight=heavy", "loss.weight=heavy does not fit: it must be balanced, null, or a list"),
+        ("loss=mse loss.reduction=none", "loss.reduction=none does not fit: it must be mean or sum, over outputs"),
+        ("loss=mean_squared_error", "loss=mean_squared_error is called mse here: type loss=mse"),
+        ("loss=L1Loss", "loss=L1Loss is called mae here: type loss=mae"),
+        ("optimizer=SGD", "optimizer=SGD is called sgd or .* here: type optimizer=sgd"),
+        ("loss=[mse,bce]", "loss=bce wants logits and labels targets, which task=regression does not offer"),
+        ("loss=[mse,0.5*mse]", "names a loss twice"),
+        ("loss=[mse,0*mae]", "loss.weights.mae=0 does not fit: it must be a number above 0"),
+        ("loss=[mse,huber] loss.parts.huber.delta=0", "loss.parts.huber.delta=0 does not fit"),
+        ("loss=[mse,maee]", "loss=maee is not an option; nearest: mae"),
+        ("trainer.updates=0", "trainer.updates=0 does not fit"),
+        ("trainer.gradient_clip_algorithm=max", "=max does not fit: it must be norm or value"),
+        ("scheduler=step trainer.max_epochs=5", "scheduler.step_size=10 epochs is not reached in trainer.max_epochs=5"),
+        ("scheduler=cosine_restarts trainer.max_epochs=10", "scheduler.T_0=10"),
+        ("scheduler.warmup=1", "scheduler.warmup=1 does not fit"),
+        ("optimizer=lbfgs param_groups.decay=weights", "optimizer=lbfgs"),
+        ("optimizer=lbfgs param_groups.backbone_lr=0.1", "optimizer=lbfgs"),
+        ("optimizer=rprop optimizer.etas=[1.2,0.5]", "optimizer.etas="),
+        ("loss=cross_entropy", "does not offer: type loss= one of cosine_similarity, .*, or task= one of single_label"),
+        ("task=multi_label loss=nll", "type loss= one of asymmetric, bce, .*, or task= one of single_label"),
         ("task=regression data=digits", "data=digits is for task=single_label, not task=regression"),
         ("data=diamonds model=cnn", "cnn takes image, but data=diamonds gives vector or tokens: type model= one of"),
         ("data=movies model=cnn", "model=cnn takes image, but data=movies gives vector or tokens"),

@@ -612,8 +612,8 @@ def test_every_optimizer_lowers_every_loss(task_name: str, loss_name: str, optim
     task, _, y = prepared(task_name, loss=loss_name)
     loss = loss_named(loss_name)
     torch.manual_seed(0)
-    module = pl.LightningModule()
-    module.model, module.loss = MLP((4,), 3 * loss.heads, hidden=[8, 8]), loss
+    module, model = pl.LightningModule(), MLP((4,), 3 * loss.heads, hidden=[8, 8])
+    module.model, module.loss = model, loss
     x = torch.randn(16, 4)
     file = {key: value for key, value in OPTIMIZERS[optimizer_name].items() if key not in ("search", "also", "hidden")}
     groups = param_groups(module, file["lr"], hidden=OPTIMIZERS[optimizer_name].get("hidden", False))
@@ -621,17 +621,17 @@ def test_every_optimizer_lowers_every_loss(task_name: str, loss_name: str, optim
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        found = loss.of(task, module.model(x), y)
+        found = loss.of(task, model(x), y)
         torch.autograd.backward(found)
         return found.detach()
 
-    start = [p.detach().clone() for p in module.model.parameters()]
+    start = [p.detach().clone() for p in model.parameters()]
     before = float(closure())
     for step in range(50):
         optimizer.step(closure)
         if step == 0:
-            assert all(torch.isfinite(p).all() for p in module.model.parameters())
-            assert any(not torch.equal(p, old) for p, old in zip(module.model.parameters(), start, strict=True))
-        if float(loss.of(task, module.model(x), y).detach()) < before:
+            assert all(torch.isfinite(p).all() for p in model.parameters())
+            assert any(not torch.equal(p, old) for p, old in zip(model.parameters(), start, strict=True))
+        if float(loss.of(task, model(x), y).detach()) < before:
             return
     pytest.fail(f"the loss never fell below {before}")

@@ -17,9 +17,8 @@ from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.train import build, train
 
-from .conftest import ROOT, Typed
+from .conftest import Typed
 
-MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
 TIMES = {"examples_per_second", "peak_memory_mb"}
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
 
@@ -81,23 +80,6 @@ def test_movies(typed: Typed) -> None:
     samples = (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
     assert '"{' in samples
     assert (Path(cfg.run.dir) / "pictures" / "average_precision.png").is_file()
-
-
-def test_heights_reach_the_least_squares_line(typed: Typed) -> None:
-    cfg = typed("experiment=heights", "trainer.max_epochs=400")
-    assert train(cfg)["test/mse"] == pytest.approx(1.8617, abs=2e-4)
-    assert (Path(cfg.run.dir) / "pictures" / "line.png").is_file()
-
-
-@pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST does not lie beside the project")
-def test_mnist_from_a_folder(typed: Typed, tmp_path: Path) -> None:
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for file in MNIST.glob("*.gz"):
-        (raw / file.name).symlink_to(file)
-    summary = train(typed("experiment=mnist_linear", f"data.root={tmp_path}", "trainer.max_epochs=2"))
-    assert summary["test/accuracy"] >= 0.90, "two epochs; ten reach 0.918"
-    assert summary["updates"] == 2 * 844
 
 
 def test_a_dataset_that_is_nowhere_is_refused(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

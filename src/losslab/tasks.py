@@ -125,8 +125,9 @@ class Regression(Task):
             "rmse": errors.mean().sqrt(),
             "mse": errors.mean(),
             "mae": regression.mean_absolute_error(values, y),
-            "r2": (1 - errors.sum(0) / spread.sum(0)).mean(),  # over the outputs
         }
+        if (spread.sum(0) > 0).all():
+            found["r2"] = (1 - errors.sum(0) / spread.sum(0)).mean()  # over the outputs
         if (y >= 0).all():  # the logarithm of 1 + target asks for it
             found["msle"] = regression.mean_squared_log_error(values.clamp(min=0), y)
         return found

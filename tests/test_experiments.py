@@ -1,0 +1,175 @@
+"""Every experiment of conf/experiment at a reduced size, with its claim; full sizes stand in docs/log.md."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from losslab.door import CONF, options
+from losslab.problems import Point, quadratic, root_of_hessian
+from losslab.train import train
+
+from .conftest import ROOT, Command, Typed
+
+MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
+Claim = Callable[[Typed, Path], None]
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(function: Claim) -> Claim:
+    CLAIMS[function.__name__] = function
+    return function
+
+
+def runs(typed: Typed, name: str, key: str, *overrides: str) -> dict[str, dict[str, float]]:
+    """The summaries of an experiment's runs over the values that it sweeps of one key."""
+    swept = options([str(CONF)], "experiment")[name]["hydra"]["sweeper"]["params"][key].replace("],[", "]|[")
+    values = swept.split("|" if "|" in swept else ",")
+    return {value: train(typed(f"experiment={name}", f"{key}={value}", *overrides)) for value in values}
+
+
+@claim
+def heights(typed: Typed, folder: Path) -> None:
+    cfg = typed("experiment=heights", "trainer.max_epochs=400")
+    assert train(cfg)["test/mse"] == pytest.approx(1.8617, abs=2e-4)
+    assert (Path(cfg.run.dir) / "pictures" / "line.png").is_file()
+
+
+@claim
+def mnist_linear(typed: Typed, folder: Path) -> None:
+    if not MNIST.is_dir():
+        pytest.skip("MNIST does not lie beside the project")
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in MNIST.glob("*.gz"):
+        (raw / file.name).symlink_to(file)
+    summary = train(typed("experiment=mnist_linear", f"data.root={folder}", "trainer.max_epochs=2"))
+    assert summary["test/accuracy"] >= 0.90, "two epochs; ten reach 0.918"
+    assert summary["updates"] == 2 * 844
+
+
+@claim
+def digits_linear(typed: Typed, folder: Path) -> None:
+    cfg = typed("experiment=digits_linear")
+    assert train(cfg)["test/accuracy"] >= 0.85
+    assert (Path(cfg.run.dir) / "pictures" / "samples.png").is_file()
+
+
+@claim
+def movie_genres(typed: Typed, folder: Path) -> None:
+    cfg = typed("experiment=movie_genres", "trainer.max_epochs=6", "optimizer.lr=0.003", "data.buckets=8192")
+    assert train(cfg)["test/average_precision"] >= 0.25, "the prior gives 0.086, the full run 0.29"
+    assert '"{' in (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
+    assert (Path(cfg.run.dir) / "pictures" / "average_precision.png").is_file()
+
+
+@claim
+def outliers(typed: Typed, folder: Path) -> None:
+    short = ("trainer.max_epochs=5", "optimizer.lr=0.003", "data.batch_size=128")
+    found = runs(typed, "outliers", "loss", *short)
+    assert found["mae"]["test/rmse"] < 0.75 * found["mse"]["test/rmse"]
+    assert found["huber"]["test/rmse"] < 0.85 * found["mse"]["test/rmse"]
+    clean = runs(typed, "outliers", "loss", *short, "data.outliers=0")
+    assert all(clean[loss]["test/rmse"] > 0.85 * clean["mse"]["test/rmse"] for loss in ("mae", "huber"))
+
+
+@claim
+def wide_targets(typed: Typed, folder: Path) -> None:
+    found = runs(typed, "wide_targets", "loss", "trainer.max_epochs=40", "optimizer.lr=0.01")
+    assert found["msle"]["test/msle"] ** 0.5 < found["mse"]["test/msle"] ** 0.5 / 3
+    assert found["msle"]["test/rmse"] > 1.3 * found["mse"]["test/rmse"]
+
+
+@claim
+def mae_needs_decay(typed: Typed, folder: Path) -> None:
+    found = runs(typed, "mae_needs_decay", "scheduler", "trainer.max_epochs=150")
+    assert found["constant"]["train/loss_spread"] > 20 * found["cosine"]["train/loss_spread"]
+    assert found["constant"]["train/loss"] > found["cosine"]["train/loss"]
+
+
+@claim
+def batch_sizes(typed: Typed, folder: Path) -> None:
+    epochs = runs(typed, "batch_sizes", "data.batch_size", "trainer.max_epochs=2", "data.test=0.7")
+    assert epochs["1"]["test/accuracy"] > epochs["32"]["test/accuracy"] > epochs["all"]["test/accuracy"]
+    updates = runs(typed, "batch_sizes", "data.batch_size", "trainer.updates=400", "data.test=0.7")
+    assert [summary["updates"] for summary in updates.values()] == [400, 408, 718]  # whole epochs of 359 rows
+    assert updates["all"]["test/accuracy"] > updates["32"]["test/accuracy"] - 0.02
+
+
+@claim
+def optimizers(typed: Typed, folder: Path) -> None:
+    found = runs(typed, "optimizers", "optimizer", "trainer.max_epochs=4")
+    assert found["sgd"]["test/accuracy"] < min(found[name]["test/accuracy"] for name in ("momentum", "rmsprop", "adam"))
+
+
+@claim
+def accuracy_is_no_loss(typed: Typed, folder: Path) -> None:
+    first, second = runs(typed, "accuracy_is_no_loss", "model.start").values()
+    assert (first["test/loss_mae"], second["test/loss_mae"]) == pytest.approx((5.5, 1.0), abs=1e-5)
+    accuracies = [1 - summary["test/loss_zero_one"] for summary in (first, second)]
+    assert accuracies == [0.25, 0.0]
+    assert (first["test/mae"], second["test/mae"]) == pytest.approx((5.5, 1.0), abs=1e-5)
+
+
+@claim
+def deepobs_quadratic(typed: Typed, folder: Path) -> None:
+    """At full size: 700 updates of a point in 100 dimensions take a second."""
+    before = Point((1,), 100, through=root_of_hessian())(torch.zeros(1, 1)).detach().numpy()
+    assert (quadratic(task="regression", seed=0).targets("test") - before).__pow__(2).sum(1).mean() / 2 == (
+        pytest.approx(353.4468, abs=1e-3)
+    )
+    sgd = train(typed("experiment=deepobs_quadratic"))
+    assert sgd["test/loss"] == pytest.approx(87.29, abs=0.3)
+    assert sgd["updates"] == 700
+    adam = train(typed("experiment=deepobs_quadratic", "optimizer=adam", "optimizer.lr=0.001"))
+    assert adam["test/loss"] == pytest.approx(106.64, abs=0.3)
+
+
+@pytest.mark.parametrize("name", options([str(CONF)], "experiment"))
+def test_every_experiment_keeps_its_claim(typed: Typed, tmp_path: Path, name: str) -> None:
+    CLAIMS[name](typed, tmp_path)
+
+
+def test_an_experiment_of_several_runs_ends_with_them_side_by_side(command: Command, tmp_path: Path) -> None:
+    done = command("experiment=accuracy_is_no_loss", "logger=false")
+    assert done.returncode == 0, done.stderr
+    *_, heading, first, second = done.stdout.splitlines()
+    assert heading.split()[:4] == ["model.start", "test/loss", "test/loss_mae", "test/loss_zero_one"]
+    assert [float(number) for line in (first, second) for number in line.split("]")[1].split()[1:3]] == [
+        5.5,
+        0.75,
+        1,
+        1,
+    ]
+    configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
+    assert {config["loss"] for config in configs} == {"mae+zero_one"}
+
+
+def test_the_hessian_of_the_quadratic_has_the_spectrum_of_its_definition() -> None:
+    root: NDArray[np.float64] = root_of_hessian()
+    eigenvalues = np.linalg.eigvalsh(root.T @ root)
+    random = np.random.RandomState(42)
+    np.testing.assert_allclose(
+        eigenvalues, np.sort([*random.uniform(0, 1, 90), *random.uniform(30, 60, 10)]), rtol=1e-9
+    )
+    rotation = root / np.linalg.norm(root, axis=1, keepdims=True)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(100), atol=1e-9)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+
+
+def test_outliers_are_in_the_training_targets_only(typed: Typed) -> None:
+    from losslab.train import build
+
+    clean, dirty = (build(typed(f"data.outliers={part}"), "data", "gives", "batch_size") for part in (0.0, 0.05))
+    for part in ("val", "test"):
+        assert np.array_equal(clean.targets(part), dirty.targets(part))
+    ratio = dirty.targets("train") / clean.targets("train")
+    assert sorted(set(np.round(ratio.ravel(), 3))) == [1.0, 10.0]
+    assert (ratio > 5).mean() == pytest.approx(0.05, abs=1e-3)
+    assert any("multiplied by ten" in note for note in dirty.notes)
+    assert OmegaConf.select(typed(), "data.outliers") == 0.0
