@@ -1,6 +1,9 @@
 """What the tests share: short runs in a folder of their own, and the front door as a user meets it."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already; set before torch is imported
+
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +40,12 @@ def typed(tmp_path: Path) -> Typed:
         return configure([*(text for text in quiet if text.split("=")[0] not in named), *overrides])
 
     return compose
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures, which take half the time of a short run; other tests look at those."""
+    monkeypatch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
 
 
 @pytest.fixture

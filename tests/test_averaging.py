@@ -12,6 +12,8 @@ from losslab.train import train
 
 from .conftest import Typed
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RUN = ("data=diabetes", "model.hidden=[8]", "model.dropout=0.2", "trainer.precision=64-true", "trainer.max_epochs=4")
 TIMES = {"examples_per_second", "peak_memory_mb"}
 

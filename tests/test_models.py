@@ -18,8 +18,9 @@ INPUTS: dict[str, list[tuple[tuple[int, ...], torch.Tensor]]] = {
     "vector": [((5,), torch.randn(4, 5))],
     "image": [((1, 8, 8), torch.randn(4, 1, 8, 8)), ((3, 32, 32), torch.randn(4, 3, 32, 32))],
     "tokens": [((100,), torch.randint(0, 100, (4, 7)))],
+    "point": [((1,), torch.zeros(4, 1))],
 }
-TASK = {"vector": "data=diamonds", "image": "data=digits", "tokens": "data=movies"}
+TASK = {"vector": "data=diamonds", "image": "data=digits", "tokens": "data=movies", "point": "data=numbers"}
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, model in MODELS.items() for kind in model["takes"]])

@@ -25,6 +25,8 @@ from losslab.train import train
 
 from .conftest import Typed
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OPTIMIZERS = options([str(CONF)], "optimizer")
 OURS = ("search", "also", "hidden")  # keys that are not the constructor's
 TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -21,6 +21,8 @@ from losslab.train import build, train
 from .conftest import Typed
 from .test_optimizers import OPTIMIZERS, closure_of, make, problem, put
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SCHEDULES = options([str(CONF)], "scheduler")
 EPOCHS, PER_EPOCH = 12, 10
 STEPS = EPOCHS * PER_EPOCH

@@ -61,7 +61,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
                 overrides = [f"task={wanted}", *overrides]
                 cfg = composed(overrides)
             chosen = [text for text in overrides if key_of(text) in cfg.run.choices or "@" in key_of(text)]
-            check(cfg, composed(chosen))
+            check(cfg, composed(chosen) if chosen != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
     return cfg

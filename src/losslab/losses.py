@@ -165,8 +165,8 @@ class RMSLELoss(MSLELoss):
 
     Shapes and source: as there. A perfect batch has no gradient, where the root's own would be infinite.
 
-    >>> RMSLELoss()(torch.tensor([[0.0]]), torch.tensor([[torch.e**2 - 1]]))
-    tensor(2.0000)
+    >>> RMSLELoss()(torch.tensor([[0.0]]), torch.tensor([[torch.e - 1]]))
+    tensor(1.)
     """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
