@@ -75,7 +75,6 @@ def test_the_average_is_what_is_judged_kept_and_tested(typed: Typed, monkeypatch
 
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
     whole = [*RUN, "callbacks=ema", "callbacks.last.seconds=0", "optimizer=schedule_free_adamw"]
-    whole[3] = "trainer.precision=32-true"
     expected, cut = typed(*whole), typed(*whole)
     uninterrupted = train(expected)
 

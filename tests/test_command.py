@@ -73,17 +73,18 @@ def test_what_a_person_sees(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Command, tmp_path: Path) -> None:
-    done = command("-m", *SHORT, "loss=mse,cross_entropy,mae", "seed=0,1")
+    done = command("-m", *SHORT, "loss=mse,cross_entropy,[mae,huber]", "seed=0,1")
     assert done.returncode == 1
     found = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/*/status.json")]
     assert [status["status"] for status in found] == ["finished"] * 4
     configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
     assert sorted((config["loss"], config["seed"]) for config in configs) == [
-        ("mae", 0),
-        ("mae", 1),
+        ("mae+huber", 0),
+        ("mae+huber", 1),
         ("mse", 0),
         ("mse", 1),
     ]
+    assert "test/loss_huber" in done.stdout.splitlines()[-5], "the runs side by side"
     assert done.stderr.count("loss=cross_entropy wants logits and index targets") == 3  # each job's, and the end's
     assert "Traceback" not in done.stderr
 

@@ -31,8 +31,7 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # a copy of the module before Lightning gave it its precision and device
-            trainer.precision_plugin.convert_module(self._average_model.module)
+        if self._average_model is not None:  # a copy of the module before Lightning moved it
             self._average_model.to(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -227,7 +227,8 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
 def lasting(cfg: DictConfig) -> None:
     """Refuse a schedule by epochs whose first change comes when the run is over."""
     epochs = cfg.trainer.max_epochs
-    for key in ("step_size", "milestones", "T_0") if cfg.scheduler.get("interval") == "epoch" else ():
+    known = cfg.scheduler.get("interval") == "epoch" and not cfg.trainer.get("updates")
+    for key in ("step_size", "milestones", "T_0") if known else ():
         value = cfg.scheduler.get(key)
         first = value[0] if OmegaConf.is_list(value) else value
         if first is not None and first >= epochs:

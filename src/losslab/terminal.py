@@ -123,7 +123,10 @@ def table(folders: Sequence[Path]) -> str:
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
     differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
-    metrics = [key for key in summaries[0] if key.startswith("test/") and "memory" not in key]
+    told = {str([config.get(key) for config in configs]): key for key in sorted(differ, key=len, reverse=True)}
+    differ = [key for key in differ if key in told.values()]  # data.seed follows from seed
+    logged = {key: None for summary in summaries for key in summary}
+    metrics = [key for key in logged if key.startswith("test/") and "memory" not in key]
     lines = [[*differ, *metrics, "train/loss", "its spread"]]
     for config, summary in zip(configs, summaries, strict=True):
         settings = [str(config.get(key)) for key in differ]

@@ -180,6 +180,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ckpt = fitting(cfg.ckpt, experiment)
         record.begin(loggers, facts)
         print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
+        trainer.precision_plugin.convert_module(experiment)  # before a checkpoint in double precision is read into it
         trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
         trainer.test(experiment, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         summary = record.finish(experiment.test_row)
