@@ -1,0 +1,237 @@
+"""Which loss and which optimizer were better, by how much, and how sure that is: from runs to a verdict and a page.
+
+    python -m losslab.compare outputs                          # every run below a folder, or below several
+    python -m losslab.compare outputs by=[loss,model]          # what is compared: else loss and optimizer, as they vary
+    python -m losslab.compare outputs metric=mae alpha=0.01    # judged by another metric of the task, at another level
+    python -m losslab.compare outputs task=regression data=diamonds    # some of the runs
+
+The verdict comes first, then the table, then what to be cautious about; the last line is the page. Settings and best
+epochs are chosen by the task's yardstick on the validation rows, and test figures are only reported. Beside the page
+lie each plot as PNG with its numbers as CSV, and the table, the pairs and the runs as CSV.
+
+    out=FOLDER          where to: else the folder `comparison` in the folder given, or in outputs
+    test=auto           what decides whether a difference is real: permutation, wilcoxon or t; auto is the exact
+                        permutation of signs where there are seeds enough for it, else Student's t
+    difference=1        the difference worth finding, in per cent or points, for which the seeds needed are told
+    log=true            log table and plots to W&B, as a run of the type report, offline until you say otherwise
+"""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pairs
+from losslab.compare.runs import Runs, read
+from losslab.errors import Refused, keyed, listed
+
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log")
+TESTS = ("auto", "permutation", "wilcoxon", "t")
+
+
+@dataclass
+class Asked:
+    """What was typed, known to be right as far as that can be said without the runs."""
+
+    folders: list[str]
+    out: Path
+    by: list[str] = field(default_factory=list)
+    metric: str = ""
+    only: dict[str, str] = field(default_factory=dict)
+    alpha: float = 0.05
+    test: str = "auto"
+    difference: float = 1.0
+    log: bool = False
+
+
+def asked(words: Sequence[str]) -> Asked:
+    """Folders and settings apart, the settings read.
+
+    Raises:
+        Refused: for anything that could have been mistyped.
+
+    >>> asked(["outputs", "by=[loss]", "alpha=0.01"]).by
+    ['loss']
+    """
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    typed = keyed([word for word in words if word not in folders], KEYS)
+    if not folders:
+        raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
+    if typed.get("test", "t") not in TESTS:
+        raise Refused(f"test={typed['test']} is not an option: type one of {', '.join(TESTS)}")
+    if typed.get("log", "true") not in ("true", "false"):
+        raise Refused(f"log={typed['log']} does not fit: it must be true or false")
+    numbers = {}
+    for key, usual, top in (("alpha", 0.05, 0.5), ("difference", 1.0, 1000.0)):
+        try:
+            numbers[key] = float(typed.get(key, usual))
+        except ValueError:
+            numbers[key] = 0.0
+        if not 0 < numbers[key] <= top:
+            raise Refused(f"{key}={typed[key]} does not fit: it must be a number above 0, up to {top:g}")
+    return Asked(
+        folders,
+        writable(typed.get("out") or str(Path(folders[0] if len(folders) == 1 else "outputs", "comparison"))),
+        listed(typed.get("by", "")),
+        typed.get("metric", ""),
+        {key: typed[key] for key in ("task", "data") if key in typed},
+        **numbers,
+        test=typed.get("test", "auto"),
+        log=typed.get("log") == "true",
+    )
+
+
+def writable(out: str) -> Path:
+    """A folder that can be made or written in.
+
+    Raises:
+        Refused: where it cannot.
+    """
+    folder = Path(out)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise Refused(f"out={out} cannot be written: type out=FOLDER")
+    return folder
+
+
+def overview(runs: Runs) -> str:
+    """What could be read, where there is no verdict: how many runs of what, and their figures."""
+    from losslab.compare.table import lined_up
+
+    frame = runs.frame
+    if frame.empty:
+        return "no run could be read"
+    keys = [key for key in ("task", "data", "model", "loss", "optimizer", "status") if key in frame]
+    counts = frame[keys].fillna("").astype(str).groupby(keys, sort=True).size()
+    rows = [[*map(str, index if isinstance(index, tuple) else [index]), str(n)] for index, n in counts.items()]
+    more = [[f"and {len(rows) - 30} more", *[""] * len(keys)]] if len(rows) > 30 else []
+    return lined_up([[*keys, "runs"], *rows[:30], *more])
+
+
+def compare(wanted: Asked, runs: Runs) -> str:
+    """Write the page and all that lies beside it; what is printed is returned, the page's path last.
+
+    Raises:
+        Refused: where the runs cannot be compared as asked.
+    """
+    comparison = arrange(runs, wanted.by, wanted.metric, wanted.only, wanted.alpha, wanted.test)
+
+    from losslab.compare.cautions import cautions
+    from losslab.compare.page import page
+    from losslab.compare.plots import plots
+    from losslab.compare.table import contrasts, figures, lined_up, words
+    from losslab.compare.verdict import verdict
+
+    found = pairs(comparison)
+    numbers = figures(comparison)
+    said, warned = verdict(comparison, found, wanted.difference), cautions(comparison, found)
+    every = {"all": found, **factors(comparison)}
+    against = pd.concat([contrasts(some).assign(of=key) for key, some in every.items()])
+
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for plot in plots(comparison, numbers):
+        picture = io.BytesIO()
+        plot.figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+        (wanted.out / f"{plot.name}.png").write_bytes(picture.getvalue())
+        plot.data.to_csv(wanted.out / f"{plot.name}.csv", index=False)
+        shown.append((plot.name, plot.says, picture.getvalue(), plot.data.to_csv(index=False)))
+    numbers.to_csv(wanted.out / "cells.csv", index=False)
+    against.to_csv(wanted.out / "pairs.csv", index=False)
+    comparison.frame.drop(columns=["first/gradient_norm"]).to_csv(wanted.out / "runs.csv", index=False)
+
+    title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
+    lines = in_words(against, comparison)
+    written = page(
+        title, time.strftime("%Y-%m-%d"), said, warned, words(comparison, numbers), lines, shown, how(comparison, found)
+    )
+    (wanted.out / "index.html").write_text(written)
+    if wanted.log:
+        from losslab.compare.report import log
+
+        print(log(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out))
+    text = ["\n".join(said), "", lined_up(words(comparison, numbers, whole=False)), ""]
+    return "\n".join([*text, *(f"caution: {each}" for each in warned), "", str(wanted.out / "index.html")])
+
+
+def in_words(against: pd.DataFrame, comparison: Comparison) -> list[list[str]]:
+    """The pairs as they are read, those that are surest first: 100 of them."""
+    if against.empty:
+        return []
+    heading = [
+        "better",
+        "than",
+        "n",
+        f"by, {comparison.unit}",
+        "interval",
+        "p",
+        "p after Holm",
+        "Cohen's d",
+        "P(better)",
+    ]
+    rows = []
+    for pair in against.sort_values("p after Holm", kind="stable").head(100).to_dict("records"):
+        low, high, n = pair["low"], pair["high"], pair["n"]
+        numbers = [f"{pair[key]:.2g}" if pair[key] == pair[key] else "" for key in ("p", "p after Holm", "Cohen's d")]
+        rows.append([
+            str(pair["better"]), str(pair["than"]), f"{n}{'' if pair['paired'] else ' unpaired'}",
+            f"{pair['difference']:.3g}", "" if low != low else f"{low:.3g} to {high:.3g}", *numbers,
+            f"{pair['probability of improvement']:.2f}",
+        ])  # fmt: skip
+    return [heading, *rows]
+
+
+def how(comparison: Comparison, found: Sequence[Pair]) -> str:
+    """What the figures are, in a few sentences."""
+    test = next(iter({pair.gap.test for pair in found}), comparison.test)
+    tests = {
+        "permutation": "permutation of the signs of the paired differences",
+        "wilcoxon": "Wilcoxon's signed-rank test",
+        "t": "Student's paired t test",
+    }
+    level = f"{100 * (1 - comparison.alpha):g} %"
+    return (
+        f"Each run was tested at its best epoch on validation. Intervals of means are {level} percentile bootstrap "
+        f"intervals, those of differences are Student's t. Tests: {tests.get(test, test)} where at least two seeds "
+        "match, else its unpaired kin; p after Holm's correction over the pairs of one family. IQM is the mean of the "
+        "middle half; P(better) the probability that a run of the one beats a run of the other. Seeds needed are for a "
+        "power of 80 % at the corrected level."
+    )
+
+
+def main() -> None:
+    """The command: a comparison, or one sentence and exit code 1 after what could be read."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(print(__doc__))
+    runs = None
+    try:
+        wanted = asked(sys.argv[1:])
+        runs = read(wanted.folders)
+        finished = int(runs.frame["status"].eq("finished").sum()) if len(runs.frame) else 0
+        if finished < 2:
+            some = "no run is" if finished == 0 else "one run is no comparison: only one is"
+            unread = f" ({half(runs)})" if runs.broken else ""
+            raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
+        print(compare(wanted, runs), flush=True)
+    except Refused as error:
+        if runs is not None:
+            print(overview(runs), flush=True)
+        sys.exit(f"losslab: {error}")
+    if runs.broken:
+        sys.exit(f"losslab: {half(runs)}; all else was compared")
+
+
+def half(runs: Runs) -> str:
+    """Which records could not be read."""
+    more = f" and {len(runs.broken) - 3} more" if len(runs.broken) > 3 else ""
+    count = len(runs.broken)
+    return f"{count} record{'s' if count > 1 else ''} could not be read: {', '.join(runs.broken[:3])}{more}"
+
+
+if __name__ == "__main__":
+    main()
