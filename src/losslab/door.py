@@ -121,11 +121,26 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         cfg.loss = {"parts": cfg.loss.parts, "weights": {name: weights.get(name, 1.0) for name in cfg.loss.parts}}
         factors = [(name, f"{factor:g}*") for name, factor in cfg.loss.weights.items()]
         choices["loss"] = "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
+    placed(cfg, choices, overrides)
     for option in (cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in ("also", "search"):  # these speak to whoever looks for an option, or searches its settings
             option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     return cfg
+
+
+def placed(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> None:
+    """Set what `search.lr=0.5` and its like mean: a place in the range that the optimizer's file gives."""
+    ranges = cfg.optimizer.get("search", {})
+    for key, place in cfg.search.items():
+        if not number(place) or not 0 <= place <= 1:
+            continue  # unset, or refused later by its rule
+        if key not in ranges:
+            raise Refused(f"optimizer={choices['optimizer']} has no range for search.{key}: type optimizer.{key}=VALUE")
+        if any(key_of(text) == f"optimizer.{key}" for text in overrides):
+            raise Refused(f"search.{key} and optimizer.{key} both set optimizer.{key}: type one of them")
+        low, high = ranges[key]
+        cfg.optimizer[key] = float(f"{low * (high / low) ** place:.6g}")
 
 
 def recorded(overrides: list[str]) -> list[str]:
@@ -279,7 +294,7 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
 
     cfg = cfg.copy()
     if "run" in cfg:
-        cfg.run = dict.fromkeys(cfg.run)
+        cfg.run = {**dict.fromkeys(cfg.run), "choices": cfg.run.choices}
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     walk({key: value for key, value in plain.items() if key != "run"}, "")

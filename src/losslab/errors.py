@@ -11,6 +11,10 @@ class Refused(ValueError):
     """A user's mistake, told in one sentence: what was given, what fits, what to type instead."""
 
 
+class Pruned(Exception):
+    """A run that its sweep stopped, because others of the sweep do better."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Names like `name`, or all of them where none is like it and they are few enough to read.
 

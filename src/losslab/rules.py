@@ -93,6 +93,8 @@ RULES: dict[str, Rule] = {
         lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v),
         "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
     ),
+    "search.*": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
+    "stage": (lambda v: v in (None, "test"), "test, or null"),
     "param_groups.decay": (lambda v: v in ("all", "weights"), "all or weights"),
     "param_groups.backbone_lr": NOT_NEGATIVE,
     "scheduler.gamma": POSITIVE,

@@ -3,7 +3,7 @@
 A run's folder is the truth and W&B its mirror. The folder holds plain files:
 
     config.yaml    flat keys as they are typed: `loss: mae`, `optimizer.lr: 0.001`
-    status.json    running, finished, failed or interrupted, with the reason; what was typed; environment; git commit
+    status.json    running, finished, failed, interrupted or pruned, and why; what was typed; environment; git commit
     history.csv    one row per epoch, on disk when the epoch ends
     summary.json   flat: the last and the best value of each metric, and the test metrics
     best.ckpt, last.ckpt, pictures/
@@ -37,7 +37,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import __version__, terminal
 from losslab.door import flatten
-from losslab.errors import Refused
+from losslab.errors import Pruned, Refused
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +71,9 @@ def claim_folder(cfg: DictConfig) -> Path:
     """
     if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
         return Path(cfg.ckpt).parent
+    if cfg.run.dir:  # a sweep's job has the same one whoever does it
+        Path(cfg.run.dir).mkdir(parents=True, exist_ok=True)
+        return Path(cfg.run.dir)
     count, name = 1, run_name(cfg)
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
@@ -157,9 +160,9 @@ def write(file: Path, text: str) -> None:
 class Record(Logger):
     """The record of one run in its folder, and the last word on how the run ended.
 
-    To Lightning it is one more logger, given the same numbers as W&B. As a context it marks the run finished, failed
-    or interrupted, and closes the W&B run with the same exit code. A run that is refused before it begins leaves no
-    folder behind.
+    To Lightning it is one more logger, given the same numbers as W&B. As a context it marks the run finished, failed,
+    interrupted or pruned, and closes the W&B run with the same exit code. A run that is refused before it begins leaves
+    no folder behind.
 
     Args:
         folder: the run's own; what an earlier start left there is read and gone on with.
@@ -296,6 +299,8 @@ class Record(Logger):
                 shutil.rmtree(self.folder)
         elif error is None:
             self.note("finished")
+        elif isinstance(error, Pruned):
+            self.note("pruned", str(error))
         elif interrupted(error):
             self.note("interrupted", "SIGTERM" if isinstance(error, SIGTERMException) else "Ctrl-C")
             print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
@@ -305,7 +310,7 @@ class Record(Logger):
         if "wandb" in sys.modules:
             import wandb
 
-            wandb.finish(exit_code=0 if error is None else 1)
+            wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
         if error is not None and interrupted(error):
             sys.exit(143 if isinstance(error, SIGTERMException) else 130)  # Lightning would say 0, or 1
 

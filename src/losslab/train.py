@@ -1,6 +1,7 @@
 """One run, from what was typed to the test metrics."""
 
 import os
+import re
 import sys
 from math import ceil
 from pathlib import Path
@@ -18,11 +19,14 @@ from losslab import door
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
     from losslab.data.dataset import Dataset
     from losslab.losses import Loss, Sum
     from losslab.tasks import Task
 
 
+SUMS = "+losses="  # what Hydra is told of the losses of a sweep, sums among them, which it knows no files of
 done: list[str] = []  # the folders of the runs that this process finished
 
 
@@ -103,11 +107,12 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     return loss
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
     Args:
         cfg: what `losslab.door.configure` returns.
+        more: callbacks that are no settings of the run, such as a sweep's own.
 
     Returns:
         The summary: the last and best value of each metric, and the test metrics.
@@ -162,7 +167,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         clip, clip_by = cfg.trainer.gradient_clip_val, cfg.trainer.gradient_clip_algorithm
         experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip, clip_by)
         loggers = [build(cfg, "logger")] if cfg.get("logger") else []
-        callbacks = list(build(cfg, "callbacks").values())
+        callbacks = [*build(cfg, "callbacks").values(), *more]
         trainer: pl.Trainer = build(
             cfg,
             "trainer",
@@ -195,7 +200,7 @@ def job(typed: DictConfig) -> float:
     """One run of `hydra.main`, in a sweep one of many; the sweep's objective is the best validation yardstick."""
     hydra_config = HydraConfig.get()
     try:
-        cfg = door.configure(hydra_config.overrides.task)
+        cfg = door.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
         summary = train(cfg)
         done.append(cfg.run.dir)
     except Refused as error:
@@ -221,7 +226,9 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
-        if not {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
+        if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
+            sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
+        else:
             sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in door.spelled_out(text)]
         hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
         side_by_side()

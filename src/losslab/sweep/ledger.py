@@ -1,0 +1,155 @@
+"""Who does which job, and what became of it: one file per job in a folder that any number of processes and hosts share.
+
+    KEY.json    the job is over: `done` or `failed`, with its runs. Linked into place, so there is exactly one
+    KEY.1       the job's first claim; KEY.2 its second, made when the first was given up, and so on
+
+A claim is made whole and locked under another name, and then linked to its own: of many who try, one succeeds. Its
+holder keeps it locked and its time fresh. On the same machine a claim is given up as soon as its lock is gone, which
+the kernel sees to when a process dies; on another, when it has not been touched for `lease` seconds by the clock of the
+shared disk. Nothing is ever deleted to take a job over, so there is no moment at which two can do so.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+HERE = f"{platform.node()} {uuid.getnode():x}"
+
+Record = dict[str, Any]
+
+
+class Ledger:
+    """The jobs of a sweep.
+
+    Args:
+        folder: its own; made if it is not there.
+        lease: seconds after which an untouched claim of another machine counts as given up.
+    """
+
+    def __init__(self, folder: Path, lease: float = 60.0) -> None:
+        self.folder, self.lease = folder, lease
+        self.known: dict[str, Record] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """What became of those of these jobs that are over."""
+        there = {entry.name for entry in os.scandir(self.folder)}
+        found = {}
+        for key in keys:
+            if f"{key}.json" in there:
+                if key not in self.known:
+                    self.known[key] = json.loads((self.folder / f"{key}.json").read_text())
+                found[key] = self.known[key]
+        return found
+
+    def over(self, key: str) -> bool:
+        """Whether the job is done or failed."""
+        return (self.folder / f"{key}.json").exists()
+
+    def forget(self, key: str) -> None:
+        """Let the job be done again."""
+        self.known.pop(key, None)
+        (self.folder / f"{key}.json").unlink(missing_ok=True)
+
+    def last_claim(self, key: str) -> Path | None:
+        """The newest claim of the job."""
+        number = 0
+        while (self.folder / f"{key}.{number + 1}").exists():
+            number += 1
+        return self.folder / f"{key}.{number}" if number else None
+
+    def claim(self, key: str) -> "Claim | None":
+        """The job for this process, unless it is over or someone else is at it."""
+        last = self.last_claim(key)
+        if self.over(key) or (last is not None and self.held(last)):
+            return None
+        path = self.folder / f"{key}.{int(last.suffix[1:]) + 1 if last else 1}"
+        part = self.folder / f".{uuid.uuid4().hex}"
+        file = part.open("w")
+        with suppress(OSError):  # a disk without locks: the lease decides
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write(json.dumps({"host": HERE, "pid": os.getpid()}))
+        file.flush()
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            file.close()
+            return None
+        finally:
+            part.unlink()
+        claim = Claim(self, key, path, file)
+        if self.over(key):  # its holder came to an end between our two looks
+            claim.release()
+            return None
+        return claim
+
+    def held(self, path: Path) -> bool:
+        """Whether the holder of a claim is still at it."""
+        if json.loads(path.read_text())["host"] == HERE:
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return False
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    pass
+        return self.now() - path.stat().st_mtime < self.lease
+
+    def now(self) -> float:
+        """The time by the clock of the disk, which all hosts share."""
+        clock = self.folder / f".{uuid.uuid4().hex}"
+        clock.touch()
+        now = clock.stat().st_mtime
+        clock.unlink()
+        return now
+
+    def crashed(self, pid: int, keys: Iterable[str]) -> tuple[str, int] | None:
+        """Which job a process of this machine was at when it died, and how many died at it so far."""
+        for key in keys:
+            last = self.last_claim(key)
+            if last is None or self.over(key) or json.loads(last.read_text()) != {"host": HERE, "pid": pid}:
+                continue
+            (self.folder / f"{last.name}.crashed").touch()
+            return key, len(list(self.folder.glob(f"{key}.*.crashed")))
+        return None
+
+    def write(self, name: str, text: str) -> bool:
+        """Put a whole file into the folder, unless it is there; whether it was not."""
+        part = self.folder / f".{uuid.uuid4().hex}"
+        part.write_text(text)
+        try:
+            os.link(part, self.folder / name)
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink()
+        return True
+
+
+class Claim:
+    """A job that this process does, until it is finished or released."""
+
+    def __init__(self, ledger: Ledger, key: str, path: Path, file: TextIO) -> None:
+        self.ledger, self.key, self.path, self.file = ledger, key, path, file
+
+    def touch(self) -> bool:
+        """Say that this process is still at it; `False` when another has taken it over."""
+        os.utime(self.path)
+        return not self.path.with_suffix(f".{int(self.path.suffix[1:]) + 1}").exists()
+
+    def finish(self, record: Record) -> None:
+        """The job is over."""
+        self.ledger.write(f"{self.key}.json", json.dumps(record, indent=1) + "\n")
+        self.release()
+
+    def release(self) -> None:
+        """Let another go on with it at once."""
+        os.utime(self.path, (0, 0))
+        self.file.close()

@@ -1,0 +1,330 @@
+"""What a sweep file asks for: its cells, their settings and seeds, and the jobs that they make.
+
+A cell is what is compared: data, task, model, loss and optimizer. All else that the file varies, but the seed, is a
+setting within a cell. Each cell gets the same number of settings, each setting the same seeds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from losslab import door
+from losslab.errors import Refused, nearest
+
+CELL = ("task", "data", "model", "loss", "optimizer")
+FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
+TITLES = ("name", "description", "project", "entity")
+DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
+QUIET = {"logger": "false", "trainer.enable_progress_bar": "false"}  # unless the file or the user says otherwise
+SILENT = ("output_dir", "logger", "trainer.enable_progress_bar")  # these change nothing that is measured
+
+Setting = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does in one go: the runs of one setting, most often a single one.
+
+    Args:
+        key: a hash of all that the runs are; the job's name in the ledger.
+        cell: what is compared.
+        setting: every override but the seed and what is drawn.
+        seeds: a run for each.
+        draw: whether the rest of the setting is drawn when the job's turn comes.
+    """
+
+    key: str
+    cell: Setting
+    setting: Setting
+    seeds: list[int]
+    draw: bool = False
+
+
+@dataclass
+class Plan:
+    """A sweep, read and checked.
+
+    Args:
+        name: of the sweep and its folder.
+        method: `grid`, `random` or `bayes`.
+        fixed: the overrides that all runs share.
+        grid: for each key the values that are enumerated.
+        ranges: for each key the range that is drawn from.
+        seeds: of each setting.
+        trials: settings drawn for each cell; 0 in a grid.
+        early: hyperband's `min_iter` and `eta`.
+        yardstick: what settings are chosen by, on the validation rows.
+        mode: whether `min` or `max` of it is better.
+        epochs: of each run.
+    """
+
+    name: str
+    method: str
+    fixed: Setting
+    grid: dict[str, list[Any]]
+    ranges: dict[str, dict[str, Any]]
+    seeds: list[int]
+    trials: int = 0
+    early: dict[str, int] | None = None
+    yardstick: str = ""
+    mode: Literal["min", "max"] = "min"
+    epochs: int = 1
+    cells: list[Setting] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        compared = [key for key in self.grid if key in CELL]
+        self.cells = [
+            dict(zip(compared, values, strict=True)) for values in product(*(self.grid[key] for key in compared))
+        ]
+
+    def jobs(self) -> list[Job]:
+        """All that is to be done; seeds and trials go round by round, so that a stopped sweep is a balanced one."""
+        if self.trials:
+            return [
+                Job(hashed({**self.fixed, **cell}, f"trial {trial}"), cell, {**self.fixed, **cell}, self.seeds, True)
+                for trial in range(self.trials)
+                for cell in self.cells
+            ]
+        within = [key for key in self.grid if key not in CELL]
+        settings = [
+            (cell, {**self.fixed, **cell, **dict(zip(within, values, strict=True))})
+            for cell in self.cells
+            for values in product(*(self.grid[key] for key in within))
+        ]
+        jobs = [single(cell, setting, seed) for seed in self.seeds for cell, setting in settings]
+        return list({job.key: job for job in jobs}.values())
+
+
+def single(cell: Setting, setting: Setting, seed: int) -> Job:
+    """The job of one run whose setting is known."""
+    return Job(hashed(setting, f"seed {seed}"), cell, setting, [seed])
+
+
+def hashed(setting: Mapping[str, Any], *more: str) -> str:
+    """A name that follows from what is typed and would change the numbers."""
+    typed = sorted(text for text in typed_as(setting) if not silent(text))
+    return hashlib.sha256(json.dumps([*typed, *more]).encode()).hexdigest()[:12]
+
+
+def silent(key: str) -> bool:
+    """Whether a setting changes nothing that is measured."""
+    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
+
+
+def typed_as(setting: Mapping[str, Any]) -> list[str]:
+    """A setting as it is typed.
+
+    >>> typed_as({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
+    ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
+    """
+    return [f"{key}={door.shown(value)}" for key, value in setting.items()]
+
+
+def read(path: str, typed: Mapping[str, str]) -> Plan:
+    """The plan of a sweep file.
+
+    Args:
+        path: the file.
+        typed: overrides for every job; where the file varies such a key, what is typed wins.
+
+    Raises:
+        Refused: where the file is no sweep file, or asks for what cannot be done.
+    """
+    sweep = loaded(path)
+    method = sweep.get("method")
+    if method not in ("grid", "random", "bayes"):
+        raise Refused(f"{path}: method: {method} is not one of grid, random, bayes")
+    fixed: Setting = dict(commanded(path, sweep))
+    grid: dict[str, list[Any]] = {}
+    ranges: dict[str, dict[str, Any]] = {}
+    for key, asked in parameters(path, sweep).items():
+        spread = spread_of(path, key, asked)
+        if key in typed:
+            continue
+        if "value" in spread:
+            fixed[key] = spread["value"]
+        elif "values" in spread and (method == "grid" or key in CELL or key == "seed"):
+            grid[key] = spread["values"]
+        elif method == "grid" or key in CELL or key == "seed":
+            raise Refused(
+                f"{path}: {key} has a range, but {method} needs its values here: type {key}: {{values: [..]}}"
+            )
+        else:
+            ranges[key] = spread
+    fixed |= typed
+    seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
+    plan = Plan(Path(path).stem, method, fixed, grid, ranges, seeds)
+    if method != "grid":
+        if not ranges:
+            raise Refused(f"{path}: method: {method} has nothing to draw: give a parameter min and max, or say grid")
+        share(path, plan, sweep.get("run_cap"))
+    if "early_terminate" in sweep:
+        plan.early = hyperband(path, method, sweep["early_terminate"])
+    check(path, plan, sweep.get("metric"))
+    return plan
+
+
+def loaded(path: str) -> dict[str, Any]:
+    """What the file says, with no key that is not W&B's."""
+    file = Path(path)
+    if not file.is_file():
+        raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
+    try:
+        sweep = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} cannot be read as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(sweep, dict):
+        raise Refused(f"{path} is no sweep file: it needs method, metric, parameters and command")
+    for key in sweep:
+        if key not in (*FILE, *TITLES):
+            raise Refused(f"{path}: {key} is not a key of a sweep file; {nearest(str(key), (*FILE, *TITLES))}")
+    if Path(str(sweep.get("program", "train.py"))).name != "train.py":
+        raise Refused(f"{path}: program: {sweep['program']} is not losslab's: type program: train.py")
+    return sweep
+
+
+def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that stand in the command itself."""
+    command = sweep.get("command")
+    if not isinstance(command, list) or "${args_no_hyphens}" not in command or "${program}" not in command:
+        right = "[${env}, ${interpreter}, ${program}, ${args_no_hyphens}]"
+        raise Refused(f"{path}: W&B's own way to type settings is not ours: type command: {right}")
+    found = {}
+    for word in command[command.index("${program}") + 1 :]:
+        if word != "${args_no_hyphens}":
+            key, equals, value = str(word).partition("=")
+            if not equals:
+                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value")
+            found[key] = value
+    return found
+
+
+def parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file varies, by key."""
+    found = sweep.get("parameters")
+    if not isinstance(found, dict) or not found:
+        raise Refused(f"{path} varies nothing: it needs parameters, such as loss: {{values: [mae, mse]}}")
+    return {str(key): asked for key, asked in found.items()}
+
+
+def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
+    """A parameter's `value`, `values`, or `min` and `max` with `log`, `whole` or `step`.
+
+    >>> spread_of("a.yaml", "optimizer.lr", {"distribution": "log_uniform_values", "min": 0.001, "max": 1})
+    {'min': 0.001, 'max': 1, 'log': True, 'whole': False, 'step': None}
+    """
+    if not isinstance(asked, dict) or not asked:
+        raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
+    if "parameters" in asked:
+        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(asked['parameters']))}")
+    known = ("value", "values", "min", "max", "distribution", "q")
+    for word in asked:
+        if word not in known:
+            raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), known)}")
+    distribution = asked.get("distribution")
+    if distribution not in (None, *DISTRIBUTIONS):
+        raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
+    if "value" in asked:
+        return {"value": asked["value"]}
+    if "values" in asked:
+        if not isinstance(asked["values"], list) or not asked["values"]:
+            raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
+        texts = [door.shown(value) for value in asked["values"]]
+        if len(set(texts)) < len(texts):
+            raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
+        return {"values": asked["values"]}
+    low, high = asked.get("min"), asked.get("max")
+    for name, end in (("min", low), ("max", high)):
+        if not isinstance(end, int | float) or isinstance(end, bool) or not isfinite(end):
+            wrong = f"has no {name}" if end is None else f"{name}: {end} is not a number"
+            raise Refused(f"{path}: {key} {wrong}: type numbers such as {{min: 0.001, max: 1.0}}, or values: [..]")
+    assert low is not None
+    assert high is not None
+    if low >= high:
+        raise Refused(f"{path}: {key}: min {low} is not below max {high}")
+    log = distribution == "log_uniform_values"
+    if log and low <= 0:
+        raise Refused(f"{path}: {key}: min {low} has no logarithm: type a number above 0")
+    whole = distribution == "int_uniform" or (distribution is None and isinstance(low, int) and isinstance(high, int))
+    step = asked.get("q", 1 if distribution == "q_uniform" else None)
+    return {"min": low, "max": high, "log": log, "whole": whole, "step": step}
+
+
+def share(path: str, plan: Plan, cap: Any) -> None:
+    """The same number of trials for each cell: what `run_cap`, the number of runs, comes to."""
+    each = len(plan.cells) * len(plan.seeds)
+    if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
+        raise Refused(
+            f"{path}: run_cap: {door.shown(cap)} does not give each of the {len(plan.cells)} cells a trial with "
+            f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
+        )
+    if cap % each:
+        fits = ", ".join(str(n * each) for n in (cap // each, cap // each + 1))
+        raise Refused(f"{path}: run_cap: {cap} gives {len(plan.cells)} cells unequal budgets: type one of {fits}")
+    plan.trials = cap // each
+
+
+def hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
+    """The first epoch at which hyperband stops runs, and the factor between the epochs at which it does."""
+    known = ("type", "min_iter", "max_iter", "s", "eta")
+    if not isinstance(asked, dict) or asked.get("type") != "hyperband":
+        raise Refused(f"{path}: early_terminate must be of type hyperband: type {{type: hyperband, min_iter: 3}}")
+    for key in asked:
+        if key not in known:
+            raise Refused(f"{path}: early_terminate: {key} is not known; {nearest(str(key), known)}")
+    if method == "grid":
+        raise Refused(f"{path}: a grid is run whole: type method: random or bayes, or leave early_terminate out")
+    eta = asked.get("eta", 3)
+    least = asked.get("min_iter") or asked.get("max_iter", 0) // eta ** asked.get("s", 1)
+    if not isinstance(eta, int) or eta < 2 or not isinstance(least, int) or least < 1:
+        raise Refused(f"{path}: early_terminate needs whole numbers: type {{type: hyperband, min_iter: 3, eta: 3}}")
+    return {"min_iter": least, "eta": eta}
+
+
+def check(path: str, plan: Plan, metric: Any) -> None:
+    """Compose each cell at both ends of what is varied within it, and see that the metric is its yardstick."""
+    within = {key: values for key, values in plan.grid.items() if key not in CELL}
+    within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
+    most = max(map(len, within.values()), default=1)
+    with door.hydra_ready():
+        for number, cell in enumerate(plan.cells):
+            for turn in range(most if number == 0 else min(most, 2)):
+                setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}
+                try:
+                    cfg = door.configure(typed_as({**QUIET, **plan.fixed, **cell, **setting, "seed": plan.seeds[0]}))
+                except Refused as error:
+                    raise Refused(f"{path}: {error}") from None
+            judge(path, plan, cfg, metric)
+        for seed in plan.seeds[1:]:
+            if not isinstance(seed, int):
+                raise Refused(f"{path}: seed {seed} does not fit: it must be a whole number")
+
+
+def judge(path: str, plan: Plan, cfg: Any, metric: Any) -> None:
+    """Refuse to choose by anything but the task's yardstick on the validation rows."""
+    right, goal = f"val/{cfg.task.yardstick}", {"min": "minimize", "max": "maximize"}[cfg.task.mode]
+    asked = metric or {"name": right, "goal": goal}
+    name, wanted = asked.get("name"), asked.get("goal", "minimize")
+    why = {
+        "test": "that would choose by the rows that the choice is tested on",
+        "loss": "each loss has another unit",
+    }
+    reason = why["test"] if str(name).startswith("test/") else why["loss"] if str(name).endswith("loss") else ""
+    if (name, wanted) != (right, goal):
+        raise Refused(
+            f"{path}: metric {name}, {wanted}, is not what task={cfg.task.name} is judged by"
+            f"{f' ({reason})' if reason else ''}: type metric: {{name: {right}, goal: {goal}}}"
+        )
+    if plan.early and plan.early["min_iter"] >= cfg.trainer.max_epochs:
+        raise Refused(
+            f"{path}: early_terminate: min_iter: {plan.early['min_iter']} is not below "
+            f"trainer.max_epochs={cfg.trainer.max_epochs}, so it would stop nothing"
+        )
+    plan.yardstick, plan.mode, plan.epochs = cfg.task.yardstick, cfg.task.mode, cfg.trainer.max_epochs

@@ -1,0 +1,403 @@
+"""Sweeps: what a file asks for, that no job is done twice or lost, and that nothing is chosen by test rows."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from losslab.door import CONF, configure, options
+from losslab.errors import Refused
+from losslab.sweep.__main__ import best_settings, chosen, fresh, sweep
+from losslab.sweep.ledger import Ledger, Record
+from losslab.sweep.plan import Plan, read, typed_as
+from losslab.sweep.worker import work
+
+from .conftest import ROOT, Command
+
+COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+NOT_COMPARED = ("peak_memory", "examples_per_second")
+
+
+def sweep_file(folder: Path, method: str = "grid", **changed: Any) -> str:
+    """A sweep over short runs, a linear model of 442 patients; `changed` keys replace those of the file."""
+    parameters: dict[str, Any] = {
+        "data": {"value": "diabetes"},
+        "model": {"value": "linear"},
+        "trainer.max_epochs": {"value": 2},
+        "loss": {"values": ["mse", "mae"]},
+        "seed": {"values": [0, 1]},
+    }
+    parameters |= changed.pop("parameters", {})
+    parameters = {key: asked for key, asked in parameters.items() if asked != "left out"}
+    content = {
+        "program": "train.py",
+        "method": method,
+        "metric": {"name": "val/rmse", "goal": "minimize"},
+        "parameters": parameters,
+        "command": COMMAND,
+        **changed,
+    }
+    file = folder / "short.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "left out"}))
+    return str(file)
+
+
+LR = {"search.lr": {"min": 0.0, "max": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"metod": "grid"}, "metod is not a key of a sweep file; nearest: method"),
+        ({"method": "grind"}, "method: grind is not one of grid, random, bayes"),
+        ({"program": "mine.py"}, "program: mine.py is not losslab's"),
+        ({"command": "left out"}, "${args_no_hyphens}"),
+        ({"command": [*COMMAND, "--lr"]}, "'--lr' in command cannot be read: type key=value"),
+        ({"parameters": {"loss": {"values": []}}}, "loss has no values"),
+        ({"parameters": {"loss": None}}, "loss has no values"),
+        ({"parameters": {"loss": {"values": ["mae", "mae"]}}}, "loss has a value twice"),
+        ({"parameters": {"loss": {"values": ["mae", "maee"]}}}, "loss=maee is not an option; nearest: mae"),
+        ({"parameters": {"loss": {"values": ["mae", "bce"]}}}, "loss=bce wants logits and labels targets"),
+        ({"parameters": {"optimizer.lrr": {"values": [1]}}}, "optimizer.lrr is not a setting"),
+        ({"parameters": {"optimizer": {"parameters": {"lr": {"value": 1}}}}}, "type its keys flat, such as optimizer"),
+        ({"parameters": {"seed": {"values": [0, "one"]}}}, "seed one does not fit"),
+        ({"parameters": LR}, "search.lr has a range, but grid needs its values"),
+        ({"metric": {"name": "test/rmse", "goal": "minimize"}}, "choose by the rows that the choice is tested on"),
+        ({"metric": {"name": "val/loss", "goal": "minimize"}}, "each loss has another unit"),
+        ({"metric": {"name": "val/rmse", "goal": "maximize"}}, "goal: minimize}"),
+        ({"metric": {"name": "val/accuracy", "goal": "maximize"}}, "not what task=regression is judged by"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1}}, "a grid is run whole"),
+        ({"method": "bayes", "run_cap": 8}, "has nothing to draw"),
+        ({"method": "bayes", "parameters": LR}, "run_cap: null does not give each of the 2 cells a trial"),
+        ({"method": "bayes", "parameters": LR, "run_cap": 9}, "unequal budgets: type one of 8, 12"),
+        (
+            {"method": "random", "parameters": {"optimizer.lrr": {"min": 0.1, "max": 1.0}}, "run_cap": 8},
+            "optimizer.lrr",
+        ),
+        ({"method": "random", "parameters": {"optimizer.lr": {"min": 2, "max": 1}}}, "min 2 is not below max 1"),
+        ({"method": "random", "parameters": {"optimizer.lr": {"min": 2}}}, "optimizer.lr has no max"),
+        (
+            {"method": "random", "parameters": {"optimizer.lr": {"mn": 2, "max": 3}}},
+            "mn is not known here; nearest: min",
+        ),
+        ({"method": "random", "parameters": {"optimizer.lr": {"distribution": "beta"}}}, "beta is not one of"),
+        (
+            {"method": "random", "parameters": {"search.lr": {"min": 0.0, "max": 2.0}}, "run_cap": 8},
+            "search.lr=2.0 does not fit: it must be a number from 0 to 1",
+        ),
+        (
+            {"method": "random", "parameters": LR | {"optimizer.lr": {"value": 1}}, "run_cap": 8},
+            "search.lr and optimizer.lr both set optimizer.lr",
+        ),
+        (
+            {
+                "method": "bayes",
+                "parameters": LR,
+                "run_cap": 8,
+                "early_terminate": {"type": "hyperband", "min_iter": 9},
+            },
+            "min_iter: 9 is not below trainer.max_epochs=2",
+        ),
+    ],
+)
+def test_a_mistake_in_a_sweep_file_is_a_sentence(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read(sweep_file(tmp_path, **changed), {})
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.yaml"], "none.yaml is not there"),
+        (["short.yaml", "n=0"], "n=0 does not fit"),
+        (["short.yaml", "retry"], "'retry' cannot be read: type retry=VALUE"),
+        (["short.yaml", "optimizer.lr=-1"], "optimizer.lr=-1 does not fit"),
+        (["short.yaml", "test_seeds=[1,2]"], "test_seeds=[1] were tuned on"),
+        (["short.yaml", "test_seeds=[2]"], "rows that were tuned on would be tested on: type data.seed=0"),
+    ],
+)
+def test_a_mistake_ends_the_command_before_torch_and_before_anything_is_written(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    sweep_file(tmp_path)
+    blocked = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'sweep'; "
+    program = f"{blocked}from losslab.sweep.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("losslab: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["short.yaml"]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_sweep_that_is_shipped_can_be_run_and_says_what_it_is(file: Path) -> None:
+    plan = read(str(file), {})
+    each = {json.dumps(job.cell): 0 for job in plan.jobs()}
+    for job in plan.jobs():
+        each[json.dumps(job.cell)] += 1
+    assert len(set(each.values())) == 1, "each cell has the same budget"
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert head[0].endswith("?")
+    assert any(f"python -m losslab.sweep sweeps/{file.name}" in line for line in head)
+    assert any(f"wandb sweep sweeps/{file.name}" in line for line in head)
+    assert any(line.startswith("# Cost: ") for line in head)
+    assert any(line.startswith("# Expect ") for line in head)
+    runs = sum(len(job.seeds) for job in plan.jobs())
+    assert any(f"{runs} runs" in line for line in head)
+
+
+def test_a_grid_is_all_of_it_and_its_jobs_keep_their_names(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, parameters={"optimizer": {"values": ["sgd", "adam"]}, "search.lr": {"values": [0, 1]}})
+    jobs = read(path, {}).jobs()
+    assert len({job.key for job in jobs}) == len(jobs) == 2 * 2 * 2 * 2
+    assert [job.seeds for job in jobs] == [[0]] * 8 + [[1]] * 8
+    assert [job.key for job in read(path, {"logger": "wandb"}).jobs()] == [job.key for job in jobs]
+    assert not {job.key for job in read(path, {"data.batch_size": "16"}).jobs()} & {job.key for job in jobs}
+
+
+@pytest.mark.parametrize("optimizer", options([str(CONF)], "optimizer"))
+def test_a_place_in_the_range_is_the_optimizers_own(optimizer: str) -> None:
+    low, high = options([str(CONF)], "optimizer")[optimizer]["search"]["lr"]
+    rates = [configure([f"optimizer={optimizer}", f"search.lr={place}"]).optimizer.lr for place in (0, 0.5, 1)]
+    assert rates == pytest.approx([low, (low * high) ** 0.5, high], rel=1e-5)
+
+
+def hold(folder: str, keys: list[str], taken: Any) -> None:
+    """A process that claims what it can, and says so; the first to claim one in ten dies of it."""
+    ledger = Ledger(Path(folder))
+    for number, key in enumerate(keys):
+        claim = ledger.claim(key)
+        if claim is not None:
+            taken.put((key, os.getpid()))
+            if number % 10 == 0 and claim.path.suffix == ".1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            claim.finish({"state": "done", "by": os.getpid()})
+
+
+def test_of_many_processes_one_does_each_job_and_a_dead_ones_job_is_taken_up(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    keys, taken = [f"{number:012x}" for number in range(100)], context.SimpleQueue()
+    deaths = 0
+    while len(Ledger(tmp_path).records(keys)) < len(keys):
+        several = [context.Process(target=hold, args=(str(tmp_path), keys, taken)) for _ in range(4)]
+        for process in several:
+            process.start()
+        for process in several:
+            process.join()
+        deaths += sum(process.exitcode == -signal.SIGKILL for process in several)
+    assert deaths == 10
+    by = [taken.get() for _ in range(110)]
+    assert taken.empty()
+    for number, (key, record) in enumerate(Ledger(tmp_path).records(keys).items()):
+        claimed = [pid for name, pid in by if name == key]
+        assert claimed[-1] == record["by"]
+        assert len(claimed) == (2 if number % 10 == 0 else 1)
+
+
+def test_a_claim_of_another_host_holds_until_its_lease_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path, lease=0.4)
+    theirs = ledger.claim("a")
+    assert theirs is not None
+    monkeypatch.setattr("losslab.sweep.ledger.HERE", "another host")
+    assert ledger.claim("a") is None
+    assert theirs.touch()
+    time.sleep(0.5)
+    ours = ledger.claim("a")
+    assert ours is not None
+    assert not theirs.touch(), "whoever lost a claim is told so"
+    ours.finish({"state": "done", "value": 1})
+    theirs.finish({"state": "done", "value": 2})
+    assert ledger.records(["a"])["a"]["value"] == 1
+
+
+def table(folder: Path) -> dict[str, dict[str, float]]:
+    """The numbers of each finished run; none has two."""
+    found: dict[str, dict[str, float]] = {}
+    for file in folder.glob("runs/*/summary.json"):
+        config = yaml.safe_load((file.parent / "config.yaml").read_text())
+        name = f"{config['loss']} {config['optimizer']} {config['optimizer.lr']} {config['seed']}"
+        assert name not in found
+        summary = json.loads(file.read_text())
+        found[name] = {key: n for key, n in summary.items() if not any(word in key for word in NOT_COMPARED)}
+    return found
+
+
+def done_here(path: str, folder: Path, **typed: str) -> tuple[Plan, dict[str, Record]]:
+    """Do all jobs of a sweep in this process."""
+    plan = read(path, typed)
+    work(folder, plan, plan.jobs())
+    return plan, Ledger(folder / "jobs").records([job.key for job in plan.jobs()])
+
+
+def start(path: str, output: Path, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "losslab.sweep", path, "n=2", f"output_dir={output}", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
+    tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short form of benchmarks/faults.py: everything is killed while two runs are half-way."""
+    path, war = sweep_file(tmp_path, parameters={"trainer.max_epochs": {"value": 80}}), tmp_path / "war"
+    driver = start(path, war)
+    while len(list(war.glob("sweeps/short/runs/*/last.ckpt"))) < 2:
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.01)
+    workers = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(driver.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in [driver.pid, *map(int, workers.stdout.split())]:
+        os.kill(pid, signal.SIGKILL)
+    driver.communicate()
+    halfway = {
+        file.parent.name: len((file.parent / "history.csv").read_text().splitlines())
+        for file in war.glob("sweeps/short/runs/*/last.ckpt")
+        if json.loads((file.parent / "status.json").read_text())["status"] == "running"
+    }
+    assert halfway
+    second = start(path, war)
+    said, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    done_here(path, tmp_path / "peace")
+    assert table(war / "sweeps" / "short") == table(tmp_path / "peace")
+    assert len(table(tmp_path / "peace")) == 4
+    for name in halfway:
+        overrides = json.loads((war / "sweeps" / "short" / "runs" / name / "status.json").read_text())["overrides"]
+        assert any(text.startswith("ckpt=") for text in overrides), "it went on from its checkpoint"
+    assert said.splitlines()[-2].startswith("compare   python -m losslab.compare ")
+
+
+def test_a_failure_is_listed_stops_nobody_and_is_done_again_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sweep_file(tmp_path, parameters={"optimizer": {"value": "sgd"}, "optimizer.lr": {"values": [0.01, 1e30]}})
+    folder = tmp_path / "sweeps" / "short"
+    _, records = done_here(path, folder)
+    assert sorted(record["state"] for record in records.values()) == ["done"] * 4 + ["failed"] * 4
+    monkeypatch.setattr("losslab.sweep.__main__.Workers.start", lambda self: pytest.fail("nothing is missing"))
+    assert sweep(path, [f"output_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("failed    loss=m") == 4
+    assert "the loss became" in said
+    assert "budget    2 settings for each of 2 cells, 2 seeds each" in said
+    assert json.loads((folder / "failed.json").read_text()) == [], "they have folders of their own"
+    with pytest.raises(pytest.fail.Exception, match="nothing is missing"):
+        sweep(path, [f"output_dir={tmp_path}", "retry=true"])
+    with pytest.raises(Refused, match="name=ANOTHER"):
+        sweep(path, [f"output_dir={tmp_path}", "trainer.max_epochs=3"])
+
+
+def test_jobs_without_a_folder_are_in_failed_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n" + "\n".join(f"{n},{n}" for n in range(30)))
+    data = {"data": {"value": "csv"}, "data.path": {"value": str(table)}, "data.target": {"value": "z"}}
+    done_here(path := sweep_file(tmp_path, parameters=data), tmp_path / "sweeps" / "short")
+    assert sweep(path, [f"output_dir={tmp_path}"]) == 1
+    (first, *_) = json.loads((tmp_path / "sweeps" / "short" / "failed.json").read_text())
+    assert first["overrides"] | {"loss": "mse", "seed": 0} == first["overrides"]
+    assert "z" in first["reason"]
+
+
+def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperband_stops_runs(
+    tmp_path: Path, undrawn: None
+) -> None:
+    path = sweep_file(
+        tmp_path,
+        "bayes",
+        run_cap=16,
+        early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3},
+        parameters={
+            **LR,
+            "loss": {"value": "mse"},
+            "optimizer": {"values": ["sgd", "adam"]},
+            "seed": {"value": 3},
+            "trainer.max_epochs": {"value": 9},
+        },
+    )
+    plan, records = done_here(path, tmp_path)
+    assert len(records) == 16
+    for optimizer, entry in options([str(CONF)], "optimizer").items():
+        if optimizer not in ("sgd", "adam"):
+            continue
+        configs = [yaml.safe_load(f.read_text()) for f in tmp_path.glob(f"runs/*-{optimizer}-*/config.yaml")]
+        rates = [config["optimizer.lr"] for config in configs]
+        low, high = entry["search"]["lr"]
+        assert len(set(rates)) == 8
+        assert all(low <= rate <= high for rate in rates)
+    states = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/status.json")]
+    stopped = [state for state in states if state["status"] == "pruned"]
+    assert 0 < len(stopped) < 14
+    assert all(state["reason"].startswith("hyperband stopped it after ") for state in stopped)
+    assert len(stopped) == sum(bool(record["pruned"]) for record in records.values())
+    jobs = plan.jobs()
+    entries = best_settings(plan, jobs, records)
+    assert [entry["of"] for entry in entries] == [8, 8]
+    best = min(record["value"] for record in records.values() if record["value"] is not None)
+    assert entries[0]["mean"] == best
+    again = read(path, {})
+    assert work(tmp_path, again, again.jobs()) == 0, "nothing is missing"
+
+
+def test_a_trial_that_is_taken_up_keeps_what_was_drawn(tmp_path: Path) -> None:
+    from losslab.sweep.search import draw
+
+    plan = read(sweep_file(tmp_path, "random", run_cap=8, parameters=LR), {})
+    ledger, first = Ledger(tmp_path / "jobs"), plan.jobs()[0]
+    drawn = draw(tmp_path, ledger, plan, first)
+    assert draw(tmp_path, ledger, plan, first).number == drawn.number
+    assert draw(tmp_path, ledger, plan, first).params == drawn.params
+    other = Ledger(tmp_path / "other" / "jobs")
+    assert draw(tmp_path / "other", other, plan, plan.jobs()[2]).params != drawn.params
+    assert draw(tmp_path / "other", other, plan, first).params == drawn.params, "whoever comes first"
+
+
+def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, parameters={"loss": {"value": "mse"}, "search.lr": {"values": [0, 0.5, 1]}})
+    plan = read(path, {"data.seed": "0"})
+    fresh(plan, path, [5])
+    jobs = plan.jobs()
+
+    def came_to(values: dict[float, list[float | None]]) -> dict[str, Record]:
+        found = {}
+        for job in jobs:
+            value = values[job.setting["search.lr"]][job.seeds[0]]
+            run = {} if value is None else {"value": value}
+            found[job.key] = {"setting": job.setting, "runs": [run]}
+        return found
+
+    first = came_to({0: [5.0, 3.0], 0.5: [3.5, 3.5], 1: [1.0, None]})
+    (entry,) = chosen(tmp_path, plan, jobs, first)
+    assert (entry["setting"]["search.lr"], entry["mean"]) == (0.5, 3.5), "a mean over all seeds; failures do not win"
+    later = came_to({0: [1.0, 1.0], 0.5: [3.5, 3.5], 1: [1.0, 1.0]})
+    (entry,) = chosen(tmp_path, plan, jobs, later)
+    assert entry["setting"]["search.lr"] == 0.5
+    assert configure(typed_as({**entry["setting"], "stage": "test"})).stage == "test"
+
+
+def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command, tmp_path: Path) -> None:
+    short = ("logger=false", "data=diabetes", "model=linear", "trainer.max_epochs=1")
+    done = command("-m", *short, "loss=[mse,0.5*mae],mae", "optimizer=glob(schedule_free_s*)", "seed=range(2)")
+    assert done.returncode == 0, done.stderr
+    configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
+    assert sorted((config["loss"], config["optimizer"], config["seed"]) for config in configs) == [
+        (loss, "schedule_free_sgd", seed) for loss in ("mae", "mse+0.5*mae") for seed in (0, 1)
+    ]
