@@ -130,14 +130,14 @@ def compare(wanted: Asked, runs: Runs) -> str:
     found = pairs(comparison)
     numbers = figures(comparison)
     said, warned = verdict(comparison, found, wanted.difference), cautions(comparison, found)
-    every = {"all": found, **factors(comparison)}
+    every = {"cells": found, **{f"options of {key}": some for key, some in factors(comparison).items()}}
     against = pd.concat([contrasts(some).assign(of=key) for key, some in every.items()])
 
     wanted.out.mkdir(parents=True, exist_ok=True)
     shown = []
     for plot in plots(comparison, numbers):
         picture = io.BytesIO()
-        plot.figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+        plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
         (wanted.out / f"{plot.name}.png").write_bytes(picture.getvalue())
         plot.data.to_csv(wanted.out / f"{plot.name}.csv", index=False)
         shown.append((plot.name, plot.says, picture.getvalue(), plot.data.to_csv(index=False)))
@@ -164,6 +164,7 @@ def in_words(against: pd.DataFrame, comparison: Comparison) -> list[list[str]]:
     if against.empty:
         return []
     heading = [
+        "of",
         "better",
         "than",
         "n",
@@ -179,7 +180,7 @@ def in_words(against: pd.DataFrame, comparison: Comparison) -> list[list[str]]:
         low, high, n = pair["low"], pair["high"], pair["n"]
         numbers = [f"{pair[key]:.2g}" if pair[key] == pair[key] else "" for key in ("p", "p after Holm", "Cohen's d")]
         rows.append([
-            str(pair["better"]), str(pair["than"]), f"{n}{'' if pair['paired'] else ' unpaired'}",
+            str(pair["of"]), str(pair["better"]), str(pair["than"]), f"{n}{'' if pair['paired'] else ' unpaired'}",
             f"{pair['difference']:.3g}", "" if low != low else f"{low:.3g} to {high:.3g}", *numbers,
             f"{pair['probability of improvement']:.2f}",
         ])  # fmt: skip

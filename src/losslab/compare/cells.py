@@ -108,14 +108,15 @@ def arrange(
         raise Refused(f"metric={metric} is logged by no run; {nearest(metric, logged)}")
     better = aim if metric == yardstick else direction(finished, metric)
 
-    vary = [key for key in settings if finished[key].map(str).nunique() > 1]
-    vary = [key for key in vary if key == "seed" or not (finished[key] == finished.get("seed")).all()]
+    begun = frame[frame["status"] != "failed"]  # with a job that failed before it began, its defaults are not told
+    vary = [key for key in settings if begun[key].map(str).nunique() > 1]
+    vary = [key for key in vary if key == "seed" or not (begun[key] == begun.get("seed")).all()]
     for key in by:
         if key not in settings:
             raise Refused(f"by={key} is no setting of these runs; {nearest(key, settings)}")
     by = list(by) or [key for key in ("loss", "optimizer") if key in vary]
     if not by:
-        others = leading(finished, [key for key in vary if key != "seed" and not rows_of(key)])
+        others = leading(begun, [key for key in vary if key != "seed" and not rows_of(key)])
         if len(others) > 1:
             raise Refused(f"loss and optimizer are the same in all runs, which differ in {', '.join(others)}: type by=")
         by = others or [key for key in ("loss", "optimizer") if key in settings]
@@ -124,12 +125,12 @@ def arrange(
         if finished[key].map(str).nunique() == 1:
             frame[key] = frame[key].where(frame[key].notna(), finished[key].iloc[0])
     frame["cell"] = label(frame, by)
-    frame["rows"] = data_set(frame, finished, [key for key in vary if rows_of(key) and key not in by])
+    frame["rows"] = data_set(frame, begun, [key for key in vary if rows_of(key) and key not in by])
     frame["repeat"] = label(frame, [key for key in ("seed", "data.seed") if key in vary] or ["seed"])
-    groups = finished.assign(cell=frame["cell"], rows=frame["rows"]).groupby(["cell", "rows"])
+    groups = begun.assign(cell=frame["cell"], rows=frame["rows"]).groupby(["cell", "rows"])
     rest = [key for key in vary if key not in (*by, "seed", "data.seed") and not rows_of(key)]
     within = [key for key in rest if groups[key].agg(lambda column: column.map(str).nunique()).max() > 1]
-    tuned = leading(finished, within)
+    tuned = leading(begun, within)
     frame["setting"] = [
         ", ".join(f"{key}={short(value)}" for key, value in zip(tuned, row, strict=True))
         for row in frame[tuned].itertuples(index=False)
@@ -179,10 +180,10 @@ def label(frame: pd.DataFrame, keys: Sequence[str]) -> "pd.Series[str]":
     return name
 
 
-def data_set(frame: pd.DataFrame, finished: pd.DataFrame, keys: Sequence[str]) -> "pd.Series[str]":
+def data_set(frame: pd.DataFrame, begun: pd.DataFrame, keys: Sequence[str]) -> "pd.Series[str]":
     """Each run's data set: its name, and what differs between data of that name."""
     name = frame["data"].map(short) if "data" in frame else pd.Series("data", frame.index)
-    for key in leading(finished, ["data", *keys] if "data" not in keys else keys):
+    for key in leading(begun, ["data", *keys] if "data" not in keys else keys):
         if key != "data":
             name = name + " " + key.removeprefix("data.") + "=" + frame[key].map(short)
     return name

@@ -11,6 +11,7 @@ from scipy import stats
 from losslab.compare.cells import Comparison, direction, label, leading, short
 from losslab.compare.runs import history
 from losslab.compare.statistics import cliques, expected_best, ranking
+from losslab.compare.verdict import p_value
 from losslab.errors import Refused
 from losslab.pictures import GREY, figure, stroke
 
@@ -53,6 +54,18 @@ def tidy(axis: Any) -> None:
     axis.grid(color=GREY, alpha=0.2)
 
 
+def focus(values: np.ndarray, better: str) -> tuple[float, float]:
+    """The range that is worth its room: from the best to four times as far as the middle one, or to the worst.
+
+    >>> focus(np.array([0.9, 0.8, 0.7, 0.6, -50.0]), "max")
+    (0.1, 0.9)
+    """
+    low, high, middle = (float(f(values)) for f in (np.nanmin, np.nanmax, np.nanmedian))
+    if better == "max":
+        return max(low, round(high - 4 * (high - middle), 12)), high
+    return low, min(high, round(low + 4 * (middle - low), 12))
+
+
 def means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     """Mean, interval and single runs of each cell, best at the top."""
     cells, used = comparison.cells, comparison.used
@@ -68,6 +81,23 @@ def means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     axis.set_yticks(lines, cells)
     axis.set_ylim(len(cells) - 0.4, -0.6)
     relative = comparison.better == "min" and len(comparison.sets) > 1
+    low, high = focus(numbers["mean"].to_numpy(), comparison.better)
+    inside = numbers[numbers["mean"].between(low, high)]["cell"]
+    shown = used["score"][used["cell"].isin(inside)]
+    low, high = min(low, shown.min()), max(high, shown.max())
+    edge = 0.04 * (high - low) or 0.01
+    axis.set_xlim(low - edge, high + edge)
+    for line, value in enumerate(numbers["mean"]):
+        if not low <= value <= high:
+            below = value < low
+            axis.annotate(
+                f"< {value:.4g}" if below else f"{value:.4g} >",
+                (0.01 if below else 0.99, line),
+                xycoords=("axes fraction", "data"),
+                ha="left" if below else "right",
+                va="center",
+                fontsize=9,
+            )
     axis.set_xlabel(f"test {comparison.metric}{', as a multiple of the mean of its data set' if relative else ''}")
     tidy(axis)
     level = f"{100 * (1 - comparison.alpha):g} %"
@@ -87,7 +117,7 @@ def heatmap(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     values = grid.to_numpy(float)
     drawn, axes = figure(2.2 + 0.85 * grid.shape[1], 1.7 + 0.5 * grid.shape[0])
     axis = axes[0, 0]
-    limits = np.nanpercentile(values, [10, 100] if comparison.better == "max" else [0, 90])
+    limits = focus(values, comparison.better)
     colours = "cividis" if comparison.better == "max" else "cividis_r"
     image = axis.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
     best = (np.nanargmax if comparison.better == "max" else np.nanargmin)(values)
@@ -136,9 +166,8 @@ def curves(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     shown["low"], shown["high"] = shown["mean"] - error, shown["mean"] + error
     shown = shown.reset_index()
     drawn, axes = figure(10.0, 7.6, 2, 2)
-    middle = shown["mean"].to_numpy()
-    worst, best = np.nanpercentile(middle, [10, 100] if comparison.aim == "max" else [90, 0])
-    edge = 0.08 * abs(best - worst) or 0.01
+    low, high = focus(shown["mean"].to_numpy(), comparison.aim)
+    edge = 0.08 * (high - low) or 0.01
     for axis, over in zip(axes.flat, ("epoch", "samples", "updates", "seconds"), strict=True):
         for index, cell in enumerate(comparison.cells[:LINES]):
             part = shown[shown["cell"] == cell]
@@ -146,7 +175,8 @@ def curves(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
             axis.plot(part[over], part["mean"], **colour, linewidth=1.6, label=cell)
             if (part["runs"] > 1).any():
                 axis.fill_between(part[over], part["low"], part["high"], color=colour["color"], alpha=0.12, linewidth=0)
-        axis.set_ylim(min(worst, best) - edge, max(worst, best) + edge)
+        axis.set_ylim(low - edge, high + edge)
+        axis.xaxis.get_major_locator().set_params(integer=over != "seconds", nbins=6)
         axis.set_xlabel("seconds of training" if over == "seconds" else over)
         tidy(axis)
     for axis in axes[:, 0]:
@@ -158,7 +188,7 @@ def curves(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
     on = f" on {data}" if len(comparison.sets) > 1 else ""
     level = f"{100 * (1 - comparison.alpha):g} %"
-    says = f"{column}{which}{on}: mean over seeds and {level} interval (Student's t); the worst tenth is cut off."
+    says = f"{column}{which}{on}: mean over seeds and {level} interval (Student's t); what lies far behind is cut off."
     return Plot("curves", says, drawn, shown)
 
 
@@ -197,16 +227,16 @@ def learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
             if (part["size"] > 1).all():
                 axis.fill_between(part["lr"], part["mean"] - part["std"], part["mean"] + part["std"],
                                   color=stroke(index)["color"], alpha=0.12, linewidth=0)  # fmt: skip
-    worst, best = np.nanpercentile(data["mean"], [20, 100] if comparison.aim == "max" else [80, 0])
-    edge = 0.1 * abs(best - worst) or 0.01
+    low, high = focus(data["mean"].to_numpy(), comparison.aim)
+    edge = 0.1 * (high - low) or 0.01
     axis.set(xscale="log", xlabel=key, ylabel=f"val/{comparison.yardstick}, best epoch")
-    axis.set_ylim(min(worst, best) - edge, max(worst, best) + edge)
+    axis.set_ylim(low - edge, high + edge)
     tidy(axis)
     drawn.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=3.5)
     within = f"{100 * PLATEAU:g} {'points' if comparison.aim == 'max' else '%'}"
     says = (
         f"Sensitivity to the learning rate: mean and standard deviation over seeds; the plateau is where at most "
-        f"{within} of the best are lost. The worst fifth is cut off."
+        f"{within} of the best are lost. What lies far behind is cut off."
     )
     return Plot("learning_rate", says, drawn, data.assign(plateau=data["line"].map(widths)))
 
@@ -282,7 +312,7 @@ def critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> Plot |
     axis.axis("off")
     says = (
         f"Average ranks over {len(table)} data sets, 1 is best; a bar joins what Nemenyi's test cannot tell apart "
-        f"(Friedman p = {found.p:.2g})."
+        f"(Friedman {p_value(found.p)})."
     )
     data = pd.DataFrame({"cell": names, "rank": found.ranks, "critical difference": found.critical})
     return Plot("critical_difference", says, drawn, data.sort_values("rank", kind="stable"))
@@ -356,11 +386,11 @@ def coordinates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         ticks.append([((mark - low) / reach, text) for mark, text in zip(marks, texts, strict=True)])
     places = np.stack([height.to_numpy(float) for height in heights], axis=1)
     quality = np.linspace(0, 1, len(runs))
-    shown = slice(max(0, len(runs) - 600), None)
+    shown = np.unique(np.linspace(0, len(runs) - 1, 300).astype(int))  # evenly, from the worst to the best
     from matplotlib import colormaps
 
     for place, share in zip(places[shown], quality[shown], strict=True):
-        axis.plot(range(len(place)), place, color=colormaps["cividis_r"](share), alpha=0.25 + 0.6 * share,
+        axis.plot(range(len(place)), place, color=colormaps["cividis_r"](share), alpha=0.35 + 0.5 * share,
                   linewidth=0.6 + 1.2 * share)  # fmt: skip
     for number, places_ in enumerate(ticks):
         axis.axvline(number, color="black", linewidth=0.8)

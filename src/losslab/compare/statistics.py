@@ -171,7 +171,7 @@ def least_seeds(tests: int, alpha: float) -> int:
     >>> least_seeds(1, 0.05), least_seeds(15, 0.05)
     (6, 10)
     """
-    return ceil(1 + log2(tests / alpha))
+    return ceil(1 + log2(max(1, tests) / alpha))
 
 
 def seeds_needed(gap: float, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -40,7 +40,7 @@ def told(comparison: Comparison, found: Sequence[Pair], wanted: float) -> list[s
     behind = sorted((pair for pair in sure if pair.gap.mean > 0), key=lambda pair: pair.gap.mean)
     ahead = [pair for pair in sure if pair.gap.mean < 0]
     open_ = [pair for pair in own if not pair.p <= comparison.alpha]
-    chosen = "" if leader == comparison.cells[0] or len(own) < len(found) else ", the best on validation,"
+    chosen = ", the best on validation," if leader in comparison.cells[1:] else ""
     said = []
     if behind:
         phrases = [
@@ -61,7 +61,9 @@ def told(comparison: Comparison, found: Sequence[Pair], wanted: float) -> list[s
         differ = [pair for pair in others if pair.p <= comparison.alpha]
         which = listing([f"{p.first} beats {p.second} by {by(comparison, p)}" for p in differ[:NAMED]])
         more_ = f", and {len(differ) - NAMED} more" if len(differ) > NAMED else ""
-        if differ:
+        if differ and len(others) == 1:
+            said.append(f"{which}.")
+        elif differ:
             said.append(f"Of the {len(others)} pairs without {leader}, {len(differ)} differ: {which}{more_}.")
         elif len(others) == 1:
             said.append(f"Nor can {others[0].first} and {others[0].second} be told apart.")
@@ -72,19 +74,29 @@ def told(comparison: Comparison, found: Sequence[Pair], wanted: float) -> list[s
 
 def by(comparison: Comparison, pair: Pair) -> str:
     """A difference with its interval."""
-    unit = "points" if comparison.points else "%"
-    return f"{abs(pair.gap.mean):.2g} {unit} [{pair.gap.low:.2g}, {pair.gap.high:.2g}]"
+    amount, gap = f"{abs(pair.gap.mean):.2g}", pair.gap
+    unit = "%" if not comparison.points else "point" if amount == "1" else "points"
+    return f"{amount} {unit} [{gap.low:.2g}, {gap.high:.2g}]"
 
 
 def exactly(comparison: Comparison, pair: Pair) -> str:
     """A difference with all that it rests on."""
     gap = pair.gap
-    unit = f"{'points' if comparison.points else '%'} {comparison.metric}"
     what = f"{gap.n} paired seeds" if gap.paired else f"{gap.n} unpaired seeds"
     if gap.paired and len(comparison.sets) > 1:
         what = f"{gap.n} pairs of the same data and seed"
     kind = ", by Student's t" if gap.test == "t" else ""
-    return f"by {gap.mean:.2g} {unit} [{gap.low:.2g}, {gap.high:.2g}] over {what} (p = {pair.p:.2g} after Holm{kind})"
+    amount = by(comparison, pair).replace(" [", f" {comparison.metric} [")
+    return f"by {amount} over {what} ({p_value(pair.p)} after Holm{kind})"
+
+
+def p_value(p: float) -> str:
+    """A p-value in words.
+
+    >>> p_value(0.0312), p_value(3e-5)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def untold(comparison: Comparison, leader: str, open_: Sequence[Pair], found: Sequence[Pair], wanted: float) -> str:
@@ -126,7 +138,7 @@ def ranked(comparison: Comparison) -> str:
     ranks = ", ".join(f"{table.columns[i]} {found.ranks[i]:.2f}" for i in order)
     differ = "differ" if found.p <= comparison.alpha else "cannot be told from chance"
     return (
-        f"Over {len(table)} data sets the average ranks {differ} (Friedman p = {found.p:.2g}): {ranks}; two differ "
+        f"Over {len(table)} data sets the average ranks {differ} (Friedman {p_value(found.p)}): {ranks}; two differ "
         f"where their ranks are {found.critical:.2f} apart (Nemenyi)."
     )
 

@@ -1,0 +1,175 @@
+"""What a person gets: the command, the page, the plots with their data, and one sentence where something is wrong."""
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from losslab.compare import plots
+from losslab.compare.__main__ import asked, compare
+from losslab.compare.cells import arrange
+from losslab.compare.runs import read
+from losslab.compare.table import figures
+from losslab.errors import Refused
+
+from .written import grid, run
+
+PROGRAM = "import sys, losslab.compare.__main__ as m; m.main(); assert 'torch' not in sys.modules"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Seen(HTMLParser):
+    """What a page loads, links to and says."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.said: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        self.loaded += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.said.append(data)
+
+
+def tuned(folder: Path) -> Path:
+    for loss, shift in (("mae", 0.0), ("mse", 0.1), ("<b>", 0.2)):
+        for power, rate in enumerate((0.001, 0.01, 0.1)):
+            for seed in range(3):
+                value = 0.5 + shift + 0.1 * abs(power - 1) + 0.01 * ((seed * 5 + power) % 3)
+                more = {"test/r2": 1 - value, "val/r2_best": 1 - value, "val/r2": 0.9 - value}
+                run(folder, value, loss=loss, seed=seed, optimizer__lr=rate, others=more)
+    return folder
+
+
+def made(folder: Path, *words: str) -> tuple[str, str]:
+    wanted = asked([str(folder), *words])
+    printed = compare(wanted, read(wanted.folders))
+    return printed, (wanted.out / "index.html").read_text()
+
+
+def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date(tmp_path: Path) -> None:
+    printed, page = made(tuned(tmp_path / "runs"))
+    again = made(tmp_path / "runs", f"out={tmp_path / 'again'}")[1]
+    undated = [re.sub("<time>.*</time>", "", text) for text in (page, again)]
+    assert undated[0] == undated[1] != page
+    seen = Seen(page)
+    assert seen.open == []
+    assert all(link.startswith("data:") for link in seen.loaded)
+    said = "".join(seen.said)
+    first = printed.splitlines()[0]
+    assert said.index(first) < said.index("Read with caution") < said.index("Cells") < said.index("Plots")
+    assert "<b>" not in page
+    folder = tmp_path / "runs" / "comparison"
+    assert printed.splitlines()[-1] == str(folder / "index.html")
+    drawn = {file.stem for file in folder.glob("*.png")}
+    assert drawn == {
+        *("means", "curves", "learning_rate", "budget", "metrics", "parallel_coordinates", "importance"),
+    }
+    for name in drawn:
+        data = (folder / f"{name}.csv").read_text()
+        picture = (folder / f"{name}.png").read_bytes()
+        assert picture.startswith(PNG)
+        assert base64.b64encode(picture).decode() in page
+        assert base64.b64encode(data.encode()).decode() in page
+    assert {"cells.csv", "pairs.csv", "runs.csv"} <= {file.name for file in folder.iterdir()}
+
+
+def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
+    found = arrange(read([str(tuned(tmp_path))]))
+    drawn = {plot.name: plot for plot in plots.plots(found, figures(found))}
+    rates = drawn["learning_rate"].data.set_index(["line", "lr"])
+    assert rates.at[("mae", 0.01), "mean"] == pytest.approx(0.51)
+    budget = drawn["budget"].data
+    best = budget[(budget["cell"] == "mae") & (budget["trials"] == 1)]["best"].item()
+    assert best == pytest.approx(rates.loc["mae"]["mean"].mean())
+    importance = drawn["importance"].data.set_index("setting")["importance"]
+    assert importance["loss"] > importance["seed"]
+    assert importance["optimizer.lr"] > importance["seed"]
+    curve = drawn["curves"].data.set_index(["cell", "epoch"]).loc["mae"]
+    assert curve["samples"].tolist() == [100, 200, 300]
+    assert curve["seconds"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert drawn["metrics"].data.columns.tolist() == ["cell", "rmse", "r2"]
+
+
+def test_a_plateau_is_as_wide_as_what_loses_little() -> None:
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
+    assert plots.plateau(rates, np.array([9.0, 1.01, 1.0, 9.0]), "min") == pytest.approx(1)
+    assert plots.plateau(rates, np.array([0.99, 0.2, 1.0, 0.99]), "max") == pytest.approx(1)
+
+
+def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: Path) -> None:
+    for number, data in enumerate(("a", "b")):
+        for optimizer in ("adam", "sgd"):
+            grid(tmp_path, {"mae": 1 + number, "mse": 2 + number}, 2, data=data, optimizer=optimizer)
+    found = arrange(read([str(tmp_path)]))
+    drawn = {plot.name: plot.data for plot in plots.plots(found, figures(found))}
+    assert set(drawn["heatmap"].columns) == {"loss", "adam", "sgd"}
+    ranks = drawn["critical_difference"].set_index("cell")["rank"]
+    assert isinstance(ranks, pd.Series)
+    assert ranks.sum() == 10
+    assert ranks.nsmallest(2).index.str.startswith("mae").all()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("", "a comparison needs runs: type a folder that holds them, such as outputs"),
+        ("outputs metrics=mae", "metrics is not a setting here; nearest: metric"),
+        ("outputs alpha=2", "alpha=2 does not fit: it must be a number above 0, up to 0.5"),
+        ("outputs difference=x", "difference=x does not fit"),
+        ("outputs test=anova", "test=anova is not an option: type one of auto, permutation, wilcoxon, t"),
+        ("outputs log=yes", "log=yes does not fit: it must be true or false"),
+        ("outputs out=pyproject.toml/x", "out=pyproject.toml/x cannot be written: type out=FOLDER"),
+    ],
+)
+def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(Refused, match=sentence) as refused:
+        asked(typed.split())
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_person_sees(tmp_path: Path) -> None:
+    def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+        program = [sys.executable, "-W", "error", "-c", PROGRAM, *words]
+        return subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    grid(tmp_path / "outputs", {"mae": 0.5, "mse": 0.6}, 6)
+    done = typed("outputs")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("mae beats mse by ")
+    assert re.match(r"loss  n +rmse +95 % interval +median +IQM +failed +best epoch +seconds$", lines[2])
+    assert lines[-1] == "outputs/comparison/index.html"
+
+    (next(folder for folder in (tmp_path / "outputs").iterdir() if "mse" in folder.name) / "config.yaml").unlink()
+    half = typed("outputs")
+    assert half.stdout.splitlines()[-1] == "outputs/comparison/index.html"
+    assert re.fullmatch(
+        r"losslab: 1 record could not be read: outputs/mse\S+.* \(config.yaml is missing\); all else was compared\n",
+        half.stderr,
+    )
+    assert half.returncode == 1
+
+    run(tmp_path / "alone", 0.5, loss="mae")
+    alone = typed("alone")
+    assert alone.returncode == 1
+    assert re.match(r"task +data +model +loss +optimizer +status +runs\nregression", alone.stdout)
+    assert alone.stderr.startswith("losslab: one run is no comparison: only one is finished: run it with another loss")
