@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from losslab.compare.cautions import cautions
 from losslab.compare.cells import arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.compare.table import figures
@@ -53,6 +54,19 @@ def test_a_setting_that_more_seeds_finished_comes_first(tmp_path: Path) -> None:
     table = figures(arrange(runs_in(tmp_path))).set_index("cell")
     assert table.at["mae", "setting"] == "optimizer.lr=0.1"
     assert (table.at["mae", "n"], table.at["mae", "failed"]) == (3, 1)
+
+
+def test_what_was_tuned_first_is_judged_by_its_fresh_seeds(tmp_path: Path) -> None:
+    for seed in range(3):
+        for rate in (0.1, 0.01):
+            run(tmp_path, 0.1, loss="mae", seed=seed, optimizer__lr=rate, stage=None)
+            run(tmp_path, 0.5, loss="mse", seed=seed, optimizer__lr=rate, stage=None)
+        run(tmp_path, 0.3, loss="mae", seed=100 + seed, optimizer__lr=0.1, stage="test")
+        run(tmp_path, 0.4, loss="mse", seed=100 + seed, optimizer__lr=0.1, stage="test")
+    found = arrange(runs_in(tmp_path))
+    assert found.used["seed"].min() == 100
+    assert figures(found)[["mean", "tried"]].to_numpy().tolist() == [[pytest.approx(0.3), 2], [pytest.approx(0.4), 2]]
+    assert cautions(found, pairs(found))[-1].endswith("chose nothing, and the figures are of fresh seeds.")
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

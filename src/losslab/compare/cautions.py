@@ -191,4 +191,9 @@ def gradients(comparison: Comparison) -> Iterator[str]:
 def selection(comparison: Comparison) -> str:
     """What chose, and on which rows."""
     what = "Best epochs" + (" and settings" if comparison.tuned else "")
-    return f"{what} were chosen by val/{comparison.yardstick}; test figures chose nothing."
+    chosen = f"{what} were chosen by val/{comparison.yardstick}; test figures chose nothing."
+    if "stage" not in comparison.used or not (fresh := comparison.used["stage"].eq("test")).any():
+        return chosen
+    other = comparison.used["cell"][~fresh].unique()
+    but = f", but those of {named(other)} are of the seeds that they were tuned with" if len(other) else ""
+    return f"{chosen[:-1]}, and the figures are of fresh seeds{but}."

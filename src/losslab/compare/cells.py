@@ -17,7 +17,16 @@ from losslab.compare.runs import Runs, history
 from losslab.compare.statistics import Difference, difference, holm, least_seeds
 from losslab.errors import Refused, nearest
 
-SILENT = ("output_dir", "ckpt", "logger", "logger.*", "trainer.enable_progress_bar", "callbacks.*.dirpath", "*._*_")
+SILENT = (
+    "stage",
+    "output_dir",
+    "ckpt",
+    "logger",
+    "logger.*",
+    "trainer.enable_progress_bar",
+    "callbacks.*.dirpath",
+    "*._*_",
+)
 NOT_THE_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
 CROSS = " \N{MULTIPLICATION SIGN} "  # between the options that make a cell
 MANY = 8  # up to so many cells each is compared with each other; of more, the best on validation with the others
@@ -231,14 +240,21 @@ def once(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen(frame: pd.DataFrame, aim: str) -> "pd.Series[bool]":
-    """The finished runs of each cell's best setting on validation, of those that most seeds finished."""
+    """The finished runs of each cell's best setting on validation, of those that most seeds finished.
+
+    Where a sweep tuned a cell first and then ran its best setting again with fresh seeds, only the latter count.
+    """
     where = ["cell", "rows", "setting"]
     finished = frame[frame["status"] == "finished"]
+    if "stage" in frame:
+        fresh = finished["stage"].eq("test")
+        anew = fresh.groupby([finished["cell"], finished["rows"]]).transform("any")
+        finished = finished[fresh | ~anew]
     tried = finished.groupby(where, as_index=False).agg(mean=("validation", "mean"), seeds=("validation", "size"))
     tried = tried[tried["seeds"] == tried.groupby(where[:2])["seeds"].transform("max")]
     best = tried.sort_values(["mean", "setting"], ascending=[aim == "min", True], kind="stable").groupby(where[:2])
     picked = best.first().set_index("setting", append=True).index
-    return pd.Series(frame.set_index(where).index.isin(picked) & (frame["status"] == "finished"), frame.index)
+    return pd.Series(frame.set_index(where).index.isin(picked) & frame.index.isin(finished.index), frame.index)
 
 
 @dataclass

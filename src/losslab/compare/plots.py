@@ -15,6 +15,7 @@ from losslab.compare.verdict import p_value
 from losslab.errors import Refused
 from losslab.pictures import GREY, figure, stroke
 
+LEFT, RIGHT = "\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"  # to what lies beyond the axis
 LINES = 8  # so many cells are legible in one panel
 FOREST = 2000  # so many runs tell a setting's importance
 PLATEAU = 0.02  # a learning rate is on the plateau where it loses at most 2 % of the best, or 2 points
@@ -73,7 +74,7 @@ def means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     axis = axes[0, 0]
     for line, cell in enumerate(cells):
         values = used["score"][used["cell"] == cell]
-        axis.scatter(values, np.full(len(values), line), s=14, color=GREY, alpha=0.6, linewidths=0)
+        axis.scatter(values, np.full(len(values), line + 0.24), s=12, color=GREY, alpha=0.8, linewidths=0)
     bounds = numbers[["low", "high"]].to_numpy()
     lines = np.arange(len(cells))
     axis.hlines(lines, bounds[:, 0], bounds[:, 1], color=stroke(0)["color"], linewidth=2.2)
@@ -91,7 +92,7 @@ def means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
         if not low <= value <= high:
             below = value < low
             axis.annotate(
-                f"< {value:.4g}" if below else f"{value:.4g} >",
+                f"{LEFT} {value:.4g}" if below else f"{value:.4g} {RIGHT}",
                 (0.01 if below else 0.99, line),
                 xycoords=("axes fraction", "data"),
                 ha="left" if below else "right",
