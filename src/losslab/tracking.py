@@ -89,10 +89,12 @@ def claim_folder(cfg: DictConfig) -> Path:
 
 
 def run_id(folder: Path) -> str:
-    """W&B's id of the run in this folder: the one that it had before, or one that no other folder has."""
+    """W&B's id of the run in this folder: the one that it had before, a sweep agent's, or one that no other has."""
     status = folder / "status.json"
     if status.is_file():
         return str(json.loads(status.read_text())["id"])
+    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+        return os.environ["WANDB_RUN_ID"]  # the agent that started this run knows it, and stops it, by that
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
 
 
@@ -109,7 +111,10 @@ def prepare_wandb(cfg: DictConfig) -> None:
     if "wandb" not in str(logger.get("_target_")).lower():
         return
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
+    usual |= {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # a server may have gone away
     usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
+    if "WANDB_SWEEP_ID" in os.environ:
+        usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
     if logger.get("mode") in ("offline", "dryrun"):
         usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
     for key, value in usual.items():
@@ -284,9 +289,14 @@ class Record(Logger):
             figure.savefig(folder / f"{name}.png", dpi=110)
         for logger in self.mirrors:
             if isinstance(logger, WandbLogger):
-                for name in figures:
-                    logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
-                logger.log_table("samples", list(samples[0]), [list(sample.values()) for sample in samples])
+                try:
+                    for name in figures:
+                        logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
+                    logger.log_table("samples", list(samples[0]), [list(sample.values()) for sample in samples])
+                except Exception as error:  # the server went away after training began: the folder is the truth
+                    if not type(error).__module__.startswith("wandb"):
+                        raise
+                    print(f"W&B did not take the samples ({' '.join(str(error).split())})", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Record":
         return self
@@ -301,6 +311,8 @@ class Record(Logger):
             self.note("finished")
         elif isinstance(error, Pruned):
             self.note("pruned", str(error))
+        elif isinstance(error, SIGTERMException) and "WANDB_SWEEP_ID" in os.environ:
+            self.note("pruned", "SIGTERM in a W&B sweep, which stops runs that others are far ahead of")
         elif interrupted(error):
             self.note("interrupted", "SIGTERM" if isinstance(error, SIGTERMException) else "Ctrl-C")
             print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
@@ -310,7 +322,16 @@ class Record(Logger):
         if "wandb" in sys.modules:
             import wandb
 
-            wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
+            mirror = wandb.run and Path(wandb.run.dir).parent
+            try:
+                wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
+            except TimeoutError:
+                print(
+                    f"W&B did not take all of the run in {os.environ['WANDB_FINISH_TIMEOUT']} seconds; "
+                    f"nothing is lost: `wandb sync --no-skip-online {mirror}` uploads it",
+                    file=sys.stderr,
+                    flush=True,
+                )
         if error is not None and interrupted(error):
             sys.exit(143 if isinstance(error, SIGTERMException) else 130)  # Lightning would say 0, or 1
 
