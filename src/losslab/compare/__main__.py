@@ -4,6 +4,7 @@
     python -m losslab.compare outputs by=[loss,model]          # what is compared: else loss and optimizer, as they vary
     python -m losslab.compare outputs metric=mae alpha=0.01    # judged by another metric of the task, at another level
     python -m losslab.compare outputs task=regression data=diamonds    # some of the runs
+    python -m losslab.compare wandb:ENTITY/PROJECT             # online; a folder of offline W&B runs works, too
 
 The verdict comes first, then the table, then what to be cautious about; the last line is the page. Settings and best
 epochs are chosen by the task's yardstick on the validation rows, and test figures are only reported. Beside the page
@@ -76,7 +77,10 @@ def asked(words: Sequence[str]) -> Asked:
             raise Refused(f"{key}={typed[key]} does not fit: it must be a number above 0, up to {top:g}")
     return Asked(
         folders,
-        writable(typed.get("out") or str(Path(folders[0] if len(folders) == 1 else "outputs", "comparison"))),
+        writable(
+            typed.get("out")
+            or str(Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs", "comparison"))
+        ),
         listed(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
@@ -151,12 +155,13 @@ def compare(wanted: Asked, runs: Runs) -> str:
         title, time.strftime("%Y-%m-%d"), said, warned, words(comparison, numbers), lines, shown, how(comparison, found)
     )
     (wanted.out / "index.html").write_text(written)
+    logged = []
     if wanted.log:
         from losslab.compare.report import log
 
-        print(log(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out))
+        logged = [log(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out)]
     text = ["\n".join(said), "", lined_up(words(comparison, numbers, whole=False)), ""]
-    return "\n".join([*text, *(f"caution: {each}" for each in warned), "", str(wanted.out / "index.html")])
+    return "\n".join([*text, *(f"caution: {each}" for each in warned), "", *logged, str(wanted.out / "index.html")])
 
 
 def in_words(against: pd.DataFrame, comparison: Comparison) -> list[list[str]]:

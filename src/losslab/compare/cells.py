@@ -48,7 +48,7 @@ class Comparison:
         sets: the data sets.
         points: whether differences are in hundredths of a metric between 0 and 1, or else in per cent.
         alpha, test: the level, and which test: permutation, wilcoxon or t, or auto for the first of them where there
-            are seeds enough for it to establish anything, else the last.
+            are seeds enough for it to establish anything, else, from three seeds on, the last.
     """
 
     frame: pd.DataFrame
@@ -323,7 +323,7 @@ def tested(
     test = comparison.test
     if test == "auto":
         least = min((min(len(x), len(y)) for x, y, _ in sides), default=0)
-        test = "permutation" if least >= least_seeds(len(asked), comparison.alpha) else "t"
+        test = "t" if 3 <= least < least_seeds(len(asked), comparison.alpha) else "permutation"
     gaps = [difference(*side, test, 1 - comparison.alpha) for side in sides]
     corrected = holm([gap.p for gap in gaps])
     return [Pair(*names, gap, p) for names, gap, p in zip(asked, gaps, corrected, strict=True)]

@@ -223,7 +223,7 @@ def learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
         part = data[data["line"] == line].sort_values("lr")
         widths[line] = plateau(part["lr"].to_numpy(), part["mean"].to_numpy(), comparison.aim)
         if index < LINES:
-            name = f"{line}: plateau of {widths[line]:.2g} decades"
+            name = f"{line}: plateau {widths[line]:.1f} decades"
             axis.plot(part["lr"], part["mean"], **stroke(index), marker="o", markersize=4, label=name)
             if (part["size"] > 1).all():
                 axis.fill_between(part["lr"], part["mean"] - part["std"], part["mean"] + part["std"],

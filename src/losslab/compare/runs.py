@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from losslab.compare import mirrored
 from losslab.errors import Refused
 
 Record = dict[str, Any]
@@ -37,41 +38,57 @@ class Runs:
 def read(folders: Iterable[str]) -> Runs:
     """All runs below the folders, in the order of their paths; one that is met twice counts once.
 
+    W&B's own records, which mirror them, are read where there are no run folders, and where `wandb:ENTITY/PROJECT`
+    names a project on its server.
+
     Raises:
         Refused: where a folder is not there, or no run is below any of them.
     """
     configs: list[Record] = []
     rests: list[Record] = []
     broken: list[str] = []
-    names = [os.path.normpath(name) for name in folders]
+    typed_ = list(folders)
+    names = [os.path.normpath(name) for name in typed_ if not name.startswith("wandb:")]
     for name in names:
         if not Path(name).is_dir():
             raise Refused(f"{name} is not a folder: type the folder of a run, of a sweep, or outputs")
+    for project in (name.removeprefix("wandb:") for name in typed_ if name.startswith("wandb:")):
+        for path, mirror in mirrored.online(project):
+            if mirror["job_type"] != "report":
+                config, rest = mirrored.sorted_out(mirror)
+                configs.append({key: typed(value) for key, value in config.items()})
+                rests.append({**rest, "folder": path})
     for path, what in sorted({(path, what) for name in names for path, what in found(name)}):
         try:
-            for config, rest in lost(path) if what == "failed.json" else [run(path)]:
+            for config, rest in READERS[what](path):
                 configs.append(config)
                 rests.append({**rest, "folder": path})
         except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
             broken.append(f"{path} ({reason(error)})")
     if not configs and not broken:
-        raise Refused(f"no run lies below {', '.join(names)}: a run is a folder with a status.json")
+        raise Refused(f"no run lies below {', '.join(typed_)}: a run is a folder with a status.json")
     settings = list(dict.fromkeys(key for config in configs for key in config))
     rows = [{**rest, **config} for config, rest in zip(configs, rests, strict=True)]
     return Runs(pd.DataFrame(rows), settings, broken)
 
 
 def found(name: str) -> Iterator[tuple[str, str]]:
-    """The folders below this one that are a run, and those that list jobs without one."""
+    """The folders below this one that are a run, and those that list jobs without one; else W&B's offline runs."""
+    mirrors, folders = [], False
     for path, inner, files in os.walk(name):
         if "status.json" in files:
             inner.clear()
+            folders = True
             yield path, "status.json"
         elif "failed.json" in files:
             yield path, "failed.json"
+        elif any(file.startswith("run-") and file.endswith(".wandb") for file in files):
+            mirrors.append((path, ".wandb"))
+    if not folders:
+        yield from mirrors
 
 
-def run(path: str) -> tuple[Record, Record]:
+def run(path: str) -> Iterator[tuple[Record, Record]]:
     """The settings of one run, and the rest of its record."""
     status = json.loads(text(path, "status.json"))
     rest = {key: status.get(key) for key in ("status", "reason", "seconds", "started", "id")}
@@ -81,7 +98,15 @@ def run(path: str) -> tuple[Record, Record]:
     if rest["status"] == "finished" or Path(path, "summary.json").is_file():
         rest |= json.loads(text(path, "summary.json"))
     rest["first/gradient_norm"] = first(path, "gradient_norm")
-    return config, rest
+    yield config, rest
+
+
+def mirror(path: str) -> Iterator[tuple[Record, Record]]:
+    """The same of an offline W&B run; a comparison that was logged is none."""
+    found = mirrored.offline(path)
+    if found["job_type"] != "report":
+        config, rest = mirrored.sorted_out(found)
+        yield {key: typed(value) for key, value in config.items()}, rest
 
 
 def lost(path: str) -> Iterator[tuple[Record, Record]]:
@@ -91,6 +116,9 @@ def lost(path: str) -> Iterator[tuple[Record, Record]]:
             {key: typed(value) for key, value in job["overrides"].items()},
             {"status": "failed", "reason": job["reason"]},
         )
+
+
+READERS = {"status.json": run, "failed.json": lost, ".wandb": mirror}
 
 
 def text(path: str, name: str) -> str:
@@ -139,6 +167,8 @@ def first(path: str, column: str) -> float:
 
 def history(path: str) -> pd.DataFrame:
     """One row for each epoch of a run; none where it cannot be read."""
+    if path.startswith("wandb:") or any(Path(path).glob("run-*.wandb")):
+        return mirrored.history(path)
     try:
         return pd.read_csv(Path(path, "history.csv"), on_bad_lines="skip")
     except (OSError, ValueError):

@@ -107,7 +107,7 @@ def difference(a: Array, b: Array, paired: bool, test: str = "permutation", leve
         return Difference(n, paired, gap, nan, nan, nan, nan, nan, improvement, test)
     variances = a.var(ddof=1), b.var(ddof=1)
     sd = float((a - b).std(ddof=1) if paired else np.sqrt(sum(variances)))
-    rounding = 1e-12 * max(np.abs(a).max(), np.abs(b).max())
+    rounding = 1e-6 * max(np.abs(a).max(), np.abs(b).max())  # metrics come in single precision
     if sd <= rounding:  # the same difference each time, mostly 0; t would be infinite, so the signs are counted
         p = 1.0 if abs(gap) <= rounding else smallest_p(n)
         return Difference(n, paired, gap, gap, gap, 0.0, p, nan, improvement, test)

@@ -1,0 +1,66 @@
+"""Offline W&B runs, written and read with the real client, say what the runs' own folders say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import wandb
+
+from losslab.compare.cells import arrange
+from losslab.compare.mirrored import offline
+from losslab.compare.report import log
+from losslab.compare.runs import flat, history, read
+from losslab.compare.table import figures
+
+from .written import grid
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for key, value in {"SILENT": "true", "ERROR_REPORTING": "false", "DATA_DIR": str(tmp_path / "data")}.items():
+        monkeypatch.setenv(f"WANDB_{key}", value)
+
+
+def mirror(folder: Path, where: Path, padding: str = "") -> None:
+    """The record of a run as `losslab.tracking` hands it to W&B."""
+    config: dict[str, Any] = flat((folder / "config.yaml").read_text()) | {"facts.train_rows": 100, "padding": padding}
+    settings = wandb.Settings(console="off", silent=True)
+    with wandb.init(project="losslab", dir=where, config=config, mode="offline", settings=settings) as run:
+        for row in pd.read_csv(folder / "history.csv").to_dict("records"):
+            run.log({"trainer/global_step" if key == "step" else str(key): value for key, value in row.items()})
+        ends = json.loads((folder / "summary.json").read_text())
+        run.log({key: value for key, value in ends.items() if key != "val/rmse"})
+    wandb.teardown()  # waits for the log
+
+
+def test_an_offline_run_is_read_like_its_folder(tmp_path: Path) -> None:
+    grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
+    for number, folder in enumerate(sorted((tmp_path / "runs").iterdir())):
+        mirror(folder, tmp_path, padding="long " * 20_000 * number)  # one of them crosses the log's blocks
+    found, true = (arrange(read([str(tmp_path / name)])) for name in ("wandb", "runs"))
+    columns = ["cell", "n", "mean", "best epoch", "epochs", "updates", "samples/s", "MB"]
+    pd.testing.assert_frame_equal(figures(found)[columns], figures(true)[columns], check_dtype=False)
+    assert found.used["first/gradient_norm"].tolist() == [1.0, 1.0]
+    ours, theirs = (history(each.used["folder"].iloc[0])[["epoch", "step", "val/rmse"]] for each in (found, true))
+    pd.testing.assert_frame_equal(ours.reset_index(drop=True), theirs, check_dtype=False)
+
+    (file,) = Path(found.used["folder"].iloc[0]).glob("*.wandb")
+    file.write_bytes(file.read_bytes()[:-60])  # as a run leaves it that was killed
+    offline.cache_clear()
+    assert sorted(read([str(tmp_path / "wandb")]).frame["status"]) == ["finished", "running"]
+    file.write_bytes(b":W&B")
+    offline.cache_clear()
+    assert "its W&B log holds no run yet" in read([str(tmp_path / "wandb")]).broken[0]
+
+
+def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> None:
+    grid(tmp_path / "runs", {"mae": 0.5}, 1)
+    mirror(next((tmp_path / "runs").iterdir()), tmp_path)
+    said = log("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
+    wandb.teardown()
+    assert said.startswith("W&B: offline; `wandb sync ")
+    (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
+    assert offline(str(folder))["job_type"] == "report"
+    assert len(read([str(tmp_path / "wandb")]).frame) == 1
