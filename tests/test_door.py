@@ -77,7 +77,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("loss=maee", "loss=maee is not an option; nearest: mae"),
         ("experiment=height", "experiment=height is not an option; nearest: heights"),
         ("optimizer.lrr=1", "optimizer.lrr is not a setting; nearest: optimizer.lr"),
-        ("lr=1", "lr is not a setting; nearest: optimizer.lr;"),
+        ("lr=1", "lr is not a setting; nearest: optimizer.lr, search.lr;"),
         ("data.path=a(1).csv", "cannot be read: .* needs quotes"),
         ("los=mae", "los is not a setting; nearest: loss"),
         ("optimizer.lr", "'optimizer.lr' cannot be read: type key=value"),

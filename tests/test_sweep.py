@@ -15,7 +15,8 @@ import yaml
 
 from losslab.door import CONF, configure, options
 from losslab.errors import Refused
-from losslab.sweep.__main__ import best_settings, chosen, fresh, sweep
+from losslab.sweep.__main__ import sweep
+from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.worker import work
@@ -244,7 +245,7 @@ def done_here(path: str, folder: Path, **typed: str) -> tuple[Plan, dict[str, Re
 
 def start(path: str, output: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "losslab.sweep", path, "n=2", f"output_dir={output}", *words],
+        [sys.executable, "-m", "losslab.sweep", path, f"output_dir={output}", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -254,9 +255,12 @@ def start(path: str, output: Path, *words: str) -> "subprocess.Popen[str]":
 def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
     tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The short form of benchmarks/faults.py: everything is killed while two runs are half-way."""
-    path, war = sweep_file(tmp_path, parameters={"trainer.max_epochs": {"value": 80}}), tmp_path / "war"
-    driver = start(path, war)
+    """The short form of benchmarks/faults.py: all is killed while two runs are half-way; two drivers go on together."""
+    path, war = (
+        sweep_file(tmp_path, parameters={"trainer.max_epochs": {"value": 80}, "seed": {"value": 0}}),
+        tmp_path / "war",
+    )
+    driver = start(path, war, "n=2")
     while len(list(war.glob("sweeps/short/runs/*/last.ckpt"))) < 2:
         assert driver.poll() is None, driver.communicate()
         time.sleep(0.01)
@@ -272,12 +276,13 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
         if json.loads((file.parent / "status.json").read_text())["status"] == "running"
     }
     assert halfway
-    second = start(path, war)
-    said, errors = second.communicate(timeout=120)
-    assert second.returncode == 0, errors
+    drivers = [start(path, war, "n=1") for _ in range(2)]
+    for driver in drivers:
+        said, errors = driver.communicate(timeout=120)
+        assert driver.returncode == 0, errors
     done_here(path, tmp_path / "peace")
     assert table(war / "sweeps" / "short") == table(tmp_path / "peace")
-    assert len(table(tmp_path / "peace")) == 4
+    assert len(table(tmp_path / "peace")) == len(list(war.glob("sweeps/short/runs/*"))) == 2
     for name in halfway:
         overrides = json.loads((war / "sweeps" / "short" / "runs" / name / "status.json").read_text())["overrides"]
         assert any(text.startswith("ckpt=") for text in overrides), "it went on from its checkpoint"
@@ -287,16 +292,17 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
 def test_a_failure_is_listed_stops_nobody_and_is_done_again_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = sweep_file(tmp_path, parameters={"optimizer": {"value": "sgd"}, "optimizer.lr": {"values": [0.01, 1e30]}})
+    rates = {"optimizer": {"value": "sgd"}, "optimizer.lr": {"values": [0.01, 1e30]}, "seed": {"value": 0}}
+    path = sweep_file(tmp_path, parameters=rates)
     folder = tmp_path / "sweeps" / "short"
     _, records = done_here(path, folder)
-    assert sorted(record["state"] for record in records.values()) == ["done"] * 4 + ["failed"] * 4
-    monkeypatch.setattr("losslab.sweep.__main__.Workers.start", lambda self: pytest.fail("nothing is missing"))
+    assert sorted(record["state"] for record in records.values()) == ["done"] * 2 + ["failed"] * 2
+    monkeypatch.setattr("losslab.sweep.processes.Workers.start", lambda self: pytest.fail("nothing is missing"))
     assert sweep(path, [f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
-    assert said.count("failed    loss=m") == 4
+    assert said.count("failed    loss=m") == 2
     assert "the loss became" in said
-    assert "budget    2 settings for each of 2 cells, 2 seeds each" in said
+    assert "budget    2 settings for each of 2 cells, 1 seeds each" in said
     assert json.loads((folder / "failed.json").read_text()) == [], "they have folders of their own"
     with pytest.raises(pytest.fail.Exception, match="nothing is missing"):
         sweep(path, [f"output_dir={tmp_path}", "retry=true"])
@@ -323,7 +329,7 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
     path = sweep_file(
         tmp_path,
         "bayes",
-        run_cap=16,
+        run_cap=12,
         early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3},
         parameters={
             **LR,
@@ -334,23 +340,23 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
         },
     )
     plan, records = done_here(path, tmp_path)
-    assert len(records) == 16
+    assert len(records) == 12
     for optimizer, entry in options([str(CONF)], "optimizer").items():
         if optimizer not in ("sgd", "adam"):
             continue
         configs = [yaml.safe_load(f.read_text()) for f in tmp_path.glob(f"runs/*-{optimizer}-*/config.yaml")]
         rates = [config["optimizer.lr"] for config in configs]
         low, high = entry["search"]["lr"]
-        assert len(set(rates)) == 8
+        assert len(set(rates)) == 6
         assert all(low <= rate <= high for rate in rates)
     states = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/status.json")]
     stopped = [state for state in states if state["status"] == "pruned"]
-    assert 0 < len(stopped) < 14
+    assert 0 < len(stopped) < 10
     assert all(state["reason"].startswith("hyperband stopped it after ") for state in stopped)
     assert len(stopped) == sum(bool(record["pruned"]) for record in records.values())
     jobs = plan.jobs()
     entries = best_settings(plan, jobs, records)
-    assert [entry["of"] for entry in entries] == [8, 8]
+    assert [entry["of"] for entry in entries] == [6, 6]
     best = min(record["value"] for record in records.values() if record["value"] is not None)
     assert entries[0]["mean"] == best
     again = read(path, {})

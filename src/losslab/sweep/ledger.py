@@ -24,6 +24,13 @@ HERE = f"{platform.node()} {uuid.getnode():x}"
 Record = dict[str, Any]
 
 
+def replace(file: Path, content: Any) -> None:
+    """Write JSON so that nobody ever reads half of it."""
+    part = file.with_name(f".{uuid.uuid4().hex}")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(file)
+
+
 class Ledger:
     """The jobs of a sweep.
 
@@ -52,10 +59,13 @@ class Ledger:
         """Whether the job is done or failed."""
         return (self.folder / f"{key}.json").exists()
 
-    def forget(self, key: str) -> None:
-        """Let the job be done again."""
-        self.known.pop(key, None)
-        (self.folder / f"{key}.json").unlink(missing_ok=True)
+    def forget_failures(self) -> None:
+        """Let the jobs that failed be done again."""
+        for key, record in self.records([file.stem for file in self.folder.glob("*.json")]).items():
+            if record["state"] == "failed":
+                del self.known[key]
+                for file in (self.folder / f"{key}.json", *self.folder.glob(f"{key}.*.crashed")):
+                    file.unlink(missing_ok=True)
 
     def last_claim(self, key: str) -> Path | None:
         """The newest claim of the job."""

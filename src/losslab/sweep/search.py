@@ -72,6 +72,11 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
     return Trial(study, storage.get_trial_id_from_study_id_trial_number(known, int(note.read_text())))
 
 
+def undecided(trial: Trial) -> bool:
+    """Whether Optuna still waits for the trial; one that failed and is done again has been told."""
+    return not trial.study.trials[trial.number].state.is_finished()
+
+
 def tell(trial: Trial, value: float | None, *, failed: bool = False) -> None:
     """What a trial came to; `None` for one that was stopped or failed."""
     state = TrialState.FAIL if failed else TrialState.PRUNED if value is None else TrialState.COMPLETE

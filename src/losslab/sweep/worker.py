@@ -69,7 +69,7 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Record:
     """The runs of a job, one for each seed, and what became of them; a setting that is stopped is not run again."""
     setting, callbacks, trial = job.setting, [], None
     if job.draw:
-        from losslab.sweep.search import Reports, draw, tell
+        from losslab.sweep.search import Reports, draw, tell, undecided
 
         trial = draw(folder, ledger, plan, job)
         setting = {**setting, **trial.params}
@@ -79,7 +79,7 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Record:
         run: Record = {"overrides": typed}
         record["runs"].append(run)
         try:
-            if trial is not None and plan.early and seed == job.seeds[0]:
+            if trial is not None and plan.early and seed == job.seeds[0] and undecided(trial):
                 callbacks = [Reports(trial, f"val/{plan.yardstick}", plan.mode)]
             run |= one(folder, plan, job.key, typed, callbacks)
             callbacks = []

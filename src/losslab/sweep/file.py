@@ -1,0 +1,118 @@
+"""A W&B sweep file, read: every word of it is one that is known, and every range is one that can be drawn from."""
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from losslab import door
+from losslab.errors import Refused, nearest
+
+FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
+TITLES = ("name", "description", "project", "entity")
+DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
+
+
+def loaded(path: str) -> dict[str, Any]:
+    """What the file says, with no key that is not W&B's."""
+    file = Path(path)
+    if not file.is_file():
+        raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
+    try:
+        sweep = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} cannot be read as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(sweep, dict):
+        raise Refused(f"{path} is no sweep file: it needs method, metric, parameters and command")
+    for key in sweep:
+        if key not in (*FILE, *TITLES):
+            raise Refused(f"{path}: {key} is not a key of a sweep file; {nearest(str(key), (*FILE, *TITLES))}")
+    if Path(str(sweep.get("program", "train.py"))).name != "train.py":
+        raise Refused(f"{path}: program: {sweep['program']} is not losslab's: type program: train.py")
+    return sweep
+
+
+def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that stand in the command itself."""
+    command = sweep.get("command")
+    if not isinstance(command, list) or "${args_no_hyphens}" not in command or "${program}" not in command:
+        right = "[${env}, ${interpreter}, ${program}, ${args_no_hyphens}]"
+        raise Refused(f"{path}: W&B's own way to type settings is not ours: type command: {right}")
+    found = {}
+    for word in command[command.index("${program}") + 1 :]:
+        if word != "${args_no_hyphens}":
+            key, equals, value = str(word).partition("=")
+            if not equals:
+                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value")
+            found[key] = value
+    return found
+
+
+def parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file varies, by key."""
+    found = sweep.get("parameters")
+    if not isinstance(found, dict) or not found:
+        raise Refused(f"{path} varies nothing: it needs parameters, such as loss: {{values: [mae, mse]}}")
+    return {str(key): asked for key, asked in found.items()}
+
+
+def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
+    """A parameter's `value`, `values`, or `min` and `max` with `log`, `whole` or `step`.
+
+    >>> spread_of("a.yaml", "optimizer.lr", {"distribution": "log_uniform_values", "min": 0.001, "max": 1})
+    {'min': 0.001, 'max': 1, 'log': True, 'whole': False, 'step': None}
+    """
+    if not isinstance(asked, dict) or not asked:
+        raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
+    if "parameters" in asked:
+        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(asked['parameters']))}")
+    known = ("value", "values", "min", "max", "distribution", "q")
+    for word in asked:
+        if word not in known:
+            raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), known)}")
+    distribution = asked.get("distribution")
+    if distribution not in (None, *DISTRIBUTIONS):
+        raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
+    if "value" in asked:
+        return {"value": asked["value"]}
+    if "values" in asked:
+        if not isinstance(asked["values"], list) or not asked["values"]:
+            raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
+        texts = [door.shown(value) for value in asked["values"]]
+        if len(set(texts)) < len(texts):
+            raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
+        return {"values": asked["values"]}
+    low, high = asked.get("min"), asked.get("max")
+    for name, end in (("min", low), ("max", high)):
+        if not isinstance(end, int | float) or isinstance(end, bool) or not isfinite(end):
+            wrong = f"has no {name}" if end is None else f"{name}: {end} is not a number"
+            raise Refused(f"{path}: {key} {wrong}: type numbers such as {{min: 0.001, max: 1.0}}, or values: [..]")
+    assert low is not None
+    assert high is not None
+    if low >= high:
+        raise Refused(f"{path}: {key}: min {low} is not below max {high}")
+    log = distribution == "log_uniform_values"
+    if log and low <= 0:
+        raise Refused(f"{path}: {key}: min {low} has no logarithm: type a number above 0")
+    whole = distribution == "int_uniform" or (distribution is None and isinstance(low, int) and isinstance(high, int))
+    step = asked.get("q", 1 if distribution == "q_uniform" else None)
+    return {"min": low, "max": high, "log": log, "whole": whole, "step": step}
+
+
+def hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
+    """The first epoch at which hyperband stops runs, and the factor between the epochs at which it does."""
+    known = ("type", "min_iter", "max_iter", "s", "eta")
+    if not isinstance(asked, dict) or asked.get("type") != "hyperband":
+        raise Refused(f"{path}: early_terminate must be of type hyperband: type {{type: hyperband, min_iter: 3}}")
+    for key in asked:
+        if key not in known:
+            raise Refused(f"{path}: early_terminate: {key} is not known; {nearest(str(key), known)}")
+    if method == "grid":
+        raise Refused(f"{path}: a grid is run whole: type method: random or bayes, or leave early_terminate out")
+    eta = asked.get("eta", 3)
+    least = asked.get("min_iter") or asked.get("max_iter", 0) // eta ** asked.get("s", 1)
+    if not isinstance(eta, int) or eta < 2 or not isinstance(least, int) or least < 1:
+        raise Refused(f"{path}: early_terminate needs whole numbers: type {{type: hyperband, min_iter: 3, eta: 3}}")
+    return {"min_iter": least, "eta": eta}

@@ -1,0 +1,117 @@
+"""The worker processes of a driver: begun, replaced when they die, and let go of."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from losslab.errors import Refused
+from losslab.sweep.ledger import HERE, Ledger
+from losslab.sweep.plan import Job, Plan
+
+CRASHES = 3  # a job that its worker died of this often is given up
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def at_once() -> int:
+    """As many runs as there are cores, and 2 GB of memory for each."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(cores(), memory // 2_000_000_000))
+
+
+class Workers:
+    """The processes that do the jobs; one that dies is replaced, and what it was at is done again.
+
+    Args:
+        folder: the sweep's.
+        plan: the sweep.
+        count: how many.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, count: int) -> None:
+        self.folder, self.plan, self.count = folder, plan, count
+        self.jobs: list[Job] = []
+        self.processes: list[subprocess.Popen[str]] = []
+        self.left = self.idle_deaths = 0
+        (folder / "logs").mkdir(exist_ok=True)
+
+    def start(self) -> "subprocess.Popen[str]":
+        """A process in a session of its own: Ctrl-C is for the driver, which then lets go of it."""
+        threads = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}-{time.time_ns()}.txt"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "losslab.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=threads,
+                text=True,
+                start_new_session=True,
+            )
+        self.tell(process, self.jobs)
+        return process
+
+    def tell(self, process: "subprocess.Popen[str]", jobs: Sequence[Job]) -> None:
+        """Give jobs to a worker."""
+        plan = {key: value for key, value in asdict(self.plan).items() if key != "cells"}
+        told = {"folder": str(self.folder), "plan": plan, "jobs": [asdict(job) for job in jobs]}
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it died at once: it is replaced in the next round
+            process.stdin.write(json.dumps(told) + "\n")
+            process.stdin.flush()
+
+    def give(self, jobs: list[Job]) -> None:
+        """Give more jobs to all of them."""
+        self.jobs += jobs
+        for process in self.processes:
+            self.tell(process, jobs)
+
+    def mend(self, ledger: Ledger, left: int) -> None:
+        """As many workers as there is work for; a job that keeps killing them is given up.
+
+        Raises:
+            Refused: where workers die before they take a job.
+        """
+        if left != self.left:
+            self.left, self.idle_deaths = left, 0
+        for process in [process for process in self.processes if process.poll() is not None]:
+            self.processes.remove(process)
+            found = ledger.crashed(process.pid, [job.key for job in self.jobs])
+            if found is None:
+                self.idle_deaths += 1
+                if self.idle_deaths >= CRASHES:
+                    raise Refused(f"workers end before they take a job: see {self.folder / 'logs'}")
+            elif found[1] >= CRASHES and (claim := ledger.claim(found[0])):
+                job = next(job for job in self.jobs if job.key == found[0])
+                code = process.returncode
+                died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+                reason = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
+                runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
+                claim.finish({"state": "failed", "reason": reason, "setting": job.setting, "runs": runs})
+        while len(self.processes) < min(self.count, left):
+            self.processes.append(self.start())
+
+    def stop(self) -> None:
+        """Let go of them: each keeps its last checkpoint, and ends."""
+        for process in self.processes:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        deadline = time.monotonic() + 30
+        for process in self.processes:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
