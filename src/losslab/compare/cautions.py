@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from losslab.compare.cells import Comparison, Pair, leading, short
+from losslab.compare.cells import Comparison, Pair, leading, short, speaks, tried
 from losslab.compare.statistics import least_seeds
 from losslab.compare.verdict import listing
 
@@ -20,7 +20,7 @@ SAME = {
 
 def cautions(comparison: Comparison, found: Sequence[Pair]) -> list[str]:
     """All of them, in sentences; that selection was on validation rows closes the list. `found` are the pairs."""
-    every = (seeds, ends, budgets, edges, mixed, gradients)
+    every = (seeds, unfinished, budgets, edges, mixed, gradients)
     return [*test(comparison, found), *(each for look in every for each in look(comparison)), selection(comparison)]
 
 
@@ -61,7 +61,7 @@ def test(comparison: Comparison, found: Sequence[Pair]) -> Iterator[str]:
         )
 
 
-def ends(comparison: Comparison) -> Iterator[str]:
+def unfinished(comparison: Comparison) -> Iterator[str]:
     """Runs that do not count, and why."""
     frame = comparison.frame
     for status, saying in (
@@ -84,12 +84,13 @@ def ends(comparison: Comparison) -> Iterator[str]:
 
 def budgets(comparison: Comparison) -> Iterator[str]:
     """Cells for which more was tried, or which were trained longer."""
-    frame = comparison.frame
-    tried = frame[frame["setting"].ne("")].groupby("cell")["setting"].nunique()
-    if len(tried) and tried.min() < tried.max():
+    counts = tried(comparison)
+    least, most = int(counts.min()), int(counts.max())
+    if least < most:
+        few, many = (named(counts[counts == number].index) for number in (least, most))
         yield (
-            f"Unequal budgets: from {tried.min()} settings tried in {named(tried[tried == tried.min()].index)} "
-            f"to {tried.max()} in {named(tried[tried == tried.max()].index)}; more tries find better settings."
+            f"Unequal budgets: from {least} setting{'s' if least > 1 else ''} tried in {few} to {most} in {many}; "
+            "more tries find better settings."
         )
     for key, what in (("updates", "updates"), ("epochs", "epochs")):
         if key in comparison.used:
@@ -106,13 +107,13 @@ def edges(comparison: Comparison) -> Iterator[str]:
         if "lr" not in key.split(".")[-1]:
             continue
         values = pd.to_numeric(comparison.frame[key], errors="coerce")
-        tried = values.groupby(comparison.frame["cell"]).agg(["min", "max"])
+        ends = values.groupby(comparison.frame["cell"]).agg(["min", "max"])
         best = {cell: set(values[runs.index]) for cell, runs in comparison.used.groupby("cell")}
         for edge, beyond in (("min", "smaller"), ("max", "larger")):
             at = [
-                f"{cell} ({short(float(tried[edge][cell]))})"
+                f"{cell} ({short(float(ends[edge][cell]))})"
                 for cell in comparison.cells
-                if tried[edge][cell] in best[cell] and tried["min"][cell] < tried["max"][cell]
+                if ends[edge][cell] in best[cell] and ends["min"][cell] < ends["max"][cell]
             ]
             if at:
                 yield f"The best {key} is the {beyond[:-1]}st tried in {named(at)}: a {beyond} one may be better still."
@@ -124,7 +125,8 @@ def mixed(comparison: Comparison) -> Iterator[str]:
     for key, what in SAME.items():
         values: list[str] = sorted(used[key].dropna().map(str).unique()) if key in used else []
         if len(values) > 1:
-            yield f"Runs of {len(values)} {what} are mixed: {named([value[:40] for value in values])}."
+            some = named([value[: 10 if "commit" in key else 40] for value in values])
+            yield f"Runs of {len(values)} {what} are mixed: {some}."
     changed = used["environment.git_changes"].eq("yes").sum() if "environment.git_changes" in used else 0
     if changed:
         yield f"{changed} of {len(used)} runs had changes that were not committed: their code cannot be told apart."
@@ -148,13 +150,12 @@ def mixed(comparison: Comparison) -> Iterator[str]:
             yield "The same seed stands for several splits (data.seed differs): runs are paired by both."
     if any(key.startswith("data") for key in comparison.by):
         yield "What is compared decides the rows that are tested: a difference may be the data's, not the method's."
-    own = ("environment.", "facts.", "data.", "task.", "logger.", "callbacks.", *(f"{key}." for key in comparison.by))
-    others = [key for key in map(str, used) if "." in key and not key.startswith(own) and "._" not in key]
+    own = ("environment.", "facts.", "data.", "task.", *(f"{key}." for key in comparison.by))
+    others = [key for key in map(str, used) if "." in key and not key.startswith(own) and speaks(key)]
     others += [key for key in ("model", "scheduler", "trainer", "loss", "optimizer") if key in used]
-    differ = [
-        key for key in others if key not in (*comparison.by, *comparison.tuned) and used[key].map(str).nunique() > 1
-    ]
-    differ = [key for key in leading(used, differ) if used.groupby(["cell", "rows"])[key].agg(distinct).max() == 1]
+    others = [key for key in others if key not in comparison.by and used[key].map(str).nunique() > 1]
+    differ = [key for key in leading(used, others) if used.groupby(["cell", "rows"])[key].agg(distinct).max() == 1]
+    differ = [key for key in differ if key not in comparison.tuned]
     if differ and len(comparison.cells) > 1:
         yield f"The cells differ in {named(differ)}, too, which may be what makes the difference."
 

@@ -18,14 +18,9 @@ from losslab.compare.statistics import Difference, difference, holm, least_seeds
 from losslab.errors import Refused, nearest
 
 SILENT = (
-    "stage",
-    "output_dir",
-    "ckpt",
-    "logger",
-    "logger.*",
-    "trainer.enable_progress_bar",
-    "callbacks.*.dirpath",
-    "*._*_",
+    *("stage", "experiment", "search.*"),  # told by the settings that they lead to
+    *("output_dir", "ckpt", "logger", "logger.*", "trainer.enable_progress_bar", "callbacks.last", "callbacks.last.*"),
+    *("callbacks.*.dirpath", "*._*_"),
 )
 NOT_THE_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
 CROSS = " \N{MULTIPLICATION SIGN} "  # between the options that make a cell
@@ -96,7 +91,7 @@ def arrange(
         Refused: for runs of several tasks, an unknown key or metric, or where nothing was finished.
     """
     frame = runs.frame.copy()
-    settings = [key for key in runs.settings if not any(fnmatch(key, pattern) for pattern in SILENT)]
+    settings = [key for key in runs.settings if speaks(key)]
     for key, value in (only or {}).items():
         have = frame[key].map(str) if key in frame else pd.Series("", frame.index)
         frame = frame[(have == value) | (frame["status"].eq("failed") & frame[key].isna() if key in frame else False)]
@@ -138,11 +133,13 @@ def arrange(
     frame["repeat"] = label(frame, [key for key in ("seed", "data.seed") if key in vary] or ["seed"])
     groups = begun.assign(cell=frame["cell"], rows=frame["rows"]).groupby(["cell", "rows"])
     rest = [key for key in vary if key not in (*by, "seed", "data.seed") and not rows_of(key)]
-    within = [key for key in rest if groups[key].agg(lambda column: column.map(str).nunique()).max() > 1]
-    tuned = leading(begun, within)
+    varies = {key: groups[key].agg(lambda column: column.map(str).nunique()).groupby("cell").max() > 1 for key in rest}
+    tuned = leading(begun, [key for key in rest if varies[key].any()])
     frame["setting"] = [
-        ", ".join(f"{key}={short(value)}" for key, value in zip(tuned, row, strict=True))
-        for row in frame[tuned].itertuples(index=False)
+        ", ".join(
+            f"{key}={short(value)}" for key, value in zip(tuned, row, strict=True) if varies[key].get(cell, False)
+        )
+        for cell, row in zip(frame["cell"], frame[tuned].itertuples(index=False), strict=True)
     ]
     frame["value"] = pd.to_numeric(frame[f"test/{metric}"])
     frame["validation"] = pd.to_numeric(frame[f"val/{yardstick}_best"])
@@ -162,6 +159,11 @@ def arrange(
     cells = list(means.sort_values(ascending=better == "min", kind="stable").index)
     points = better == "max" and bool(used["value"].abs().max() <= 1)
     return Comparison(frame, by, tuned, metric, better, yardstick, aim, cells, sets, points, alpha, test)
+
+
+def speaks(key: str) -> bool:
+    """Whether a setting can change a run's figures, and no other setting tells so already."""
+    return not any(fnmatch(key, pattern) for pattern in SILENT)
 
 
 def rows_of(key: str) -> bool:
@@ -255,6 +257,13 @@ def chosen(frame: pd.DataFrame, aim: str) -> "pd.Series[bool]":
     best = tried.sort_values(["mean", "setting"], ascending=[aim == "min", True], kind="stable").groupby(where[:2])
     picked = best.first().set_index("setting", append=True).index
     return pd.Series(frame.set_index(where).index.isin(picked) & frame.index.isin(finished.index), frame.index)
+
+
+def tried(comparison: Comparison) -> "pd.Series[int]":
+    """How many settings were tried in each cell; a job that failed before it began may not say which was its."""
+    frame = comparison.frame
+    untold = frame["status"].eq("failed") & frame[comparison.tuned].isna().any(axis=1)
+    return frame[~untold & frame["cell"].isin(comparison.cells)].groupby("cell")["setting"].nunique()
 
 
 @dataclass

@@ -269,7 +269,10 @@ def budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     rows = []
     for index, cell in enumerate(comparison.cells):
         values = tried["validation"][tried["cell"] == cell].to_numpy()
-        best = sign * expected_best(sign * values[np.isfinite(values)])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        best = sign * expected_best(sign * values)
         rows += [{"cell": cell, "trials": k + 1, "best": value} for k, value in enumerate(best)]
         if index < LINES:
             axes[0, 0].plot(range(1, len(best) + 1), best, **stroke(index), label=cell, linewidth=1.8)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from losslab.compare.cells import Comparison, Pair
+from losslab.compare.cells import Comparison, Pair, tried
 from losslab.compare.statistics import interval, iqm
 
 EXTRAS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
@@ -15,7 +15,7 @@ def figures(comparison: Comparison) -> pd.DataFrame:
     `mean`, `low`, `high`, `median` and `iqm` are of the test metric; over several data sets `mean` is the mean of the
     data sets' means, where lower is better in multiples of each data set's mean over all cells.
     """
-    rows = []
+    rows, tries = [], tried(comparison)
     for cell in comparison.cells:
         every = comparison.frame[comparison.frame["cell"] == cell]
         runs = every[every["used"]]
@@ -37,7 +37,7 @@ def figures(comparison: Comparison) -> pd.DataFrame:
                 "failed": int(ends.get("failed", 0)),
                 "pruned": int(ends.get("pruned", 0)),
                 "unfinished": int(ends.get("running", 0) + ends.get("interrupted", 0)),
-                "tried": int(every["setting"][every["status"].ne("failed")].nunique()),
+                "tried": int(tries[cell]),
                 "setting": "; ".join(settings),
                 "best epoch": mean(runs, "best_epoch"),
                 "epochs": mean(runs, "epochs"),
