@@ -104,6 +104,6 @@ def test_thousands_take_seconds(tmp_path: Path) -> None:
         folder.mkdir()
         for name, text in files.items():
             (folder / name).write_text(text.replace("seed: 0", f"seed: {seed}"))
-    began = time.perf_counter()
+    began = time.process_time()
     assert read([str(tmp_path)]).frame["seed"].nunique() == 1000
-    assert time.perf_counter() - began < 2, "10,000 of them are read in under 3 s where nothing else runs"
+    assert time.process_time() - began < 1, "10,000 of them take 2 s"

@@ -14,6 +14,7 @@ from scipy import stats
 Array = NDArray[Any]
 EXACT = 14  # up to so many pairs all 2^n assignments of signs are gone through
 RESAMPLES = 9999
+MOST = 10_000  # seeds: as many as nobody runs
 
 
 def iqm(values: Array) -> float:
@@ -192,8 +193,8 @@ def seeds_needed(gap: float, sd: float, alpha: float = 0.05, power: float = 0.8)
         return float(stats.nct.sf(edge, n - 1, shift) + stats.nct.cdf(-edge, n - 1, shift))
 
     low, high = 1, 2
-    while high < 10_000 and not found(high) >= power:
-        low, high = high, min(2 * high, 10_000)
+    while high < MOST and not found(high) >= power:
+        low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if found(middle) >= power else (middle, high)

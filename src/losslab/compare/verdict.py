@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from losslab.compare.cells import Comparison, Pair, factors, pairs
-from losslab.compare.statistics import least_seeds, ranking, seeds_needed, smallest_p
+from losslab.compare.cells import Comparison, Pair, factors
+from losslab.compare.statistics import MOST, least_seeds, ranking, seeds_needed, smallest_p
 
 NAMED = 3  # so many are told with their numbers, the others in one phrase
 
@@ -116,7 +116,8 @@ def untold(comparison: Comparison, leader: str, open_: Sequence[Pair], found: Se
     least = least_seeds(len(found), comparison.alpha) if signs else 2
     if needs:
         low, high = max(min(needs), least), max(max(needs), least)
-        about = f"about {low}" if high <= 1.1 * low else f"{low} to {high}"
+        top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
+        about = f"about {top}" if high <= 1.1 * low else f"{low:,} to {top}"
         said += f"; {about} would be needed for a difference of {gap}"
     if signs and min(1, smallest_p(max(many)) * len(found)) > comparison.alpha:
         corrected = f" ({min(1, smallest_p(max(many)) * len(found)):.2g} after Holm)" if len(found) > 1 else ""
@@ -150,8 +151,3 @@ def listing(phrases: Sequence[str]) -> str:
     'mae, mse and huber'
     """
     return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
-
-
-def said(comparison: Comparison, wanted: float = 1.0) -> list[str]:
-    """The verdict on what was compared."""
-    return verdict(comparison, pairs(comparison), wanted)
