@@ -142,7 +142,7 @@ def mixed(comparison: Comparison) -> Iterator[str]:
         yield (
             f"{len(comparison.sets)} data sets are mixed ({named(comparison.sets)})"
             + (f", and {named(few)} did not run on all of them" if len(few) else "")
-            + ": the table holds means over them; type data=NAME for one."
+            + ": means are over them, and p speaks of these, not of others; type data=NAME for one."
         )
     if "data.seed" in used and "seed" in used and (used["data.seed"] != used["seed"]).any():
         splits = used.groupby(["rows", "seed"])["data.seed"].nunique()
