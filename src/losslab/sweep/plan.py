@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from losslab import door
 from losslab.errors import Refused
+from losslab.rules import RULES
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
 CELL = ("task", "data", "model", "loss", "optimizer")
@@ -185,18 +186,19 @@ def check(path: str, plan: Plan, metric: Any) -> None:
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
     most = max(map(len, within.values()), default=1)
+    fits, words = RULES["seed"]
+    for seed in plan.seeds:
+        if not fits(seed):
+            raise Refused(f"{path}: seed={seed} does not fit: it must be {words}")
     with door.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
                 setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}
                 try:
-                    cfg = door.configure(typed_as({**QUIET, **plan.fixed, **cell, **setting, "seed": plan.seeds[0]}))
+                    cfg = door.configure(typed_as({"logger": "false", **plan.fixed, **cell, **setting}))
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
             judge(path, plan, cfg, metric)
-        for seed in plan.seeds[1:]:
-            if not isinstance(seed, int):
-                raise Refused(f"{path}: seed {seed} does not fit: it must be a whole number")
 
 
 def judge(path: str, plan: Plan, cfg: Any, metric: Any) -> None:
