@@ -72,7 +72,7 @@ def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -
         "early_terminate": {"type": "hyperband", "min_iter": 20},
         "parameters": {"optimizer.lr": {"values": [0.1, 1e-9, 0.08]}},
         "command": [
-            "${env}", "${interpreter}", "${program}", *HEIGHTS, "trainer.max_epochs=900", "logger.mode=online",
+            "${env}", "${interpreter}", "${program}", *HEIGHTS, "trainer.max_epochs=900",
             "${args_no_hyphens}",
         ],
     }  # fmt: skip

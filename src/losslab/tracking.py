@@ -114,6 +114,8 @@ def prepare_wandb(cfg: DictConfig) -> None:
     usual |= {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # a server may have gone away
     usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
     if "WANDB_SWEEP_ID" in os.environ:
+        if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
+            cfg.logger.mode = "online"  # the server that sent the agent waits for the run
         usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
     if logger.get("mode") in ("offline", "dryrun"):
         usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
