@@ -14,6 +14,7 @@ lie each plot as PNG with its numbers as CSV, and the table, the pairs and the r
     test=auto           what decides whether a difference is real: permutation, wilcoxon or t; auto is the exact
                         permutation of signs where there are seeds enough for it, else Student's t
     difference=1        the difference worth finding, in per cent or points, for which the seeds needed are told
+    cross=true          load the best models again and judge each under every loss that fits its task; takes longer
     log=true            log table and plots to W&B, as a run of the type report, offline until you say otherwise
 """
 
@@ -31,7 +32,7 @@ from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pai
 from losslab.compare.runs import Runs, read
 from losslab.errors import Refused, keyed, listed
 
-KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log")
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
 
 
@@ -48,6 +49,7 @@ class Asked:
     test: str = "auto"
     difference: float = 1.0
     log: bool = False
+    cross: bool = False
 
 
 def asked(words: Sequence[str]) -> Asked:
@@ -65,8 +67,9 @@ def asked(words: Sequence[str]) -> Asked:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
     if typed.get("test", "t") not in TESTS:
         raise Refused(f"test={typed['test']} is not an option: type one of {', '.join(TESTS)}")
-    if typed.get("log", "true") not in ("true", "false"):
-        raise Refused(f"log={typed['log']} does not fit: it must be true or false")
+    for key in ("log", "cross"):
+        if typed.get(key, "true") not in ("true", "false"):
+            raise Refused(f"{key}={typed[key]} does not fit: it must be true or false")
     numbers = {}
     for key, usual, top in (("alpha", 0.05, 0.5), ("difference", 1.0, 1000.0)):
         try:
@@ -87,6 +90,7 @@ def asked(words: Sequence[str]) -> Asked:
         **numbers,
         test=typed.get("test", "auto"),
         log=typed.get("log") == "true",
+        cross=typed.get("cross") == "true",
     )
 
 
@@ -127,7 +131,7 @@ def compare(wanted: Asked, runs: Runs) -> str:
 
     from losslab.compare.cautions import cautions
     from losslab.compare.page import page
-    from losslab.compare.plots import plots
+    from losslab.compare.plots import cross, plots
     from losslab.compare.table import contrasts, figures, lined_up, words
     from losslab.compare.verdict import verdict
 
@@ -139,7 +143,12 @@ def compare(wanted: Asked, runs: Runs) -> str:
 
     wanted.out.mkdir(parents=True, exist_ok=True)
     shown = []
-    for plot in plots(comparison, numbers):
+    drawn = list(plots(comparison, numbers))
+    if wanted.cross:
+        from losslab.compare.cross import table
+
+        drawn.append(cross(table(comparison)))
+    for plot in drawn:
         picture = io.BytesIO()
         plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
         (wanted.out / f"{plot.name}.png").write_bytes(picture.getvalue())

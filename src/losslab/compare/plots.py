@@ -1,6 +1,6 @@
 """The plots of a comparison: each a figure and the numbers that it shows, legible in print and by the colour-blind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -339,22 +339,41 @@ def metrics(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         return None
     cells = [cell for cell in comparison.cells if cell in set(used["cell"])]
     table = pd.DataFrame({name: values for name, (values, _) in found.items()}).loc[cells]
-    ranks = pd.DataFrame(
-        {name: table[name].rank(ascending=better == "min", method="min") for name, (_, better) in found.items()}
+    says = "Each cell under every metric of its task, on test, with its rank; brighter is better."
+    return Plot(
+        "metrics", says, ranked(table, {name: better for name, (_, better) in found.items()}), table.reset_index()
     )
-    drawn, axes = figure(3.0 + 1.0 * len(found), 1.5 + 0.32 * len(cells))
+
+
+def cross(table: pd.DataFrame) -> Plot:
+    """Every cell's models under every loss that fits the task, whatever they were trained with."""
+    says = (
+        "Each cell's best models under every loss, each with its defaults, on test, with the rank; brighter is better. "
+        "A model need not lead under the loss that it was trained with."
+    )
+    return Plot("cross", says, ranked(table, dict.fromkeys(map(str, table), "min")), table.reset_index())
+
+
+def ranked(table: pd.DataFrame, better: Mapping[str, str]) -> Figure:
+    """A table in which each column is coloured by its ranks; `better` tells for each which end is the first."""
+    ranks = pd.DataFrame({name: table[name].rank(ascending=way == "min", method="min") for name, way in better.items()})
+    cells = list(table.index)
+    drawn, axes = figure(3.0 + 1.0 * len(better), 1.5 + 0.32 * len(cells))
     axis = axes[0, 0]
     axis.imshow(-ranks.to_numpy(), cmap="cividis", aspect="auto")
     for (row, column), value in np.ndenumerate(table.to_numpy(float)):
         rank = ranks.to_numpy(float)[row, column]
         colour = "white" if rank > (len(cells) + 1) / 2 else "black"
         axis.text(column, row, f"{value:.3g}  ({rank:.0f})", ha="center", va="center", fontsize=8.5, color=colour)
-    names = [f"{name}\n{'lower' if better == 'min' else 'higher'} is better" for name, (_, better) in found.items()]
-    axis.set_xticks(range(len(found)), names, fontsize=8.5)
+    told = "" if len(set(better.values())) == 1 else "\n{} is better"
+    names = [name + told.format("lower" if way == "min" else "higher") for name, way in better.items()]
+    turned = max(map(len, better)) > 18  # names of losses are long
+    axis.set_xticks(
+        range(len(better)), names, fontsize=8.5, rotation=30 if turned else 0, ha="left" if turned else "center"
+    )
     axis.set_yticks(range(len(cells)), cells)
     axis.xaxis.tick_top()
-    says = "Each cell under every metric of its task, on test, with its rank; brighter is better."
-    return Plot("metrics", says, drawn, table.reset_index())
+    return drawn
 
 
 def settings_table(comparison: Comparison) -> tuple[list[str], pd.DataFrame]:
