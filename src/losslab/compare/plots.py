@@ -16,7 +16,7 @@ from losslab.errors import Refused
 from losslab.pictures import GREY, figure, stroke
 
 LEFT, RIGHT = "\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"  # to what lies beyond the axis
-LINES = 8  # so many cells are legible in one panel
+LINES = 5  # so many cells are legible in one panel
 FOREST = 2000  # so many runs tell a setting's importance
 PLATEAU = 0.02  # a learning rate is on the plateau where it loses at most 2 % of the best, or 2 points
 
@@ -183,9 +183,8 @@ def curves(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     for axis in axes[:, 0]:
         axis.set_ylabel(column)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawn.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, handlelength=3.5
-    )
+    columns = max(1, min(len(labels), 110 // (12 + max(map(len, labels)))))  # as many as the width holds
+    drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
     which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
     on = f" on {data}" if len(comparison.sets) > 1 else ""
     level = f"{100 * (1 - comparison.alpha):g} %"
@@ -279,7 +278,8 @@ def budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     axes[0, 0].set(xlabel="settings tried", ylabel=f"expected best val/{comparison.yardstick}")
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
     tidy(axes[0, 0])
-    drawn.legend(loc="outside lower center", ncols=4, frameon=False, handlelength=3.5)
+    columns = max(1, min(4, 110 // (12 + max(map(len, comparison.cells)))))
+    drawn.legend(loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
     says = "What a search reaches on average after k settings drawn at random from those tried (Dodge et al. 2019)."
     return Plot("budget", says, drawn, pd.DataFrame(rows))
 
