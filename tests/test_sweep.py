@@ -155,7 +155,7 @@ def test_every_sweep_that_is_shipped_can_be_run_and_says_what_it_is(file: Path) 
     assert any(f"python -m losslab.sweep sweeps/{file.name}" in line for line in head)
     assert any(f"wandb sweep sweeps/{file.name}" in line for line in head)
     assert any(line.startswith("# Cost: ") for line in head)
-    assert any(line.startswith("# Expect ") for line in head)
+    assert any(line.startswith("# Expect") for line in head)
     runs = sum(len(job.seeds) for job in plan.jobs())
     assert any(f"{runs} runs" in line for line in head)
 
