@@ -23,6 +23,14 @@ Typed = Callable[..., DictConfig]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+LONG = ("test_wandb", "test_sweep", "test_command", "test_experiments")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that wait for processes come first, so that no core is idle while the last of them ends."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
+
+
 @pytest.fixture(autouse=True)
 def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may reach a W&B server or write outside its own folder."""
