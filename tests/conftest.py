@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may reach a W&B server or write outside its own folder."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    for name in ("WANDB_DATA_DIR", "WANDB_SERVICE"):  # left by a W&B run of this process, for processes that it starts
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
