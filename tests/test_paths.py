@@ -91,6 +91,7 @@ def test_sgd_and_momentum_are_their_formulas() -> None:
     ("typed", "sentence"),
     [
         ("optimizers=[sgd,adm]", "optimizers=adm is not an option; nearest: adam"),
+        ("optimizers=[SGD]", "optimizers=SGD is called sgd here"),
         ("optimizers=[nag]", "optimizers=nag is called nesterov here"),
         ("optimizers=[]", r"optimizers=\[\] draws nothing"),
         ("optimizers=muon", "optimizers=muon is for hidden matrices"),

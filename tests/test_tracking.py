@@ -16,9 +16,10 @@ from PIL import Image
 from losslab.door import configure
 from losslab.errors import Refused
 from losslab.experiment import Diverged
+from losslab.files import write
 from losslab.losses import Loss
 from losslab.tasks import Task
-from losslab.tracking import Record, claim, claim_folder, flat_config, run_name, write
+from losslab.tracking import Record, claim, claim_folder, flat_config, run_name
 from losslab.train import train
 
 from .conftest import Typed

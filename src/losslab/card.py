@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from losslab import door
-from losslab.errors import Refused, keyed, listed, writable_png
+from losslab.errors import Refused, keyed, listed
+from losslab.files import writable_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,7 +4,6 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.errors import Refused, nearest
+from losslab.files import writable_folder
 from losslab.rules import RULES, number
 
 HERE = Path(__file__).parent
@@ -176,6 +176,15 @@ def known_as(name: str, option: Mapping[str, Any]) -> bool:
     return name.replace("_", "").lower() in {other.replace("_", "").lower() for other in names}
 
 
+def called(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The options that are known as `name` elsewhere, the one that is spelled most like it first.
+
+    >>> called("SGD", options([str(CONF)], "optimizer"))[0]
+    'sgd'
+    """
+    return sorted((n for n, option in known.items() if known_as(name, option)), key=lambda n: n != name.lower())
+
+
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
     """Whether the task offers the view of the scores and the form of the target that the loss wants."""
     return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
@@ -236,7 +245,7 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     groupable(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
         raise Refused(f"ckpt={cfg.ckpt} is not there: type the path of a last.ckpt in a run's folder")
-    writable(Path(cfg.output_dir))
+    writable_folder(Path(cfg.output_dir), "output_dir")
 
 
 def lasting(cfg: DictConfig) -> None:
@@ -268,13 +277,6 @@ def groupable(cfg: DictConfig) -> None:
             f"param_groups.backbone_lr={groups.backbone_lr:g} needs a learning rate for each group, but {optimizer} "
             f"has {has}: type optimizer=adamw, or param_groups.backbone_lr=1.0"
         )
-
-
-def writable(folder: Path) -> None:
-    """Refuse an output folder in which nothing could be written."""
-    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise Refused(f"output_dir={folder} cannot be written ({there} refuses it): type output_dir=FOLDER")
 
 
 def flatten(cfg: DictConfig) -> dict[str, Any]:
@@ -324,10 +326,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group:
-            called = [option for option, file in options([str(CONF)], group).items() if known_as(name, file)]
-            called.sort(key=lambda option: option != name.lower())
-            if called:
-                return f"{group}={name} is called {' or '.join(called)} here: type {group}={called[0]}"
+            if names := called(name, options([str(CONF)], group)):
+                return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
             return f"{group}={name} is not an option; {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):
         quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""

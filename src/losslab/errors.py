@@ -1,10 +1,8 @@
 """What a user's mistake becomes: one sentence; and the words of the small commands, read that way."""
 
 import difflib
-import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
 
 
 class Refused(ValueError):
@@ -57,16 +55,3 @@ def listed(value: str) -> list[str]:
     (['mae', 'mse'], ['mae'], [])
     """
     return [name.strip() for name in value.strip("[]").split(",") if name.strip()]
-
-
-def writable_png(out: str) -> Path:
-    """The path of a picture that can be written.
-
-    Raises:
-        Refused: where it is no PNG, or its folder is not there or not the user's.
-    """
-    path = Path(out)
-    there = path if path.is_file() else path.parent
-    if path.suffix != ".png" or path.is_dir() or not os.access(there, os.W_OK):
-        raise Refused(f"out={out} cannot be written: type out=FILE.png in a folder that is there and yours")
-    return path

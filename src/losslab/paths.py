@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from omegaconf import OmegaConf
 
 from losslab import door
-from losslab.errors import Refused, keyed, listed, nearest, writable_png
+from losslab.errors import Refused, keyed, listed, nearest
+from losslab.files import writable_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
     known = door.options([str(door.CONF)], "optimizer")
     for name in names:
         if name not in known:
-            called = [option for option, file in known.items() if door.known_as(name, file)]
+            called = door.called(name, known)
             hint = f"is called {called[0]} here" if called else f"is not an option; {nearest(name, known)}"
             raise Refused(f"optimizers={name} {hint}")
         if known[name].get("hidden"):

@@ -38,6 +38,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from losslab import __version__, terminal
 from losslab.door import flatten
 from losslab.errors import Pruned, Refused
+from losslab.files import write, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,13 +158,6 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def write(file: Path, text: str) -> None:
-    """Replace the file whole."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(file)
-
-
 class Record(Logger):
     """The record of one run in its folder, and the last word on how the run ended.
 
@@ -236,7 +230,7 @@ class Record(Logger):
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
-        write(self.folder / "status.json", json.dumps(self.status, indent=2) + "\n")
+        write_json(self.folder / "status.json", self.status)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -274,7 +268,7 @@ class Record(Logger):
         last["train/loss_spread"] = statistics.pstdev(tail)  # over the last tenth of the epochs: how far it settled
         ends = {"best_epoch": self.best_epoch(), "epochs": len(self.history), "updates": self.history[-1]["step"]}
         summary = {**last, **best, **test, **ends}
-        write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
             logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
         return summary

@@ -19,7 +19,6 @@ lie each plot as PNG with its numbers as CSV, and the table, the pairs and the r
 """
 
 import io
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ import pandas as pd
 from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.errors import Refused, keyed, listed
+from losslab.files import writable_folder
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
@@ -78,12 +78,10 @@ def asked(words: Sequence[str]) -> Asked:
             numbers[key] = 0.0
         if not 0 < numbers[key] <= top:
             raise Refused(f"{key}={typed[key]} does not fit: it must be a number above 0, up to {top:g}")
+    beside = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     return Asked(
         folders,
-        writable(
-            typed.get("out")
-            or str(Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs", "comparison"))
-        ),
+        writable_folder(Path(typed.get("out") or beside / "comparison"), "out"),
         listed(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
@@ -92,19 +90,6 @@ def asked(words: Sequence[str]) -> Asked:
         log=typed.get("log") == "true",
         cross=typed.get("cross") == "true",
     )
-
-
-def writable(out: str) -> Path:
-    """A folder that can be made or written in.
-
-    Raises:
-        Refused: where it cannot.
-    """
-    folder = Path(out)
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise Refused(f"out={out} cannot be written: type out=FOLDER")
-    return folder
 
 
 def overview(runs: Runs) -> str:

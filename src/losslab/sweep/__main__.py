@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from losslab import door
 from losslab.errors import Refused, keyed, listed
+from losslab.files import writable_folder, write_json
 from losslab.sweep.choice import best_settings, chosen, fresh
-from losslab.sweep.ledger import Ledger, Record, replace
+from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, hashed, read, silent, single, typed_as
 from losslab.sweep.processes import Workers, at_once
 
@@ -49,7 +50,7 @@ def settled(folder: Path, plan: Plan) -> None:
     file = folder / "sweep.json"
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        replace(file, now)
+        write_json(file, now)
         return
     before = json.loads(file.read_text())
     for what in now:
@@ -96,7 +97,7 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
             never.append({"overrides": run, "reason": record["reason"]})
         varied = {key: run[key] for key in run if key not in plan.fixed}
         print(f"failed    {' '.join(typed_as(varied))}: {record['reason']}")
-    replace(folder / "failed.json", never)
+    write_json(folder / "failed.json", never)
     if failures:
         print("          retry=true does them again")
     stopped = sum(bool(record.get("pruned")) for record in records.values())
@@ -132,7 +133,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     if test_seeds:
         fresh(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
-    door.writable(folder)
+    writable_folder(folder, "output_dir")
     settled(folder, plan)
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:

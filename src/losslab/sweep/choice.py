@@ -8,7 +8,8 @@ from typing import Any
 
 from losslab import door
 from losslab.errors import Refused
-from losslab.sweep.ledger import Record, replace
+from losslab.files import write_json
+from losslab.sweep.ledger import Record
 from losslab.sweep.plan import QUIET, Job, Plan, hashed, typed_as
 
 
@@ -40,7 +41,7 @@ def chosen(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
     before = json.loads(file.read_text()) if file.is_file() else []
     known = {hashed(entry["cell"]) for entry in before}
     found = before + [e for e in best_settings(plan, jobs, records) if hashed(e["cell"]) not in known]
-    replace(file, found)
+    write_json(file, found)
     cells = {hashed(cell) for cell in plan.cells}
     return [entry for entry in found if hashed(entry["cell"]) in cells]
 

@@ -24,13 +24,6 @@ HERE = f"{platform.node()} {uuid.getnode():x}"
 Record = dict[str, Any]
 
 
-def replace(file: Path, content: Any) -> None:
-    """Write JSON so that nobody ever reads half of it."""
-    part = file.with_name(f".{uuid.uuid4().hex}")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(file)
-
-
 class Ledger:
     """The jobs of a sweep.
 
