@@ -10,7 +10,6 @@ receives as gradient. In regression the targets are 2 and 4, of mean 3 and stand
 """
 
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from losslab import door
-from losslab.errors import Refused, keyed, listed
+from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_png
 
 if TYPE_CHECKING:
@@ -371,16 +370,12 @@ def limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """The command: a card, or one sentence and exit code 1."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(__doc__))
-    try:
-        cfg, others, out = asked(sys.argv[1:])
+    """The command: a card as a picture and in words."""
+    with command(__doc__) as words:
+        cfg, others, out = asked(words)
         card = make(cfg, others)
-    except Refused as error:
-        sys.exit(f"losslab: {error}")
-    draw(card).savefig(out, dpi=130)
-    print(f"{text(card)}\n{out}")
+        draw(card).savefig(out, dpi=130)
+        print(f"{text(card)}\n{out}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What a user's mistake becomes: one sentence; and the words of the small commands, read that way."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 
 
@@ -9,8 +11,24 @@ class Refused(ValueError):
     """A user's mistake, told in one sentence: what was given, what fits, what to type instead."""
 
 
+class Diverged(Refused):
+    """The loss is no longer a finite number, so training stopped."""
+
+
 class Pruned(Exception):
     """A run that its sweep stopped, because others of the sweep do better."""
+
+
+@contextmanager
+def command(says: str | None) -> Iterator[list[str]]:
+    """A small command and the words typed after it: help ends it, and so does a mistake, in one sentence."""
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        sys.exit(print(says))
+    try:
+        yield words
+    except Refused as error:
+        sys.exit(f"losslab: {error}")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ Each optimizer of the catalogue starts at the same point with its file's setting
 upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from omegaconf import OmegaConf
 
 from losslab import door
-from losslab.errors import Refused, keyed, listed, nearest
+from losslab.errors import Refused, command, keyed, listed, nearest
 from losslab.files import writable_png
 
 if TYPE_CHECKING:
@@ -167,16 +166,12 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
 
 
 def main() -> None:
-    """The command: a picture and a table, or one sentence and exit code 1."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(__doc__))
-    try:
-        names, steps, out = asked(sys.argv[1:])
+    """The command: a picture and a table."""
+    with command(__doc__) as words:
+        names, steps, out = asked(words)
         paths = [descend(name, steps) for name in names]
-    except Refused as error:
-        sys.exit(f"losslab: {error}")
-    draw(paths).savefig(out, dpi=130)
-    print(f"{table(paths)}\n{out}")
+        draw(paths).savefig(out, dpi=130)
+        print(f"{table(paths)}\n{out}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import pandas as pd
 
 from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pairs
 from losslab.compare.runs import Runs, read
-from losslab.errors import Refused, keyed, listed
+from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_folder
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
@@ -112,6 +112,11 @@ def compare(wanted: Asked, runs: Runs) -> str:
     Raises:
         Refused: where the runs cannot be compared as asked.
     """
+    finished = int(runs.frame["status"].eq("finished").sum()) if len(runs.frame) else 0
+    if finished < 2:
+        some = "no run is" if finished == 0 else "one run is no comparison: only one is"
+        unread = f" ({half(runs)})" if runs.broken else ""
+        raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
     comparison = arrange(runs, wanted.by, wanted.metric, wanted.only, wanted.alpha, wanted.test)
 
     from losslab.compare.cautions import cautions
@@ -206,24 +211,16 @@ def how(comparison: Comparison, found: Sequence[Pair]) -> str:
 
 def main() -> None:
     """The command: a comparison, or one sentence and exit code 1 after what could be read."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(__doc__))
-    runs = None
-    try:
-        wanted = asked(sys.argv[1:])
+    with command(__doc__) as words:
+        wanted = asked(words)
         runs = read(wanted.folders)
-        finished = int(runs.frame["status"].eq("finished").sum()) if len(runs.frame) else 0
-        if finished < 2:
-            some = "no run is" if finished == 0 else "one run is no comparison: only one is"
-            unread = f" ({half(runs)})" if runs.broken else ""
-            raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
-        print(compare(wanted, runs), flush=True)
-    except Refused as error:
-        if runs is not None:
+        try:
+            print(compare(wanted, runs), flush=True)
+        except Refused:
             print(overview(runs), flush=True)
-        sys.exit(f"losslab: {error}")
-    if runs.broken:
-        sys.exit(f"losslab: {half(runs)}; all else was compared")
+            raise
+        if runs.broken:
+            sys.exit(f"losslab: {half(runs)}; all else was compared")
 
 
 def half(runs: Runs) -> str:

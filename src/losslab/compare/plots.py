@@ -10,8 +10,8 @@ from scipy import stats
 
 from losslab.compare.cells import Comparison, direction, label, leading, short
 from losslab.compare.runs import history
-from losslab.compare.statistics import cliques, expected_best, ranking
-from losslab.compare.verdict import p_value
+from losslab.compare.statistics import cliques, expected_best
+from losslab.compare.verdict import over_sets, p_value
 from losslab.errors import Refused
 from losslab.pictures import GREY, figure, stroke
 
@@ -53,6 +53,14 @@ def tidy(axis: Any) -> None:
     """No frame at the top and the right, and a light grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color=GREY, alpha=0.2)
+
+
+def legend(drawn: Figure, axis: Any) -> None:
+    """The axis's lines named below all panels, in as many columns as the width holds."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = int(11 * drawn.get_figwidth() // (12 + max(map(len, labels), default=0)))  # 11 letters an inch
+    columns = max(1, min(len(labels), columns))
+    drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
 
 
 def focus(values: np.ndarray, better: str) -> tuple[float, float]:
@@ -182,9 +190,7 @@ def curves(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         tidy(axis)
     for axis in axes[:, 0]:
         axis.set_ylabel(column)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    columns = max(1, min(len(labels), 110 // (12 + max(map(len, labels)))))  # as many as the width holds
-    drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
+    legend(drawn, axes[0, 0])
     which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
     on = f" on {data}" if len(comparison.sets) > 1 else ""
     level = f"{100 * (1 - comparison.alpha):g} %"
@@ -232,7 +238,7 @@ def learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
     axis.set(xscale="log", xlabel=key, ylabel=f"val/{comparison.yardstick}, best epoch")
     axis.set_ylim(low - edge, high + edge)
     tidy(axis)
-    drawn.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=3.5)
+    legend(drawn, axis)
     within = f"{100 * PLATEAU:g} {'points' if comparison.aim == 'max' else '%'}"
     says = (
         f"Sensitivity to the learning rate: mean and standard deviation over seeds; the plateau is where at most "
@@ -278,20 +284,19 @@ def budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     axes[0, 0].set(xlabel="settings tried", ylabel=f"expected best val/{comparison.yardstick}")
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
     tidy(axes[0, 0])
-    columns = max(1, min(4, 110 // (12 + max(map(len, comparison.cells)))))
-    drawn.legend(loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
+    legend(drawn, axes[0, 0])
     says = "What a search reaches on average after k settings drawn at random from those tried (Dodge et al. 2019)."
     return Plot("budget", says, drawn, pd.DataFrame(rows))
 
 
 def critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Average ranks over data sets; a bar joins those within Nemenyi's critical difference."""
-    table = comparison.used.groupby(["rows", "cell"])["score"].mean().unstack().dropna(axis=1)
-    if len(table) < 2 or table.shape[1] < 3:
+    ranked = over_sets(comparison)
+    if ranked is None:
         return None
-    found = ranking(table.to_numpy() * (1 if comparison.better == "max" else -1), comparison.alpha)
+    names, found = ranked
     order = np.argsort(found.ranks, kind="stable")
-    names, half = list(table.columns), (len(order) + 1) // 2
+    half = (len(order) + 1) // 2
     bars = cliques(found.ranks, found.critical)
     drawn, axes = figure(9.0, 1.6 + 0.28 * half + 0.16 * len(bars))
     axis, count = axes[0, 0], len(names)
@@ -315,8 +320,8 @@ def critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> Plot |
     axis.set_xlim(1 - 0.55 * count, count + 0.55 * count)
     axis.axis("off")
     says = (
-        f"Average ranks over {len(table)} data sets, 1 is best; a bar joins what Nemenyi's test cannot tell apart "
-        f"(Friedman {p_value(found.p)})."
+        f"Average ranks over {len(comparison.sets)} data sets, 1 is best; a bar joins what Nemenyi's test cannot tell "
+        f"apart (Friedman {p_value(found.p)})."
     )
     data = pd.DataFrame({"cell": names, "rank": found.ranks, "critical difference": found.critical})
     return Plot("critical_difference", says, drawn, data.sort_values("rank", kind="stable"))

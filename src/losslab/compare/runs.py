@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -53,10 +53,9 @@ def read(folders: Iterable[str]) -> Runs:
         if not Path(name).is_dir():
             raise Refused(f"{name} is not a folder: type the folder of a run, of a sweep, or outputs")
     for project in (name.removeprefix("wandb:") for name in typed_ if name.startswith("wandb:")):
-        for path, mirror in mirrored.online(project):
-            if mirror["job_type"] != "report":
-                config, rest = mirrored.sorted_out(mirror)
-                configs.append({key: typed(value) for key, value in config.items()})
+        for path, record in mirrored.online(project):
+            for config, rest in mirror(record):
+                configs.append(config)
                 rests.append({**rest, "folder": path})
     for path, what in sorted({(path, what) for name in names for path, what in found(name)}):
         try:
@@ -101,9 +100,8 @@ def run(path: str) -> Iterator[tuple[Record, Record]]:
     yield config, rest
 
 
-def mirror(path: str) -> Iterator[tuple[Record, Record]]:
-    """The same of an offline W&B run; a comparison that was logged is none."""
-    found = mirrored.offline(path)
+def mirror(found: Record) -> Iterator[tuple[Record, Record]]:
+    """The same of W&B's record of a run; a comparison that was logged is none."""
     if found["job_type"] != "report":
         config, rest = mirrored.sorted_out(found)
         yield {key: typed(value) for key, value in config.items()}, rest
@@ -118,7 +116,11 @@ def lost(path: str) -> Iterator[tuple[Record, Record]]:
         )
 
 
-READERS = {"status.json": run, "failed.json": lost, ".wandb": mirror}
+READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
+    "status.json": run,
+    "failed.json": lost,
+    ".wandb": lambda path: mirror(mirrored.offline(path)),
+}
 
 
 def text(path: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from losslab.compare.cells import Comparison, Pair, factors
-from losslab.compare.statistics import MOST, least_seeds, ranking, seeds_needed, smallest_p
+from losslab.compare.statistics import MOST, Ranking, least_seeds, ranking, seeds_needed, smallest_p
 
 NAMED = 3  # so many are told with their numbers, the others in one phrase
 
@@ -129,17 +129,26 @@ def untold(comparison: Comparison, leader: str, open_: Sequence[Pair], found: Se
     return f"{said}."
 
 
+def over_sets(comparison: Comparison) -> tuple[list[str], Ranking] | None:
+    """The cells that all data sets have and how they rank; `None` below 2 data sets or 3 such cells."""
+    table = comparison.used.groupby(["rows", "cell"])["score"].mean().unstack().dropna(axis=1)
+    if len(table) < 2 or table.shape[1] < 3:
+        return None
+    scores = table.to_numpy() * (1 if comparison.better == "max" else -1)
+    return list(table.columns), ranking(scores, comparison.alpha)
+
+
 def ranked(comparison: Comparison) -> str:
     """Friedman's test over data sets."""
-    table = comparison.used.groupby(["rows", "cell"])["score"].mean().unstack().dropna(axis=1)
-    if table.shape[1] < 3:
-        return f"Over {len(table)} data sets there are too few options that all of them have for Friedman's test."
-    found = ranking(table.to_numpy() * (1 if comparison.better == "max" else -1), comparison.alpha)
+    sets, rank = len(comparison.sets), over_sets(comparison)
+    if rank is None:
+        return f"Over {sets} data sets there are too few options that all of them have for Friedman's test."
+    names, found = rank
     order = found.ranks.argsort(kind="stable")[:4]
-    ranks = ", ".join(f"{table.columns[i]} {found.ranks[i]:.2f}" for i in order)
+    ranks = ", ".join(f"{names[i]} {found.ranks[i]:.2f}" for i in order)
     differ = "differ" if found.p <= comparison.alpha else "cannot be told from chance"
     return (
-        f"Over {len(table)} data sets the average ranks {differ} (Friedman {p_value(found.p)}): {ranks}; two differ "
+        f"Over {sets} data sets the average ranks {differ} (Friedman {p_value(found.p)}): {ranks}; two differ "
         f"where their ranks are {found.critical:.2f} apart (Nemenyi)."
     )
 

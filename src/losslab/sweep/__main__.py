@@ -25,7 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from losslab import door
-from losslab.errors import Refused, keyed, listed
+from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_folder, write_json
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.ledger import Ledger, Record
@@ -184,16 +184,12 @@ def stop(number: int, _: object) -> None:
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1, Ctrl-C in how to go on."""
-    words = sys.argv[1:]
-    if not words or {"-h", "--help"} & set(words):
-        sys.exit(print(__doc__))
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are begun without the first
         signal.signal(number, stop)
     sys.path.append("")
     try:
-        sys.exit(sweep(words[0], words[1:]))
-    except Refused as error:
-        sys.exit(f"losslab: {error}")
+        with command(__doc__) as words:
+            sys.exit(sweep(words[0], words[1:]) if words else print(__doc__))
     except KeyboardInterrupt as stopped:
         print("\nstopped; nothing is lost: the same command goes on with what is missing", file=sys.stderr)
         sys.exit(128 + stopped.args[0])
