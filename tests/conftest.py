@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already;
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,32 @@ def typed(tmp_path: Path) -> Typed:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures, which take half the time of a short run; other tests look at those."""
     monkeypatch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+
+
+def cut_off(cfg: DictConfig, epoch: int) -> Path:
+    """A run that breaks off as this epoch begins, and the checkpoint that it leaves."""
+    from losslab.experiment import Experiment
+    from losslab.train import train
+
+    class CutOff(Exception):
+        pass
+
+    def stop(self: Experiment) -> None:
+        if self.current_epoch == epoch:
+            raise CutOff
+        start(self)
+
+    start = Experiment.on_train_epoch_start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "on_train_epoch_start", stop)
+        with pytest.raises(CutOff):
+            train(cfg)
+    return Path(cfg.run.dir) / "last.ckpt"
+
+
+def numbers(summary: Mapping[str, float]) -> dict[str, float]:
+    """A summary without what the clock and the machine decide."""
+    return {key: value for key, value in summary.items() if key not in ("examples_per_second", "peak_memory_mb")}
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from hypothesis import given, settings
@@ -37,16 +36,15 @@ from losslab.losses import (
     TverskyLoss,
 )
 from losslab.models import MLP
-from losslab.optimizers import param_groups
 from losslab.tasks import MultiLabel, Regression, SingleLabel, Task
 from losslab.train import objective
 
 from .conftest import Typed
+from .test_optimizers import OPTIMIZERS, closure_of, make
 
 Array = NDArray[Any]
 OURS = ("input", "target", "reduction", "domain", "also")
 LOSSES = options([str(CONF)], "loss")
-OPTIMIZERS = options([str(CONF)], "optimizer")
 TASKS = {name: file["task"] for name, file in options([str(CONF)], "task").items()}
 FITTING = [(task, loss) for task in TASKS for loss in LOSSES if fits(TASKS[task], LOSSES[loss])]
 
@@ -628,29 +626,19 @@ def test_the_heads_of_a_loss_become_the_prediction_that_is_judged() -> None:
 # every loss x task x optimizer: a step is finite and moves the parameters, and the loss falls within 50 steps
 
 
-@pytest.mark.parametrize("optimizer_name", options([str(CONF)], "optimizer"))
+@pytest.mark.parametrize("optimizer_name", OPTIMIZERS)
 @pytest.mark.parametrize(("task_name", "loss_name"), FITTING)
 def test_every_optimizer_lowers_every_loss(task_name: str, loss_name: str, optimizer_name: str) -> None:
     task, _, y = prepared(task_name, loss=loss_name)
     loss = loss_named(loss_name)
     torch.manual_seed(0)
-    module, model = pl.LightningModule(), MLP((4,), 3 * loss.heads, hidden=[8, 8])
-    module.model, module.loss = model, loss
-    x = torch.randn(16, 4)
-    file = {key: value for key, value in OPTIMIZERS[optimizer_name].items() if key not in ("search", "also", "hidden")}
-    groups = param_groups(module, file["lr"], hidden=OPTIMIZERS[optimizer_name].get("hidden", False))
-    optimizer = instantiate(file, _convert_="all")(groups)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        found = loss.of(task, model(x), y)
-        torch.autograd.backward(found)
-        return found.detach()
-
+    model, x = MLP((4,), 3 * loss.heads, hidden=[8, 8]), torch.randn(16, 4)
+    optimizer = make(optimizer_name, model, loss)
+    closure = closure_of(optimizer, lambda: loss.of(task, model(x), y))
     start = [p.detach().clone() for p in model.parameters()]
     before = float(closure())
     for step in range(50):
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[arg-type]
         if step == 0:
             assert all(torch.isfinite(p).all() for p in model.parameters())
             assert any(not torch.equal(p, old) for p, old in zip(model.parameters(), start, strict=True))

@@ -14,11 +14,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from losslab.door import CONF, configure, options
 from losslab.errors import Refused
-from losslab.experiment import Experiment
 from losslab.schedules import OneCycle, cyclic, rate, warm_up
 from losslab.train import build, train
 
-from .conftest import Typed
+from .conftest import Typed, cut_off
 from .test_optimizers import OPTIMIZERS, closure_of, make, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -99,20 +98,8 @@ def test_a_run_records_the_rate_of_the_last_step_of_each_epoch_and_goes_on_bit_f
     used = rates(cfg, optimizer, STEPS // 2, history["valrmse"].tolist())
     assert history["lr"].tolist() == pytest.approx(used[PER_EPOCH - 1 :: PER_EPOCH])
 
-    class CutOff(Exception):
-        pass
-
-    def stop_in_epoch_5(self: Experiment) -> None:
-        if self.current_epoch == 5:
-            raise CutOff
-        start(self)
-
-    cut, start = typed(*whole), Experiment.on_train_epoch_start
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "on_train_epoch_start", stop_in_epoch_5)
-        with pytest.raises(CutOff):
-            train(cut)
-    train(typed(f"ckpt={Path(cut.run.dir) / 'last.ckpt'}"))
+    cut = typed(*whole)
+    train(typed(f"ckpt={cut_off(cut, epoch=5)}"))
     saved, wanted = (torch.load(Path(c.run.dir) / "last.ckpt", weights_only=True) for c in (cut, cfg))
     assert all(torch.equal(saved["state_dict"][key], weight) for key, weight in wanted["state_dict"].items())
     assert saved["optimizer_states"] == wanted["optimizer_states"]

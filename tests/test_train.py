@@ -17,15 +17,9 @@ from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.train import build, train
 
-from .conftest import Typed
+from .conftest import Typed, cut_off, numbers
 
-TIMES = {"examples_per_second", "peak_memory_mb"}
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
-
-
-def numbers(summary: dict[str, float]) -> dict[str, float]:
-    """A summary without what the clock and the machine decide."""
-    return {key: value for key, value in summary.items() if key not in TIMES}
 
 
 def watched(typed: Typed, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[str, str, dict[str, float]]:
@@ -205,22 +199,8 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
     expected = typed(*whole)
     uninterrupted = train(expected)
 
-    class CutOff(Exception):
-        pass
-
     cut = typed(*whole)
-    epoch_end = Experiment.on_train_epoch_start
-
-    def stop_in_epoch_3(self: Experiment) -> None:
-        if self.current_epoch == 3:
-            raise CutOff
-        epoch_end(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "on_train_epoch_start", stop_in_epoch_3)
-        with pytest.raises(CutOff):
-            train(cut)
-    folder = Path(cut.run.dir)
+    folder = cut_off(cut, epoch=3).parent
     assert json.loads((folder / "status.json").read_text())["status"] == "failed"
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 2
     again = typed(f"ckpt={folder / 'last.ckpt'}")
