@@ -38,7 +38,18 @@ RULES: dict[str, Rule] = {
     "data.val": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.1"),
     "data.test": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.2"),
     "data.buckets": (lambda v: whole(v, 2), "a whole number of at least 2"),
-    "data.target": (lambda v: bool(v) and isinstance(v, str | list), "a column, or a list of columns such as [a,b]"),
+    "data.target": (
+        lambda v: v is None or (bool(v) and isinstance(v, str | list)),
+        "a column, or a list of columns such as [a,b]",
+    ),
+    "data.size": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(whole(n, 1) for n in v),
+        "height and width, such as [144,96]",
+    ),
+    "data.min_count": (lambda v: whole(v, 0), "a whole number of at least 0"),
+    "data.rare": (lambda v: v in ("drop", "merge"), "drop or merge"),
+    "data.cache_gb": NOT_NEGATIVE,
+    "data.workers": (lambda v: whole(v, 0), "a whole number of at least 0"),
     "model.start": (
         lambda v: number(v) or (isinstance(v, list) and v != [] and all(number(n) for n in v)),
         "a number, or a list of numbers, one for each target",

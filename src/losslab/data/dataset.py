@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from losslab.errors import Refused
+
+if TYPE_CHECKING:
+    from losslab.data.cache import Files
 
 Array = NDArray[Any]
 Rows = dict[str, NDArray[np.int64]]
@@ -18,13 +21,14 @@ class Dataset:
     """Rows of inputs `x` and targets `y`, split into `train`, `val` and `test`.
 
     `x` holds vectors `(N, F)` float32, images `(N, C, H, W)` uint8, or tokens `(N, T)` int64, 0 where there is none.
+    Images may lie in a memory-mapped file, or stay in their files (`losslab.data.cache.Files`) until a batch asks.
     `y` is canonical: regression float32 `(N, D)`; single-label int64 `(N,)`; multi-label int64 0/1 `(N, L)`.
 
     Raises:
         Refused: where a value is not a finite number, a label not 0 or 1, or a class not one of the outputs.
     """
 
-    x: Array
+    x: "Array | Files"
     y: Array
     rows: Rows  # "train", "val", "test" -> row numbers
     shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
@@ -34,9 +38,12 @@ class Dataset:
     titles: list[str] | None = None  # a name for each row, to show samples by
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
     standardise: bool = True  # whether regression targets are trained on in standard deviations
+    sums: Array | None = None  # (N, C, 2): of each image's channels, and of their squares, where they are known
 
     def __post_init__(self) -> None:
         for what, values in (("features", self.x), ("targets", self.y)):
+            if not isinstance(values, np.ndarray):
+                continue  # images that are still in their files
             bad = ~np.isfinite(values.reshape(len(values), -1)) if values.dtype.kind == "f" else np.zeros((1, 1), bool)
             if bad.any():
                 column = int(bad.any(0).argmax())
@@ -66,11 +73,16 @@ class Dataset:
         """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
         if self.x.ndim != 4:
             return None
-        images = self.x[self.rows["train"]]
-        counts = np.stack([np.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])])
-        weights, levels = counts / counts.sum(1, keepdims=True), np.arange(256)
-        mean = weights @ levels
-        std = np.sqrt((weights * (levels - mean[:, None]) ** 2).sum(1))
+        train, levels = self.rows["train"], np.arange(256)
+        if self.sums is None:
+            counts = np.zeros((self.x.shape[1], 256), np.int64)
+            for images in (self.x[rows] for rows in np.array_split(train, len(train) // 1024 + 1)):
+                counts += [np.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])]
+            sums = np.stack([counts @ levels, counts @ levels**2])
+        else:
+            sums = self.sums[train].sum(0).T
+        mean, square = sums / (len(train) * self.x.shape[2] * self.x.shape[3])
+        std = np.sqrt(np.maximum(square - mean**2, 0))
         return mean.astype(np.float32), np.maximum(std, 1e-6).astype(np.float32)
 
 
@@ -111,13 +123,23 @@ def strata(y: Array, task: str) -> NDArray[np.int64] | None:
     return None
 
 
-def split(count: int, *, val: float, test: float, seed: int, strata: NDArray[np.int64] | None = None) -> Rows:
+def split(
+    count: int,
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    strata: NDArray[np.int64] | None = None,
+    groups: Array | None = None,
+) -> Rows:
     """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
 
     Args:
         count: number of rows.
         val, test: parts of all rows, such as 0.1; each gets at least two rows.
-        strata: a group for each row. Groups of fewer than three rows stay in the training part.
+        strata: a class for each row. Those of fewer than three rows stay in the training part.
+        groups: a value for each row; rows of equal value stay together. `val` and `test` are then parts of the groups,
+            and a group is of the rarest class among its rows.
 
     Raises:
         Refused: where there are too few rows.
@@ -125,6 +147,13 @@ def split(count: int, *, val: float, test: float, seed: int, strata: NDArray[np.
     >>> {part: rows.tolist() for part, rows in split(8, val=0.25, test=0.25, seed=0).items()}
     {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
     """
+    if groups is not None:
+        first, of = np.unique(groups, return_index=True, return_inverse=True)[1:]
+        if strata is not None:
+            rarest = np.lexsort((np.bincount(strata)[strata], of))  # group by group, its rarest class first
+            strata = strata[rarest[np.unique(of[rarest], return_index=True)[1]]]
+        together = split(len(first), val=val, test=test, seed=seed, strata=strata)
+        return {part: np.flatnonzero(np.isin(of, chosen)) for part, chosen in together.items()}
     order = np.random.default_rng(seed).permutation(count)
     kept = order[:0]
     if strata is not None:
@@ -135,7 +164,7 @@ def split(count: int, *, val: float, test: float, seed: int, strata: NDArray[np.
     for name, share in (("test", test), ("val", val)):
         size = max(2, round(share * count)) if share else 0
         if size > len(order) - 2:
-            raise Refused(f"{count} rows are too few to split: train, val and test need two rows each")
+            raise Refused(f"{count} rows (or groups) are too few to split: train, val and test need two each")
         picked = np.zeros(len(order), bool)
         if size:
             picked[((np.arange(size) + 0.5) * len(order) / size).astype(int)] = True

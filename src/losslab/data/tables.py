@@ -22,6 +22,7 @@ MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
 SEPARATORS = ("|", ";", ",")
+QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")  # an item of a list as Python or JSON writes it
 HEIGHTS = {
     "height_cm": (152.4, 157.5, 160.0, 165.1, 172.7, 177.8, 185.4, 190.5, 195.6, 203.2),
     "weight_kg": (50.0, 54.4, 56.7, 59.0, 63.5, 68.0, 72.6, 77.1, 81.6, 90.7),
@@ -34,24 +35,33 @@ def csv(path: str, target: str | list[str], **settings: Any) -> Dataset:
     Raises:
         Refused: where the file is missing, empty or not a table, and for all that `encode` refuses.
     """
+    return encode(table(path, "data.path"), target, **settings)
+
+
+def table(path: str, key: str) -> pd.DataFrame:
+    """The table in a file, all of it text; `key` is the setting that named the file.
+
+    Raises:
+        Refused: where the file is missing, empty or not a table.
+    """
     file = Path(path).expanduser()
     if file.is_dir():
-        raise Refused(f"data.path={path} is a folder: type the path of a CSV file")
+        raise Refused(f"{key}={path} is a folder: type the path of a CSV file")
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() else Path()
         near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
-        raise Refused(f"data.path={path} is not there; {near}")
+        raise Refused(f"{key}={path} is not there; {near}")
     try:
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
             delimiter = max((",", "\t", ";"), key=lines.readline().count)
         frame = pd.read_csv(file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except pd.errors.EmptyDataError:
-        raise Refused(f"data.path={path} is empty: it must be a table with a header line") from None
+        raise Refused(f"{key}={path} is empty: it must be a table with a header line") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:
-        raise Refused(f"data.path={path} is not a table in UTF-8 text: {' '.join(str(error).split())}") from None
+        raise Refused(f"{key}={path} is not a table in UTF-8 text: {' '.join(str(error).split())}") from None
     if frame.empty:
-        raise Refused(f"data.path={path} has a header but no rows")
-    return encode(frame, target, **settings)
+        raise Refused(f"{key}={path} has a header but no rows")
+    return frame
 
 
 def shipped(file: str, target: str, **settings: Any) -> Dataset:
@@ -287,19 +297,44 @@ def label_columns(columns: list[Column]) -> Array:
 
 def label_lists(column: Column, separator: str | None) -> tuple[Array, list[str]]:
     """One column of labels with a separator between them; an empty cell has none."""
-    sign = separator or max(SEPARATORS, key=lambda s: int(column.text.str.contains(s, regex=False).sum()))
-    rows = [[label.strip() for label in cell.split(sign) if label.strip()] for cell in column.text]
+    return multi_hot(labels_of(column, separator), column.name)
+
+
+def labels_of(column: Column, separator: str | None) -> list[list[str]]:
+    """The labels in each cell: with a separator between them, or written as a list, such as `['Comedy', 'Drama']`.
+
+    >>> labels_of(Column(pd.Series(["a | b", "b", ""])), None)
+    [['a', 'b'], ['b'], []]
+    >>> labels_of(Column(pd.Series(["['a', 'b c']", "[]"])), None)
+    [['a', 'b c'], []]
+    """
+    cells = column.text
+    if separator is None and written_as_list(cells):
+        quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
+        items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]
+    else:
+        sign = separator or max(SEPARATORS, key=lambda s: int(cells.str.contains(s, regex=False).sum()))
+        items = [cell.split(sign) for cell in cells]
+    return [[label.strip() for label in row if label.strip()] for row in items]
+
+
+def written_as_list(cells: "pd.Series[str]") -> bool:
+    """Whether each cell that is not empty stands in brackets."""
+    filled = cells[cells != ""]
+    return bool(len(filled)) and bool((filled.str.startswith("[") & filled.str.endswith("]")).all())
+
+
+def multi_hot(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
+    """0 and 1 for each label of each row, and the names of the labels."""
     names = sorted({label for row in rows for label in row})
     if len(names) < 2:
-        raise Refused(
-            f"data.target={column.name} has one label only ({', '.join(names)}): there is nothing to tell apart"
-        )
+        raise Refused(f"data.target={name} has one label only ({', '.join(names)}): there is nothing to tell apart")
     if len(names) > max(20, len(rows) // 2):
         raise Refused(
-            f"data.target={column.name} has {len(names)} labels in {len(rows)} rows (split at '{sign}'): "
+            f"data.target={name} has {len(names)} labels in {len(rows)} rows, such as '{names[0]}': "
             "name a column of labels, or type data.separator="
         )
-    position = {name: i for i, name in enumerate(names)}
+    position = {label: i for i, label in enumerate(names)}
     y = np.zeros((len(rows), len(names)), np.int64)
     for row, labels in enumerate(rows):
         y[row, [position[label] for label in labels]] = 1

@@ -1,0 +1,76 @@
+"""Augmentation: what is done to the images that are trained on, each drawing random numbers of its own."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from losslab.errors import Refused
+
+
+class Augment(nn.Module):
+    """Transforms of `torchvision.transforms.v2`, one after the other, on the device where the images are.
+
+    Given a batch they would draw one crop for all of it: so each image is given to them by itself. Random numbers come
+    from torch's global generators.
+
+    Args:
+        transforms: by names of your own; one that still lacks its `size` (`_partial_: true`) is given that of the
+            images.
+        mixup: alpha of the Beta distribution by which `mix` mixes images; 0 is off.
+
+    Raises:
+        Refused: for what is not a batch of images, and a transform that changes their size or type.
+
+    >>> from torchvision.transforms.v2 import RandomHorizontalFlip
+    >>> images = torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2)
+    >>> Augment({"flip": RandomHorizontalFlip(p=1.0)})(images)[0]
+    tensor([[[1, 0],
+             [3, 2]]], dtype=torch.uint8)
+    """
+
+    def __init__(self, transforms: Mapping[str, Any], mixup: float = 0.0) -> None:
+        super().__init__()
+        self.transforms, self.mixup = dict(transforms), mixup
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images `(B, C, H, W)` of the same type, each changed in its own way."""
+        if not self.transforms:
+            return x
+        if x.ndim != 4:
+            raise Refused(f"augment= is for images, and the data gives {tuple(x.shape[1:])}: type augment=none")
+        size = tuple(x.shape[-2:])
+        made = [t(size=size) if isinstance(t, partial) else t for t in self.transforms.values()]
+        changed = torch.stack([nn.Sequential(*made)(image) for image in x])
+        if changed.shape != x.shape or changed.dtype != x.dtype:
+            raise Refused(
+                f"augment.transforms ({', '.join(self.transforms)}) make {tuple(changed.shape[1:])} {changed.dtype} of "
+                f"images that are {tuple(x.shape[1:])} {x.dtype}: name transforms that keep both"
+            )
+        return changed
+
+
+def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """`share x + (1 - share) x'`, where `x'` are the same inputs in another order, and `share ~ Beta(alpha, alpha)`.
+
+    The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`: for cross-entropies that is the loss of the
+    mixed targets, and it has a meaning for every other loss too.
+
+    Args:
+        x: inputs `(B, ...)`; bytes become float32.
+        y: targets `(B,)` or `(B, D)`.
+        alpha: 0 leaves everything as it is; 1 draws any share alike.
+
+    Returns:
+        The mixed inputs, the targets `y'` of the others, and the share: one for the whole batch.
+
+    Source: Zhang, Cissé, Dauphin & Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+    """
+    if alpha == 0:
+        return x, y, 1.0
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(x)).to(x.device)
+    x = x if x.is_floating_point() else x.float()
+    return share * x + (1 - share) * x[other], y[other], share
