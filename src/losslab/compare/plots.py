@@ -58,8 +58,8 @@ def tidy(axis: Any) -> None:
 def legend(drawn: Figure, axis: Any) -> None:
     """The axis's lines named below all panels, in as many columns as the width holds."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = int(11 * drawn.get_figwidth() // (12 + max(map(len, labels), default=0)))  # 11 letters an inch
-    columns = max(1, min(len(labels), columns))
+    fit = int(13 * drawn.get_figwidth()) // (12 + max(map(len, labels), default=0))  # letters; 12 for the stroke
+    columns = max(1, min(len(labels), fit))
     drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
 
 
