@@ -4,6 +4,7 @@ Nothing here imports torch: a fault in the table or the folder is told before th
 """
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from losslab.data.cache import decoded
 from losslab.data.dataset import Array, Dataset, split, strata
 from losslab.data.tables import (
+    MISSING,
     SEPARATORS,
     Column,
     class_target,
@@ -28,6 +30,7 @@ from losslab.data.tables import (
     written_as_list,
 )
 from losslab.errors import Refused, nearest
+from losslab.files import write
 
 IMAGES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -115,7 +118,7 @@ def images(
     parts = split(len(used), val=val, test=test, seed=seed, strata=strata(y[used], task), groups=groups)
     rows = {part: used[places] for part, places in parts.items()}
     where = found.folder / "problems.csv"
-    if write(known.problems, where):
+    if keep(known.problems, where):
         notes.append(f"what was left out is listed in {where}")
     notes = [found.note, *known.notes, *notes]
     return Dataset(found.x, y, rows, found.x.shape[1:], outputs, [], None, found.files, notes, sums=found.sums)
@@ -242,12 +245,9 @@ def named(frame: pd.DataFrame, source: str, files: list[str], file: str | None) 
     hits = {name: len({place for cell in frame[name].unique() for place in means(cell)}) for name in columns}
     best = max(hits, key=lambda name: hits[name])
     if not hits[best]:
-        some = f"{frame[best].iloc[0]}" if file is not None else few(columns)
-        raise Refused(
-            f"no cell of data.file={file} names an image (first: {some}; images: {few(files)}): type data.file=COLUMN"
-            if file is not None
-            else f"no column of {source} ({some}) names images such as {few(files)}: type data.file=COLUMN"
-        )
+        what = f"data.file={file} holds" if file is not None else f"the columns of {source} ({few(columns)}) hold"
+        some = f"'{frame[best].iloc[0]}'" if file is not None else "none of the names"
+        raise Refused(f"{what} {some}, and the images are called {few(files)}: type data.file=COLUMN")
     return best, [means(cell) for cell in frame[best]]
 
 
@@ -263,39 +263,35 @@ def inferred(frame: pd.DataFrame, source: str, task: str, separator: str | None)
         Refused: where there are several or none.
     """
     columns = [str(name) for name in frame.columns]
+    filled = {name: frame[name][~frame[name].isin(MISSING)] for name in columns}
+    columns = [name for name in columns if filled[name].nunique() > 1]
     flags = [name for name in columns if zero_one(frame[name])]
-    numbers = [n for n in columns if n not in flags and pd.to_numeric(frame[n], errors="coerce").notna().all()]
-    few_values = [n for n in columns if n not in flags and 1 < frame[n].nunique() <= max(20, len(frame) // 10)]
-    words = [name for name in few_values if name not in numbers]
+    numbers = [n for n in columns if n not in flags and pd.to_numeric(filled[n], errors="coerce").notna().all()]
+    texts = [name for name in columns if name not in [*flags, *numbers]]
+    words = [name for name in texts if filled[name].nunique() <= max(20, len(frame) // 10)]
     if task == "multi_label":
-        lists = [name for name in columns if name not in [*flags, *numbers] and lists_labels(frame[name], separator)]
-        readings = [lists, flags if len(flags) > 1 else [], words]
-        found = lists or (readings[1] if len(flags) > 1 else words)
-        one = len(found) == 1 or found == flags
+        lists = [name for name in texts if lists_labels(filled[name], separator)]
+        bracketed = [name for name in lists if written_as_list(filled[name])]
+        readings = [bracketed, lists, flags if len(flags) > 1 else [], words]
     elif task == "single_label":
-        classes = words or few_values or (flags if len(flags) == 1 else [])
         hot = len(flags) > 1 and bool((frame[flags].astype(float).sum(axis=1) == 1).all())
-        found = classes or (flags if hot else [])
-        one = len(found) == 1 or (found == flags and hot)
+        readings = [words, flags if hot or len(flags) == 1 else [], [n for n in numbers if filled[n].nunique() <= 20]]
     else:
-        found = numbers
-        one = len(found) == 1
+        readings = [numbers]
+    found = next((reading for reading in readings if reading), [])
+    one = len(found) == 1 or (found == flags and task != "regression")
     if not one:
         which = f"several columns ({few(found)})" if found else "no column"
-        raise Refused(
-            f"{source} has {which} that could hold {WHAT[task]}: type data.target= one of {few(found or columns, 8)}"
-        )
+        some = few(found or [str(name) for name in frame.columns], 8)
+        raise Refused(f"{source} has {which} that could hold {WHAT[task]}: type data.target= one of {some}")
     return found
 
 
 def lists_labels(cells: "pd.Series[str]", separator: str | None) -> bool:
     """Whether a column holds several labels in a cell, of few labels altogether."""
-    if not written_as_list(cells) and not any(
-        sign in cell for cell in cells for sign in ([separator] if separator else SEPARATORS)
-    ):
-        return False
-    labels = {label for row in labels_of(Column(cells), separator) for label in row}
-    return len(labels) <= max(20, len(cells) // 4)
+    signs = [separator] if separator else SEPARATORS
+    several = written_as_list(cells) or any(sign in cell for cell in cells for sign in signs)
+    return several and len({x for row in labels_of(cells, separator) for x in row}) <= max(20, len(cells) // 4)
 
 
 def meaning(
@@ -316,7 +312,7 @@ def meaning(
         columns[0].refuse(columns[0].missing & ~columns[0].text.isin(none), "no value")
         rows = [[cell] for cell in columns[0].text]
     else:
-        rows = [list(dict.fromkeys(row)) for row in labels_of(columns[0], separator)]
+        rows = [list(dict.fromkeys(row)) for row in labels_of(columns[0].text, separator)]
     if task == "single_label" and any(len(row) != 1 for row in rows):
         raise Refused(
             f"data.target=[{few(targets)}] has rows with no 1 or several: task=single_label needs one in each; "
@@ -385,16 +381,15 @@ def encoded(
     return whole, outputs, ~empty, notes
 
 
-def write(problems: list[tuple[str, str]], file: Path) -> bool:
-    """List what was left out beside the cache, whole or not at all; whether that could be done."""
+def keep(problems: list[tuple[str, str]], file: Path) -> bool:
+    """List what was left out beside the cache; whether that could be done."""
     try:
         if not problems:
             file.unlink(missing_ok=True)
             return False
-        part = file.with_name(f"{file.name}.{os.getpid()}")
-        with part.open("w", newline="") as lines:
-            csv.writer(lines).writerows([("file", "problem"), *problems])
-        part.replace(file)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("file", "problem"), *problems])
+        write(file, text.getvalue())
     except OSError:  # a cache that can only be read
         return False
     return True

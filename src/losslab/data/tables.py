@@ -297,18 +297,17 @@ def label_columns(columns: list[Column]) -> Array:
 
 def label_lists(column: Column, separator: str | None) -> tuple[Array, list[str]]:
     """One column of labels with a separator between them; an empty cell has none."""
-    return multi_hot(labels_of(column, separator), column.name)
+    return multi_hot(labels_of(column.text, separator), column.name)
 
 
-def labels_of(column: Column, separator: str | None) -> list[list[str]]:
+def labels_of(cells: "pd.Series[str]", separator: str | None) -> list[list[str]]:
     """The labels in each cell: with a separator between them, or written as a list, such as `['Comedy', 'Drama']`.
 
-    >>> labels_of(Column(pd.Series(["a | b", "b", ""])), None)
+    >>> labels_of(pd.Series(["a | b", "b", ""]), None)
     [['a', 'b'], ['b'], []]
-    >>> labels_of(Column(pd.Series(["['a', 'b c']", "[]"])), None)
+    >>> labels_of(pd.Series(["['a', 'b c']", "[]"]), None)
     [['a', 'b c'], []]
     """
-    cells = column.text
     if separator is None and written_as_list(cells):
         quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
         items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]
