@@ -9,6 +9,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from PIL import Image
 
 from losslab.door import CONF, options
 from losslab.problems import Point, quadratic, root_of_hessian
@@ -68,6 +69,24 @@ def movie_genres(typed: Typed, folder: Path) -> None:
     assert train(cfg)["test/average_precision"] >= 0.25, "the prior gives 0.086, the full run 0.29"
     assert '"{' in (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
     assert (Path(cfg.run.dir) / "pictures" / "average_precision.png").is_file()
+
+
+@claim
+def posters(typed: Typed, folder: Path) -> None:
+    """Posters of one's own: a genre is a bright colour, and each has none to three of them."""
+    random = np.random.default_rng(0)
+    genres = random.random((120, 3)) < 0.5
+    colours = random.integers(0, 120, (120, 48, 32, 3)) + 120 * genres[:, None, None, :]
+    (folder / "posters").mkdir()
+    lines = ["Id;Genre"]
+    for i, (image, has) in enumerate(zip(colours.astype(np.uint8), genres, strict=True)):
+        Image.fromarray(image).save(folder / "posters" / f"film{i}.png")
+        lines.append(f"film{i};{[name for name, yes in zip(('Action', 'Drama', 'War'), has, strict=True) if yes]}")
+    (folder / "posters" / "labels.csv").write_text("\n".join(lines))
+    small = ("data.size=[24,16]", "data.min_count=2", "data.batch_size=16", "trainer.max_epochs=5")
+    cfg = typed("experiment=posters", f"data.path={folder / 'posters'}", f"data.cache={folder / 'cache'}", *small)
+    assert train(cfg)["test/average_precision"] > 0.9, "a guess gives 0.5"
+    assert '"{' in (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
 
 
 @claim

@@ -57,7 +57,7 @@ def test_an_image_is_changed_as_torchvision_changes_it_alone(typed: Typed) -> No
         [
             v2.RandomHorizontalFlip(0.5),
             v2.RandomResizedCrop((24, 16), scale=(0.7, 1.0), ratio=(0.8, 1.25), antialias=True),
-            v2.ColorJitter(0.2, 0.2, 0.2, 0.02),
+            v2.ColorJitter(0.2, 0.2, 0.2),
             v2.RandomErasing(0.25, scale=(0.02, 0.2)),
         ]
     )

@@ -310,5 +310,5 @@ def test_three_hundred_real_posters(tmp_path: Path) -> None:
     assert told(data, "25 columns of 0 and 1 are not used")
     hot = frame.set_index("Id")[data.outputs].astype(int)
     for row, name in enumerate(data.titles or []):
-        assert data.y[row].tolist() == hot.loc[Path(name).stem].tolist()
+        assert data.y[row].tolist() == list(hot.loc[Path(name).stem])
     assert set(data.outputs) == {n for n in frame.columns[2:] if n != "N/A" and list(frame[n]).count("1") >= 20}
