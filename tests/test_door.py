@@ -17,8 +17,10 @@ OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], gr
 POINT = ["model=point"]
 NEEDS = {
     ("data", "csv"): ["data.path=my.csv", "data.target=y"],
+    ("data", "images"): ["data.path=posters", "task=single_label"],
     ("data", "numbers"): POINT,
     ("data", "quadratic"): POINT,
+    ("experiment", "posters"): ["data.path=posters"],
 }
 
 

@@ -76,7 +76,9 @@ def test_labels_in_one_cell_are_found_however_they_are_written(tmp_path: Path, w
     assert np.array_equal(data.x[row], np.asarray(picture(7)).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("called", ["p{}", "p{}.png", "images/p{}.png", "./images/p{}.png", "root/images/p{}.png"])
+@pytest.mark.parametrize(
+    "called", ["p{}", "p{}.png", "images/p{}.png", "./images/p{}.png", "root/images/p{}.png", "p{}.JPG"]
+)
 @pytest.mark.parametrize("name", ["labels.csv", "all.tsv", "labels.csv.gz"])
 def test_images_are_found_by_name_with_or_without_folder_and_suffix(tmp_path: Path, called: str, name: str) -> None:
     table = {"film": [called.format(i) for i in range(COUNT)], "Genre": genres("|")}
@@ -230,6 +232,13 @@ def test_a_split_of_groups_keeps_classes_in_proportion() -> None:
     alone = split(900, val=0.2, test=0.2, seed=3, strata=strata, groups=np.arange(900))
     without = split(900, val=0.2, test=0.2, seed=3, strata=strata)
     assert all(np.array_equal(alone[part], without[part]) for part in without)
+
+
+def test_of_several_tables_one_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"Id": ids(), "Genre": genres("|")})
+    (root / "labels.csv").rename(root / "mine.csv")
+    pd.DataFrame({"other": ["table"]}).to_csv(root / "other.csv")
+    assert labels(read(root, labels="mine.csv")) == labels(read(root, labels=str(root / "mine.csv"))) == EXPECTED
 
 
 @pytest.mark.parametrize(

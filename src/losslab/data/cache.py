@@ -74,11 +74,13 @@ class Files:
         """
         chosen = np.arange(len(self))[rows]
         images = np.empty((chosen.size, *self.shape[1:]), np.uint8)
-        for place, row in enumerate(np.atleast_1d(chosen)):
-            try:
-                images[place] = pixels(self.root / self.files[row], self.shape[2:])
-            except Exception as error:
-                raise Refused(f"{self.root / self.files[row]} can no longer be read: {said(error)}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as when the folder was read
+            for place, row in enumerate(np.atleast_1d(chosen)):
+                try:
+                    images[place] = pixels(self.root / self.files[row], self.shape[2:])
+                except Exception as error:
+                    raise Refused(f"{self.root / self.files[row]} can no longer be read: {said(error)}") from error
         return images if chosen.ndim else images[0]
 
 

@@ -77,7 +77,7 @@ def images(
         size: height and width that each image is resized to, whatever its own proportions.
         val, test, seed: the split.
         cache, cache_gb: where decoded images are kept, and how much they may take; see `losslab.data.cache`.
-        labels: a CSV or TSV file with a header; the one in the folder when `None`.
+        labels: a CSV or TSV file with a header, in the folder or elsewhere; the one in the folder when `None`.
         file: the column that names the images, with or without folder and extension; found by itself when `None`.
         target: the column of labels, class or number, or several columns; found by itself when `None`.
         separator: stands between the labels in one cell; found by itself when `None`.
@@ -98,12 +98,13 @@ def images(
     files = sorted(listed(root, lambda name: PurePosixPath(name).suffix.lower() in IMAGES))
     if not files:
         raise Refused(f"data.path={path} holds no images ({', '.join(sorted(IMAGES))}): type another folder")
-    source = labels or only_table(root, path)
+    source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
     if source is None:
         known = by_subfolder(root, files, task)
     else:
         frame = table(source, "data.labels")
-        known = by_table(frame, Path(source).name, files, task, file, target, separator, none or [], group)
+        nothing = [str(label) for label in none or []]
+        known = by_table(frame, Path(source).name, files, task, file, target, separator, nothing, group)
     encoded(dict(known.cells), known.names, task, min_count, rare)  # refuse it before the images are decoded
     height, width = size
     found = decoded(root, list(known.cells), (height, width), cache, cache_gb)
@@ -191,7 +192,7 @@ def by_table(
     ignored = [name for name in frame.columns if name not in targets and zero_one(frame[name])]
     if not wanted and len(ignored) > 1:
         known.notes.append(f"{len(ignored)} columns of 0 and 1 are not used: {few(ignored)}")
-    cells, unlabelled = meaning(frame, targets, task, separator, {str(label) for label in none})
+    cells, unlabelled = meaning(frame, targets, task, separator, set(none))
     if unlabelled:
         known.notes.append(f"{', '.join(none)} is no label: {counted(unlabelled, 'row')}")
     missing: list[str] = []
@@ -238,7 +239,9 @@ def named(frame: pd.DataFrame, source: str, files: list[str], file: str | None) 
 
     def means(cell: str) -> list[str]:
         whole = cell.replace("\\", "/").removeprefix("./")
-        return [whole] if whole in exact else meant.get(whole) or meant.get(whole.rpartition("/")[2], [])
+        bare = whole.rpartition(".")[0] if PurePosixPath(whole).suffix.lower() in IMAGES else whole
+        names = (whole, whole.rpartition("/")[2], bare, bare.rpartition("/")[2])  # the file may have another suffix
+        return [whole] if whole in exact else next((meant[name] for name in names if name in meant), [])
 
     exact = set(files)
     columns = [str(file)] if file is not None else [str(name) for name in frame.columns]
