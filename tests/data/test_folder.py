@@ -229,6 +229,10 @@ def test_a_split_of_groups_keeps_classes_in_proportion() -> None:
     for part in ("val", "test"):
         assert len(rows[part]) == 180
         assert strata[rows[part]].sum() == pytest.approx(36, abs=3)
+    mixed = np.where(np.arange(900) % 3 == 2, strata, 0)  # only the last row of 20 groups in a hundred is of class 1
+    for seed in range(5):
+        rows = split(900, val=0.2, test=0.2, seed=seed, strata=mixed, groups=groups)
+        assert [mixed[rows[part]].sum() for part in ("val", "test")] == pytest.approx([12, 12], abs=1)
     alone = split(900, val=0.2, test=0.2, seed=3, strata=strata, groups=np.arange(900))
     without = split(900, val=0.2, test=0.2, seed=3, strata=strata)
     assert all(np.array_equal(alone[part], without[part]) for part in without)
