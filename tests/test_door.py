@@ -94,7 +94,6 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("trainer.max_epochs=0", "trainer.max_epochs=0 does not fit"),
         ("trainer.max_epochs=true", "trainer.max_epochs=true does not fit"),
         ("trainer.deterministic=3", "trainer.deterministic=3 does not fit: it must be true or false"),
-        ("trainer.devices=2", "training on several devices is not built yet"),
         ("model.hidden=[0]", r"model.hidden=\[0\] does not fit"),
         ("seed=-1", "seed=-1 does not fit"),
         ("loss=huber loss.delta=0", "loss.delta=0 does not fit: it must be a number above 0"),

@@ -1,36 +1,112 @@
-"""Checkpoints: written often enough, and read back without running code."""
+"""Checkpoints: written often enough and whole, and read back without running code."""
 
+import os
 import time
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from losslab.errors import Refused
+from losslab.launch import any_of
+from losslab.preemption import Notice, Preempted
+
+AHEAD = 30.0  # seconds: how much of an epoch may be lost where it is stopped while it is validated
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt` at the end of an epoch, but at most once in `seconds`, and always when training is over.
+    """`last.ckpt`: at the end of an epoch, within long ones, and at once when the machine is taken away.
 
-    Where epochs take milliseconds, writing it after each would take longer than training. A run that is killed loses
-    at most `seconds` and one epoch; what it resumes to is the same.
+    Where epochs take milliseconds, writing it after each would take longer than training, so it is written at most once
+    in `seconds`, and always when training is over. A run that is killed loses at most `seconds` and one epoch, or
+    `within` of a long one; what it resumes to is the same.
 
     Args:
         dirpath: the run's folder.
-        seconds: 0 for every epoch.
+        seconds: between two at ends of epochs; 0 for every epoch.
+        within: between two in the midst of an epoch; 0 for every batch that Lightning sees.
+        notice: tells when to stop.
     """
 
-    def __init__(self, dirpath: str, seconds: float = 1.0) -> None:
+    def __init__(self, dirpath: str, seconds: float = 1.0, within: float = 300.0, notice: Notice | None = None) -> None:
         super().__init__(dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-        self.seconds, self.saved = seconds, 0.0
+        self.seconds, self.within, self.notice = seconds, within, notice or Notice()
+        self.saved, self.early = time.monotonic(), False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has installed its own handlers by now, which would stop a run without a checkpoint."""
+        super().on_train_start(trainer, pl_module)
+        self.notice.listen()
+        self.saved = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.early = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Never after an epoch's last batch: Lightning would go on with the next epoch, without validation."""
+        left = int(trainer.num_training_batches) - 1 - batch_idx
+        age = time.monotonic() - self.saved
+        due = age >= self.within or (left == 1 and age >= AHEAD)
+        due, stop = any_of([due, self.notice.by is not None], trainer.strategy.root_device)
+        if left > 0 and (due or stop):
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
+            self.saved, self.early = time.monotonic(), True
+            if stop:
+                raise Preempted(self.notice.by or SIGTERM)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Lightning calls it after each batch that is validated."""
+        if self.early and any_of([self.notice.by is not None], trainer.strategy.root_device)[0]:
+            raise Preempted(self.notice.by or SIGTERM)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning calls it when an epoch is over."""
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if over or time.monotonic() - self.saved >= self.seconds:
+        due = over or time.monotonic() - self.saved >= self.seconds
+        due, stop = any_of([due, self.notice.by is not None], trainer.strategy.root_device)
+        if due or stop:
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
+        if stop and not over:
+            raise Preempted(self.notice.by or SIGTERM)
+
+
+class Whole(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and puts it there when it is whole, whatever happens in between.
+
+    Lightning's own writes it to the folder for temporary files, which may be on another disk, and moves it.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """What Lightning calls on the first process.
+
+        Raises:
+            Refused: where the disk does not take it.
+        """
+        file = Path(path)
+        part = file.with_name(f".{file.name}.part")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as out:
+                torch.save(checkpoint, out)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(file)
+        except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
+            part.unlink(missing_ok=True)
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            kept = "the last good one is kept" if file.is_file() else "there is none yet"
+            raise Refused(
+                f"the checkpoint {file} could not be written ({why}); {kept}: free some space there, "
+                "or type output_dir=FOLDER on another disk"
+            ) from error
 
 
 def fitting(path: str | None, experiment: nn.Module) -> str | None:
@@ -41,12 +117,7 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
     """
     if path is None:
         return None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        shapes = {name: tuple(weight.shape) for name, weight in saved["state_dict"].items()}
-    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
-        what = " ".join(str(error).split())[:120]
-        raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None
+    shapes = {name: tuple(weight.shape) for name, weight in read(path)["state_dict"].items()}
     wanted = {name: tuple(weight.shape) for name, weight in experiment.state_dict().items()}
     for name in sorted({*shapes, *wanted}):
         if shapes.get(name) != wanted.get(name):
@@ -55,3 +126,18 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
                 f"{wanted.get(name)}; type the model and data that it was trained with"
             )
     return path
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint holds, read as data: code that a stranger put into it is not run.
+
+    Raises:
+        Refused: where it is not there, not whole, or holds more than data.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved["state_dict"].items()
+    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
+        what = " ".join(str(error).split())[:120]
+        raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None
+    return saved

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from losslab.errors import Refused
+from losslab import launch
+from losslab.data.augment import Augment, mix
+from losslab.data.batches import Batches, Pixels
+from losslab.errors import Diverged
 from losslab.losses import Loss, Sum
 from losslab.schedules import rate, warm_up
 from losslab.tasks import Task
 from losslab.tracking import peak_memory_mb
 
 Batch = tuple[Tensor, Tensor]
-
-
-class Diverged(Refused):
-    """The loss is no longer a finite number, so training stopped."""
+SO_FAR = ("train_loss", "gradient_norm", "rate", "val_row")  # of an epoch: what a checkpoint keeps of it
 
 
 class Seen:
@@ -42,8 +42,8 @@ class Seen:
         self.targets.append(y)
 
     def take(self) -> Batch:
-        """All of them, and start anew."""
-        scores, y = torch.cat(self.scores), torch.cat(self.targets)
+        """All of them, of all processes, and start anew."""
+        scores, y = launch.rows(torch.cat(self.scores)), launch.rows(torch.cat(self.targets))
         self.__init__()  # type: ignore[misc]
         return scores, y
 
@@ -53,16 +53,17 @@ class Experiment(pl.LightningModule):
 
     Args:
         model: takes a batch of inputs, returns raw scores `(B, outputs)`.
+        pixels: normalises images that come as bytes.
         task: fitted to the data.
         loss: fits the task; the parts of a sum are recorded one by one.
         optimizer: called with this module, takes the parameters of its model and loss.
         scheduler: called with the optimizer.
         schedule: `interval`, which is `step` or `epoch`; `monitor` where the scheduler looks at a metric; `warmup`, the
             steps over which the learning rate rises to what the schedule says.
-        batch_size: rows a batch; a training step of Lightning's is given several batches at once.
-        accumulate: batches an optimizer step.
+        accumulate: batches an optimizer step; a training step of Lightning's is given several batches at once.
         clip: what gradients are clipped to; `None` leaves them.
         clip_by: their `norm`, all of them together, or `value`, each one by itself.
+        augment: what is done to the images that are trained on.
     """
 
     automatic_optimization = False  # see training_step
@@ -70,27 +71,34 @@ class Experiment(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
+        pixels: Pixels,
         task: Task,
         loss: Loss | Sum,
         optimizer: Callable[[pl.LightningModule], Optimizer],
         scheduler: Callable[[Optimizer], Any],
         schedule: dict[str, Any],
-        batch_size: int,
         accumulate: int = 1,
         clip: float | None = None,
         clip_by: str = "norm",
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.task, self.loss = model, task, loss
+        self.model, self.pixels, self.task, self.loss, self.augment = model, pixels, task, loss, augment
         self.make_optimizer, self.make_scheduler, self.schedule = optimizer, scheduler, schedule
-        self.batch_size, self.accumulate, self.clip, self.clip_by = batch_size, accumulate, clip, clip_by
+        self.accumulate, self.clip, self.clip_by = accumulate, clip, clip_by
         self.train_seen, self.eval_seen = Seen(), Seen()
+        self.train_loss, self.trained, self.started = 0.0, 0.0, 0.0
         self.gradient_norm: float | None = None
         self.rate = 0.0
         self.val_row: dict[str, float] = {}
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
-        self.rng: list[Tensor] = []
+        self.resumed: dict[str, Any] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw scores `(B, outputs)` of a batch of inputs."""
+        scores: Tensor = self.model(self.pixels(x))
+        return scores
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self)
@@ -101,28 +109,42 @@ class Experiment(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row: Lightning's own work, dearer than a small step, is done once for all."""
-        batches = list(zip(*(torch.split(part, self.batch_size) for part in batch), strict=True))
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, Batches)
+        here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
+        rows = [max(1, count) for count in here]
+        batches = list(zip(*(torch.split(part, rows) for part in batch), here, whole, strict=True))
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for start in range(0, len(batches), self.accumulate):
             self.update(optimizer, batches[start : start + self.accumulate])
 
-    def update(self, optimizer: LightningOptimizer, batches: list[Batch]) -> None:
-        """One optimizer step on the mean loss of these batches; the closure serves optimizers that call it again."""
+    def update(self, optimizer: LightningOptimizer, batches: list[tuple[Tensor, Tensor, int, int]]) -> None:
+        """One optimizer step on the mean loss of these batches; the closure serves optimizers that call it again.
+
+        Args:
+            optimizer: takes the step.
+            batches: inputs, targets, how many rows of the batch are this process's, and how many all of it has.
+        """
         first = True
+        prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
 
         def closure() -> Tensor:
             nonlocal first
             optimizer.zero_grad()
             total = 0.0
-            for x, y in batches:
+            for x, y, others, kept, here, whole in prepared:
                 scores = self.model(x)
                 loss = self.loss.of(self.task, scores, y)
-                if not math.isfinite(value := loss.item()):
+                if kept < 1:
+                    loss = kept * loss + (1 - kept) * self.loss.of(self.task, scores, others)
+                if here < whole:  # the mean over processes shall be the mean over rows
+                    loss = loss * (here * launch.processes() / whole)
+                if not math.isfinite(value := launch.mean(loss).item()):
                     raise Diverged(self.says(value, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
                 if first:
-                    self.train_seen.add(scores, y)
-                    self.train_loss += value * len(y)
+                    self.train_seen.add(scores[:here], y[:here])
+                    self.train_loss += value * whole
                 self.manual_backward(loss / len(batches))
                 total += value / len(batches)
             first = False
@@ -132,6 +154,17 @@ class Experiment(pl.LightningModule):
         self.rate = rate(optimizer.optimizer)
         if self.schedule["interval"] == "step":
             self.step_scheduler()
+
+    def prepare(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Images augmented, normalised and, where that is asked for, each mixed with another: inputs, targets, the
+        targets of the others, and the part that is kept of the first."""
+        if self.augment is None:
+            return self.pixels(x), y, y, 1.0
+        x = self.pixels(self.augment(x))
+        if not self.augment.mixup:
+            return x, y, y, 1.0
+        mixed, others, share = mix(x, y, self.augment.mixup)
+        return mixed, y, others, share
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_norm is None:
@@ -149,7 +182,7 @@ class Experiment(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         getattr(self.trainer.optimizers[0], "train", lambda: None)()  # schedule-free: trained weights and judged ones
-        self.started, self.trained = time.perf_counter(), 0.0
+        self.started = time.perf_counter()
         self.train_loss, self.gradient_norm = 0.0, None
 
     def on_validation_start(self) -> None:
@@ -157,10 +190,11 @@ class Experiment(pl.LightningModule):
         getattr(self.trainer.optimizers[0], "eval", lambda: None)()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.eval_seen.add(self.model(batch[0]), batch[1])
+        self.eval_seen.add(self(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
+        self.task.tune(scores, y)
         self.val_row = self.judge("val", scores, y)
         if not math.isfinite(self.val_row["val/loss"]):
             raise Diverged(self.says(self.val_row["val/loss"], f"on the validation rows after step {self.global_step}"))
@@ -169,7 +203,7 @@ class Experiment(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         scores, y = self.train_seen.take()
-        row = {**self.judge("train", scores, y), "train/loss": self.train_loss / len(y), **self.val_row}
+        row = {**self.judge("train", scores, y, loss=self.train_loss / len(y)), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.rate
         row["examples_per_second"] = len(y) / self.trained
@@ -187,25 +221,50 @@ class Experiment(pl.LightningModule):
         self.test_row["peak_memory_mb"] = peak_memory_mb(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        gpus = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
-        checkpoint["rng"] = [torch.get_rng_state(), *gpus]
+        """What a run needs to go on as if it had never stopped, in the midst of an epoch too."""
+        state = {
+            "rng": torch.get_rng_state(),
+            "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "seen": (self.train_seen.scores, self.train_seen.targets),
+        }
+        checkpoint["processes"] = launch.gathered(state)
+        checkpoint["epoch_so_far"] = {name: getattr(self, name) for name in SO_FAR}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.rng = checkpoint["rng"]
+        self.resumed = checkpoint
 
     def on_train_start(self) -> None:
-        if self.rng:  # go on with the random numbers, such as dropout's, where the run stopped
-            torch.set_rng_state(self.rng[0])
-            if self.rng[1:] and self.device.type == "cuda":
-                torch.cuda.set_rng_state_all(self.rng[1:])
+        self.started = time.perf_counter()
+        if self.resumed is None:
+            return
+        for name, value in self.resumed["epoch_so_far"].items():
+            setattr(self, name, value)
+        states, rank = self.resumed["processes"], self.global_rank
+        if len(states) == launch.processes():
+            torch.set_rng_state(states[rank]["rng"])  # such as dropout's
+            if states[rank]["gpu_rng"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(states[rank]["gpu_rng"], self.device)
+            states = states[rank : rank + 1]
+        elif rank > 0:  # another number of processes than before: the first takes all that they have seen
+            states = []
+        for scores, targets in [pair for state in states for pair in zip(*state["seen"], strict=True)]:
+            self.train_seen.add(scores.to(self.device), targets.to(self.device))
+        self.resumed = None
 
-    def judge(self, part: str, scores: Tensor, y: Tensor) -> dict[str, float]:
-        """The loss, its parts and all metrics of the task as plain numbers, fetched from the device at once."""
-        found = {"loss": self.loss.of(self.task, scores, y)}
+    def judge(self, part: str, scores: Tensor, y: Tensor, loss: float | None = None) -> dict[str, float]:
+        """The loss, its parts and all metrics of the task as plain numbers, fetched from the device at once.
+
+        Args:
+            part: `train`, `val` or `test`.
+            scores, y: all rows of it.
+            loss: where it is known already.
+        """
+        found = {} if loss is not None else {"loss": self.loss.of(self.task, scores, y)}
         found |= {f"loss_{name}": part.of(self.task, scores, y) for name, part in self.loss.parts.items()}
         found |= self.task.metrics(scores, y)
         numbers = torch.stack([value.detach() for value in found.values()]).tolist()
-        return {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
+        known = {} if loss is None else {f"{part}/loss": loss}
+        return known | {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
 
     def says(self, loss: float, where: str) -> str:
         """Why training stopped, in a sentence."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -57,6 +58,10 @@ RULES: dict[str, Rule] = {
     "model.hidden": WIDTHS,
     "model.channels": WIDTHS,
     "model.dropout": PART,
+    "model.weights": (
+        lambda v: v is None or (isinstance(v, str) and (v.isupper() or Path(v).expanduser().is_file())),
+        "DEFAULT (ImageNet's, downloaded once), a file that is there, or null",
+    ),
     "data.outliers": PART,
     "loss.weights.*": POSITIVE,
     "loss.reduction": (lambda v: v in ("mean", "sum"), "mean or sum, over outputs"),
@@ -105,6 +110,7 @@ RULES: dict[str, Rule] = {
         "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
     ),
     "search.*": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
+    "resume": (lambda v: v in ("auto", "never"), "auto or never"),
     "stage": (lambda v: v in (None, "test"), "test, or null"),
     "param_groups.decay": (lambda v: v in ("all", "weights"), "all or weights"),
     "param_groups.backbone_lr": NOT_NEGATIVE,
@@ -128,10 +134,15 @@ RULES: dict[str, Rule] = {
     "trainer.updates": (lambda v: v is None or whole(v, 1), "a whole number of at least 1, or null"),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.check_val_every_n_epoch": (lambda v: v == 1, "1: best, last and the record are kept every epoch"),
-    "trainer.devices": (lambda v: v in (1, "1"), "1: training on several devices is not built yet"),
+    "trainer.devices": (
+        lambda v: v in (-1, "auto") or whole(v, 1) or (isinstance(v, list) and v != [] and all(whole(n, 0) for n in v)),
+        "how many devices, a list of their numbers such as [0,2], or auto",
+    ),
+    "trainer.num_nodes": COUNT,
     "trainer.gradient_clip_algorithm": (lambda v: v in ("norm", "value"), "norm or value"),
     "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
     "callbacks.*.patience": COUNT,
+    "callbacks.*.epochs": COUNT,
     "callbacks.*.decay": PART,
     "callbacks.*.seconds": NOT_NEGATIVE,
     "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ def quieten() -> None:
         "The number of training batches",
         "The `srun` command",
         ".*LeafSpec",
+        "It is recommended to use .*sync_dist",  # what is logged is the same on all processes
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -77,6 +79,7 @@ def opening(cfg: DictConfig, data: Dataset, facts: Mapping[str, Any], mirrors: l
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
         *(("note", note) for note in data.notes),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
+        *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
         ("record", str(folder)),
     ]  # fmt: skip
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
@@ -137,9 +140,12 @@ def table(folders: Sequence[Path]) -> str:
     return "\n".join(["", *rows])
 
 
-def stopped(folder: Path) -> str:
-    """How to go on with a run that did not come to its end."""
+def stopped(folder: Path, by: signal.Signals | None) -> str:
+    """How to go on with a run that did not come to its end, or that it goes on by itself."""
     last = folder / "last.ckpt"
+    if by not in (None, signal.SIGINT):
+        kept = "a checkpoint is kept" if last.is_file() else "there is no checkpoint yet"
+        return f"\nstopped by {by.name}; {kept}: the same command goes on\n{folder}"
     if last.is_file():
         return f"\nstopped; the last good checkpoint is kept: go on with `{command()} ckpt={last}`\n{folder}"
     return f"\nstopped before the first epoch was over: there is no checkpoint yet\n{folder}"

@@ -3,7 +3,7 @@
 A run's folder is the truth and W&B its mirror. The folder holds plain files:
 
     config.yaml    flat keys as they are typed: `loss: mae`, `optimizer.lr: 0.001`
-    status.json    running, finished, failed, interrupted or pruned, and why; what was typed; environment; git commit
+    status.json    running, finished, failed, interrupted, preempted or pruned, and why; what was typed; environment
     history.csv    one row per epoch, on disk when the epoch ends
     summary.json   flat: the last and the best value of each metric, and the test metrics
     best.ckpt, last.ckpt, pictures/
@@ -12,12 +12,14 @@ JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,12 +37,14 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from losslab import __version__, terminal
+from losslab import __version__, launch, preemption, terminal
 from losslab.door import flatten
-from losslab.errors import Pruned, Refused
+from losslab.errors import Diverged, Pruned, Refused
 from losslab.files import write, write_json
+from losslab.preemption import Preempted
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
     from matplotlib.figure import Figure
 
 Row = dict[str, float]
@@ -57,36 +61,71 @@ def run_name(cfg: DictConfig) -> str:
     Where it writes and how it is logged is not part of it.
     """
     config = flat_config(cfg)
-    silent = ("output_dir", "ckpt", "logger", "trainer.enable_progress_bar")
+    silent = ("output_dir", "ckpt", "resume", "logger", "trainer.enable_progress_bar")
     what = {key: value for key, value in config.items() if key.split(".")[0] not in silent and key not in silent}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
     return name.replace("*", "")  # of a weighted sum of losses
 
 
-def claim_folder(cfg: DictConfig) -> Path:
-    """A folder that no other run has, also when many start at once; a resumed run goes on in its own.
+def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
+    """A folder that no other process works in, also when many start at once, its lock, and a checkpoint to go on from.
+
+    With `resume=auto`, that of a run of the same settings and the same code which was pre-empted or killed.
 
     Raises:
-        Refused: where it cannot be made.
+        Refused: where it cannot be made, or another process goes on with the run.
     """
     if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
-        return Path(cfg.ckpt).parent
+        folder = Path(cfg.ckpt).parent
+        lock = locked(folder)
+        if lock is None:
+            raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
+        return folder, lock, cfg.ckpt
     if cfg.run.dir:  # a sweep's job has the same one whoever does it
         Path(cfg.run.dir).mkdir(parents=True, exist_ok=True)
-        return Path(cfg.run.dir)
+        return Path(cfg.run.dir), locked(Path(cfg.run.dir)), cfg.ckpt
     count, name = 1, run_name(cfg)
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
         try:
             folder.mkdir(parents=True)
-            return folder
+            return folder, locked(folder), cfg.ckpt
         except FileExistsError:
+            if cfg.resume == "auto" and not cfg.ckpt and (lock := locked(folder)) is not None:
+                if resumable(folder):
+                    last = folder / "last.ckpt"
+                    return folder, lock, str(last) if last.is_file() else None
+                os.close(lock)
             count += 1
         except OSError as error:
             raise Refused(
                 f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
             ) from None
+
+
+def locked(folder: Path) -> int | None:
+    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it."""
+    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except OSError:
+        pass  # a disk that knows no locks
+    return lock
+
+
+def resumable(folder: Path) -> bool:
+    """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
+    file = folder / "status.json"
+    if not file.is_file():
+        return False
+    status = json.loads(file.read_text())
+    code, now = status.get("environment", {}), environment()
+    same = all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
+    return same and status["status"] in ("preempted", "running")
 
 
 def run_id(folder: Path) -> str:
@@ -99,17 +138,26 @@ def run_id(folder: Path) -> str:
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
 
 
-def claim(cfg: DictConfig, better: Mapping[str, str]) -> "Record":
+def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> "Record":
     """The record of a run in a folder of its own; `cfg.run` tells the options that ask where that is."""
-    folder = claim_folder(cfg)
-    cfg.run.update(dir=str(folder), name=folder.name, id=run_id(folder))
-    return Record(folder, cfg, better)
+    lock: int | None = None
+
+    def decide() -> dict[str, Any]:
+        nonlocal lock
+        folder, lock, ckpt = claim_folder(cfg)
+        return {"dir": str(folder), "id": run_id(folder), "ckpt": ckpt}
+
+    told = launch.agreed(trainer, decide)
+    folder = Path(told["dir"])
+    cfg.ckpt = told["ckpt"]
+    cfg.run.update(dir=told["dir"], name=folder.name, id=told["id"])
+    return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
 
 
 def prepare_wandb(cfg: DictConfig) -> None:
     """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
     logger = cfg.get("logger") or {}
-    if "wandb" not in str(logger.get("_target_")).lower():
+    if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
         return
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
     usual |= {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # a server may have gone away
@@ -169,10 +217,22 @@ class Record(Logger):
         folder: the run's own; what an earlier start left there is read and gone on with.
         cfg: the run's configuration.
         better: for each metric, whether `min` or `max` is better.
+        first: whether this is the run's first process: the others record nothing.
+        world: how many processes it has.
+        lock: of the folder, to be held until the run ends.
     """
 
-    def __init__(self, folder: Path, cfg: DictConfig, better: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cfg: DictConfig,
+        better: Mapping[str, str],
+        first: bool = True,
+        world: int = 1,
+        lock: int | None = None,
+    ) -> None:
         super().__init__()
+        self.first, self.world, self.lock = first, world, lock
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
@@ -203,6 +263,8 @@ class Record(Logger):
             mirrors: the other loggers.
             facts: what is known beyond the configuration: rows, batches, parameters.
         """
+        if not self.first:
+            return
         self.mirrors = mirrors
         self.status |= {"facts": dict(facts), "environment": environment()}
         beyond = {
@@ -273,14 +335,15 @@ class Record(Logger):
             logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
-    def keep_pictures(self, figures: Mapping[str, "Figure"], samples: list[dict[str, str]]) -> None:
-        """Save the figures as PNG and the samples as CSV, and hand them to the mirrors that show such things."""
+    def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
+        """Save the figures as PNG and the tables as CSV, and hand them to the mirrors that show such things."""
         folder = self.folder / "pictures"
         folder.mkdir(exist_ok=True)
-        with (folder / "samples.csv").open("w", newline="") as lines:
-            writer = csv.DictWriter(lines, list(samples[0]))
-            writer.writeheader()
-            writer.writerows(samples)
+        for name, table in tables.items():
+            with (folder / f"{name}.csv").open("w", newline="") as lines:
+                writer = csv.DictWriter(lines, list(table[0]))
+                writer.writeheader()
+                writer.writerows(table)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=110)
         for logger in self.mirrors:
@@ -288,11 +351,14 @@ class Record(Logger):
                 try:
                     for name in figures:
                         logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
-                    logger.log_table("samples", list(samples[0]), [list(sample.values()) for sample in samples])
+                    for name, table in tables.items():
+                        logger.log_table(name, list(table[0]), [list(row.values()) for row in table])
                 except Exception as error:  # the server went away after training began: the folder is the truth
                     if not type(error).__module__.startswith("wandb"):
                         raise
-                    print(f"W&B did not take the samples ({' '.join(str(error).split())})", file=sys.stderr, flush=True)
+                    print(
+                        f"W&B did not take the pictures ({' '.join(str(error).split())})", file=sys.stderr, flush=True
+                    )
 
     def __enter__(self) -> "Record":
         return self
@@ -300,26 +366,43 @@ class Record(Logger):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.status["status"] is None:  # refused before it began
+        if not self.first:
+            self.leave(error)
+        elif self.status["status"] is None:  # refused before it began
             if not (self.folder / "status.json").exists():
                 shutil.rmtree(self.folder)
-        elif error is None:
+        else:
+            self.end(error)
+        if self.lock is not None:
+            os.close(self.lock)
+
+    def end(self, error: BaseException | None) -> None:
+        """Write down how the run ended, here and on W&B; where a signal stopped it, the exit code is that signal's."""
+        by = stopped_by(error)
+        in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
+        if error is None:
             self.note("finished")
         elif isinstance(error, Pruned):
             self.note("pruned", str(error))
-        elif isinstance(error, SIGTERMException) and "WANDB_SWEEP_ID" in os.environ:
+        elif by == signal.SIGTERM and in_sweep:
             self.note("pruned", "SIGTERM in a W&B sweep, which stops runs that others are far ahead of")
-        elif interrupted(error):
-            self.note("interrupted", "SIGTERM" if isinstance(error, SIGTERMException) else "Ctrl-C")
-            print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
+        elif by == signal.SIGINT:
+            self.note("interrupted", "Ctrl-C")
+        elif by is not None:
+            self.note("preempted", by.name)
+        elif self.world > 1 and isinstance(error, RuntimeError) and (why := self.failed_elsewhere()):
+            self.note("failed", why)
         else:
             self.note("failed", f"{type(error).__name__}: {error}")
-            print(terminal.stopped(self.folder), file=sys.stderr, flush=True)
+        if self.status["status"] not in ("finished", "pruned"):
+            print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
         if "wandb" in sys.modules:
             import wandb
 
             mirror = wandb.run and Path(wandb.run.dir).parent
             try:
+                if self.status["status"] == "preempted" and wandb.run:
+                    wandb.run.mark_preempting()
                 wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
             except TimeoutError:
                 print(
@@ -328,12 +411,40 @@ class Record(Logger):
                     file=sys.stderr,
                     flush=True,
                 )
-        if error is not None and interrupted(error):
-            sys.exit(143 if isinstance(error, SIGTERMException) else 130)  # Lightning would say 0, or 1
+        if by is not None:
+            if self.status["status"] == "preempted":
+                preemption.requeue(by)
+            sys.exit(128 + by)  # Lightning would say 0, or 1
+
+    def leave(self, error: BaseException | None) -> None:
+        """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
+        if isinstance(error, Pruned | Diverged) or stopped_by(error):
+            sys.exit(0)  # all processes know, and the first one tells; Lightning would kill it for another exit code
+        if error is None or (isinstance(error, RuntimeError) and self.failed_elsewhere()):
+            sys.exit(0 if error is None else 1)
+        file = self.folder / "status.json"
+        before = json.loads(file.read_text()) if file.is_file() else {}
+        reason = f"process {launch.rank()}: {type(error).__name__}: {error}"
+        write_json(file, {**before, "status": "failed", "reason": reason})
+
+    def failed_elsewhere(self) -> str | None:
+        """Why another process failed, if that is why this one lost its connection."""
+        file, deadline = self.folder / "status.json", time.monotonic() + 2
+        while True:
+            status = json.loads(file.read_text()) if file.is_file() else {}
+            if status.get("status") == "failed":
+                return str(status["reason"])
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.1)
 
 
-def interrupted(error: BaseException) -> bool:
-    """Whether a run was stopped from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another."""
-    return isinstance(error, KeyboardInterrupt | SIGTERMException) or (
-        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
-    )
+def stopped_by(error: BaseException | None) -> signal.Signals | None:
+    """The signal that stopped a run from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another."""
+    if isinstance(error, Preempted):
+        return error.by
+    if isinstance(error, SIGTERMException):
+        return signal.SIGTERM
+    if isinstance(error, SystemExit):
+        error = error.__context__
+    return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None

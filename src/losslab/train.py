@@ -20,12 +20,17 @@ from losslab.errors import Refused
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from torch import nn
 
     from losslab.data.dataset import Dataset
     from losslab.losses import Loss, Sum
     from losslab.tasks import Task
 
 
+OURS = {  # keys that speak to losslab, and not to the constructor beside whose keys they stand
+    "data": ("gives", "batch_size", "drop_last", "workers"),
+    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
+}
 SUMS = "+losses="  # what Hydra is told of the losses of a sweep, sums among them, which it knows no files of
 done: list[str] = []  # the folders of the runs that this process finished
 
@@ -107,6 +112,17 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     return loss
 
 
+def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.Module]":
+    """The task and the loss, fitted to the data, and the model with the initial weights that follow from the seed."""
+    import pytorch_lightning as pl
+
+    task = build(cfg, "task")
+    loss = objective(cfg, task, data)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
+    return task, loss, model
+
+
 def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
@@ -115,83 +131,100 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
         more: callbacks that are no settings of the run, such as a sweep's own.
 
     Returns:
-        The summary: the last and best value of each metric, and the test metrics.
+        The summary: the last and best value of each metric, and the test metrics; nothing on all processes of a run but
+        the first.
 
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
     # tables are read without torch: their faults are told at once, and only then the heavy imports begin
-    data: Dataset = build(cfg, "data", "gives", "batch_size", "drop_last")
+    data: Dataset = build(cfg, "data", *OURS["data"])
 
     import pytorch_lightning as pl
+    import torch
 
-    from losslab import terminal, tracking
-    from losslab.checkpoints import fitting
-    from losslab.data.batches import Batches, at_once
+    from losslab import launch, preemption, terminal, tracking
+    from losslab.checkpoints import LastCheckpoint, Whole, fitting
+    from losslab.data.batches import Batches, Pixels, at_once
     from losslab.experiment import Experiment
     from losslab.optimizers import param_groups
     from losslab.pictures import curves
 
     terminal.quieten()
     tracking.prepare_wandb(cfg)
-    task = build(cfg, "task")
-    loss = objective(cfg, task, data)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
+    task, loss, model = assembled(cfg, data)
 
     size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
     accumulate, drop_last = cfg.trainer.accumulate_grad_batches, cfg.data.get("drop_last", False)
-    together = accumulate * at_once(data, size, cfg.trainer)
-    batches = Batches(data, "train", size, at_once=together, seed=cfg.seed, drop_last=drop_last)
-    val, test = (Batches(data, part, max(1024, size)) for part in ("val", "test"))
-    per_epoch = ceil(batches.sampler.count / size)
+    rows = len(data.rows["train"])
+    rows = rows // size * size if drop_last and rows > size else rows
+    per_epoch = ceil(rows / size)
     if cfg.trainer.updates:
         cfg.trainer.max_epochs = ceil(cfg.trainer.updates / ceil(per_epoch / accumulate))
     cfg.run.steps = cfg.trainer.max_epochs * ceil(per_epoch / accumulate)
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "train_rows": batches.sampler.count,
+        "train_rows": rows,
         "batches_per_epoch": per_epoch,
         "updates": cfg.run.steps,
     }
-    with tracking.claim(cfg, task.better) as record:
-        make = build(cfg, "optimizer", "hidden")
-        scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
-        schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
-        schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
+    make = build(cfg, "optimizer", "hidden")
+    scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
+    schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
+    schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
 
-        def optimizer(module: pl.LightningModule) -> Any:
-            rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-            return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+    def optimizer(module: pl.LightningModule) -> Any:
+        rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
+        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
 
-        clip, clip_by = cfg.trainer.gradient_clip_val, cfg.trainer.gradient_clip_algorithm
-        experiment = Experiment(model, task, loss, optimizer, scheduler, schedule, size, accumulate, clip, clip_by)
-        loggers = [build(cfg, "logger")] if cfg.get("logger") else []
-        callbacks = [*build(cfg, "callbacks").values(), *more]
-        trainer: pl.Trainer = build(
-            cfg,
-            "trainer",
-            "accumulate_grad_batches",
-            "gradient_clip_val",
-            "gradient_clip_algorithm",
-            "updates",
-            logger=[record, *loggers],
-            callbacks=callbacks + [terminal.Progress(cfg.run.steps)] * cfg.trainer.enable_progress_bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=record.folder,
-        )
-        call(cfg, "scheduler", scheduler, optimizer(experiment))  # refuse it now
+    clip, clip_by = cfg.trainer.gradient_clip_val, cfg.trainer.gradient_clip_algorithm
+    augment = build(cfg, "augment") if cfg.get("augment") else None
+    if cfg.trainer.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    experiment = Experiment(
+        model, Pixels(data.scale), task, loss, optimizer, scheduler, schedule, accumulate, clip, clip_by, augment
+    )
+    trainer: pl.Trainer = build(
+        cfg,
+        "trainer",
+        *OURS["trainer"],
+        logger=False,  # the record, the loggers and the callbacks follow when the run's folder is known
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[Whole()],
+    )
+    part = {"rank": trainer.global_rank, "world": trainer.world_size, "workers": cfg.data.get("workers", 0)}
+    together = accumulate * at_once(data, size, cfg.trainer)
+    batches = Batches(data, "train", size, together, cfg.seed, drop_last, ahead=augment is None, **part)
+    val, test = (Batches(data, name, max(1024, size), **part) for name in ("val", "test"))
+    call(cfg, "scheduler", scheduler, optimizer(experiment))  # refuse it now
+    with preemption.heeded() as notice, tracking.claim(cfg, task.better, trainer) as record:
         ckpt = fitting(cfg.ckpt, experiment)
+        loggers = [build(cfg, "logger")] if cfg.get("logger") and record.first else []
+        callbacks = [*build(cfg, "callbacks").values(), *more]
+        for callback in callbacks:
+            if isinstance(callback, LastCheckpoint):
+                callback.notice = notice
+        trainer.loggers = [record, *loggers]
+        bars = [terminal.Progress(cfg.run.steps)] * (cfg.trainer.enable_progress_bar and record.first)
+        ordered = sorted(callbacks + bars, key=lambda callback: isinstance(callback, pl.callbacks.Checkpoint))
+        trainer.callbacks = ordered  # type: ignore[attr-defined]
         record.begin(loggers, facts)
-        print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
+        if record.first:
+            print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
         trainer.precision_plugin.convert_module(experiment)  # before a checkpoint in double precision is read into it
-        trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
-        trainer.test(experiment, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
+        with launch.relaunched(cfg, trainer):
+            trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
+            trainer.test(experiment, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
+        if not record.first:
+            return {}
         summary = record.finish(experiment.test_row)
         figures = task.pictures(data, experiment.test_scores)
         figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
-        record.keep_pictures(figures, task.sample(data, experiment.test_scores))
+        record.keep_pictures(figures, task.tables(data, experiment.test_scores))
     print(terminal.closing(summary, record.folder), flush=True)
     return summary
 
@@ -238,3 +271,7 @@ def main() -> None:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error, typed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from losslab.data.batches import Batches, Order, at_once
+from losslab.data.batches import Batches, Order, Pixels, at_once
 from losslab.data.dataset import Dataset, split
 
 
@@ -51,7 +51,8 @@ def test_images_are_normalised_ahead_or_a_batch_at_a_time(ahead: int, monkeypatc
     x = np.random.default_rng(0).integers(0, 255, (50, 1, 4, 4)).astype(np.uint8)
     data = Dataset(x, np.arange(50) % 2, split(50, val=0.1, test=0.1, seed=0), (1, 4, 4), ["a", "b"])
     seen = torch.cat([x for x, _ in Batches(data, "train", 16, seed=0)])
-    assert seen.dtype == torch.float32
+    assert seen.dtype == (torch.float32 if ahead else torch.uint8)
+    seen = Pixels(data.scale)(seen)
     assert float(seen.mean()) == pytest.approx(0, abs=1e-5)
     assert float(seen.std(correction=0)) == pytest.approx(1, rel=1e-5)
 
