@@ -97,17 +97,99 @@ def per_label(average_precisions: Array, shares: Array, names: Sequence[str]) ->
     return drawn
 
 
+def reliability(p: Array, y: Array, bins: int = 15) -> Figure:
+    """How often labels that were given a probability are there, and how many decisions fell into each bin of it.
+
+    On the diagonal a model is calibrated; below it, it promises too much. Bars reach over the 95 % interval of the
+    share (Wilson), so that a bin of few decisions is not taken for a fault.
+    """
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    n, sums = np.bincount(which, minlength=bins), np.bincount(which, weights=p, minlength=bins)
+    hits, used = np.bincount(which, weights=y, minlength=bins), n > 0
+    n, hits, mean = n[used], hits[used], sums[used] / n[used]
+    share, z = hits / n, 1.96
+    middle = (hits + z**2 / 2) / (n + z**2)
+    reach = z / (n + z**2) * np.sqrt(n * share * (1 - share) + z**2 / 4)
+    drawn, axes = figure(5.5, 6.5, rows=2)
+    above, below = axes[:, 0]
+    axes[0, 0].get_gridspec().set_height_ratios([3, 1])
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="calibrated")
+    above.vlines(mean, middle - reach, middle + reach, color=BLUE, alpha=0.5)
+    above.plot(mean, share, "o-", color=BLUE, markersize=4, label="test rows")
+    above.set(ylabel="share that is there", xlim=(0, 1), ylim=(-0.02, 1.02))
+    above.legend(loc="upper left")
+    below.bar(np.flatnonzero(used) / bins, n, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
+    below.set(xlabel="predicted probability", ylabel="decisions", xlim=(0, 1), yscale="log", ylim=(0.5, None))
+    return drawn
+
+
+Caption = list[tuple[str, str]]  # lines of text, each with its colour
+
+
 def image_grid(data: Dataset, samples: Sequence[dict[str, str]]) -> Figure:
     """The first test images with their true and, where it differs, predicted target."""
-    columns = 8
-    lines = -(-len(samples) // columns)
-    drawn, axes = figure(1.5 * columns, 1.8 * lines, lines, columns)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, row, sample in zip(axes.flat, data.rows["test"], samples, strict=False):
+    return grid(
+        data,
+        [
+            [
+                (sample["true"], "black"),
+                *([(f"said {said}", ORANGE)] if (said := sample["predicted"]) != sample["true"] else []),
+            ]
+            for sample in samples
+        ],
+    )
+
+
+def label_grid(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> Figure:
+    """The first test images with their labels: those that were found, those missed, and those said that are not there.
+
+    Args:
+        data: images, and labels `(N, L)`.
+        guess: 0/1, the labels said of the test rows in order.
+        count: images.
+        most: lines below an image; of further labels the number is given.
+    """
+    y, said = data.targets("test")[:count] > 0, guess[:count] > 0
+    marks = {
+        "\u2713 right": (y & said, "black"),
+        "\u25cb missed": (y & ~said, BLUE),
+        "\u2717 wrong": (~y & said, ORANGE),
+    }
+    captions: list[Caption] = []
+    for row in range(len(y)):
+        lines = [
+            (f"{mark[0]} {data.outputs[label]}", colour)
+            for mark, (which, colour) in marks.items()
+            for label in np.flatnonzero(which[row])
+        ]
+        rest = [(f"and {len(lines) - most + 1} more", GREY)] if len(lines) > most else []
+        captions.append(lines[: most - len(rest)] + rest)
+    return grid(data, captions, [(mark, colour) for mark, (_, colour) in marks.items()])
+
+
+def grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = None) -> Figure:
+    """The first test images, eight in a row, with a caption below each; `key` explains the captions."""
+    columns, width, line, letters = 8, 1.35, 0.14, 19  # in inches, and what fits into one line
+    rows, lines = -(-len(captions) // columns), max(len(caption) for caption in captions)
+    tall = width * data.x.shape[2] / data.x.shape[3]
+    step, top = tall + line * (lines + 1), 0.3 if key else 0.1
+    wide, high = columns * (width + 0.1) + 0.1, top + rows * step
+    drawn = Figure(figsize=(wide, high))
+
+    def write(text: str, colour: str, x: float, y: float) -> None:
+        """In inches from the upper left corner."""
+        shown = text if len(text) <= letters else text[: letters - 1] + "\u2026"
+        drawn.text(x / wide, 1 - y / high, shown, color=colour, fontsize=8, va="top")
+
+    for number, (text, colour) in enumerate(key or []):
+        write(text, colour, 0.1 + number * (width + 0.1), 0.08)
+    for number, (row, caption) in enumerate(zip(data.rows["test"], captions, strict=False)):
+        x, y = 0.1 + number % columns * (width + 0.1), top + number // columns * step
+        axis = drawn.add_axes((x / wide, 1 - (y + tall) / high, width / wide, tall / high))
         image = data.x[row].transpose(1, 2, 0)
-        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r" if image.shape[-1] == 1 else None)
-        right = sample["true"] == sample["predicted"]
-        title = sample["true"] if right else f"{sample['true']}, said {sample['predicted']}"
-        axis.set_title(title, fontsize=9, color="black" if right else ORANGE)
+        grey = image.shape[-1] == 1
+        axis.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None, aspect="auto")
+        axis.axis("off")
+        for place, (text, colour) in enumerate(caption):
+            write(text, colour, x, y + tall + 0.04 + line * place)
     return drawn

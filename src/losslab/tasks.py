@@ -63,6 +63,13 @@ class Task(nn.Module, ABC):
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         """The task's figures of the test rows, whose scores are given in order."""
 
+    def tune(self, scores: Tensor, y: Tensor) -> None:
+        """Learn what prediction needs from all validation rows, before they are judged; nothing in most tasks."""
+
+    def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
+        """The task's tables of the test rows, whose scores are given in order: a list of rows for each."""
+        return {"samples": self.sample(data, scores)}
+
     def sample(self, data: Dataset, scores: Tensor, count: int = 24) -> list[dict[str, str]]:
         """The first test rows, each with its true and its predicted target in words."""
         rows = data.rows["test"][:count]
@@ -154,7 +161,14 @@ class SingleLabel(Task):
     Views: `logits` is the scores, `prediction` their softmax, `log_prediction` its logarithm.
     """
 
-    better: ClassVar = {"accuracy": "max", "balanced_accuracy": "max", "f1": "max", "log_loss": "min", "brier": "min"}
+    better: ClassVar = {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "f1": "max",
+        "log_loss": "min",
+        "brier": "min",
+        "ece": "min",
+    }
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "prediction":
@@ -183,6 +197,7 @@ class SingleLabel(Task):
             "f1": classification.multiclass_f1_score(guess, y, classes, average="macro", validate_args=False),
             "log_loss": -log_p.gather(1, y[:, None]).mean(),
             "brier": (p - one_hot(y, classes)).square().sum(1).mean(),
+            "ece": calibration_error(p.amax(-1), guess == y),  # of the class that is said
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
@@ -204,7 +219,9 @@ class SingleLabel(Task):
 class MultiLabel(Task):
     """Any number of L labels at once, 0/1 `(B, L)`.
 
-    Views: `logits` is the scores, `prediction` their sigmoid. A label is predicted where that is above one half.
+    Views: `logits` is the scores, `prediction` their sigmoid. `f1` takes a label for predicted where that is above one
+    half. The tuned metrics, and predictions in words and pictures, do so above the label's own threshold, which had the
+    best F1 on the validation rows: above one half, rare labels would hardly ever be said.
     """
 
     better: ClassVar = {
@@ -212,8 +229,31 @@ class MultiLabel(Task):
         "average_precision_micro": "max",
         "f1": "max",
         "f1_micro": "max",
+        "f1_tuned": "max",
+        "f1_micro_tuned": "max",
         "log_loss": "min",
+        "brier": "min",
+        "ece": "min",
     }
+    thresholds: Tensor  # of each label (L,); they travel in the checkpoint
+
+    def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
+        self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
+
+    def tune(self, scores: Tensor, y: Tensor) -> None:
+        """Give each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
+
+        Exact: every cut is tried. The highest of equally good ones is kept, and 0.5 for a label that no row has.
+        Source: Lipton, Elkan & Naryanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
+        """
+        p, order = scores.sigmoid().sort(dim=0, descending=True)
+        hits, said = y.gather(0, order).cumsum(0), torch.arange(1, len(y) + 1, device=y.device)[:, None]
+        below = torch.cat([p[1:], torch.zeros_like(p[:1])])
+        f1 = torch.where(p > below, 2 * hits / (said + y.sum(0)), 0)  # no threshold parts equal probabilities
+        best, cut = f1.max(0)
+        high, low = (ends.gather(0, cut[None])[0] for ends in (p, below))
+        middle = (high + low) / 2
+        self.thresholds = torch.where(best > 0, torch.where(middle < high, middle, low), 0.5)
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         return scores.sigmoid() if input == "prediction" else scores
@@ -234,24 +274,48 @@ class MultiLabel(Task):
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         p, labels = scores.sigmoid(), y.shape[1]
-        guess = (p > 0.5).long()
         micro = classification.multilabel_average_precision(p, y, labels, average="micro", validate_args=False)
-        return {
+        found = {
             "average_precision": self.average_precisions(scores, y).nanmean(),
             "average_precision_micro": micro,
-            "f1": classification.multilabel_f1_score(guess, y, labels, average="macro", validate_args=False),
-            "f1_micro": classification.multilabel_f1_score(guess, y, labels, average="micro", validate_args=False),
             "log_loss": nn.functional.binary_cross_entropy_with_logits(scores, y.float()),
+            "brier": (p - y).square().mean(),
+            "ece": calibration_error(p.flatten(), y.flatten()),  # of all decisions of all labels
         }
+        for suffix, thresholds in (("", 0.5), ("_tuned", self.thresholds)):
+            each, micro = f1_scores(p > thresholds, y)
+            found |= {f"f1{suffix}": each.mean(), f"f1_micro{suffix}": micro}
+        return found
+
+    def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
+        """Also `labels`: how each label is predicted, the most frequent one first."""
+        p, y = scores.sigmoid(), torch.from_numpy(data.targets("test"))
+        columns = {
+            "average_precision": self.average_precisions(scores, y),
+            "prior": y.float().mean(0),
+            "f1": f1_scores(p > 0.5, y)[0],
+            "threshold": self.thresholds,
+            "f1_tuned": f1_scores(p > self.thresholds, y)[0],
+            "ece": torch.stack([calibration_error(p[:, label], y[:, label]) for label in range(y.shape[1])]),
+        }
+        rows = [
+            {"label": data.outputs[label], "rows": str(int(y[:, label].sum()))}
+            | {name: "" if column[label].isnan() else f"{column[label]:.4g}" for name, column in columns.items()}
+            for label in y.sum(0).argsort(descending=True, stable=True).tolist()
+        ]
+        return {**super().tables(data, scores), "labels": rows}
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab import pictures
 
-        y = torch.from_numpy(data.targets("test"))
+        p, y = self.view(scores, "prediction"), torch.from_numpy(data.targets("test"))
         each = self.average_precisions(scores, y).numpy()
-        figures = {"average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs)}
+        figures = {
+            "average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs),
+            "calibration": pictures.reliability(p.numpy().ravel(), y.numpy().ravel()),
+        }
         if data.x.ndim == 4:
-            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+            figures["samples"] = pictures.label_grid(data, (p > self.thresholds).numpy())
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:
@@ -259,7 +323,31 @@ class MultiLabel(Task):
         return ["{" + ", ".join(n for n, on in zip(names, row, strict=True) if on) + "}" for row in y.tolist()]
 
     def say(self, data: Dataset, scores: Tensor) -> list[str]:
-        return self.words(data, scores > 0)
+        return self.words(data, scores.sigmoid() > self.thresholds)
+
+
+def f1_scores(guess: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """F1 of each label `(L,)`, and that of all decisions together; 0 where there is nothing to find and none is found.
+
+    >>> f1_scores(torch.tensor([[1, 1], [1, 0]]), torch.tensor([[1, 0], [0, 0]]))
+    (tensor([0.6667, 0.0000]), tensor(0.5000))
+    """
+    hits, both = (guess * y).sum(0), guess.sum(0) + y.sum(0)
+    return 2 * hits / both.clamp(min=1), 2 * hits.sum() / both.sum().clamp(min=1)
+
+
+def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> Tensor:
+    """Expected calibration error: the mean over decisions of `|mean p - share of y|` in the decision's bin of p.
+
+    Shapes: probabilities `(N,)` and what came true, 0/1 `(N,)`; the bins are of equal width.
+    Source: Naeini, Cooper & Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
+
+    >>> calibration_error(torch.tensor([0.9, 0.9, 0.2]), torch.tensor([1, 0, 0]))
+    tensor(0.3333)
+    """
+    which = (p * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=p.dtype, device=p.device).index_add_(0, which, p - y.to(p.dtype))
+    return gaps.abs().sum() / len(p)
 
 
 def balanced(labels: NDArray[Any]) -> dict[str, Tensor]:
