@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from losslab.errors import Refused
 from losslab.losses import (
     AsymmetricLoss,
     AsymmetricSingleLabelLoss,
+    BCEWithLogitsLoss,
     BinaryFocalLoss,
     FocalLoss,
     GeneralizedCrossEntropyLoss,
@@ -316,7 +317,13 @@ REFERENCES: dict[str, Callable[..., Any]] = {
         [max(0, 1 + max(0, x[i][t[i] == 0].max()) - x[i][t[i] == 1][0]) for i in range(len(t))]
     ),
     "asymmetric_single_label": asymmetric_single,
-    "bce": lambda x, t: np.mean([metrics.log_loss(t[:, i], expit(x[:, i]), labels=[0, 1]) for i in range(t.shape[1])]),
+    "bce": lambda x, t, label_smoothing=0.0: np.mean(
+        [
+            metrics.log_loss(each, expit(x[:, i]), labels=[0, 1]) * weight
+            for weight, targets in ((1 - label_smoothing / 2, t), (label_smoothing / 2, 1 - t))
+            for i, each in enumerate(targets.T)
+        ]
+    ) * 2,
     "bce_probability": lambda x, t: nn.BCELoss()(torch.tensor(x), torch.tensor(t)).item(),
     "binary_focal": lambda x, t, gamma=2.0, alpha=0.25: sigmoid_focal_loss(
         torch.tensor(x), torch.tensor(t), -1 if alpha is None else alpha, gamma, reduction="mean"
@@ -344,6 +351,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("square", {"k": 3.0, "m": 5.0}),
     ("multi_margin", {"p": 2, "margin": 0.5}),
     ("asymmetric_single_label", {"gamma_pos": 1.5, "gamma_neg": 0.5, "label_smoothing": 0.0}),
+    ("bce", {"label_smoothing": 0.2}),
     ("binary_focal", {"gamma": 0.5, "alpha": None}),
     ("asymmetric", {"gamma_pos": 0.0, "gamma_neg": 1.5, "clip": 0.0}),
     ("tversky", {"alpha": 0.9, "beta": 0.1}),
@@ -417,6 +425,18 @@ def same(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], x: 
         torch.autograd.backward(found)
         results.append((found.detach(), at.grad))
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-9)
+
+
+@given(logits, st.floats(0.01, 0.99))
+def test_smoothed_binary_cross_entropy_is_torchs_of_smoothed_targets_and_unsmoothed_it_is_torchs_bit_for_bit(
+    x: Tensor, e: float
+) -> None:
+    t, weight = (torch.arange(24) % 3 == 0).double().reshape(6, 4), torch.tensor([0.5, 1.0, 2.0, 7.0]).double()
+    for given in (None, weight):
+        plain, unsmoothed = nn.BCEWithLogitsLoss(pos_weight=given), BCEWithLogitsLoss(pos_weight=given)
+        smoothed = BCEWithLogitsLoss(e, pos_weight=given)
+        same(partial(smoothed, target=t), partial(plain, target=t * (1 - e) + e / 2), x)
+        assert torch.equal(unsmoothed(x.float(), t.float()), plain(x.float(), t.float()))
 
 
 @given(logits)

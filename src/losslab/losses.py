@@ -492,6 +492,32 @@ class AsymmetricSingleLabelLoss(nn.Module):
 # Multi-label
 
 
+class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
+    """Binary cross-entropy on logits: `-[t log s + (1 - t) log(1 - s)]`, s = sigmoid(input), t the smoothed target.
+
+    There `t = (1 - label_smoothing) target + label_smoothing / 2`. Shapes: input `(N, L)` logits, target `(N, L)` 0/1;
+    the result is one number. torch.nn.BCEWithLogitsLoss, which this is, does not smooth.
+
+    Args:
+        label_smoothing: 0 for targets as they are, up to 1, where all become one half.
+        pos_weight: of each label that is there `(L,)`.
+
+    Source: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016; Keras' `BinaryCrossentropy`.
+
+    >>> BCEWithLogitsLoss(label_smoothing=0.5)(torch.zeros(1, 1), torch.ones(1, 1))
+    tensor(0.6931)
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, pos_weight: Tensor | None = None) -> None:
+        super().__init__(pos_weight=pos_weight)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return super().forward(input, target)
+
+
 class BCEProbabilityLoss(nn.Module):
     """Binary cross-entropy of probabilities: the mean of `-[target log p + (1 - target) log(1 - p)]`, p = input.
 
