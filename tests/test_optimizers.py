@@ -267,7 +267,7 @@ MODELS = [
     models.CNN((1, 8, 8), 3, channels=[4, 8]),
     models.BagOfWords((20,), 3),
     models.BagOfWords((20,), 3, hidden=4),
-    models.resnet18((3, 32, 32), 3),
+    models.backbone((3, 32, 32), 3, "resnet18"),
 ]
 
 

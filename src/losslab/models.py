@@ -1,11 +1,15 @@
 """Small models; large ones come from torchvision. Each takes the shape of one input and the number of outputs."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from losslab.errors import Refused, nearest
 
 
 class Linear(nn.Sequential):
@@ -76,34 +80,141 @@ class BagOfWords(nn.Module):
         return scores
 
 
-def resnet18(shape: Sequence[int], outputs: int, weights: str | None = None) -> nn.Module:
-    """torchvision's ResNet-18 with a new last layer, and a first layer for 1 or 3 channels.
+def head(model: nn.Module) -> nn.Module:
+    """The last layer with parameters of its own, which makes scores of features; all before it is the backbone.
+
+    >>> head(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Softmax(-1)))
+    Linear(in_features=4, out_features=2, bias=True)
+    """
+    layers = [layer for layer in model.modules() if next(layer.parameters(recurse=False), None) is not None]
+    return layers[-1] if layers else model
+
+
+def backbone(shape: Sequence[int], outputs: int, name: str, weights: str | None = None) -> nn.Module:
+    """torchvision's model of this name with a new last layer, for images of 1 or 3 channels.
+
+    For one channel the weights of the three colours are added up: a grey image is one whose colours are equal. The same
+    seed gives the same weights below the last layer, whatever the number of outputs.
 
     Args:
+        name: as torchvision has it, such as `resnet18`.
         weights: `None` for random ones; a name such as `DEFAULT` (ImageNet, downloaded once); or a file that holds
-            torchvision's state dict. For one channel the weights of the three colours are added up.
+            torchvision's state dict. A last layer of another size in there is left out.
 
     Raises:
-        ValueError: for images that do not have 1 or 3 channels, and for weights that are not there.
+        Refused: for images that the model cannot take, and for weights that are not there or another model's.
 
-    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+    >>> backbone((1, 28, 28), 10, "resnet18")(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+
+    Source: https://docs.pytorch.org/vision/stable/models.html#classification
     """
-    from torchvision.models import get_model
+    from torchvision import models
 
-    if shape[0] not in (1, 3):
-        raise ValueError(f"resnet18 takes images of 1 or 3 channels, not {shape[0]}")
-    file = Path(weights).expanduser() if weights else None
-    from_file = file if file and file.is_file() else None
-    if weights and not from_file and weights not in ("DEFAULT", "IMAGENET1K_V1"):
-        raise ValueError(f"model.weights={weights} is neither a file nor DEFAULT")
-    model: Any = get_model("resnet18", weights=None if from_file else weights)
-    if from_file:
-        model.load_state_dict(torch.load(from_file, weights_only=True))
-    if shape[0] == 1:
-        colours = model.conv1.weight.data
-        model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        if weights:
-            model.conv1.weight.data = colours.sum(1, keepdim=True)
-    model.fc = nn.Linear(model.fc.in_features, outputs)
-    whole: nn.Module = model
+    names = models.list_models(module=models)
+    if name not in names:
+        raise Refused(f"model.name={name} is no classifier of torchvision's; {nearest(name, names)}")
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise Refused(f"model.name={name} takes images of 1 or 3 channels, not {channels}")
+    model: Any = models.get_model(name, weights=None)
+    last = head(model)
+    if not isinstance(last, nn.Linear):
+        raise Refused(f"model.name={name} does not end in a linear layer, which could be replaced: type another name")
+    oblong = isinstance(model, models.VisionTransformer)
+    if oblong:
+        patch = model.patch_size
+        if height % patch or width % patch:
+            fitting = [max(patch, round(side / patch) * patch) for side in (height, width)]
+            raise Refused(
+                f"model.name={name} cuts images into {patch}x{patch} patches, which do not fill one of "
+                f"{height}x{width}: type another model, or take images of {fitting[0]}x{fitting[1]}"
+            )
+        grid = (height // patch, width // patch)
+        positions = torch.empty(1, 1 + grid[0] * grid[1], model.hidden_dim)
+        model.encoder.pos_embedding = nn.Parameter(positions.normal_(std=0.02))  # as torchvision begins
+    where = next(place for place, layer in model.named_modules() if layer is last)
+    model.set_submodule(where, nn.Linear(last.in_features, outputs))  # drawn last, so that the rest is as ever
+    if weights:
+        state = pretrained(name, weights)
+        if oblong and "encoder.pos_embedding" in state:
+            state["encoder.pos_embedding"] = resized(state["encoder.pos_embedding"], *grid)
+        ours = model.state_dict()
+        for key in (f"{where}.weight", f"{where}.bias"):
+            if key in state and state[key].shape != ours[key].shape:
+                state[key] = ours[key]
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            what = " ".join(str(error).split()).partition(": ")[2][:150]
+            raise Refused(f"model.weights={weights} is no state dict of torchvision's {name} ({what})") from None
+    if channels == 1:
+        first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+        first.in_channels, first.weight = 1, nn.Parameter(first.weight.detach().sum(1, keepdim=True))
+    whole = Oblong(model) if oblong else model
+    if not takes(whole, channels, height, width):
+        larger = next((side for side in (32, 64, 128, 224) if takes(whole, channels, side, side)), None)
+        hint = f"{larger}x{larger} would fit, and model=cnn takes any size" if larger else "type another model"
+        raise Refused(f"model.name={name} cannot take images of {height}x{width}: {hint}")
     return whole
+
+
+class Oblong(nn.Module):
+    """torchvision's vision transformer without its insistence on square images: patches are patches in any order.
+
+    Source: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.transformer.conv_proj(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.transformer.class_token.expand(len(images), -1, -1), patches], 1)
+        scores: Tensor = self.transformer.heads(self.transformer.encoder(tokens)[:, 0])
+        return scores
+
+
+def resized(positions: Tensor, rows: int, columns: int) -> Tensor:
+    """Position embeddings `(1, 1 + n n, D)` of a square of patches, interpolated to `rows` x `columns` of them."""
+    side = math.isqrt(positions.shape[1] - 1)
+    grid = positions[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
+    grid = functional.interpolate(grid, (rows, columns), mode="bicubic", align_corners=True)
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)  # the first is the class token's
+
+
+def pretrained(name: str, weights: str) -> dict[str, Tensor]:
+    """The weights of torchvision's model: those of a file, or torchvision's own by name, downloaded where it caches.
+
+    Raises:
+        Refused: where there are none such, or they cannot be read or downloaded.
+    """
+    from torchvision.models import get_model, get_model_weights
+
+    file = Path(weights).expanduser()
+    known = list(get_model_weights(name).__members__)
+    if not file.is_file() and weights not in known:
+        raise Refused(f"model.weights={weights} is neither a file nor one of {', '.join(known)}")
+    try:
+        if not file.is_file():
+            named: dict[str, Tensor] = get_model(name, weights=weights).state_dict()
+            return named
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return dict(state.items())
+    except Exception as error:  # torch raises many kinds, for a file that is none, and where there is no network
+        why = " ".join(str(error).split())[:150]
+        raise Refused(
+            f"model.weights={weights} could not be read ({why}): type the path of a state dict of torchvision's {name}"
+        ) from None
+
+
+def takes(model: nn.Module, channels: int, height: int, width: int) -> bool:
+    """Whether the model makes one tensor of scores of such images, found out by shapes alone."""
+    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    shapes = {name: weight.to("meta") for name, weight in weights.items()}
+    try:
+        scores = torch.func.functional_call(model, shapes, torch.empty(2, channels, height, width, device="meta"))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return isinstance(scores, Tensor)

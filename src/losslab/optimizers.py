@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab.errors import Refused
+from losslab.models import head
 
 Groups = list[nn.Parameter] | list[dict[str, Any]]
 
@@ -22,7 +23,7 @@ def param_groups(
     """The parameters of `module.model` and `module.loss`, in as many groups as the settings need; by default plain.
 
     `decay="weights"` spares all parameters of fewer than two dimensions (biases, norms) and decays all others
-    (matrices, kernels, embeddings), as nanoGPT and timm do. The head is the last layer with parameters. Parameters of
+    (matrices, kernels, embeddings), as nanoGPT and timm do. The head is `losslab.models.head`. Parameters of
     the loss learn at `lr` and never decay. The head's group comes first: its learning rate is the one that is reported.
 
     Args:
@@ -45,19 +46,19 @@ def param_groups(
     if decay == "all" and backbone_lr == 1.0 and not hidden:
         return list(module.parameters())
     model = module.get_submodule("model")
-    layers = [layer for layer in model.modules() if next(layer.parameters(recurse=False), None) is not None]
-    head = set(layers[-1].parameters(recurse=False)) if layers else set()
+    last = set(head(model).parameters(recurse=False))
     inner = dict.fromkeys(model.parameters())
-    if backbone_lr != 1.0 and set(inner) <= head:
+    if backbone_lr != 1.0 and set(inner) <= last:
         raise Refused(
             f"param_groups.backbone_lr={backbone_lr:g} needs a model with more than its last layer: "
             "type another model, or param_groups.backbone_lr=1.0"
         )
-    outer = {p for layer in layers if isinstance(layer, nn.Embedding | nn.EmbeddingBag) for p in layer.parameters()}
-    outer |= head | set([p for p in inner if p.ndim >= 2][:1])
+    embeddings = [layer for layer in model.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+    outer = {p for layer in embeddings for p in layer.parameters()}
+    outer |= last | set([p for p in inner if p.ndim >= 2][:1])
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for p in sorted(module.parameters(), key=lambda p: p not in head):
-        times = backbone_lr if p in inner and p not in head else 1.0
+    for p in sorted(module.parameters(), key=lambda p: p not in last):
+        times = backbone_lr if p in inner and p not in last else 1.0
         spared = p not in inner or (decay == "weights" and p.ndim < 2)
         marks = {**({"weight_decay": 0.0} if spared else {}), **({"hidden": True} if hidden else {})}
         if p not in inner or p in outer or p.ndim != 2:
