@@ -42,6 +42,11 @@ class EMA(WeightAveraging):
     def on_train_batch_end(self, *_: Any) -> None:
         """Every step has been averaged already."""
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What the task learns of the validation rows, such as thresholds, is the average's too."""
+        assert self._average_model is not None
+        self._average_model.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.hook.remove()
         super().on_train_end(trainer, pl_module)
