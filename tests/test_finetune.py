@@ -156,6 +156,13 @@ def test_a_model_that_is_nothing_but_a_head_is_refused(typed: Typed, model: str)
         train(typed(*f"model={model}".split(), *keys, "callbacks=finetune"))
 
 
+def test_it_lasts_at_least_one_epoch(typed: Typed) -> None:
+    with pytest.raises(
+        Refused, match=r"callbacks.finetune.epochs=0 does not fit: it must be a whole number of at least"
+    ):
+        typed("callbacks=finetune", "callbacks.finetune.epochs=0")
+
+
 def test_the_head_is_the_last_layer_with_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1), nn.Softplus())
     assert head(model) is model[1]

@@ -432,9 +432,9 @@ def test_smoothed_binary_cross_entropy_is_torchs_of_smoothed_targets_and_unsmoot
     x: Tensor, e: float
 ) -> None:
     t, weight = (torch.arange(24) % 3 == 0).double().reshape(6, 4), torch.tensor([0.5, 1.0, 2.0, 7.0]).double()
-    for given in (None, weight):
-        plain, unsmoothed = nn.BCEWithLogitsLoss(pos_weight=given), BCEWithLogitsLoss(pos_weight=given)
-        smoothed = BCEWithLogitsLoss(e, pos_weight=given)
+    for weights in (None, weight):
+        plain, unsmoothed = nn.BCEWithLogitsLoss(pos_weight=weights), BCEWithLogitsLoss(pos_weight=weights)
+        smoothed = BCEWithLogitsLoss(e, pos_weight=weights)
         same(partial(smoothed, target=t), partial(plain, target=t * (1 - e) + e / 2), x)
         assert torch.equal(unsmoothed(x.float(), t.float()), plain(x.float(), t.float()))
 
@@ -624,6 +624,10 @@ KERAS = """mean_squared_error mse mean_absolute_error mae mean_absolute_percenta
 def test_every_name_of_keras_is_ours_or_is_answered_by_ours(name: str) -> None:
     called = [option for option, file in LOSSES.items() if known_as(name, file)]
     assert name in LOSSES or len(called) == 1, called
+
+
+def test_a_class_of_torchs_is_answered_by_the_file_that_makes_more_of_it() -> None:
+    assert [option for option, file in LOSSES.items() if known_as("BCEWithLogitsLoss", file)] == ["bce"]
 
 
 def test_no_other_name_stands_for_two_losses_or_for_another_files_own_name() -> None:

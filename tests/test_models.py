@@ -191,6 +191,14 @@ def test_what_a_model_cannot_take_is_refused(shape: tuple[int, ...], keys: dict[
         backbone(shape, 3, **keys)
 
 
+@pytest.mark.parametrize("weights", ["none.pth", "default", "3"])
+def test_weights_that_are_not_there_are_refused_at_the_door(typed: Typed, weights: str) -> None:
+    with pytest.raises(
+        Refused, match=f"model.weights={weights} does not fit: it must be DEFAULT .*, a file that is th"
+    ):
+        typed("data=digits", "model=resnet18", f"model.weights={weights}")
+
+
 @pytest.mark.usefixtures("tiny_vit")
 def test_an_oblong_image_is_its_patches_wherever_they_lie() -> None:
     """Four patches in a row are four in a square, of which torchvision makes the same scores."""

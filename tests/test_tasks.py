@@ -1,5 +1,7 @@
 """Metrics against scikit-learn; views and forms against what the YAML files promise."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,11 @@ from sklearn import metrics
 from torch import Tensor
 from torchmetrics.functional import classification
 
+from losslab.experiment import Experiment
 from losslab.tasks import MultiLabel, Regression, calibration_error, f1_scores
+from losslab.train import train
 
+from .conftest import Typed
 from .test_losses import TASKS, dataset, prepared
 
 
@@ -195,6 +200,35 @@ def test_the_table_of_labels_says_how_each_is_predicted() -> None:
             assert float(row["average_precision"]) == pytest.approx(expected, rel=1e-3)
         else:
             assert row["average_precision"] == ""
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("callbacks", ["default", "ema"])
+def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_gave(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, callbacks: str
+) -> None:
+    judged: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
+    judge = Experiment.judge
+
+    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, **keys: float) -> dict[str, float]:
+        if part == "val":
+            alone = labels(y)
+            alone.tune(scores, y)
+            assert isinstance(self.task, MultiLabel)
+            assert torch.equal(self.task.thresholds, alone.thresholds)
+        judged[part].append(self.task.state_dict()["thresholds"].clone())
+        return judge(self, part, scores, y, **keys)
+
+    monkeypatch.setattr(Experiment, "judge", watched)
+    overrides = ("task=multi_label", "trainer.max_epochs=4", "optimizer.lr=0.03", "data.buckets=256", "data.test=0.6")
+    cfg = typed(*overrides, f"callbacks={callbacks}")
+    summary = train(cfg)
+    assert all(torch.equal(mine, val) for mine, val in zip(judged["train"], judged["val"], strict=True))
+    assert not torch.equal(judged["val"][0], judged["val"][1])
+    best = judged["val"][int(summary["best_epoch"])]
+    assert torch.equal(judged["test"][0], best)
+    saved = torch.load(Path(cfg.run.dir) / "best.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(saved["task.thresholds"], best)
 
 
 def test_labels_are_said_above_their_own_thresholds() -> None:
