@@ -62,10 +62,6 @@ RULES: dict[str, Rule] = {
         lambda v: v is None or (isinstance(v, str) and (v.isupper() or Path(v).expanduser().is_file())),
         "DEFAULT (ImageNet's, downloaded once), a file that is there, or null",
     ),
-    "model.weights": (
-        lambda v: v is None or (isinstance(v, str) and (v.isupper() or Path(v).expanduser().is_file())),
-        "DEFAULT (ImageNet's, downloaded once), a file that is there, or null",
-    ),
     "data.outliers": PART,
     "loss.weights.*": POSITIVE,
     "loss.reduction": (lambda v: v in ("mean", "sum"), "mean or sum, over outputs"),
@@ -147,8 +143,8 @@ RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
     "callbacks.*.patience": COUNT,
     "callbacks.*.epochs": COUNT,
-    "callbacks.*.epochs": COUNT,
     "callbacks.*.decay": PART,
     "callbacks.*.seconds": NOT_NEGATIVE,
+    "callbacks.*.within": NOT_NEGATIVE,
     "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),
 }

@@ -89,19 +89,20 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
         try:
-            folder.mkdir(parents=True)
-            return folder, locked(folder), cfg.ckpt
-        except FileExistsError:
-            if cfg.resume == "auto" and not cfg.ckpt and (lock := locked(folder)) is not None:
-                if resumable(folder):
-                    last = folder / "last.ckpt"
-                    return folder, lock, str(last) if last.is_file() else None
-                os.close(lock)
-            count += 1
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = locked(folder)
         except OSError as error:
             raise Refused(
                 f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
             ) from None
+        if lock is not None:
+            if not (folder / "status.json").is_file():
+                return folder, lock, cfg.ckpt
+            if cfg.resume == "auto" and not cfg.ckpt and resumable(folder):
+                last = folder / "last.ckpt"
+                return folder, lock, str(last) if last.is_file() else None
+            os.close(lock)
+        count += 1
 
 
 def locked(folder: Path) -> int | None:
@@ -119,10 +120,7 @@ def locked(folder: Path) -> int | None:
 
 def resumable(folder: Path) -> bool:
     """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
-    file = folder / "status.json"
-    if not file.is_file():
-        return False
-    status = json.loads(file.read_text())
+    status = json.loads((folder / "status.json").read_text())
     code, now = status.get("environment", {}), environment()
     same = all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
     return same and status["status"] in ("preempted", "running")
