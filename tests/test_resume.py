@@ -4,21 +4,25 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
 from losslab.door import configure
+from losslab.errors import Refused
 from losslab.tracking import Record
 from losslab.train import train
 
-from .conftest import Typed, numbers
+from .conftest import numbers
 
 KILLS = int(os.environ.get("LOSSLAB_KILLS", "6"))  # 20 takes a minute and more
 
@@ -48,8 +52,8 @@ def begin(typed: Sequence[str], out: Path) -> "multiprocessing.process.BaseProce
 
 
 def begun(typed: list[str], out: Path) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    out.mkdir(exist_ok=True)
+    sys.stdout = sys.stderr = (out / "said.txt").open("a")
     torch.set_num_threads(1)
     Record.keep_pictures = lambda *_: None  # type: ignore[method-assign]  # others look at those
     train(configure([*typed, f"output_dir={out}"]))
@@ -90,3 +94,53 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
     begin(BUSY, killed).join()
     assert same(whole, killed)
     assert middle >= KILLS // 4, "they were hardly ever killed in the midst of an epoch"
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_is_pre_empted_keeps_a_checkpoint_at_once_and_goes_on(tmp_path: Path, by: signal.Signals) -> None:
+    rare = [*BUSY, "callbacks.last.within=1000", "callbacks.last.seconds=1000"]
+    begin(rare, tmp_path / "whole").join()
+    process = begin(rare, tmp_path / "stopped")
+    while not list((tmp_path / "stopped").glob("*/history.csv")):  # the first epoch is over
+        time.sleep(0.01)
+    os.kill(process.pid or 0, by)
+    process.join()
+    assert process.exitcode == 128 + by
+    (file,) = (tmp_path / "stopped").glob("*/status.json")
+    assert (json.loads(file.read_text())["status"], json.loads(file.read_text())["reason"]) == ("preempted", by.name)
+    assert f"stopped by {by.name}; a checkpoint is kept: the same command goes on" in (
+        tmp_path / "stopped" / "said.txt"
+    ).read_text().replace("\n", " ")
+    begin(rare, tmp_path / "stopped").join()
+    assert same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
+    class Full(Callback):
+        """No file may grow beyond a few bytes from the second epoch on, as on a disk that is full."""
+
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    def run() -> None:
+        cfg = configure([*BUSY, f"output_dir={tmp_path / 'full'}"])
+        try:
+            train(cfg, Full())
+        except Refused as error:
+            (tmp_path / "sentence").write_text(str(error))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join()
+    said = (tmp_path / "sentence").read_text()
+    assert "last.ckpt could not be written (" in said
+    assert "the last good one is kept: free some space there, or type output_dir=FOLDER on another disk" in said
+    (last,) = (tmp_path / "full").glob("*/last.ckpt")
+    assert torch.load(last, weights_only=True)["epoch"] == 0
+    assert {file.name for file in last.parent.iterdir()} == {
+        *(".lock", "best.ckpt", "last.ckpt", "config.yaml", "history.csv", "status.json")
+    }
+    begin([*BUSY, f"ckpt={last}"], tmp_path / "full").join()
+    begin(BUSY, tmp_path / "whole").join()
+    assert same(tmp_path / "whole", tmp_path / "full")

@@ -290,7 +290,10 @@ class Record(Logger):
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
-        write_json(self.folder / "status.json", self.status)
+        try:
+            write_json(self.folder / "status.json", self.status)
+        except OSError as error:  # a full disk: what stopped the run is told all the same
+            print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
