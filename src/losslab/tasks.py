@@ -221,7 +221,8 @@ class MultiLabel(Task):
 
     Views: `logits` is the scores, `prediction` their sigmoid. `f1` takes a label for predicted where that is above one
     half. The tuned metrics, and predictions in words and pictures, do so above the label's own threshold, which had the
-    best F1 on the validation rows: above one half, rare labels would hardly ever be said.
+    best F1 on the validation rows: above one half, rare labels would hardly ever be said. A model that knows little says
+    many labels then, which is what F1 rewards.
     """
 
     better: ClassVar = {
@@ -244,7 +245,7 @@ class MultiLabel(Task):
         """Give each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
 
         Exact: every cut is tried. The highest of equally good ones is kept, and 0.5 for a label that no row has.
-        Source: Lipton, Elkan & Naryanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
+        Source: Lipton, Elkan & Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
         """
         p, order = scores.sigmoid().sort(dim=0, descending=True)
         hits, said = y.gather(0, order).cumsum(0), torch.arange(1, len(y) + 1, device=y.device)[:, None]
