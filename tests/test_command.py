@@ -177,7 +177,8 @@ def test_the_wheel_trains_in_another_folder_with_the_users_own_options(wheel: Pa
         (tmp_path / "my_conf" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my_conf" / file).write_text(text)
     program = "import sys; sys.argv[0] = 'losslab-train'; from losslab.train import main; main()"
-    typed = ["--config-dir", "my_conf", "loss=mine", "data=mine", "model=mine", "optimizer.lr=0.01", QUIET]
+    own = ["loss=mine", "data=mine", "model=mine", "allow=mine"]
+    typed = ["--config-dir", "my_conf", *own, "optimizer.lr=0.01", QUIET]
 
     def run(*more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -18,6 +18,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from losslab import trust
 from losslab.errors import Refused, nearest
 from losslab.files import writable_folder
 from losslab.rules import RULES, number
@@ -52,6 +53,8 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     'single_label'
     """
     overrides = [text for typed in overrides for text in spelled_out(quoted(typed))]
+    trust.public(overrides)
+    allowing = any(key_of(text) == "allow" for text in overrides)  # typed now, by the user
     with hydra_ready():
         try:
             overrides = recorded(overrides)
@@ -60,6 +63,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
             if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
                 overrides = [f"task={wanted}", *overrides]
                 cfg = composed(overrides)
+            trust.checked(cfg, allowing)
             chosen = [text for text in overrides if key_of(text) in cfg.run.choices or "@" in key_of(text)]
             check(cfg, composed(chosen) if chosen != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
@@ -144,7 +148,7 @@ def placed(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]
 
 
 def recorded(overrides: list[str]) -> list[str]:
-    """With `ckpt=`, what was typed when that run began, except what is typed now."""
+    """With `ckpt=`, what was typed when that run began, except what is typed now; nothing there can allow anything."""
     path = next((text.split("=", 1)[1] for text in overrides if key_of(text) == "ckpt"), None)
     if path in (None, "", "null"):
         return overrides
@@ -153,8 +157,13 @@ def recorded(overrides: list[str]) -> list[str]:
     if not status.is_file():
         return overrides
     typed = {key_of(text) for text in overrides}
-    before = json.loads(status.read_text())["overrides"]
-    return [text for text in before if key_of(text) not in typed] + overrides
+    try:
+        before = [str(text) for text in json.loads(status.read_text())["overrides"]]
+    except (ValueError, KeyError, TypeError):
+        raise Refused(f"{status} is no record of a run: type the path of a checkpoint in its run's folder") from None
+    theirs = (key_of(text) for text in before)
+    kept = [not (key in typed or key == "allow" or "hydra" in key) for key in theirs]
+    return [text for text, keep in zip(before, kept, strict=True) if keep] + overrides
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:

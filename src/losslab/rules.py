@@ -110,6 +110,10 @@ RULES: dict[str, Rule] = {
         "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
     ),
     "search.*": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
+    "allow": (
+        lambda v: all(isinstance(name, str) and name for name in (v if isinstance(v, list) else [v])),
+        "a package, or a list of packages such as [my_losses]",
+    ),
     "resume": (lambda v: v in ("auto", "never"), "auto or never"),
     "stage": (lambda v: v in (None, "test"), "test, or null"),
     "param_groups.decay": (lambda v: v in ("all", "weights"), "all or weights"),

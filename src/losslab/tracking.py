@@ -61,7 +61,7 @@ def run_name(cfg: DictConfig) -> str:
     Where it writes and how it is logged is not part of it.
     """
     config = flat_config(cfg)
-    silent = ("output_dir", "ckpt", "resume", "logger", "trainer.enable_progress_bar")
+    silent = ("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar")
     what = {key: value for key, value in config.items() if key.split(".")[0] not in silent and key not in silent}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])

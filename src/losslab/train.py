@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import door
+from losslab import door, trust
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
     theirs = OmegaConf.select(cfg, path).copy()
     for key in ours:
         theirs.pop(key, None)
+    trust.vouched(cfg, OmegaConf.to_container(theirs, resolve=True), path)
     try:
         return instantiate(theirs, _convert_="all", **more)
     except InstantiationException as error:
@@ -259,6 +260,7 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
+        trust.front()
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
         else:

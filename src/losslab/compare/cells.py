@@ -19,8 +19,8 @@ from losslab.errors import Refused, nearest
 
 SILENT = (
     *("stage", "experiment", "search.*"),  # told by the settings that they lead to
-    *("output_dir", "ckpt", "logger", "logger.*", "trainer.enable_progress_bar", "callbacks.last", "callbacks.last.*"),
-    *("callbacks.*.dirpath", "*._*_"),
+    *("output_dir", "ckpt", "allow", "logger", "logger.*", "trainer.enable_progress_bar"),
+    *("callbacks.last", "callbacks.last.*", "callbacks.*.dirpath", "*._*_"),
 )
 NOT_THE_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
 CROSS = " \N{MULTIPLICATION SIGN} "  # between the options that make a cell

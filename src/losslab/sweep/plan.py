@@ -19,7 +19,7 @@ from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_
 
 CELL = ("task", "data", "model", "loss", "optimizer")
 QUIET = {"logger": "false", "trainer.enable_progress_bar": "false"}  # unless the file or the user says otherwise
-SILENT = ("output_dir", "logger", "trainer.enable_progress_bar")  # these change nothing that is measured
+SILENT = ("output_dir", "allow", "logger", "trainer.enable_progress_bar")  # these change nothing that is measured
 
 Setting = dict[str, Any]
 
@@ -154,6 +154,11 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
             )
         else:
             ranges[key] = spread
+    for key in (*fixed, *grid, *ranges):
+        if key.lstrip("+~") == "allow" or "hydra" in key:
+            raise Refused(
+                f"{path} sets {key}, which only you may: leave it out of the file, and type it if you trust it"
+            )
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     plan = Plan(Path(path).stem, method, fixed, grid, ranges, seeds)
