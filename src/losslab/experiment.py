@@ -138,8 +138,8 @@ class Experiment(pl.LightningModule):
                 loss = self.loss.of(self.task, scores, y)
                 if kept < 1:
                     loss = kept * loss + (1 - kept) * self.loss.of(self.task, scores, others)
-                if here < whole:  # the mean over processes shall be the mean over rows
-                    loss = loss * (here * launch.processes() / whole)
+                if (counts := here * launch.processes() / whole) != 1:  # the mean over processes is that over rows
+                    loss = loss * counts
                 if not math.isfinite(value := launch.mean(loss).item()):
                     raise Diverged(self.says(value, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
                 if first:

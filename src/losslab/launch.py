@@ -91,7 +91,7 @@ def relaunched(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
     Lightning repeats the command of the process that it runs in, which in a sweep would start the sweep once more.
     Afterwards nothing is left that would make the next run of this process believe that it is one of several.
     """
-    if trainer.world_size == 1:
+    if trainer.strategy.launcher is None:
         yield
         return
     ours, main = not {"LOCAL_RANK", "RANK", "SLURM_PROCID"} & set(os.environ), sys.modules["__main__"]
