@@ -1,0 +1,44 @@
+"""The command `losslab`: a run, or one of the commands that go with runs.
+
+    losslab loss=mae optimizer=adam         one run, or with -m a sweep in one line: the command losslab-train
+    losslab sweep FILE                      the runs of a W&B sweep file, here
+    losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
+    losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
+    losslab card loss=focal                 a loss and its gradient, drawn
+    losslab paths                           optimizers down a valley with two minima, drawn
+
+`losslab sweep --help` and its like say more; each is `python -m losslab.sweep` by another name. What a run is made of:
+"""
+
+import signal
+import sys
+from importlib import import_module
+
+from losslab.errors import nearest
+
+COMMANDS = {
+    "train": "losslab.train",
+    "sweep": "losslab.sweep.__main__",
+    "compare": "losslab.compare.__main__",
+    "predict": "losslab.predict",
+    "card": "losslab.card",
+    "paths": "losslab.paths",
+}
+
+
+def main() -> None:
+    """The command: the word that comes first says which, and a setting or a flag means a run."""
+    # the kernel ends no first process of a container by a signal that it has no answer to: `docker stop` would wait
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first in COMMANDS:
+        del sys.argv[1]
+    elif first and "=" not in first and not first.startswith(("-", "~")):
+        sys.exit(f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}")
+    elif first in ("-h", "--help"):
+        print(__doc__)
+    import_module(COMMANDS.get(first, COMMANDS["train"])).main()
+
+
+if __name__ == "__main__":
+    main()

