@@ -40,7 +40,7 @@ def main() -> None:
     """Run all of them in turns, so that a busy moment hits each alike."""
     commands = {
         "imports": IMPORTS,
-        "first step": [*TRAIN, "+callbacks.leave._target_=start.LeaveAfterFirstStep"],
+        "first step": [*TRAIN, "+callbacks.leave._target_=start.LeaveAfterFirstStep", "allow=start"],
         "--help": [*TRAIN, "--help"],
         "loss=maee": [*TRAIN, "loss=maee"],
         "loss=cross_entropy": [*TRAIN, "loss=cross_entropy"],

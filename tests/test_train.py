@@ -164,7 +164,7 @@ def test_a_loss_with_parameters_of_its_own_is_trained_too(typed: Typed, monkeypa
             return ((input - target).abs() * torch.exp(-self.log_scale)).mean() + self.log_scale
 
     monkeypatch.setattr("losslab.losses.Scaled", Scaled, raising=False)
-    cfg = typed(*SHORT)
+    cfg = typed(*SHORT, "allow=losslab.losses.Scaled")
     cfg.loss = {"_target_": "losslab.losses.Scaled", "input": "prediction", "target": "dense"}
     train(cfg)
     saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)["state_dict"]

@@ -152,7 +152,8 @@ def stopped(folder: Path, by: signal.Signals | None) -> str:
 
 
 def command() -> str:
-    """The command as it was typed, up to its settings, with the user's own catalogue if there is one."""
+    """The command as it was typed, up to its settings, with the user's own catalogue and what it may name."""
     program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
     own = [text for flag, text in pairwise(sys.argv) if flag in ("--config-dir", "-cd")]
-    return " ".join([program, *(f"--config-dir {folder}" for folder in own)])
+    allowed = [text for text in sys.argv if text.startswith("allow=")]  # counts only where it is typed
+    return " ".join([program, *(f"--config-dir {folder}" for folder in own), *allowed])

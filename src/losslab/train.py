@@ -124,6 +124,49 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     return task, loss, model
 
 
+def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, nn.Module]":
+    """A trained run: its data, its task and loss, and its model, which takes inputs as the data hold them.
+
+    Args:
+        cfg: composed with `ckpt=`, whose run folder tells what the run was made of.
+        more: keys for the data, such as `new`.
+
+    Raises:
+        Refused: where the checkpoint stands apart from its run, or the data are no longer what it was trained on.
+    """
+    import torch
+    from torch import nn
+
+    from losslab import terminal
+    from losslab.checkpoints import read
+    from losslab.data.batches import Pixels
+
+    terminal.quieten()
+    status = Path(cfg.ckpt).parent / "status.json"
+    if not status.is_file():
+        raise Refused(f"ckpt={cfg.ckpt} stands apart from its run's status.json, which says what it is: keep it there")
+    data: Dataset = build(cfg, "data", *OURS["data"], **more)
+    task, loss, model = assembled(cfg, data)
+    run = nn.ModuleDict({"pixels": Pixels(data.scale), "model": model, "task": task, "loss": loss})
+    state = {name: value for name, value in read(cfg.ckpt)["state_dict"].items() if name.split(".")[0] in run}
+    ours, of_rows = run.state_dict(), ("pixels.mean", "pixels.std", "task.mean", "task.std")
+    changed = [
+        name
+        for name in sorted({*ours, *state})
+        if name not in ours
+        or name not in state
+        or ours[name].shape != state[name].shape
+        or (name in of_rows and not torch.allclose(ours[name], state[name].to(ours[name].dtype), rtol=1e-4))
+    ]
+    if changed:
+        raise Refused(
+            f"data={cfg.run.choices.data} is no longer what ckpt={cfg.ckpt} was trained on ({changed[0]} differs): "
+            "type where the rows lie that it was trained on"
+        )
+    run.load_state_dict(state)
+    return data, task, loss, nn.Sequential(run["pixels"], run["model"]).eval()
+
+
 def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 

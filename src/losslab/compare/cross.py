@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from losslab import door
 from losslab.compare.cells import Comparison
 from losslab.data.batches import Batches
-from losslab.data.dataset import Dataset
 from losslab.errors import Refused
-from losslab.train import build, call, objective
+from losslab.train import build, objective, restored
 
 
 def under_every_loss(folder: Path) -> dict[str, float]:
@@ -31,18 +29,12 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = door.configure([f"ckpt={checkpoint}"])
-    data: Dataset = build(cfg, "data", "gives", "batch_size", "drop_last")
-    task = build(cfg, "task")
-    loss = objective(cfg, task, data)
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict({name[6:]: weight for name, weight in state.items() if name.startswith("model.")})
-    model.eval()
+    cfg = door.configure([f"ckpt='{checkpoint}'"])
+    data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
         scores, y = torch.cat([model(x) for x, _ in batches]).float(), torch.cat([y for _, y in batches])
-        values = task.view(scores, task.units) if cfg.task.name == "regression" else None
+        values = task.view(scores, str(task.units)) if cfg.task.name == "regression" else None
         found = {}
         for name, option in door.options([str(door.CONF)], "loss").items():
             if not door.fits(cfg.task, option) or (option["input"] == "heads" and name != cfg.run.choices.loss):
@@ -55,20 +47,15 @@ def under_every_loss(folder: Path) -> dict[str, float]:
                 judge = objective(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
-            read = (
-                scores if values is None or option["input"] == "heads" else scores_of(values, reader, option["input"])
-            )
+            read = scores
+            if values is not None and option["input"] == "rate":
+                read = (values / reader.level).clamp(min=1e-6).log()  # a rate is above 0
+            elif values is not None and option["input"] != "heads":
+                read = reader.encode(values, "dense", "prediction")
             cost = float(judge.of(reader, read, y))
             if np.isfinite(cost):
                 found[name] = cost
     return found
-
-
-def scores_of(values: Tensor, task: Any, input: str) -> Tensor:
-    """The scores that a regression task reads as these predictions, in the data's units."""
-    rate = (values / task.level).clamp(min=1e-6)  # a rate is above 0
-    scores: Tensor = rate.log() if input == "rate" else (values - task.mean) / task.std
-    return scores
 
 
 def table(comparison: Comparison) -> pd.DataFrame:

@@ -17,6 +17,15 @@ Rows = dict[str, NDArray[np.int64]]
 
 
 @dataclass
+class New:
+    """Inputs that are to be predicted on, as the training rows would have them, and what to call them."""
+
+    x: Array
+    titles: list[str]
+    notes: list[str] = field(default_factory=list)  # what the user should know about how they were read
+
+
+@dataclass
 class Dataset:
     """Rows of inputs `x` and targets `y`, split into `train`, `val` and `test`.
 
@@ -39,6 +48,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
     standardise: bool = True  # whether regression targets are trained on in standard deviations
     sums: Array | None = None  # (N, C, 2): of each image's channels, and of their squares, where they are known
+    new: New | None = None  # rows of another table, for losslab.predict
 
     def __post_init__(self) -> None:
         for what, values in (("features", self.x), ("targets", self.y)):

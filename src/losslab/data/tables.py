@@ -4,6 +4,7 @@ Nothing here imports torch: a fault in a table is told in under a second. All st
 bins) come from the training rows alone; the names of the classes and labels come from the whole target column.
 """
 
+import copy
 import gzip
 import re
 import zlib
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.dataset import Array, Dataset, Rows, split, strata
+from losslab.data.dataset import Array, Dataset, New, Rows, split, strata
 from losslab.errors import Refused, nearest
 
 SHIPPED = Path(__file__).parent / "files"
@@ -97,6 +98,7 @@ def encode(
     buckets: int = 32768,
     outliers: float = 0.0,
     rows: Rows | None = None,
+    new: str | None = None,
 ) -> Dataset:
     """From a frame to a dataset: infer what each column holds, split, and encode by the training rows.
 
@@ -115,6 +117,7 @@ def encode(
         outliers: the part of the training rows whose regression target is multiplied by ten, as by a slipped decimal
             point; the rows that are validated and tested on stay clean.
         rows: a fixed split instead of `val` and `test`.
+        new: the file of another table with the same features, with or without the target, to be predicted on.
 
     Raises:
         Refused: for columns that are missing, targets that do not fit the task, NaN, infinity, and text that the
@@ -136,6 +139,9 @@ def encode(
     words = [column for column in columns if column.kind == "text"]
     titles = words[0].text.tolist() if words else None
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))]
+    unseen = read_new(new, columns, rows["train"]) if new else None
+    if unseen is not None:
+        columns = [column.followed_by(more) for column, more in zip(columns, unseen[0], strict=True)]
     if len(slipped):
         notes.append(f"{len(slipped)} training targets were multiplied by ten (data.outliers={outliers})")
     if "vector" in takes:
@@ -151,34 +157,78 @@ def encode(
         if not features:
             raise Refused("no column varies over the training rows: there is nothing to learn from")
         x = np.stack([values for _, values in features], 1).astype(np.float32)
-        axis = columns[0].numbers if len(columns) == len(features) == 1 and columns[0].kind == "number" else None
+        axis = (
+            columns[0].numbers[: len(y)] if len(columns) == len(features) == 1 and columns[0].kind == "number" else None
+        )
         names = [name for name, _ in features]
-        return Dataset(x, y, rows, (x.shape[1],), outputs, names, axis, titles, notes)
-    lists = [[] for _ in range(len(frame))]  # type: list[list[int]]
+        more = New(x[len(y) :], *unseen[1:]) if unseen else None
+        return Dataset(x[: len(y)], y, rows, (x.shape[1],), outputs, names, axis, titles, notes, new=more)
+    lists = [[] for _ in columns[0].text]  # type: list[list[int]]
     for column in columns:
         for row, tokens in enumerate(column.tokens(rows["train"], separator)):
             lists[row] += [zlib.crc32(f"{column.name}={token}".encode()) % (buckets - 1) + 1 for token in tokens]
-    x = np.zeros((len(frame), max(1, max(map(len, lists)))), np.int64)
+    x = np.zeros((len(lists), max(1, max(map(len, lists)))), np.int64)
     for row, ids in enumerate(lists):
         x[row, : len(ids)] = ids
-    return Dataset(x, y, rows, (buckets,), outputs, [c.name for c in columns], None, titles, notes)
+    more = New(x[len(y) :], *unseen[1:]) if unseen else None
+    return Dataset(x[: len(y)], y, rows, (buckets,), outputs, [c.name for c in columns], None, titles, notes, new=more)
+
+
+def read_new(
+    path: str, columns: "list[Column]", train: NDArray[np.int64]
+) -> "tuple[list[Column], list[str], list[str]]":
+    """The same columns of another table, a name for each of its rows, and what is to be known of them.
+
+    Raises:
+        Refused: where there is no such table, it lacks a column, or a cell is no number where all others were.
+    """
+    frame = table(path, "input")
+    lacking = [column.name for column in columns if column.name not in frame.columns]
+    if lacking:
+        raise Refused(
+            f"input={path} lacks {', '.join(lacking)}, which the model was trained on; "
+            f"its columns are {', '.join(map(str, frame.columns))}"
+        )
+    try:
+        found = [Column(frame[column.name], like=column) for column in columns]
+    except Refused as error:
+        raise Refused(f"input={path}: {error}") from None
+    notes = []
+    for known, more in zip(columns, found, strict=True):
+        if known.kind == "number" and more.missing.any():
+            notes.append(f"{more.name}: {int(more.missing.sum())} empty cells filled in as in training")
+        odd = more.text[~more.text.isin(set(known.text.iloc[train]))] if known.kind == "category" else more.text[:0]
+        if len(odd):
+            some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
+            notes.append(f"{more.name}: {len(odd)} cells hold what no training row did ({some}): none of the known")
+    words = [column for column in found if column.kind == "text"]
+    return found, words[0].text.tolist() if words else [str(row) for row in range(len(frame))], notes
 
 
 class Column:
-    """One column, and what it holds: `number`, `category` or `text`."""
+    """One column, and what it holds: `number`, `category` or `text`; in another table, what the one `like` it does."""
 
-    def __init__(self, values: "pd.Series[Any]") -> None:
-        self.name = str(values.name)
+    kind: str
+    dates: bool
+
+    def __init__(self, values: "pd.Series[Any]", like: "Column | None" = None) -> None:
+        self.name, self.own = str(values.name), len(values)
         self.text = values.astype(str).str.strip()
         self.missing: NDArray[np.bool_] = self.text.isin(MISSING).to_numpy()
         present = self.text[~self.missing]
         self.numbers = np.full(len(values), np.nan)
-        if present.str.fullmatch(DATE).all():
+        self.dates = bool(present.str.fullmatch(DATE).all()) if like is None else like.dates
+        if self.dates:
             days = pd.to_datetime(present, errors="coerce", utc=True, format="ISO8601")
             parsed = ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(float)
         else:
             parsed = pd.to_numeric(present, errors="coerce").to_numpy(float)
         self.numbers[~self.missing] = parsed
+        if like is not None:
+            self.kind = like.kind
+            if self.kind == "number":
+                self.refuse(~np.isfinite(self.numbers) & ~self.missing, f"no {'date' if self.dates else 'number'}")
+            return
         odd = present.str.fullmatch(NOT_A_NUMBER).to_numpy()
         different = present.nunique()
         if np.isfinite(parsed).any() and not (~np.isfinite(parsed) & ~odd).any():
@@ -199,6 +249,14 @@ class Column:
                 f"column {self.name} holds {what} in {int(bad.sum())} of {len(bad)} rows (first: line {first + 2}, "
                 f"'{self.text.iloc[first]}'): correct them, or, unless it is the target, leave those cells empty"
             )
+
+    def followed_by(self, more: "Column") -> "Column":
+        """This column with cells of another table at its end: its statistics stay those of its own training rows."""
+        longer = copy.copy(self)
+        longer.text = pd.concat([self.text, more.text], ignore_index=True)
+        longer.missing = np.concatenate([self.missing, more.missing])
+        longer.numbers = np.concatenate([self.numbers, more.numbers])
+        return longer
 
     def features(self, train: NDArray[np.int64]) -> list[tuple[str, Array]]:
         """Named columns of numbers: standardised, or one-hot over the categories of the training rows."""
@@ -224,7 +282,8 @@ class Column:
         lowered = self.text.str.lower()
         if self.kind == "category":
             return [[value] for value in lowered]
-        sign = separator or next((s for s in SEPARATORS[:2] if lowered.str.contains(s, regex=False).mean() > 0.5), None)
+        own = lowered.iloc[: self.own]
+        sign = separator or next((s for s in SEPARATORS[:2] if own.str.contains(s, regex=False).mean() > 0.5), None)
         found: list[list[str]] = []
         for value in lowered:
             items = [item.strip() for item in value.split(sign) if item.strip()] if sign else []

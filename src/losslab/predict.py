@@ -1,0 +1,228 @@
+"""What a trained model says of new rows: labels with their probabilities, or numbers in the data's units.
+
+    python -m losslab.predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
+    python -m losslab.predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
+    python -m losslab.predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
+
+The checkpoint stays in its run's folder, which says what was typed. Names and a table's statistics come from the rows
+that it was trained on: type data.path=PLACE where they lie elsewhere now. Options of your own are typed as for
+train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its probability is above its own threshold,
+which had the best F1 on the validation rows; a class where it is the most probable one.
+"""
+
+import csv
+import io
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from losslab import door
+from losslab.errors import Refused, command, keyed
+from losslab.files import write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from losslab.data.dataset import New
+    from losslab.losses import Loss, Sum
+    from losslab.tasks import Task
+
+KEYS = ("ckpt", "input", "out", "allow", "data.*")
+LINES = 20  # rows that are shown in the terminal
+SHOWN = 3  # labels or classes that are shown of each row, and all that are marked
+TOGETHER = 1024  # rows that go through the model at once
+
+
+def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
+    """The configuration of the checkpoint's run, what is predicted on, and the table to write, all without torch.
+
+    Raises:
+        Refused: for anything that could have been mistyped.
+    """
+    words, folders = list(words), []
+    while "--config-dir" in words[:-1]:
+        place = words.index("--config-dir")
+        folders.append(str(Path(words[place + 1]).resolve()))
+        del words[place : place + 2]
+    typed = keyed(words, KEYS)
+    for key, example in (("ckpt", "outputs/…/best.ckpt"), ("input", "new.csv")):
+        if not typed.get(key):
+            raise Refused(f"a prediction needs {key}: type {key}=FILE, such as {key}={example}")
+    ckpt, source = Path(typed.pop("ckpt")), Path(typed.pop("input")).expanduser()
+    if not ckpt.is_file():
+        raise Refused(f"ckpt={ckpt} is not there: type the path of a best.ckpt in a run's folder")
+    if not (ckpt.parent / "status.json").is_file():
+        raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
+    if not source.exists():
+        raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
+    out = Path(typed.pop("out")) if "out" in typed else None
+    if out is not None and (
+        out.suffix != ".csv" or out.is_dir() or not os.access(out if out.is_file() else out.parent, os.W_OK)
+    ):
+        raise Refused(f"out={out} cannot be written: type out=FILE.csv in a folder that is there and yours")
+    mine = [f"hydra.searchpath=['{folder}']" for folder in folders]
+    more = [f"{key}={value}" for key, value in typed.items()]
+    cfg = door.configure([*mine, f"ckpt='{ckpt}'", f"output_dir='{tempfile.gettempdir()}'", *more])
+    rows = cfg.data.get("path")
+    if rows and not Path(rows).expanduser().exists():
+        raise Refused(
+            f"data.path={rows}, the data that ckpt={ckpt} was trained on, is not there any more, and names and "
+            "statistics come from it: type data.path=PLACE where it lies now"
+        )
+    return cfg, source, out
+
+
+def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
+    """An image file, or all in a folder, as the training images are: `(N, C, H, W)` uint8.
+
+    Args:
+        source: the file or the folder.
+        shape: channels, height and width.
+        resize: whether the training images were resized to that; other images must have it as they are.
+
+    Raises:
+        Refused: where there is no image, or none of that size.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from losslab.data.cache import pixels, said
+    from losslab.data.dataset import New
+    from losslab.data.folder import IMAGES, few, listed
+
+    channels, height, width = shape
+    names = (
+        [source.name] if source.is_file() else sorted(listed(source, lambda name: Path(name).suffix.lower() in IMAGES))
+    )
+    if not names:
+        raise Refused(f"input={source} holds no images: type the path of an image, or of a folder of images")
+    root, x, titles, problems = source.parent if source.is_file() else source, [], [], {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
+        for name in names:
+            try:
+                with Image.open(root / name) as opened:
+                    size = opened.size
+                if not resize and size != (width, height):
+                    problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
+                    continue
+                image = pixels(root / name, (height, width))
+            except Exception as error:  # what a broken file raises is up to its decoder
+                problems[name] = said(error)
+                continue
+            if channels == 1:
+                image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
+            x.append(image)
+            titles.append(name)
+    if not x:
+        name, why = next(iter(problems.items()))
+        raise Refused(f"input={source} is no image that the model takes ({name}: {why}): type another file")
+    notes = [f"{len(problems)} files left out: {few([f'{name} ({why})' for name, why in problems.items()])}"]
+    return New(np.stack(x), titles, notes if problems else [])
+
+
+def heads(task: "Task", loss: "Loss | Sum", scores: "Tensor") -> dict[str, "Tensor"]:
+    """What else is predicted of each target `(N, D)`, in its units, where the loss wants several scores for it.
+
+    The quantile of each level, or the standard deviation of a Gaussian.
+    """
+    import torch
+
+    from losslab.card import levels
+    from losslab.losses import GaussianNLLLoss
+    from losslab.tasks import Regression
+
+    if loss.heads == 1 or not isinstance(task, Regression):
+        return {}
+    each, parts = task.view(scores, "heads"), [getattr(part, "function", None) for part in (loss, *loss.parts.values())]
+    gaussian = next((part for part in parts if isinstance(part, GaussianNLLLoss)), None)
+    if gaussian is not None:
+        variance = torch.nn.functional.softplus(each[..., 1]) + gaussian.eps
+        return {"standard deviation": variance.sqrt() * task.std}
+    known = levels(loss)
+    if known is None:
+        return {}
+    return {f"quantile {level:g}": each[..., head] * task.std + task.mean for head, level in enumerate(known.tolist())}
+
+
+def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
+    """The table of predictions, its first row the names of its columns; a line for each row; what is to be known.
+
+    Raises:
+        Refused: where the input is not what the model takes, or the run cannot be made again.
+    """
+    import torch
+
+    from losslab.train import restored
+
+    table = str(cfg.data._target_).startswith("losslab.data.tables.")
+    data, task, loss, model = restored(cfg, **({"new": str(source)} if table else {}))
+    new = data.new
+    if new is None:
+        if len(data.shape) != 3:
+            raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
+        new = images(source, data.shape, resize="size" in cfg.data)
+    with torch.inference_mode():
+        x = torch.from_numpy(new.x)
+        scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
+        values = task.view(scores, getattr(task, "units", "prediction"))
+        more = heads(task, loss, scores)
+        words = task.say(data, scores)
+    names = [*data.outputs, *(f"{name}, {what}" for what in more for name in data.outputs)]
+    numbers = torch.cat([values, *more.values()], 1).tolist()
+    rows = [["row", "predicted", *names]]
+    rows += [
+        [title, said, *(f"{number:.6g}" for number in row)]
+        for title, said, row in zip(new.titles, words, numbers, strict=True)
+    ]
+    if cfg.task.name == "regression":
+        lines = [", ".join(f"{name} {number:.5g}" for name, number in zip(names, row, strict=True)) for row in numbers]
+    else:
+        cuts = getattr(task, "thresholds", None)
+        marked = values == values.amax(1, keepdim=True) if cuts is None else values > cuts
+        lines = [top(data.outputs, *pair) for pair in zip(values.tolist(), marked.tolist(), strict=True)]
+    return rows, lines, new.notes
+
+
+def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str:
+    """The most probable classes or labels, and all that are marked.
+
+    >>> top(["a", "b", "c", "d", "e"], [0.1, 0.5, 0.3, 0.2, 0.05], [False, True, False, False, True])
+    '* b 0.5, * e 0.05, c 0.3, d 0.2'
+    """
+    order = sorted(range(len(p)), key=lambda place: (not marked[place], -p[place]))
+    shown = set(sorted(order, key=lambda place: -p[place])[:SHOWN])
+    return ", ".join(
+        f"{'* ' * marked[place]}{names[place]} {p[place]:.3g}" for place in order if place in shown or marked[place]
+    )
+
+
+def main() -> None:
+    """The command: a mistake ends in one sentence and exit code 1."""
+    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
+    with command(__doc__) as words:
+        cfg, source, out = asked(words)
+        rows, lines, notes = predicted(cfg, source)
+        for note in notes:
+            print(f"note  {note}", file=sys.stderr)
+        if out is not None:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows(rows)
+            write(out, text.getvalue())
+            print(f"{len(lines):,} predictions\n{out}")
+            return
+        width = max(len(row[0]) for row in rows[1 : LINES + 1])
+        for row, line in zip(rows[1 : LINES + 1], lines, strict=False):
+            print(f"{row[0]:<{width}}  {line}")
+        if len(lines) > LINES:
+            print(f"and {len(lines) - LINES:,} more: type out=predictions.csv for all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""Predictions on new rows: what the run's own test said of the same rows is the answer."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn import metrics
+
+from losslab import predict
+from losslab.data.dataset import Dataset
+from losslab.data.tables import SHIPPED, table
+from losslab.errors import Refused
+from losslab.train import OURS, build, train
+
+from .conftest import Typed
+
+Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
+
+
+@pytest.fixture
+def trained(typed: Typed, undrawn: None) -> Trained:
+    """A short run: its folder, what its test said, and its data."""
+
+    def run(*words: str) -> tuple[Path, dict[str, float], Dataset]:
+        cfg = typed(*words)
+        summary = train(cfg)
+        return Path(cfg.run.dir), summary, build(cfg, "data", *OURS["data"])
+
+    return run
+
+
+def predictions(folder: Path, source: Path, *words: str) -> pd.DataFrame:
+    """The table that `out=` writes, which is what `predicted` returns."""
+    cfg, at, _ = predict.asked([f"ckpt={folder}/best.ckpt", f"input={source}", *words])
+    (heading, *rows), lines, _ = predict.predicted(cfg, at)
+    assert len(rows) == len(lines)
+    return pd.DataFrame(rows, columns=heading).astype(dict.fromkeys(heading[2:], float))
+
+
+@pytest.mark.parametrize("loss", ["mae", "poisson", "quantile", "gaussian_nll"])
+def test_numbers_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path, loss: str) -> None:
+    folder, summary, data = trained("data=diamonds", f"loss={loss}", "trainer.max_epochs=1", "data.test=0.02")
+    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.rows["test"]]
+    rows.drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
+    found = predictions(folder, tmp_path / "new.csv")
+    true = rows["price"].astype(float)
+    assert metrics.root_mean_squared_error(true, found["price"]) == pytest.approx(summary["test/rmse"], rel=1e-4)
+    assert metrics.mean_absolute_error(true, found["price"]) == pytest.approx(summary["test/mae"], rel=1e-4)
+    if loss == "quantile":
+        low, middle, high = (found[f"price, quantile {level}"] for level in (0.1, 0.5, 0.9))
+        assert (middle == found["price"]).all()
+        ours = [metrics.mean_pinball_loss(true, each, alpha=q) for each, q in ((low, 0.1), (middle, 0.5), (high, 0.9))]
+        spread = data.targets("train").std()
+        assert np.mean(ours) / spread == pytest.approx(summary["test/loss"], rel=1e-4)
+    if loss == "gaussian_nll":
+        spread = found["price, standard deviation"]
+        from scipy import stats
+
+        each = -stats.norm.logpdf(true, found["price"], spread) - np.log(2 * np.pi) / 2
+        assert each.mean() - np.log(data.targets("train").std()) == pytest.approx(summary["test/loss"], rel=1e-3)
+
+
+def test_classes_of_image_files_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path) -> None:
+    folder, summary, data = trained("data=digits", "trainer.max_epochs=2")
+    for mode in ("L", "RGB"):
+        (tmp_path / mode).mkdir()
+        for row in data.rows["test"]:
+            assert isinstance(data.x, np.ndarray)
+            Image.fromarray(data.x[row, 0]).convert(mode).save(tmp_path / mode / f"{row:04}.png")
+        found = predictions(folder, tmp_path / mode)
+        true = data.y[data.rows["test"]]
+        p = found[data.outputs].to_numpy()
+        assert found["row"].tolist() == [f"{row:04}.png" for row in data.rows["test"]]
+        assert (found["predicted"].astype(int) == true).mean() == pytest.approx(summary["test/accuracy"])
+        assert metrics.log_loss(true, p / p.sum(1, keepdims=True)) == pytest.approx(summary["test/log_loss"], rel=1e-4)
+    Image.new("L", (28, 28)).save(tmp_path / "large.png")
+    with pytest.raises(Refused, match=r"large.png: 28x28 pixels, where the model takes 8x8"):
+        predictions(folder, tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("drop", ["", "data.drop=[title]"])
+def test_labels_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path, drop: str) -> None:
+    frame = table(str(SHIPPED / "movies.tsv.gz"), "").iloc[:900]
+    if drop:  # then there is no text: a model of vectors
+        frame = frame.drop(columns=[name for name in frame.columns if name not in ("title", "genres", "year")])
+    frame.to_csv(tmp_path / "films.csv", index=False)
+    model = ["model=mlp", drop] if drop else ["data.buckets=512"]
+    own = ["data=csv", f"data.path={tmp_path / 'films.csv'}", "data.target=genres", "task=multi_label"]
+    folder, summary, data = trained(*own, *model, "trainer.max_epochs=3")
+    rows = frame.iloc[data.rows["test"]]
+    rows.drop(columns="genres").to_csv(tmp_path / "new.csv", index=False)
+    found = predictions(folder, tmp_path / "new.csv")
+    true = data.targets("test")
+    p = found[data.outputs].to_numpy()
+    assert metrics.log_loss(true.ravel(), p.ravel()) == pytest.approx(summary["test/log_loss"], rel=1e-4)
+    said = np.array([[name in words.strip("{}").split(", ") for name in data.outputs] for words in found["predicted"]])
+    tuned = metrics.f1_score(true, said, average="macro", zero_division=0)
+    assert tuned == pytest.approx(summary["test/f1_tuned"], rel=1e-5)
+    assert not drop or found["row"].tolist() == [str(row) for row in range(len(rows))]
+    assert drop or found["row"].tolist() == rows["title"].tolist()
+
+
+def test_the_words_are_those_of_the_runs_own_samples(typed: Typed, tmp_path: Path) -> None:
+    cfg = typed("data=diamonds", "data.test=0.01", "trainer.max_epochs=1")
+    train(cfg)
+    data = build(cfg, "data", *OURS["data"])
+    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.rows["test"]]
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    samples = pd.read_csv(Path(cfg.run.dir) / "pictures" / "samples.csv", dtype=str)
+    found = predictions(Path(cfg.run.dir), tmp_path / "new.csv")
+    assert found["predicted"].tolist()[: len(samples)] == samples["predicted"].tolist()
+
+
+def test_ones_own_images_are_decoded_as_those_that_were_trained_on(trained: Trained, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(60):
+        file = tmp_path / "pictures" / ("dark", "light")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = random.integers(0, 160, (20, 14, 3)) + 90 * (number % 2)
+        Image.fromarray(noise.astype(np.uint8)).save(file)
+    own = ["data=images", f"data.path={tmp_path / 'pictures'}", "task=single_label", "data.size=[12,8]"]
+    folder, summary, data = trained(*own, f"data.cache={tmp_path / 'cache'}", "model=linear", "trainer.max_epochs=2")
+    assert data.titles
+    (tmp_path / "new").mkdir()
+    kept = [data.titles[row] for row in data.rows["test"]]
+    for name in kept:
+        shutil.copy(tmp_path / "pictures" / name, tmp_path / "new" / name.replace("/", "-"))
+    (tmp_path / "new" / "broken.png").write_text("no image")
+    before = sorted((tmp_path / "cache").rglob("*"))
+    found = predictions(folder, tmp_path / "new").set_index("row").loc[[name.replace("/", "-") for name in kept]]
+    true = np.array(data.outputs)[data.targets("test")]
+    assert (found["predicted"] == true).mean() == pytest.approx(summary["test/accuracy"])
+    assert metrics.log_loss(true, found[data.outputs]) == pytest.approx(summary["test/log_loss"], rel=1e-4)
+    assert sorted((tmp_path / "cache").rglob("*")) == before, "predictions are not cached"
+    one = predictions(folder, tmp_path / "new" / kept[0].replace("/", "-"))
+    assert one["predicted"].tolist() == [found["predicted"].iloc[0]]
+
+
+def small(folder: Path) -> Path:
+    """A table of numbers, dates and categories with empty cells."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": random.normal(size=80).round(3),
+            "day": pd.date_range("2024-01-01", periods=80).strftime("%Y-%m-%d"),
+            "colour": random.choice(["red", "green", "blue"], 80),
+        }
+    )
+    frame["price"] = frame["size"] * 3 + (frame["colour"] == "red") * 5
+    frame.loc[3, "size"] = np.nan
+    frame.to_csv(folder / "own.csv", index=False)
+    return folder / "own.csv"
+
+
+def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = small(tmp_path)
+    folder, _, data = trained("data=csv", f"data.path={file}", "data.target=price", "model=linear")
+    (tmp_path / "new.csv").write_text("colour,size,day,more\nred,,2024-03-01,1\nmauve,99,2031-01-01,x\n,0.5,,\n")
+    out = tmp_path / "out.csv"
+    typed_now = [f"ckpt={folder}/best.ckpt", f"input={tmp_path}/new.csv", f"out={out}"]
+    monkeypatch.setattr(sys, "argv", ["predict", *typed_now])
+    predict.main()
+    told = capsys.readouterr()
+    assert "size: 1 empty cells filled in" in told.err
+    assert "colour: 2 cells hold what no training row did (an empty cell, mauve)" in told.err
+    assert told.out.splitlines() == ["3 predictions", str(out)]
+    cfg, _, _ = predict.asked(typed_now)
+    new = build(cfg, "data", *OURS["data"], new=str(tmp_path / "new.csv")).new
+    assert new is not None
+    train_rows = pd.read_csv(file).iloc[data.rows["train"]]
+    place = {name: number for number, name in enumerate(data.inputs)}
+    median, filled = train_rows["size"].median(), train_rows["size"].fillna(train_rows["size"].median())
+    scaled = [(value - filled.mean()) / filled.std(ddof=0) for value in (median, 99, 0.5)]
+    assert new.x[:, place["size"]] == pytest.approx(scaled, rel=1e-5)
+    assert new.x[:, [place[f"colour={name}"] for name in ("blue", "green", "red")]].tolist() == [
+        [0, 0, 1],
+        [0, 0, 0],
+        [0, 0, 0],
+    ]
+    assert data.x.shape[1] == new.x.shape[1]
+
+
+def test_input_that_does_not_fit_is_refused_in_a_sentence(
+    trained: Trained, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = small(tmp_path)
+    folder, _, _ = trained("data=csv", f"data.path={file}", "data.target=price", "model=linear")
+    new = tmp_path / "new.csv"
+
+    def refused(sentence: str, *words: str, ckpt: Path = folder / "best.ckpt", source: Path = new) -> None:
+        with pytest.raises(Refused, match=sentence) as error:
+            predict.predicted(*predict.asked([f"ckpt={ckpt}", f"input={source}", *words])[:2])
+        assert "\n" not in str(error.value)
+
+    refused(r"input=.*new.csv is not there")
+    new.write_text("size,price\n1,2\n")
+    refused("input=.*new.csv lacks day, colour, which the model was trained on; its columns are size, price")
+    new.write_text("size,day,colour\nlarge,2024-01-01,red\n")
+    refused(r"column size holds no number in 1 of 1 rows \(first: line 2, 'large'\)")
+    new.write_text("size,day,colour\n1,5,red\n")
+    refused("column day holds no date in 1 of 1 rows")
+    Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
+    refused("input=.*poster.png is not a table in UTF-8 text", source=tmp_path / "poster.png")
+    refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)
+    refused("out=.* cannot be written: type out=FILE.csv", f"out={tmp_path / 'none' / 'out.csv'}")
+    refused("inpt is not a setting here; nearest: input", "inpt=1")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(folder / "best.ckpt", tmp_path / "alone")
+    refused("stands apart from its run's status.json", ckpt=tmp_path / "alone" / "best.ckpt")
+    refused("ckpt=.*none.ckpt is not there", ckpt=folder / "none.ckpt")
+    new.write_text("size,day,colour\n1,2024-01-01,red\n")
+    rows = file.read_text()
+    file.write_text(rows.replace("1.", "7."))
+    refused(r"data=csv is no longer what ckpt=.* was trained on \(task.mean differs\)")
+    file.rename(tmp_path / "moved.csv")
+    refused(r"data.path=.*own.csv, the data that ckpt=.* was trained on, is not there any more")
+    (tmp_path / "moved.csv").write_text(rows)
+    assert len(predictions(folder, new, f"data.path={tmp_path / 'moved.csv'}")) == 1
+
+
+def test_text_is_no_image_and_a_test_problem_has_nothing_to_read(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("a,b\n1,2\n")
+    folder, _, _ = trained("data=digits", "model=linear", "trainer.max_epochs=1")
+    with pytest.raises(Refused, match=r"words.csv is no image that the model takes \(words.csv: cannot identify"):
+        predictions(folder, tmp_path / "words.csv")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(Refused, match=r"none holds no images: type the path of an image"):
+        predictions(folder, tmp_path / "none")
+    folder, _, _ = trained("experiment=deepobs_quadratic", "trainer.max_epochs=1")
+    with pytest.raises(Refused, match="data=quadratic is neither a table nor images"):
+        predictions(folder, tmp_path / "words.csv")
+
+
+def test_the_command_with_options_of_ones_own(tmp_path: Path, trained: Trained) -> None:
+    shutil.copy(Path(__file__).parent / "mine.py", tmp_path)
+    (tmp_path / "my_conf" / "model").mkdir(parents=True)
+    text = "_target_: mine.tiny\n_partial_: true\ntakes: [vector]\n"
+    (tmp_path / "my_conf" / "model" / "mine.yaml").write_text(text)
+    (tmp_path / "new.csv").write_text("height_cm\n170\n180\n")
+
+    def typed_now(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        own = ["--config-dir", "my_conf"]
+        return subprocess.run(
+            [sys.executable, "-m", f"losslab.{module}", *own, *words],
+            cwd=tmp_path,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = typed_now("train", "data=heights", "model=mine", "allow=mine", "logger=false", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    folder = done.stdout.splitlines()[-1]
+    words = (f"ckpt={folder}/best.ckpt", "input=new.csv")
+    refused = typed_now("predict", *words)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("losslab: model._target_=mine.tiny is code that options may not name")
+    told = typed_now("predict", *words, "allow=mine")
+    assert told.returncode == 0, told.stderr
+    assert [line.split()[:2] for line in told.stdout.splitlines()] == [["0", "weight_kg"], ["1", "weight_kg"]]
+    assert told.stderr == ""
+
+
+def test_a_row_is_shown_with_its_marked_labels_and_the_most_probable_others() -> None:
+    assert predict.top(["a", "b"], [0.2, 0.8], [False, False]) == "b 0.8, a 0.2"
+    assert predict.top(["a", "b", "c", "d"], [0.4, 0.3, 0.2, 0.1], [True, False, True, True]).startswith("* a 0.4, * c")
