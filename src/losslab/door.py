@@ -64,7 +64,8 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
                 overrides = [f"task={wanted}", *overrides]
                 cfg = composed(overrides)
             trust.checked(cfg, allowing)
-            chosen = [text for text in overrides if key_of(text) in cfg.run.choices or "@" in key_of(text)]
+            places = (*cfg.run.choices, "hydra.searchpath")
+            chosen = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
             check(cfg, composed(chosen) if chosen != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
