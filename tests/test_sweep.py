@@ -224,6 +224,13 @@ def test_a_claim_of_another_host_holds_until_its_lease_is_over(tmp_path: Path, m
     assert ledger.records(["a"])["a"]["value"] == 1
 
 
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").is_file(), reason="only Linux numbers its starts")
+def test_a_machine_is_the_same_to_all_its_processes_without_a_network_too() -> None:
+    without = "import uuid; uuid.getnode = lambda: uuid.uuid4().int % 2**48"  # as Python has it there
+    ask = [sys.executable, "-c", f"{without}; from losslab.sweep.ledger import HERE; print(HERE)"]
+    assert subprocess.check_output(ask) == subprocess.check_output(ask)
+
+
 def table(folder: Path) -> dict[str, dict[str, float]]:
     """The numbers of each finished run; none has two."""
     found: dict[str, dict[str, float]] = {}

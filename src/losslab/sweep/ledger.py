@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-HERE = f"{platform.node()} {uuid.getnode():x}"
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # a container without a network has no address to be known by
+HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"
 
 Record = dict[str, Any]
 
