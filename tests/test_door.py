@@ -26,7 +26,7 @@ NEEDS = {
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str, name: str) -> None:
-    fitting = {"loss": "task", "model": "data"}.get(group)
+    fitting = {"loss": "task", "model": "data", "augment": "data"}.get(group)
     tried: list[str] = []
     for other in options([str(CONF)], fitting) if fitting else [""]:
         typed_now = [f"{group}={name}", *NEEDS.get((group, name), []), *([f"{fitting}={other}"] if other else [])]
@@ -91,6 +91,10 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data.batch_size=2.5", "data.batch_size=2.5 does not fit"),
         ("data.val=0", "data.val=0 does not fit"),
         ("data.val=0.6 data.test=0.5", "leave no rows to train on"),
+        ("augment=flip", "augment=flip is for images, but data=diamonds gives vector or tokens: type augment=none"),
+        ("trainer.num_nodes=2", "needs a process for each device on each machine: start it by `torchrun` or by `srun`"),
+        ("trainer.devices=0", "trainer.devices=0 does not fit: it must be how many devices, a list of their numbers"),
+        ("resume=sometimes", "resume=sometimes does not fit: it must be auto or never"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 does not fit"),
         ("trainer.max_epochs=true", "trainer.max_epochs=true does not fit"),
         ("trainer.deterministic=3", "trainer.deterministic=3 does not fit: it must be true or false"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from losslab.errors import Diverged, Refused
 from losslab.files import write
 from losslab.losses import Loss
 from losslab.tasks import Task
-from losslab.tracking import Record, claim, claim_folder, flat_config, run_name
+from losslab.tracking import Record, claim, claim_folder, environment, flat_config, run_id, run_name
 from losslab.train import train
 
 from .conftest import Typed
@@ -195,3 +196,34 @@ def test_the_csv_logger_writes_into_the_runs_folder(typed: Typed) -> None:
     with (Path(cfg.run.dir) / "csv" / "metrics.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len([row for row in rows if row["val/rmse"]]) == 3
+
+
+def left(typed: Typed, *overrides: str, **changed: Any) -> Path:
+    """A folder as a run leaves it that was killed in its second epoch."""
+    folder, lock, ckpt = claim_folder(typed(*overrides))
+    assert (folder.name[-2:], ckpt) != ("-2", None)
+    assert lock is not None
+    status = {"status": "running", "id": "abc", "environment": environment(), **changed}
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "last.ckpt").touch()
+    os.close(lock)
+    return folder
+
+
+def test_a_run_that_was_killed_or_pre_empted_is_gone_on_with_and_no_other(typed: Typed) -> None:
+    elsewhere = environment() | {"git_commit": "another"}
+    for count, changed in enumerate([{}, {"status": "preempted"}]):
+        folder = left(typed, f"seed={count}", **changed)
+        again, lock, ckpt = claim_folder(typed(f"seed={count}"))
+        assert (again, ckpt) == (folder, str(folder / "last.ckpt"))
+        third, *_ = claim_folder(typed(f"seed={count}"))
+        assert third.name == f"{folder.name}-2", "another process has the first one"
+        os.close(lock or 0)
+        assert run_id(folder) == "abc", "the same run on W&B"
+    for count, changed in enumerate(
+        [{"status": "finished"}, {"status": "failed"}, {"status": "interrupted"}, {"environment": elsewhere}], start=2
+    ):
+        folder = left(typed, f"seed={count}", **changed)
+        assert claim_folder(typed(f"seed={count}"))[0].name == f"{folder.name}-2"
+    folder = left(typed, "seed=9")
+    assert claim_folder(typed("seed=9", "resume=never"))[0].name == f"{folder.name}-2"

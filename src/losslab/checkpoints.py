@@ -41,6 +41,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning has installed its own handlers by now, which would stop a run without a checkpoint."""
         super().on_train_start(trainer, pl_module)
+        if self.notice.by is not None:
+            raise Preempted(self.notice.by)  # before the first step, so that there is nothing to keep
         self.notice.listen()
         self.saved = time.monotonic()
 

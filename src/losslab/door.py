@@ -4,6 +4,7 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -251,6 +252,13 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
             f"model={choice.model} takes {' or '.join(takes)}, but data={choice.data} gives {' or '.join(gives)}: "
             f"type model= one of {', '.join(fitting)}"
         )
+    if cfg.get("augment") and "image" not in gives:
+        raise Refused(f"augment={choice.augment} is for images, but data={choice.data} gives {' or '.join(gives)}: "
+                      "type augment=none")  # fmt: skip
+    launched = {"RANK", "SLURM_NTASKS"} & set(os.environ)
+    if cfg.trainer.num_nodes != 1 and not launched:
+        raise Refused(f"trainer.num_nodes={cfg.trainer.num_nodes} needs a process for each device on each machine: "
+                      "start it by `torchrun` or by `srun`")  # fmt: skip
     lasting(cfg)
     groupable(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():

@@ -58,6 +58,12 @@ def heeded() -> Iterator[Notice]:
                 signal.signal(number, handler)
 
 
+def too_early(number: int, frame: FrameType | None) -> None:
+    """What to do with SIGUSR1 in a SLURM job that is still importing: without it Python would just end."""
+    requeue(signal.Signals(number))
+    sys.exit(128 + number)
+
+
 def requeue(by: signal.Signals) -> None:
     """Have SLURM queue this job again, where its time is up; one that it pre-empts, it queues again by itself."""
     if by != signal.SIGUSR1 or "SLURM_JOB_ID" not in os.environ:

@@ -8,6 +8,21 @@ from typing import Any
 Rule = tuple[Callable[[Any], bool], str]
 
 
+SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
+    *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
+    *("data.cache", "data.cache_gb", "data.workers"),
+)
+
+
+def silent(key: str) -> bool:
+    """Whether a setting changes nothing that is measured.
+
+    >>> silent("logger.mode"), silent("optimizer.lr")
+    (True, False)
+    """
+    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
+
+
 def number(value: object) -> bool:
     """Whether `value` is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -42,6 +42,7 @@ from losslab.door import flatten
 from losslab.errors import Diverged, Pruned, Refused
 from losslab.files import write, write_json
 from losslab.preemption import Preempted
+from losslab.rules import silent
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -61,8 +62,7 @@ def run_name(cfg: DictConfig) -> str:
     Where it writes and how it is logged is not part of it.
     """
     config = flat_config(cfg)
-    silent = ("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar")
-    what = {key: value for key, value in config.items() if key.split(".")[0] not in silent and key not in silent}
+    what = {key: value for key, value in config.items() if not silent(key)}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
     return name.replace("*", "")  # of a weighted sum of losses

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from math import ceil
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import door, trust
+from losslab import door, preemption, trust
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     import pytorch_lightning as pl
     import torch
 
-    from losslab import launch, preemption, terminal, tracking
+    from losslab import launch, terminal, tracking
     from losslab.checkpoints import LastCheckpoint, Whole, fitting
     from losslab.data.batches import Batches, Pixels, at_once
     from losslab.experiment import Experiment
@@ -298,6 +299,8 @@ def side_by_side() -> None:
 
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
+    if "SLURM_JOB_ID" in os.environ:
+        signal.signal(signal.SIGUSR1, preemption.too_early)
     sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -16,11 +16,11 @@ import pandas as pd
 from losslab.compare.runs import Runs, history
 from losslab.compare.statistics import Difference, difference, holm, least_seeds
 from losslab.errors import Refused, nearest
+from losslab.rules import silent
 
-SILENT = (
+TOLD_ELSEWHERE = (
     *("stage", "experiment", "search.*"),  # told by the settings that they lead to
-    *("output_dir", "ckpt", "allow", "logger", "logger.*", "trainer.enable_progress_bar"),
-    *("callbacks.last", "callbacks.last.*", "callbacks.*.dirpath", "*._*_"),
+    *("callbacks.*.dirpath", "*._*_"),
 )
 NOT_THE_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
 CROSS = " \N{MULTIPLICATION SIGN} "  # between the options that make a cell
@@ -163,7 +163,7 @@ def arrange(
 
 def speaks(key: str) -> bool:
     """Whether a setting can change a run's figures, and no other setting tells so already."""
-    return not any(fnmatch(key, pattern) for pattern in SILENT)
+    return not silent(key) and not any(fnmatch(key, pattern) for pattern in TOLD_ELSEWHERE)
 
 
 def rows_of(key: str) -> bool:

@@ -27,9 +27,10 @@ from tqdm import tqdm
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_folder, write_json
+from losslab.rules import silent
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.ledger import Ledger, Record
-from losslab.sweep.plan import Job, Plan, hashed, read, silent, single, typed_as
+from losslab.sweep.plan import Job, Plan, hashed, read, single, typed_as
 from losslab.sweep.processes import Workers, at_once
 
 OWN = ("n", "name", "retry", "test_seeds")

@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 from losslab import door
 from losslab.errors import Refused
-from losslab.rules import RULES
+from losslab.rules import RULES, silent
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
 CELL = ("task", "data", "model", "loss", "optimizer")
 QUIET = {"logger": "false", "trainer.enable_progress_bar": "false"}  # unless the file or the user says otherwise
-SILENT = ("output_dir", "allow", "logger", "trainer.enable_progress_bar")  # these change nothing that is measured
 
 Setting = dict[str, Any]
 
@@ -107,11 +106,6 @@ def hashed(setting: Mapping[str, Any], *more: str) -> str:
     """A name that follows from what is typed and would change the numbers."""
     typed = sorted(text for text in typed_as(setting) if not silent(text))
     return hashlib.sha256(json.dumps([*typed, *more]).encode()).hexdigest()[:12]
-
-
-def silent(key: str) -> bool:
-    """Whether a setting changes nothing that is measured."""
-    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
 
 
 def typed_as(setting: Mapping[str, Any]) -> list[str]:
