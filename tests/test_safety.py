@@ -24,7 +24,7 @@ from .loopback import Loopback
 from .test_wandb import environment
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=1")
-QUIET = ("logger=false", "trainer.enable_progress_bar=false")
+TINY = ("data=heights", "model=linear", "trainer.max_epochs=1")
 
 
 class Bomb:
@@ -175,6 +175,7 @@ def test_options_of_a_stranger_can_allow_nothing(tmp_path: Path) -> None:
         ("defaults: [{override /hydra/launcher: theirs}]", "experiment/a.yaml"),
         ("defaults: [{loss@hydra.callbacks.x: theirs}]", "experiment/a.yaml"),
         ("defaults: [{'loss@${place}': theirs}]", "experiment/a.yaml"),
+        ("defaults: [/../theirs/a]", "experiment/a.yaml"),
         ("setup: [rm -rf /]", "hydra/launcher/a.yaml"),
         ("a: b: c", "loss/a.yaml"),
     ],
@@ -196,7 +197,7 @@ def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Pa
     bomb.write_bytes(pickle.dumps(Bomb(burst)))
     callback = f"{{_target_: pandas.read_pickle, filepath_or_buffer: {bomb}}}"
     options(tmp_path / "conf", f"# @package _global_\nhydra: {{callbacks: {{x: {callback}}}}}\n")
-    typed_now = ("--config-dir", "conf", "experiment=theirs", *SHORT, *QUIET)
+    typed_now = ("--config-dir", "conf", "experiment=theirs", "optimizer.lr=-1")  # a mistake, so that no run begins
     done = command(*typed_now)
     assert done.returncode == 1
     assert done.stderr.startswith("losslab: conf/experiment/theirs.yaml sets more of Hydra than hydra.mode")
@@ -204,12 +205,34 @@ def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Pa
     assert not burst.exists()
     command(*typed_now, "allow=hydra")
     assert burst.exists(), "the user's word is taken, and it would have run code"
-    burst.rmdir()
-    for flag in (("--experimental-rerun", str(bomb)), ("--config-path", str(tmp_path / "conf")), ("--config-na", "x")):
-        done = command(*flag, *SHORT)
-        assert done.returncode == 1
-        assert done.stderr.startswith("losslab: ")
-    assert not burst.exists()
+
+
+@pytest.mark.parametrize(
+    "typed_now",
+    [
+        "--experimental-rerun a.pickle",
+        "--config-path conf",
+        "--config-na x",
+        "hydra.searchpath=[conf]",
+        "-m +logger.key=a",
+    ],
+)
+def test_what_hydra_would_read_before_the_door_is_refused(monkeypatch: pytest.MonkeyPatch, typed_now: str) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", *typed_now.split()])
+    with pytest.raises(Refused):
+        trust.front()
+
+
+def test_links_and_hidden_folders_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "# @package _global_\nhydra: {callbacks: {x: {_target_: pandas.read_pickle}}}"
+    for name in ("elsewhere/a.yaml", "hidden/.experiment/a.yaml"):
+        options(tmp_path, text, name)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "experiment").symlink_to(tmp_path / "elsewhere")
+    for folder in ("linked", "hidden"):
+        monkeypatch.setattr("sys.argv", ["train.py", "--config-dir", str(tmp_path / folder)])
+        with pytest.raises(Refused, match="sets more of Hydra"):
+            trust.front()
 
 
 def test_a_sweep_file_can_allow_nothing(tmp_path: Path) -> None:
@@ -267,14 +290,14 @@ def test_the_key_is_nowhere_in_what_a_run_writes_or_says(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    done = command(*SHORT)
+    done = command(*TINY)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("outputs/wandb/offline-run-*/*.wandb")), "W&B was there"
-    failed = command(*SHORT, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=3")
+    failed = command(*TINY, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=3")
     assert failed.returncode == 1
     (reason,) = [json.loads(file.read_text())["reason"] for file in tmp_path.glob("outputs/*sgd*/status.json")]
     assert reason.startswith("Diverged")
-    swept = command("-m", f"+logger.key={KEY}", *SHORT)
+    swept = command("-m", f"+logger.key={KEY}", *TINY)
     assert (swept.returncode, swept.stdout) == (1, "")
     assert KEY not in "".join(part for run in (done, failed, swept) for part in (run.stdout, run.stderr))
     assert not holds(tmp_path, KEY)
@@ -287,7 +310,7 @@ def test_the_key_that_a_server_was_shown_is_nowhere_either(
         for name, value in environment(server, tmp_path).items():
             monkeypatch.setenv(name, value)
         key = os.environ["WANDB_API_KEY"]
-        done = command(*SHORT, "logger.mode=online")
+        done = command(*TINY, "logger.mode=online")
         assert done.returncode == 0, done.stderr
         assert server.runs, "the run reached the server, with the key"
         assert key not in done.stdout + done.stderr

@@ -154,7 +154,10 @@ def front() -> None:
         raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")
     if asked.config_path or asked.config_name or any("hydra.searchpath" in text for text in asked.overrides):
         raise Refused("options of your own come from one folder: type --config-dir FOLDER")
-    for file in sorted(Path(asked.config_dir).rglob("*.yaml")) if asked.config_dir and "hydra" not in allow else ():
+    if asked.config_dir is None or "hydra" in allow:
+        return
+    found = (Path(below, name) for below, _, names in os.walk(asked.config_dir, followlinks=True) for name in names)
+    for file in sorted(file for file in found if file.suffix == ".yaml"):
         if steers_hydra(file, Path(asked.config_dir)):
             raise Refused(
                 f"{file} sets more of Hydra than hydra.mode and hydra.sweeper.params, which could run any code: "
@@ -175,9 +178,12 @@ def steers_hydra(file: Path, folder: Path) -> bool:
     if not isinstance(option, dict):
         return False
     package = " ".join(re.findall(r"@package.*", text))
-    chosen = str(option.get("defaults", ""))
-    if "hydra" in f"{file.relative_to(folder)} {package} {chosen}" or re.search(r"\$\{.*\}[^'\"]*:", chosen):
+    chosen = option.get("defaults") or []
+    groups = [str(key) for entry in chosen for key in (entry if isinstance(entry, dict) else [entry])]
+    if "hydra" in f"{package} {chosen}" or file.relative_to(folder).parts[0] == "hydra":
         return True
+    if ".." in str(chosen) or any("${" in group for group in groups):
+        return True  # what it chooses cannot be told from here
     own = option.get("hydra", {})
     if not isinstance(own, dict) or not set(own) <= {"mode", "sweeper"}:
         return True
