@@ -34,13 +34,13 @@ COPY train.py ./
 COPY sweeps sweeps
 
 # HOME: any user id will do, and a file system that is read only except for /outputs and /tmp. What is downloaded once,
-# images and weights, is kept beside the results. NVIDIA_: which GPUs and what of the driver a runtime other than
-# `docker run --gpus` lets in. WANDB_API_KEY is given when the container is run, and never here.
+# images and weights, and what `wandb agent` writes lie beside the results. NVIDIA_: which GPUs and what of the driver a
+# runtime lets in that is not told by `docker run --gpus`. W&B's key is given when a container is run, and never here.
 ENV PATH=/opt/losslab/bin:$PATH \
     HOME=/tmp \
-    USER=losslab \
     LOSSLAB_DATA=/outputs/.cache/losslab \
     TORCH_HOME=/outputs/.cache/torch \
+    WANDB_DIR=/outputs \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
@@ -50,11 +50,11 @@ STOPSIGNAL SIGTERM
 USER 1000:1000
 ENTRYPOINT ["losslab"]
 
-# the same with what the tests need, for docker/check.sh: --target test
+# the same with what the tests need, in its newest releases, for docker/check.sh: --target test
 FROM run AS test
 USER 0
 # hadolint ignore=DL3013
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel --mount=type=cache,target=/tmp/.cache/pip \
     for wheel in /wheel/*.whl; do pip --python /opt/losslab/bin/python install "${wheel}[dev]"; done
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "pytest"]
