@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already;
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def cut_off(cfg: DictConfig, epoch: int) -> Path:
         with pytest.raises(CutOff):
             train(cfg)
     return Path(cfg.run.dir) / "last.ckpt"
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
 
 
 def numbers(summary: Mapping[str, float]) -> dict[str, float]:

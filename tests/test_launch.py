@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import yaml
 from losslab.door import configure
 from losslab.train import train
 
-from .conftest import ROOT, Command, numbers
+from .conftest import ROOT, Command, numbers, until
 
 QUIET = ("logger=false", "trainer.enable_progress_bar=false", "trainer.precision=64-true", "trainer.max_epochs=2")
 
@@ -141,10 +140,9 @@ def test_a_signal_to_one_process_or_to_all_ends_all_with_a_checkpoint(tmp_path: 
     typed = (*QUIET[:3], "data=diabetes", "trainer.max_epochs=30", "callbacks.last.seconds=1000")
     together(typed, tmp_path / "whole")
     for hit in ([1], [0, 1]):
-        lines = rows(tmp_path / "stopped")
+        begun = rows(tmp_path / "stopped") + 3
         processes = together(typed, tmp_path / "stopped", wait=False)
-        while rows(tmp_path / "stopped") < lines + 3:
-            time.sleep(0.01)
+        until(lambda: rows(tmp_path / "stopped") >= begun)  # noqa: B023
         for rank in hit:
             os.kill(processes[rank].pid or 0, signal.SIGTERM)
         for process in processes:

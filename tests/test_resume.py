@@ -22,7 +22,7 @@ from losslab.errors import Refused
 from losslab.tracking import Record
 from losslab.train import train
 
-from .conftest import numbers
+from .conftest import numbers, until
 
 KILLS = int(os.environ.get("LOSSLAB_KILLS", "6"))  # 20 takes a minute and more
 
@@ -101,8 +101,7 @@ def test_a_run_that_is_pre_empted_keeps_a_checkpoint_at_once_and_goes_on(tmp_pat
     rare = [*BUSY, "callbacks.last.within=1000", "callbacks.last.seconds=1000"]
     begin(rare, tmp_path / "whole").join()
     process = begin(rare, tmp_path / "stopped")
-    while not list((tmp_path / "stopped").glob("*/history.csv")):  # the first epoch is over
-        time.sleep(0.01)
+    until(lambda: list((tmp_path / "stopped").glob("*/history.csv")))  # the first epoch is over
     os.kill(process.pid or 0, by)
     process.join()
     assert process.exitcode == 128 + by

@@ -211,8 +211,9 @@ def left(typed: Typed, *overrides: str, **changed: Any) -> Path:
 
 
 def test_a_run_that_was_killed_or_pre_empted_is_gone_on_with_and_no_other(typed: Typed) -> None:
-    elsewhere = environment() | {"git_commit": "another"}
-    for count, changed in enumerate([{}, {"status": "preempted"}]):
+    elsewhere: dict[str, Any] = environment() | {"git_commit": "another"}
+    killed: list[dict[str, Any]] = [{}, {"status": "preempted"}]
+    for count, changed in enumerate(killed):
         folder = left(typed, f"seed={count}", **changed)
         again, lock, ckpt = claim_folder(typed(f"seed={count}"))
         assert (again, ckpt) == (folder, str(folder / "last.ckpt"))
@@ -220,9 +221,8 @@ def test_a_run_that_was_killed_or_pre_empted_is_gone_on_with_and_no_other(typed:
         assert third.name == f"{folder.name}-2", "another process has the first one"
         os.close(lock or 0)
         assert run_id(folder) == "abc", "the same run on W&B"
-    for count, changed in enumerate(
-        [{"status": "finished"}, {"status": "failed"}, {"status": "interrupted"}, {"environment": elsewhere}], start=2
-    ):
+    over: list[dict[str, Any]] = [{"status": status} for status in ("finished", "failed", "interrupted")]
+    for count, changed in enumerate([*over, {"environment": elsewhere}], start=2):
         folder = left(typed, f"seed={count}", **changed)
         assert claim_folder(typed(f"seed={count}"))[0].name == f"{folder.name}-2"
     folder = left(typed, "seed=9")

@@ -14,7 +14,7 @@ from torch import nn
 
 from losslab.errors import Refused
 from losslab.launch import any_of
-from losslab.preemption import Notice, Preempted
+from losslab.preemption import Preempted, notice
 
 AHEAD = 30.0  # seconds: how much of an epoch may be lost where it is stopped while it is validated
 
@@ -30,20 +30,19 @@ class LastCheckpoint(ModelCheckpoint):
         dirpath: the run's folder.
         seconds: between two at ends of epochs; 0 for every epoch.
         within: between two in the midst of an epoch; 0 for every batch that Lightning sees.
-        notice: tells when to stop.
     """
 
-    def __init__(self, dirpath: str, seconds: float = 1.0, within: float = 300.0, notice: Notice | None = None) -> None:
+    def __init__(self, dirpath: str, seconds: float = 1.0, within: float = 300.0) -> None:
         super().__init__(dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-        self.seconds, self.within, self.notice = seconds, within, notice or Notice()
+        self.seconds, self.within = seconds, within
         self.saved, self.early = time.monotonic(), False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning has installed its own handlers by now, which would stop a run without a checkpoint."""
         super().on_train_start(trainer, pl_module)
-        if self.notice.by is not None:
-            raise Preempted(self.notice.by)  # before the first step, so that there is nothing to keep
-        self.notice.listen()
+        if notice.by is not None:
+            raise Preempted(notice.by)  # before the first step, so that there is nothing to keep
+        notice.listen()
         self.saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -56,28 +55,28 @@ class LastCheckpoint(ModelCheckpoint):
         left = int(trainer.num_training_batches) - 1 - batch_idx
         age = time.monotonic() - self.saved
         due = age >= self.within or (left == 1 and age >= AHEAD)
-        due, stop = any_of([due, self.notice.by is not None], trainer.strategy.root_device)
+        due, stop = any_of([due, notice.by is not None], trainer.strategy.root_device)
         if left > 0 and (due or stop):
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
             self.saved, self.early = time.monotonic(), True
             if stop:
-                raise Preempted(self.notice.by or SIGTERM)
+                raise Preempted(notice.by or SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Lightning calls it after each batch that is validated."""
-        if self.early and any_of([self.notice.by is not None], trainer.strategy.root_device)[0]:
-            raise Preempted(self.notice.by or SIGTERM)
+        if self.early and any_of([notice.by is not None], trainer.strategy.root_device)[0]:
+            raise Preempted(notice.by or SIGTERM)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning calls it when an epoch is over."""
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         due = over or time.monotonic() - self.saved >= self.seconds
-        due, stop = any_of([due, self.notice.by is not None], trainer.strategy.root_device)
+        due, stop = any_of([due, notice.by is not None], trainer.strategy.root_device)
         if due or stop:
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
         if stop and not over:
-            raise Preempted(self.notice.by or SIGTERM)
+            raise Preempted(notice.by or SIGTERM)
 
 
 class Whole(TorchCheckpointIO):

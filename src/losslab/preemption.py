@@ -44,14 +44,17 @@ class Notice:
                 signal.signal(number, self.heed)
 
 
+notice = Notice()  # signals are sent to a process, so that one is enough
+
+
 @contextmanager
-def heeded() -> Iterator[Notice]:
+def heeded() -> Iterator[None]:
     """Signals are heeded while it lasts."""
     before = {number: signal.getsignal(number) for number in HEEDED}
-    notice = Notice()
+    notice.by = None
     notice.listen()
     try:
-        yield notice
+        yield
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():

@@ -221,8 +221,8 @@ class MultiLabel(Task):
 
     Views: `logits` is the scores, `prediction` their sigmoid. `f1` takes a label for predicted where that is above one
     half. The tuned metrics, and predictions in words and pictures, do so above the label's own threshold, which had the
-    best F1 on the validation rows: above one half, rare labels would hardly ever be said. A model that knows little says
-    many labels then, which is what F1 rewards.
+    best F1 on the validation rows: above one half, rare labels would hardly ever be said. A model that knows little
+    says many labels then, which is what F1 rewards.
     """
 
     better: ClassVar = {

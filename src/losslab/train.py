@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from losslab.data.dataset import Dataset
+    from losslab.experiment import Experiment
     from losslab.losses import Loss, Sum
     from losslab.tasks import Task
 
@@ -168,6 +169,43 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
     return data, task, loss, nn.Sequential(run["pixels"], run["model"]).eval()
 
 
+def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
+    """The run's Lightning module; what its optimizer or its schedule cannot do is refused now."""
+    import torch
+
+    from losslab.data.batches import Pixels
+    from losslab.experiment import Experiment
+    from losslab.optimizers import param_groups
+
+    task, loss, model = assembled(cfg, data)
+    if cfg.trainer.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    make = build(cfg, "optimizer", "hidden")
+    scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
+    schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
+    schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
+
+    def optimizer(module: "pl.LightningModule") -> Any:
+        rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
+        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+
+    made = Experiment(
+        model,
+        Pixels(data.scale),
+        task,
+        loss,
+        optimizer,
+        scheduler,
+        schedule,
+        accumulate=cfg.trainer.accumulate_grad_batches,
+        clip=cfg.trainer.gradient_clip_val,
+        clip_by=cfg.trainer.gradient_clip_algorithm,
+        augment=build(cfg, "augment") if cfg.get("augment") else None,
+    )
+    call(cfg, "scheduler", scheduler, optimizer(made))
+    return made
+
+
 def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
@@ -186,49 +224,28 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     data: Dataset = build(cfg, "data", *OURS["data"])
 
     import pytorch_lightning as pl
-    import torch
 
     from losslab import launch, terminal, tracking
-    from losslab.checkpoints import LastCheckpoint, Whole, fitting
-    from losslab.data.batches import Batches, Pixels, at_once
-    from losslab.experiment import Experiment
-    from losslab.optimizers import param_groups
+    from losslab.checkpoints import Whole, fitting
+    from losslab.data.batches import Batches, at_once, epoch_rows
     from losslab.pictures import curves
 
     terminal.quieten()
     tracking.prepare_wandb(cfg)
-    task, loss, model = assembled(cfg, data)
-
     size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
-    accumulate, drop_last = cfg.trainer.accumulate_grad_batches, cfg.data.get("drop_last", False)
-    rows = len(data.rows["train"])
-    rows = rows // size * size if drop_last and rows > size else rows
-    per_epoch = ceil(rows / size)
+    drop_last, accumulate = cfg.data.get("drop_last", False), cfg.trainer.accumulate_grad_batches
+    rows = epoch_rows(data, size, drop_last)
+    per_epoch = ceil(ceil(rows / size) / accumulate)
     if cfg.trainer.updates:
-        cfg.trainer.max_epochs = ceil(cfg.trainer.updates / ceil(per_epoch / accumulate))
-    cfg.run.steps = cfg.trainer.max_epochs * ceil(per_epoch / accumulate)
+        cfg.trainer.max_epochs = ceil(cfg.trainer.updates / per_epoch)
+    cfg.run.steps = cfg.trainer.max_epochs * per_epoch
+    module = experiment(cfg, data)
     facts = {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in module.model.parameters()),
         "train_rows": rows,
-        "batches_per_epoch": per_epoch,
+        "batches_per_epoch": ceil(rows / size),
         "updates": cfg.run.steps,
     }
-    make = build(cfg, "optimizer", "hidden")
-    scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
-    schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
-    schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
-
-    def optimizer(module: pl.LightningModule) -> Any:
-        rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
-
-    clip, clip_by = cfg.trainer.gradient_clip_val, cfg.trainer.gradient_clip_algorithm
-    augment = build(cfg, "augment") if cfg.get("augment") else None
-    if cfg.trainer.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    experiment = Experiment(
-        model, Pixels(data.scale), task, loss, optimizer, scheduler, schedule, accumulate, clip, clip_by, augment
-    )
     trainer: pl.Trainer = build(
         cfg,
         "trainer",
@@ -241,35 +258,32 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
         use_distributed_sampler=False,
         plugins=[Whole()],
     )
-    part = {"rank": trainer.global_rank, "world": trainer.world_size, "workers": cfg.data.get("workers", 0)}
+    share = {"rank": trainer.global_rank, "world": trainer.world_size, "workers": cfg.data.get("workers", 0)}
     together = accumulate * at_once(data, size, cfg.trainer)
-    batches = Batches(data, "train", size, together, cfg.seed, drop_last, ahead=augment is None, **part)
-    val, test = (Batches(data, name, max(1024, size), **part) for name in ("val", "test"))
-    call(cfg, "scheduler", scheduler, optimizer(experiment))  # refuse it now
-    with preemption.heeded() as notice, tracking.claim(cfg, task.better, trainer) as record:
-        ckpt = fitting(cfg.ckpt, experiment)
+    batches = Batches(data, "train", size, together, cfg.seed, drop_last, ahead=module.augment is None, **share)
+    val, test = (Batches(data, part, max(1024, size), **share) for part in ("val", "test"))
+    with preemption.heeded(), tracking.claim(cfg, module.task.better, trainer) as record:
+        ckpt = fitting(cfg.ckpt, module)
         loggers = [build(cfg, "logger")] if cfg.get("logger") and record.first else []
         callbacks = [*build(cfg, "callbacks").values(), *more]
-        for callback in callbacks:
-            if isinstance(callback, LastCheckpoint):
-                callback.notice = notice
+        if cfg.trainer.enable_progress_bar and record.first:
+            callbacks.append(terminal.Progress(cfg.run.steps))
         trainer.loggers = [record, *loggers]
-        bars = [terminal.Progress(cfg.run.steps)] * (cfg.trainer.enable_progress_bar and record.first)
-        ordered = sorted(callbacks + bars, key=lambda callback: isinstance(callback, pl.callbacks.Checkpoint))
+        ordered = sorted(callbacks, key=lambda callback: isinstance(callback, pl.callbacks.Checkpoint))
         trainer.callbacks = ordered  # type: ignore[attr-defined]
         record.begin(loggers, facts)
         if record.first:
             print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
-        trainer.precision_plugin.convert_module(experiment)  # before a checkpoint in double precision is read into it
+        trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with launch.relaunched(cfg, trainer):
-            trainer.fit(experiment, batches, val, ckpt_path=ckpt, weights_only=True)
-            trainer.test(experiment, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
+            trainer.fit(module, batches, val, ckpt_path=ckpt, weights_only=True)
+            trainer.test(module, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if not record.first:
             return {}
-        summary = record.finish(experiment.test_row)
-        figures = task.pictures(data, experiment.test_scores)
+        summary = record.finish(module.test_row)
+        figures = module.task.pictures(data, module.test_scores)
         figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
-        record.keep_pictures(figures, task.tables(data, experiment.test_scores))
+        record.keep_pictures(figures, module.task.tables(data, module.test_scores))
     print(terminal.closing(summary, record.folder), flush=True)
     return summary
 

@@ -97,6 +97,12 @@ def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
     return max(1, min(16, TOGETHER // (4 * size * int(np.prod(data.x.shape[1:])))))
 
 
+def epoch_rows(data: Dataset, size: int, drop_last: bool) -> int:
+    """How many training rows an epoch takes."""
+    rows = len(data.rows["train"])
+    return rows // size * size if drop_last and rows > size else rows
+
+
 class Batches:
     """What Lightning takes for a loader: the batches of one part of a dataset.
 
@@ -131,7 +137,7 @@ class Batches:
         workers: int = 0,
     ) -> None:
         rows = data.rows[part]
-        count = len(rows) // size * size if drop_last and len(rows) > size else len(rows)
+        count = epoch_rows(data, size, drop_last) if part == "train" else len(rows)
         self.sampler = Order(len(rows), size, seed, count, at_once, rank, world)
         self.rows, self.y, self.workers = torch.from_numpy(rows), torch.from_numpy(data.y), workers
         self.files = None if isinstance(data.x, np.ndarray) else data.x
