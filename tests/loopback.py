@@ -32,6 +32,7 @@ class Run:
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
+    preempting: bool = False
 
 
 @dataclass
@@ -119,6 +120,7 @@ class Loopback:
                     run.history |= {part["offset"] + i: json.loads(row) for i, row in enumerate(part["content"])}
                 elif name == "wandb-summary.json":
                     run.summary = json.loads(part["content"][-1])
+            run.preempting |= bool(sent.get("preempting"))
             if sent.get("complete"):
                 run.exit_code = sent["exitcode"]
             return {"exitcode": None, "limits": {}, "stopped": False}

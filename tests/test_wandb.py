@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT
+from .conftest import ROOT, until
 from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
@@ -152,3 +152,29 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
         ((_, mirror),) = later.runs.items()
         assert len([row for row in mirror.history.values() if "val/rmse" in row]) == 800
         assert mirror.exit_code == 0
+
+
+def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
+    words = [str(ROOT / "train.py"), *HEIGHTS, "trainer.max_epochs=800", "logger.mode=online"]
+    with Loopback() as server:
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment(server, tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: any(run.history for run in server.runs.values()), seconds=90)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, "stopped by SIGTERM; a checkpoint is kept" in err) == (143, True), err
+        ((name, mirror),) = server.runs.items()
+        assert (mirror.preempting, mirror.exit_code) == (True, 1)
+        done = run(server, tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        assert "resumed  from" in done.stdout
+        assert (list(server.runs), server.runs[name].exit_code) == ([name], 0)
+        assert not server.unknown
+        epochs = {row["epoch"] for row in server.runs[name].history.values() if "val/rmse" in row}
+        assert epochs == set(range(800))
