@@ -266,6 +266,26 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     writable_folder(Path(cfg.output_dir), "output_dir")
 
 
+def launched(cfg: DictConfig) -> None:
+    """Refuse to train in other processes than SLURM has started: one would wait for the others, or all run the same.
+
+    Raises:
+        Refused: where their number, or that of their nodes, is another than the trainer's.
+    """
+    env, trainer = os.environ, cfg.trainer
+    if "RANK" in env or "SLURM_NTASKS" not in env or env.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return  # torchrun starts them, or a person who may type anything: Lightning has the same two names
+    devices = len(trainer.devices) if OmegaConf.is_list(trainer.devices) else trainer.devices
+    wanted = (trainer.get("num_nodes", 1), devices)
+    nodes, tasks = (int(env.get(f"SLURM_STEP_NUM_{what}", 1)) for what in ("NODES", "TASKS"))
+    if isinstance(devices, int) and devices > 0 and (nodes, tasks) != (wanted[0], wanted[0] * devices):
+        raise Refused(
+            f"SLURM has started {tasks} processes on {nodes} nodes, but trainer.num_nodes={wanted[0]} and "
+            f"trainer.devices={devices} need others: type srun --nodes={wanted[0]} --ntasks-per-node={devices}, or "
+            f"trainer=ddp trainer.num_nodes={nodes} trainer.devices={tasks // nodes}"
+        )
+
+
 def lasting(cfg: DictConfig) -> None:
     """Refuse a schedule by epochs whose first change comes when the run is over."""
     epochs = cfg.trainer.max_epochs
@@ -321,6 +341,7 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     return flat
 
 
+LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # what plugins of Hydra's call them
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list, such as [a,b]"}
 
 
@@ -341,6 +362,9 @@ def shown(value: object) -> str:
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     """What Hydra and OmegaConf say of a mistyped command, as one sentence that names what fits."""
     text = " ".join(str(error).split())
+    for launcher, option in LAUNCHERS.items():
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file == f"hydra/launcher/{option}":
+            return f"hydra/launcher={launcher} is not installed: type pip install 'losslab[{launcher}]'"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group:

@@ -94,7 +94,8 @@ def relaunched(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
     if trainer.strategy.launcher is None:
         yield
         return
-    ours, main = not {"LOCAL_RANK", "RANK", "SLURM_PROCID"} & set(os.environ), sys.modules["__main__"]
+    ours = not trainer.strategy.cluster_environment.creates_processes_externally  # type: ignore[attr-defined]
+    main = sys.modules["__main__"]
     spec, argv = getattr(main, "__spec__", None), sys.argv
     own = [str(folder) for folder in cfg.run.catalogue if str(folder) != str(CONF)]
     flags = [word for folder in own for word in ("--config-dir", folder)]

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from math import ceil
+from math import ceil, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,22 @@ OURS = {  # keys that speak to losslab, and not to the constructor beside whose 
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
 }
 SUMS = "+losses="  # what Hydra is told of the losses of a sweep, sums among them, which it knows no files of
-done: list[str] = []  # the folders of the runs that this process finished
+done: dict[int, str] = {}  # the folders of a sweep's runs, by their numbers
+
+
+class Reached(float):
+    """A sweep's objective; where the job ran in another process, unpickling it tells this one of the run's folder."""
+
+    told: tuple[float, int, str]
+
+    def __new__(cls, value: float, number: int, folder: str) -> "Reached":
+        done[number] = folder
+        reached = super().__new__(cls, value)
+        reached.told = value, number, folder
+        return reached
+
+    def __reduce__(self) -> tuple[type["Reached"], tuple[float, int, str]]:
+        return Reached, self.told
 
 
 def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
@@ -220,6 +235,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
+    door.launched(cfg)
     # tables are read without torch: their faults are told at once, and only then the heavy imports begin
     data: Dataset = build(cfg, "data", *OURS["data"])
 
@@ -290,31 +306,35 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
 
 def job(typed: DictConfig) -> float:
     """One run of `hydra.main`, in a sweep one of many; the sweep's objective is the best validation yardstick."""
+    if "SLURM_JOB_ID" in os.environ:
+        signal.signal(signal.SIGUSR1, preemption.too_early)
     hydra_config = HydraConfig.get()
+    launcher = hydra_config.runtime.choices["hydra/launcher"]
     try:
+        if hydra_config.mode == RunMode.RUN and launcher != "basic":
+            raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = door.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
         summary = train(cfg)
-        done.append(cfg.run.dir)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
             sys.exit(f"losslab: {error}")
         print(f"losslab: {error}", file=sys.stderr, flush=True)
         raise  # Hydra runs the other jobs of the sweep, then raises the first error
-    return summary[f"val/{cfg.task.yardstick}_best"]
+    if not summary or hydra_config.mode == RunMode.RUN:  # nobody asks, or the run's first process has told
+        return nan
+    return Reached(summary[f"val/{cfg.task.yardstick}_best"], hydra_config.job.num, cfg.run.dir)
 
 
 def side_by_side() -> None:
-    """After a sweep in this process: what its runs differ in, and what each reached."""
+    """After a sweep: what its runs differ in, and what each reached."""
     if len(done) > 1:
         from losslab.terminal import table
 
-        print(table([Path(folder) for folder in done]), flush=True)
+        print(table([Path(done[number]) for number in sorted(done)]), flush=True)
 
 
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
-    if "SLURM_JOB_ID" in os.environ:
-        signal.signal(signal.SIGUSR1, preemption.too_early)
     sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -333,6 +353,13 @@ def main() -> None:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error, typed)}")
+    except Exception as error:
+        side_by_side()
+        if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):
+            raise
+        sys.exit(
+            f"losslab: SLURM: {' '.join(str(error).partition('-----')[0].split())}"
+        )  # below are a job's last words
 
 
 if __name__ == "__main__":
