@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from losslab import door
+from losslab import door, preemption
 from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_folder, write_json
 from losslab.rules import silent
@@ -185,7 +185,7 @@ def stop(number: int, _: object) -> None:
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1, Ctrl-C in how to go on."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are begun without the first
+    for number in (signal.SIGINT, *preemption.HEEDED):  # a shell's background jobs are begun without the first
         signal.signal(number, stop)
     sys.path.append("")
     try:
@@ -193,6 +193,7 @@ def main() -> None:
             sys.exit(sweep(words[0], words[1:]) if words else print(__doc__))
     except KeyboardInterrupt as stopped:
         print("\nstopped; nothing is lost: the same command goes on with what is missing", file=sys.stderr)
+        preemption.requeue(stopped.args[0])
         sys.exit(128 + stopped.args[0])
 
 

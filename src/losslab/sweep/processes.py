@@ -47,7 +47,11 @@ class Workers:
 
     def start(self) -> "subprocess.Popen[str]":
         """A process in a session of its own: Ctrl-C is for the driver, which then lets go of it."""
-        threads = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        env = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID"):
+            env.pop(
+                name, None
+            )  # its runs are not the processes that SLURM started; the driver has the job queued again
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}-{time.time_ns()}.txt"
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -55,7 +59,7 @@ class Workers:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=threads,
+                env=env,
                 text=True,
                 start_new_session=True,
             )

@@ -55,7 +55,7 @@ def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence[
         summary = json.loads((run / "summary.json").read_text())
     else:
         last = run / "last.ckpt"
-        if status in ("running", "interrupted") and last.is_file():
+        if status in ("running", "interrupted", "preempted") and last.is_file():
             cfg = door.configure([*overrides, f"ckpt='{last}'"])
         cfg.run.dir = str(run)
         summary = train(cfg, *callbacks)
