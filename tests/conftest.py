@@ -24,7 +24,7 @@ Typed = Callable[..., DictConfig]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-LONG = ("test_wandb", "test_sweep", "test_command", "test_experiments")
+LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experiments")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
