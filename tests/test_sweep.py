@@ -19,6 +19,7 @@ from losslab.sweep.__main__ import sweep
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Plan, read, typed_as
+from losslab.sweep.processes import Workers, at_once
 from losslab.sweep.worker import work
 
 from .conftest import ROOT, Command
@@ -414,3 +415,34 @@ def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command
     assert sorted((config["loss"], config["optimizer"], config["seed"]) for config in configs) == [
         (loss, "schedule_free_sgd", seed) for loss in ("mae", "mse+0.5*mae") for seed in (0, 1)
     ]
+
+
+def test_workers_share_the_gpus_out_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA X (UUID: GPU-aa-1)'\necho 'GPU 1: NVIDIA X (UUID: GPU-bb-2)'\n")
+    tool.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    given: list[str | None] = []
+
+    class Started:
+        """A process that only says what it was given."""
+
+        def __init__(self, *_: Any, env: dict[str, str], **__: Any) -> None:
+            given.append(env.get("CUDA_VISIBLE_DEVICES"))
+            self.pid, self.stdin = len(given), (tmp_path / "told").open("w")
+
+        def poll(self) -> None:
+            return None
+
+    assert at_once() == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("losslab.sweep.processes.subprocess.Popen", Started)
+        plan = read(sweep_file(tmp_path), {})
+        for count in (4, 1):
+            workers = Workers(tmp_path, plan, count)
+            while len(workers.processes) < count:
+                workers.processes.append(workers.start())
+            for process in workers.processes:
+                process.stdin.close()  # type: ignore[union-attr]
+    assert given == ["GPU-aa-1", "GPU-bb-2", "GPU-aa-1", "GPU-bb-2", None]
