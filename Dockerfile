@@ -1,6 +1,6 @@
 # losslab for one GPU, a machine of several, or none:
 #
-#   docker build -t losslab .
+#   docker build -t losslab --build-arg REVISION="$(git rev-parse HEAD)" .
 #   docker run --rm --gpus all -v "$PWD/outputs:/outputs" losslab loss=mae optimizer=adam trainer=gpu
 #
 # CUDA comes with PyTorch's own packages, so that the machine needs no more than its driver: 580 or newer, for CUDA 13.
@@ -60,7 +60,9 @@ USER 1000:1000
 ENTRYPOINT ["python", "-m", "pytest"]
 
 FROM run AS image
+# of which commit it is, for its label and for the record of each run: --build-arg REVISION="$(git rev-parse HEAD)"
 ARG REVISION=
+ENV LOSSLAB_COMMIT=$REVISION
 LABEL org.opencontainers.image.title="losslab" \
       org.opencontainers.image.description="Which loss and which optimizer are better for my task, and is the difference real?" \
       org.opencontainers.image.licenses="MIT" \

@@ -47,7 +47,8 @@ stopped() {
     took=$((SECONDS - began))
 }
 
-docker build "$@" --tag losslab --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || true)" .
+commit=$(git rev-parse HEAD)
+docker build "$@" --tag losslab --build-arg "REVISION=$commit" .
 ok "built: $(docker image inspect losslab --format '{{.Size}}' | awk '{printf "%.2f GB", $1 / 1e9}')"
 
 docker build "$@" --quiet --file - --output "type=local,dest=$work/context" . > /dev/null <<< $'FROM scratch\nCOPY . .'
@@ -60,6 +61,7 @@ flags=()
 fresh main
 does loss=mae optimizer=adam
 is "$(folder)" finished
+grep -q "\"git_commit\": \"$commit\"" "$(folder)/status.json" || fail "the record does not say of which commit it is"
 ok "the main job: test/rmse $(value "$(folder)/summary.json" test/rmse)"
 
 key=0123456789abcdef0123456789abcdef01234567

@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from losslab.tracking import environment
+
 from .conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -59,6 +61,13 @@ def test_the_lock_has_each_dependency_in_a_release_that_fits_with_hashes() -> No
         assert pinned[canonicalize_name(wanted.name)] in wanted.specifier, f"renew docker/requirements.txt: {text}"
     assert len(re.findall(r"==\S+ \\\n    --hash=sha256:", lock)) == len(pinned)
     assert "://" not in lock, "it is for any index"
+
+
+def test_a_record_without_git_says_of_which_commit_the_image_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert environment()["git_commit"] is None
+    monkeypatch.setenv("LOSSLAB_COMMIT", "0123abc")
+    assert environment()["git_commit"] == "0123abc"
 
 
 def test_the_image_does_what_the_readme_says() -> None:

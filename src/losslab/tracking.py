@@ -191,7 +191,7 @@ def environment() -> dict[str, str | None]:
         "pytorch_lightning": version("pytorch_lightning"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git_commit": git("rev-parse", "HEAD"),
+        "git_commit": git("rev-parse", "HEAD") or os.environ.get("LOSSLAB_COMMIT") or None,  # an image knows its own
         "git_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
     }
 
