@@ -234,6 +234,7 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
+        self.notice = preemption.Notice()
         self.history: list[Row] = []
         self.began = time.time()
         self.status: dict[str, Any] = {
@@ -379,7 +380,7 @@ class Record(Logger):
 
     def end(self, error: BaseException | None) -> None:
         """Write down how the run ended, here and on W&B; where a signal stopped it, the exit code is that signal's."""
-        by = stopped_by(error)
+        by = stopped_by(error, self.notice)
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
             self.note("finished")
@@ -405,9 +406,10 @@ class Record(Logger):
                 if self.status["status"] == "preempted" and wandb.run:
                     wandb.run.mark_preempting()
                 wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
-            except TimeoutError:
+            except (TimeoutError, ConnectionError) as late:
+                seconds = f" in {os.environ['WANDB_FINISH_TIMEOUT']} seconds" if isinstance(late, TimeoutError) else ""
                 print(
-                    f"W&B did not take all of the run in {os.environ['WANDB_FINISH_TIMEOUT']} seconds; "
+                    f"W&B did not take all of the run{seconds}; "
                     f"nothing is lost: `wandb sync --no-skip-online {mirror}` uploads it",
                     file=sys.stderr,
                     flush=True,
@@ -419,10 +421,12 @@ class Record(Logger):
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
-        if isinstance(error, Pruned | Diverged) or stopped_by(error):
+        if isinstance(error, Pruned | Diverged) or stopped_by(error, self.notice):
             sys.exit(0)  # all processes know, and the first one tells; Lightning would kill it for another exit code
-        if error is None or (isinstance(error, RuntimeError) and self.failed_elsewhere()):
-            sys.exit(0 if error is None else 1)
+        if error is None:  # it may be one of a sweep: the next run waits for it
+            return
+        if isinstance(error, RuntimeError) and self.failed_elsewhere():
+            sys.exit(1)
         file = self.folder / "status.json"
         before = json.loads(file.read_text()) if file.is_file() else {}
         reason = f"process {launch.rank()}: {type(error).__name__}: {error}"
@@ -440,10 +444,16 @@ class Record(Logger):
             time.sleep(0.1)
 
 
-def stopped_by(error: BaseException | None) -> signal.Signals | None:
-    """The signal that stopped a run from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another."""
+def stopped_by(error: BaseException | None, notice: preemption.Notice) -> signal.Signals | None:
+    """The signal that stopped a run from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another.
+
+    SLURM sends SIGTERM to all that a job has started. Where W&B's own process or one that loads data ends of it first,
+    the error that follows is the signal's doing.
+    """
     if isinstance(error, Preempted):
         return error.by
+    if isinstance(error, OSError | RuntimeError) and notice.by:
+        return notice.by
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
     if isinstance(error, SystemExit):
