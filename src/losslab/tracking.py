@@ -234,7 +234,6 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.notice = preemption.Notice()
         self.history: list[Row] = []
         self.began = time.time()
         self.status: dict[str, Any] = {
@@ -368,19 +367,21 @@ class Record(Logger):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.first:
-            self.leave(error)
-        elif self.status["status"] is None:  # refused before it began
-            if not (self.folder / "status.json").exists():
-                shutil.rmtree(self.folder)
-        else:
-            self.end(error)
-        if self.lock is not None:
-            os.close(self.lock)
+        try:
+            if not self.first:
+                self.leave(error)
+            elif self.status["status"] is None:  # refused before it began
+                if not (self.folder / "status.json").exists():
+                    shutil.rmtree(self.folder)
+            else:
+                self.end(error)
+        finally:
+            if self.lock is not None:
+                os.close(self.lock)
 
     def end(self, error: BaseException | None) -> None:
         """Write down how the run ended, here and on W&B; where a signal stopped it, the exit code is that signal's."""
-        by = stopped_by(error, self.notice)
+        by = stopped_by(error)
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
             self.note("finished")
@@ -407,9 +408,9 @@ class Record(Logger):
                     wandb.run.mark_preempting()
                 wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
             except (TimeoutError, ConnectionError) as late:
-                seconds = f" in {os.environ['WANDB_FINISH_TIMEOUT']} seconds" if isinstance(late, TimeoutError) else ""
+                in_time = f" in {os.environ['WANDB_FINISH_TIMEOUT']} seconds" if isinstance(late, TimeoutError) else ""
                 print(
-                    f"W&B did not take all of the run{seconds}; "
+                    f"W&B did not take all of the run{in_time}; "
                     f"nothing is lost: `wandb sync --no-skip-online {mirror}` uploads it",
                     file=sys.stderr,
                     flush=True,
@@ -421,7 +422,7 @@ class Record(Logger):
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
-        if isinstance(error, Pruned | Diverged) or stopped_by(error, self.notice):
+        if isinstance(error, Pruned | Diverged) or stopped_by(error):
             sys.exit(0)  # all processes know, and the first one tells; Lightning would kill it for another exit code
         if error is None:  # it may be one of a sweep: the next run waits for it
             return
@@ -444,7 +445,7 @@ class Record(Logger):
             time.sleep(0.1)
 
 
-def stopped_by(error: BaseException | None, notice: preemption.Notice) -> signal.Signals | None:
+def stopped_by(error: BaseException | None) -> signal.Signals | None:
     """The signal that stopped a run from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another.
 
     SLURM sends SIGTERM to all that a job has started. Where W&B's own process or one that loads data ends of it first,
@@ -452,8 +453,8 @@ def stopped_by(error: BaseException | None, notice: preemption.Notice) -> signal
     """
     if isinstance(error, Preempted):
         return error.by
-    if isinstance(error, OSError | RuntimeError) and notice.by:
-        return notice.by
+    if isinstance(error, OSError | RuntimeError) and preemption.notice.by:
+        return preemption.notice.by
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
     if isinstance(error, SystemExit):
