@@ -436,13 +436,14 @@ def test_workers_share_the_gpus_out_evenly(tmp_path: Path, monkeypatch: pytest.M
             return None
 
     assert at_once() == 2
+    plan = read(sweep_file(tmp_path), {})
+    several, alone = (Workers(tmp_path, plan, count) for count in (4, 1))
     with monkeypatch.context() as patch:
         patch.setattr("losslab.sweep.processes.subprocess.Popen", Started)
-        plan = read(sweep_file(tmp_path), {})
-        for count in (4, 1):
-            workers = Workers(tmp_path, plan, count)
-            while len(workers.processes) < count:
+        for workers in (several, alone):
+            while len(workers.processes) < workers.count:
                 workers.processes.append(workers.start())
-            for process in workers.processes:
-                process.stdin.close()  # type: ignore[union-attr]
+    for process in [*several.processes, *alone.processes]:
+        assert process.stdin is not None
+        process.stdin.close()
     assert given == ["GPU-aa-1", "GPU-bb-2", "GPU-aa-1", "GPU-bb-2", None]
