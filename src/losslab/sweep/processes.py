@@ -47,11 +47,13 @@ class Workers:
 
     def start(self) -> "subprocess.Popen[str]":
         """A process in a session of its own: Ctrl-C is for the driver, which then lets go of it."""
-        env = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        own = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
         for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID"):
-            env.pop(
-                name, None
-            )  # its runs are not the processes that SLURM started; the driver has the job queued again
+            own.pop(name, None)  # runs are no processes that SLURM started, and the driver has the job queued again
+        living = [self.on.get(process.pid) for process in self.processes]
+        gpu = min(self.gpus, key=living.count, default="")
+        if gpu:
+            own["CUDA_VISIBLE_DEVICES"] = gpu
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}-{time.time_ns()}.txt"
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -59,10 +61,11 @@ class Workers:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=env,
+                env=own,
                 text=True,
                 start_new_session=True,
             )
+        self.on[process.pid] = gpu
         self.tell(process, self.jobs)
         return process
 
