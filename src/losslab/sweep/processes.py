@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +25,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> list[str]:
+    """The GPUs that this process may use; CUDA is not asked, for that takes a second and some memory on each."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    if not shutil.which("nvidia-smi"):
+        return []
+    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return re.findall(r"^GPU .*\(UUID: ([\w-]+)\)", told.stdout, re.MULTILINE)
+
+
 def at_once() -> int:
-    """As many runs as there are cores, and 2 GB of memory for each."""
+    """As many runs as there are GPUs; without any, as there are cores, and 2 GB of memory for each."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores(), memory // 2_000_000_000))
+    return len(gpus()) or max(1, min(cores(), memory // 2_000_000_000))
 
 
 class Workers:
@@ -42,6 +54,8 @@ class Workers:
         self.folder, self.plan, self.count = folder, plan, count
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
+        self.gpus = gpus() if count > 1 else []  # a run alone may have them all
+        self.on: dict[int, str] = {}
         self.left = self.idle_deaths = 0
         (folder / "logs").mkdir(exist_ok=True)
 
