@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from losslab.door import CONF, configure, options
 from losslab.errors import Refused
@@ -20,7 +21,7 @@ from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once
-from losslab.sweep.worker import work
+from losslab.sweep.worker import one, work
 
 from .conftest import ROOT, Command
 
@@ -295,6 +296,29 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
         overrides = json.loads((war / "sweeps" / "short" / "runs" / name / "status.json").read_text())["overrides"]
         assert any(text.startswith("ckpt=") for text in overrides), "it went on from its checkpoint"
     assert said.splitlines()[-2].startswith("compare   python -m losslab.compare ")
+
+
+def test_a_run_that_is_pre_empted_is_let_go_of_and_goes_on_from_its_checkpoint(
+    tmp_path: Path, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = read(sweep_file(tmp_path), {"trainer.max_epochs": "4"})
+    job, *_ = plan.jobs()
+    whole = one(tmp_path / "whole", plan, job.key, {**job.setting, "seed": 0})
+
+    class Taken(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if trainer.current_epoch == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        one(tmp_path, plan, job.key, {**job.setting, "seed": 0}, [Taken()])
+    assert ended.value.code == 128 + signal.SIGTERM
+    (status,) = tmp_path.glob("runs/*/status.json")
+    assert json.loads(status.read_text())["status"] == "preempted"
+    capsys.readouterr()
+    record = one(tmp_path, plan, job.key, {**job.setting, "seed": 0})
+    assert record["value"] == whole["value"]
+    assert f"resumed  from {status.parent / 'last.ckpt'}" in capsys.readouterr().out
 
 
 def test_a_failure_is_listed_stops_nobody_and_is_done_again_when_asked(
