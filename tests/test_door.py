@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from losslab.door import CONF, configure, explain, flatten, options, quoted
+from losslab.door import CONF, configure, explain, flatten, launched, options, quoted
 from losslab.errors import Refused
 
 from .conftest import Typed
@@ -92,7 +92,6 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data.val=0", "data.val=0 does not fit"),
         ("data.val=0.6 data.test=0.5", "leave no rows to train on"),
         ("augment=flip", "augment=flip is for images, but data=diamonds gives vector or tokens: type augment=none"),
-        ("trainer.num_nodes=2", "needs a process for each device on each machine: start it by `torchrun` or by `srun`"),
         ("trainer.devices=0", "trainer.devices=0 does not fit: it must be how many devices, a list of their numbers"),
         ("resume=sometimes", "resume=sometimes does not fit: it must be auto or never"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 does not fit"),
@@ -168,3 +167,12 @@ def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_several_machines_are_refused_where_nobody_started_their_processes(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Refused, match="each device on each machine: start it by `torchrun` or by `srun`"):
+        launched(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))

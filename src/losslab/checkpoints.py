@@ -67,6 +67,11 @@ class LastCheckpoint(ModelCheckpoint):
         if self.early and any_of([notice.by is not None], trainer.strategy.root_device)[0]:
             raise Preempted(notice.by or SIGTERM)
 
+    def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """The training is over and kept: the same command tests it."""
+        if any_of([notice.by is not None], trainer.strategy.root_device)[0]:
+            raise Preempted(notice.by or SIGTERM)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning calls it when an epoch is over."""
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs

@@ -255,10 +255,6 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     if cfg.get("augment") and "image" not in gives:
         raise Refused(f"augment={choice.augment} is for images, but data={choice.data} gives {' or '.join(gives)}: "
                       "type augment=none")  # fmt: skip
-    launched = {"RANK", "SLURM_NTASKS"} & set(os.environ)
-    if cfg.trainer.num_nodes != 1 and not launched:
-        raise Refused(f"trainer.num_nodes={cfg.trainer.num_nodes} needs a process for each device on each machine: "
-                      "start it by `torchrun` or by `srun`")  # fmt: skip
     lasting(cfg)
     groupable(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
@@ -267,12 +263,17 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
 
 
 def launched(cfg: DictConfig) -> None:
-    """Refuse to train in other processes than SLURM has started: one would wait for the others, or all run the same.
+    """Refuse to train in other processes than were started: one would wait for the others, or all run the same.
 
     Raises:
         Refused: where their number, or that of their nodes, is another than the trainer's.
     """
     env, trainer = os.environ, cfg.trainer
+    if trainer.get("num_nodes", 1) != 1 and not {"RANK", "SLURM_NTASKS"} & set(env):
+        raise Refused(
+            f"trainer.num_nodes={trainer.num_nodes} needs a process for each device on each machine: "
+            "start it by `torchrun` or by `srun`"
+        )
     if "RANK" in env or "SLURM_NTASKS" not in env or env.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return  # torchrun starts them, or a person who may type anything: Lightning has the same two names
     devices = len(trainer.devices) if OmegaConf.is_list(trainer.devices) else trainer.devices

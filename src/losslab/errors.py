@@ -40,6 +40,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     'type one of: bce, mae'
     """
     options = sorted(names)
+    if not options:
+        return "there is nothing to choose from"
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     if close:
         return f"nearest: {', '.join(close)}"

@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
+from losslab.rules import silent
 
 
 class Progress(ProgressBar):
@@ -122,7 +123,7 @@ def table(folders: Sequence[Path]) -> str:
     configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     groups = {key.split(".")[0] for config in configs for key in config if "." in key}
-    keys = sorted({key for config in configs for key in config})
+    keys = sorted({key for config in configs for key in config if not silent(key)})
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
     differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]

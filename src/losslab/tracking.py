@@ -272,18 +272,20 @@ class Record(Logger):
             for logger in mirrors:
                 logger.log_hyperparams({**self.config, **beyond})
         except Exception as error:
+            if isinstance(error, PermissionError):
+                raise Refused(f"W&B cannot write {error.filename}: type output_dir=FOLDER, or logger=false") from error
             if not type(error).__module__.startswith("wandb"):
                 raise
             why = " ".join(str(error).split())
             raise Refused(f"W&B could not start ({why}): type logger.mode=offline, or `wandb login` first") from error
         file = self.folder / "history.csv"
         if file.is_file():
-            with file.open(newline="") as lines:
-                rows = csv.DictReader(lines)
-                self.history = [
-                    {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
-                    for row in rows
-                ]
+            text = file.read_text()
+            rows = csv.DictReader(text[: text.rfind("\n")].splitlines())  # a row that was cut off is trained again
+            self.history = [
+                {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
+                for row in rows
+            ]
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 
