@@ -1,11 +1,16 @@
 """Batches: every row once, in an order that seed and epoch alone decide."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from losslab.data.batches import Batches, Order, Pixels, at_once
+from losslab.data.cache import Files
 from losslab.data.dataset import Dataset, split
+
+from .pictures import pictures
 
 
 def table(count: int = 53) -> Dataset:
@@ -62,3 +67,21 @@ def test_large_batches_and_counting_trainers_get_one_batch_at_a_time() -> None:
     assert at_once(data, 64, {}) == 16
     assert at_once(data, 2**22, {}) == 1
     assert at_once(data, 64, {"max_steps": 5}) == 1
+
+
+def test_images_read_from_their_files_are_those_in_memory_also_from_the_midst_of_an_epoch(tmp_path: Path) -> None:
+    names = pictures(tmp_path, 30)
+    files = Files(tmp_path, [f"{name}.png" for name in names], (12, 8))
+    rows = split(30, val=0.2, test=0.2, seed=0)
+    there = Dataset(files[:], np.arange(30) % 2, rows, (3, 12, 8), ["a", "b"])
+    afar = Dataset(files, np.arange(30) % 2, rows, (3, 12, 8), ["a", "b"])
+    inside = Batches(there, "train", 4, 2, seed=5, ahead=False)
+    outside = Batches(afar, "train", 4, 2, seed=5, ahead=False, workers=2)
+    for epoch, done in [(0, 0), (1, 1)]:
+        for batches in (inside, outside):
+            batches.sampler.set_epoch(epoch)
+            batches.load_state_dict({"taken": done})
+        pairs = list(zip(inside, outside, strict=True))
+        assert len(pairs) == len(inside) - done
+        assert all(torch.equal(x, other) and torch.equal(y, same) for (x, y), (other, same) in pairs)
+    assert outside.state_dict() == {"taken": 0}, "the next epoch begins at its beginning"
