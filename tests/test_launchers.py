@@ -47,7 +47,10 @@ def test_a_single_run_is_not_launched(command: Command, launcher: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="no hydra-joblib-launcher here")
+@pytest.mark.skipif(
+    not (find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher")),
+    reason="no hydra-joblib-launcher here",
+)
 def test_two_at_a_time_have_the_numbers_of_one_by_one(command: Command, tmp_path: Path) -> None:
     one = command("-m", *SHORT, "logger=false", "output_dir=one")
     two = command("-m", *SHORT, "output_dir=two", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
