@@ -88,9 +88,10 @@ def vouched(cfg: DictConfig, option: Any, path: str) -> None:
 
     `torch.nn.functional.torch.hub.load` begins like a name that is allowed, and is another module's function.
     """
+    allow = cfg.get("allow", [])  # a drawing of optimizers has no such setting
     for key, target in targets(option, path):
-        named(key, target, cfg.allow)
-        if within(target, cfg.allow) or target in catalogued():
+        named(key, target, allow)
+        if within(target, allow) or target in catalogued():
             continue
         module, _, name = target.rpartition(".")
         try:
