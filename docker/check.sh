@@ -14,7 +14,7 @@ name=losslab-check-$$
 finish() {
     code=$?
     docker rm --force "$name" > /dev/null 2>&1 || true
-    docker run --rm --user 0 --volume "$work:/work" --entrypoint rm losslab -rf /work/outputs || true # of other users
+    docker run --rm --user 0 --volume "$work:/mnt" --entrypoint rm losslab -rf /mnt/outputs || true # of other users
     rm -rf "$work"
     [ "$code" = 0 ] || echo "FAILED after: ${did:-nothing}" >&2
 }
