@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed
-from losslab.files import writable_png
+from losslab.files import writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
             f"a card is of one loss: type loss={first} vs=[{rest}], or, for their sum, loss=[{typed['loss']}]"
         )
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
-    out = writable_png(typed.get("out", f"card-{file}.png"))
+    out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
     losses, tasks = (door.options([str(door.CONF)], group) for group in ("loss", "task"))
     parts = [part.rpartition("*")[2].strip() for part in listed(typed["loss"])]
     by_forms = sorted(tasks, key=lambda name: len(tasks[name]["task"]["targets"]))

@@ -160,11 +160,8 @@ class Experiment(pl.LightningModule):
         targets of the others, and the part that is kept of the first."""
         if self.augment is None:
             return self.pixels(x), y, y, 1.0
-        x = self.pixels(self.augment(x))
-        if not self.augment.mixup:
-            return x, y, y, 1.0
-        mixed, others, share = mix(x, y, self.augment.mixup)
-        return mixed, y, others, share
+        x, others, share = mix(self.pixels(self.augment(x)), y, self.augment.mixup)
+        return x, y, others, share
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_norm is None:

@@ -33,14 +33,14 @@ def writable_folder(folder: Path, key: str) -> Path:
     return folder
 
 
-def writable_png(out: str) -> Path:
-    """The path of a picture that can be written.
+def writable_file(out: str, suffix: str) -> Path:
+    """The path that was typed as `out`, of a file that can be written, such as a picture, `.png`.
 
     Raises:
-        Refused: where it is no PNG, or its folder is not there or not the user's.
+        Refused: where it ends otherwise, or its folder is not there or not the user's.
     """
     path = Path(out)
     there = path if path.is_file() else path.parent
-    if path.suffix != ".png" or path.is_dir() or not os.access(there, os.W_OK):
-        raise Refused(f"out={out} cannot be written: type out=FILE.png in a folder that is there and yours")
+    if path.suffix != suffix or path.is_dir() or not os.access(there, os.W_OK):
+        raise Refused(f"out={out} cannot be written: type out=FILE{suffix} in a folder that is there and yours")
     return path

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed, nearest
-from losslab.files import writable_png
+from losslab.files import writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
     steps = typed.get("steps", "200")
     if not (steps.isdecimal() and int(steps) > 0):
         raise Refused(f"steps={steps} does not fit: it must be a whole number of at least 1")
-    return list(dict.fromkeys(names)), int(steps), writable_png(typed.get("out", "paths.png"))
+    return list(dict.fromkeys(names)), int(steps), writable_file(typed.get("out", "paths.png"), ".png")
 
 
 def descend(name: str, steps: int) -> Path2D:

@@ -12,7 +12,6 @@ which had the best F1 on the validation rows; a class where it is the most proba
 
 import csv
 import io
-import os
 import sys
 import tempfile
 import warnings
@@ -24,7 +23,7 @@ from omegaconf import DictConfig
 
 from losslab import door
 from losslab.errors import Refused, command, keyed
-from losslab.files import write
+from losslab.files import writable_file, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +60,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
         raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
-    out = Path(typed.pop("out")) if "out" in typed else None
-    if out is not None and (
-        out.suffix != ".csv" or out.is_dir() or not os.access(out if out.is_file() else out.parent, os.W_OK)
-    ):
-        raise Refused(f"out={out} cannot be written: type out=FILE.csv in a folder that is there and yours")
+    out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
     mine = [f"hydra.searchpath=['{folder}']" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
     cfg = door.configure([*mine, f"ckpt='{ckpt}'", f"output_dir='{tempfile.gettempdir()}'", *more])

@@ -121,9 +121,10 @@ def locked(folder: Path) -> int | None:
 def resumable(folder: Path) -> bool:
     """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
     status = json.loads((folder / "status.json").read_text())
-    code, now = status.get("environment", {}), environment()
-    same = all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
-    return same and status["status"] in ("preempted", "running")
+    if status["status"] not in ("preempted", "running"):
+        return False
+    code, now = status.get("environment", {}), environment()  # which asks git
+    return all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
 
 
 def run_id(folder: Path) -> str:

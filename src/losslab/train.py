@@ -149,7 +149,7 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
         more: keys for the data, such as `new`.
 
     Raises:
-        Refused: where the checkpoint stands apart from its run, or the data are no longer what it was trained on.
+        Refused: where the data are no longer what it was trained on.
     """
     import torch
     from torch import nn
@@ -159,9 +159,6 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
     from losslab.data.batches import Pixels
 
     terminal.quieten()
-    status = Path(cfg.ckpt).parent / "status.json"
-    if not status.is_file():
-        raise Refused(f"ckpt={cfg.ckpt} stands apart from its run's status.json, which says what it is: keep it there")
     data: Dataset = build(cfg, "data", *OURS["data"], **more)
     task, loss, model = assembled(cfg, data)
     run = nn.ModuleDict({"pixels": Pixels(data.scale), "model": model, "task": task, "loss": loss})

@@ -115,13 +115,13 @@ def checked(cfg: DictConfig, typed: bool) -> None:
     plain.pop("run")
     for key, target in targets(plain, ""):
         named(key, target, cfg.allow)
-    held = {name: value for name, value in os.environ.items() if SECRETS.fullmatch(name) and len(value) >= 8}
+    secrets = held()
     for key, value in leaves(plain, ""):
         if SERVER.fullmatch(key) and value is not None:
             raise Refused(f"{key} would send your key to another server: set WANDB_BASE_URL, or leave it out")
         if SECRET.fullmatch(key) and isinstance(value, str):
             raise Refused(f"{key} would be written into the run's record: {INSTEAD}")
-        for name, secret in held.items():
+        for name, secret in secrets.items():
             if secret in str(value):
                 raise Refused(f"{key} holds what {name} holds, which would be written into the run's record: leave it")
 
@@ -135,12 +135,17 @@ def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
+def held() -> dict[str, str]:
+    """The secrets that the environment holds, by the names of their variables."""
+    return {name: value for name, value in os.environ.items() if SECRETS.fullmatch(name) and len(value) >= 8}
+
+
 def public(words: Sequence[str]) -> None:
     """Refuse a secret on the command line, before anything repeats it: the value is not told."""
-    held = [value for name, value in os.environ.items() if SECRETS.fullmatch(name) and len(value) >= 8]
+    secrets = held().values()
     for word in words:
         key = word.partition("=")[0].lstrip("+~")
-        if SECRET.fullmatch(key) or any(secret in word for secret in held):
+        if SECRET.fullmatch(key) or any(secret in word for secret in secrets):
             raise Refused(f"{key} holds a secret, which would be written into the run's record: {INSTEAD}")
 
 

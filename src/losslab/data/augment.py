@@ -43,7 +43,8 @@ class Augment(nn.Module):
             raise Refused(f"augment= is for images, and the data gives {tuple(x.shape[1:])}: type augment=none")
         size = tuple(x.shape[-2:])
         made = [t(size=size) if isinstance(t, partial) else t for t in self.transforms.values()]
-        changed = torch.stack([nn.Sequential(*made)(image) for image in x])
+        every = nn.Sequential(*made)
+        changed = torch.stack([every(image) for image in x])
         if changed.shape != x.shape or changed.dtype != x.dtype:
             raise Refused(
                 f"augment.transforms ({', '.join(self.transforms)}) make {tuple(changed.shape[1:])} {changed.dtype} of "
