@@ -33,9 +33,10 @@ def test_it_is_the_average_of_a_loop_by_hand_and_training_does_not_notice(
     trail: list[dict[str, Tensor]] = []
     update = Experiment.update
 
-    def watched(self: Experiment, *args: Any) -> None:
-        update(self, *args)
+    def watched(self: Experiment, *args: Any) -> list[Tensor]:
+        losses = update(self, *args)
         trail.append({name: weight.clone() for name, weight in self.state_dict().items()})
+        return losses
 
     monkeypatch.setattr(Experiment, "update", watched)
     plain = typed(*RUN, f"optimizer={optimizer}")

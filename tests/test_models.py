@@ -53,6 +53,46 @@ def test_padding_is_no_word() -> None:
     torch.testing.assert_close(model(torch.tensor([[4, 9]])), model(torch.tensor([[0, 9, 4, 0, 0]])))
 
 
+@pytest.mark.parametrize("hidden", [0, 4])
+def test_bags_of_words_are_torchs_and_many_are_trained_as_one(hidden: int) -> None:
+    models = [BagOfWords((50,), 3, hidden).double() for _ in range(3)]
+    tokens = torch.randint(0, 50, (3, 6, 7)) * (torch.rand(3, 6, 7) < 0.7)
+    stacked, _ = torch.func.stack_module_state(models)
+    every = torch.func.vmap(lambda own, x: torch.func.functional_call(models[0], own, (x,)))(stacked, tokens)
+    every.square().sum().backward()
+    for job, model in enumerate(models):
+        words, bias = model.words.weight, model.bias
+        bags = nn.functional.embedding_bag(tokens[job], words, mode="sum", padding_idx=0)
+        expected = model.scores(bags + bias)
+        torch.testing.assert_close(model(tokens[job]), expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(every[job], expected, rtol=1e-12, atol=1e-12)
+        expected.square().sum().backward()
+        for name, weight in model.named_parameters():
+            together = stacked[name].grad
+            assert together is not None
+            torch.testing.assert_close(together[job], weight.grad, rtol=1e-12, atol=1e-12)
+        assert words.grad is not None
+        assert not words.grad[0].any()
+
+
+def test_a_bag_of_words_begins_as_torchs_embedding_bag_does() -> None:
+    torch.manual_seed(3)
+    model = BagOfWords((50,), 3, hidden=4)
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    bag = nn.EmbeddingBag(50, 4, mode="sum", padding_idx=0)
+    nn.init.normal_(bag.weight, std=0.01)
+    last = nn.Linear(4, 3)
+    assert torch.equal(torch.rand(1), after)
+    assert list(model.state_dict()) == ["bias", "words.weight", "scores.1.weight", "scores.1.bias"]
+    for name, weight in {
+        "words.weight": bag.weight,
+        "scores.1.weight": last.weight,
+        "scores.1.bias": last.bias,
+    }.items():
+        assert torch.equal(model.state_dict()[name], weight)
+
+
 @pytest.fixture
 def tiny_vit(monkeypatch: pytest.MonkeyPatch) -> None:
     """vit_b_16 with 1 layer of width 12, to be quick."""

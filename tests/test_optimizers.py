@@ -343,9 +343,10 @@ def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypa
     seen: list[Tensor] = []
     update = Experiment.update
 
-    def watched(self: Experiment, *args: Any) -> None:
-        update(self, *args)
+    def watched(self: Experiment, *args: Any) -> list[Tensor]:
+        losses = update(self, *args)
         seen.append(torch.cat([p.grad.flatten() for p in self.parameters() if p.grad is not None]))
+        return losses
 
     monkeypatch.setattr(Experiment, "update", watched)
     for algorithm, size in (("norm", torch.linalg.vector_norm), ("value", lambda g: g.abs().max())):

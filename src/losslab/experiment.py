@@ -2,12 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,6 +25,7 @@ from losslab.tasks import Task
 from losslab.tracking import peak_memory_mb
 
 Batch = tuple[Tensor, Tensor]
+STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 SO_FAR = ("train_loss", "gradient_norm", "rate", "val_row")  # of an epoch: what a checkpoint keeps of it
 
 
@@ -90,6 +93,7 @@ class Experiment(pl.LightningModule):
         self.train_loss, self.trained, self.started = 0.0, 0.0, 0.0
         self.gradient_norm: float | None = None
         self.rate = 0.0
+        self.detour: str | None = None  # see around
         self.val_row: dict[str, float] = {}
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
@@ -108,7 +112,7 @@ class Experiment(pl.LightningModule):
         return [optimizer], [scheduler]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train on several batches in a row: Lightning's own work, dearer than a small step, is done once for all."""
+        """Train on several batches in a row: what is dearer than a small step is done once for all of them."""
         loader = self.trainer.train_dataloader
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
@@ -116,23 +120,29 @@ class Experiment(pl.LightningModule):
         batches = list(zip(*(torch.split(part, rows) for part in batch), here, whole, strict=True))
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        for start in range(0, len(batches), self.accumulate):
+        losses = [
             self.update(optimizer, batches[start : start + self.accumulate])
+            for start in range(0, len(batches), self.accumulate)
+        ]
+        self.settle(losses, whole)
 
-    def update(self, optimizer: LightningOptimizer, batches: list[tuple[Tensor, Tensor, int, int]]) -> None:
+    def update(self, optimizer: LightningOptimizer, batches: list[tuple[Tensor, Tensor, int, int]]) -> list[Tensor]:
         """One optimizer step on the mean loss of these batches; the closure serves optimizers that call it again.
 
         Args:
             optimizer: takes the step.
             batches: inputs, targets, how many rows of the batch are this process's, and how many all of it has.
+
+        Returns:
+            The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
         """
-        first = True
+        own, direct = optimizer.optimizer, self.detour is None
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
+        losses: list[Tensor] = []
 
         def closure() -> Tensor:
-            nonlocal first
-            optimizer.zero_grad()
-            total = 0.0
+            own.zero_grad()
+            first, total = not losses, torch.zeros((), device=self.device)
             for x, y, others, kept, here, whole in prepared:
                 scores = self.model(x)
                 loss = self.loss.of(self.task, scores, y)
@@ -140,20 +150,62 @@ class Experiment(pl.LightningModule):
                     loss = kept * loss + (1 - kept) * self.loss.of(self.task, scores, others)
                 if (counts := here * launch.processes() / whole) != 1:  # the mean over processes is that over rows
                     loss = loss * counts
-                if not math.isfinite(value := launch.mean(loss).item()):
-                    raise Diverged(self.says(value, f"at step {self.global_step + 1} (epoch {self.current_epoch})"))
+                losses.append(loss.detach())
                 if first:
                     self.train_seen.add(scores[:here], y[:here])
-                    self.train_loss += value * whole
-                self.manual_backward(loss / len(batches))
-                total += value / len(batches)
-            first = False
-            return torch.tensor(total)
+                if len(prepared) > 1:
+                    loss = loss / len(prepared)
+                (Tensor.backward if direct else self.manual_backward)(loss)
+                total = total + loss.detach()
+            if direct:
+                self.on_before_optimizer_step(own)
+            return launch.mean(total)
 
-        optimizer.step(closure)
-        self.rate = rate(optimizer.optimizer)
+        if direct:
+            optimizer._on_before_step()  # Lightning counts its steps here
+            own.step(closure)  # type: ignore[arg-type]
+            optimizer._on_after_step()
+        else:
+            optimizer.step(closure)
+        self.rate = rate(own)
         if self.schedule["interval"] == "step":
             self.step_scheduler()
+        return losses
+
+    def settle(self, losses: list[list[Tensor]], rows: Sequence[int]) -> None:
+        """Fetch the losses of all these steps from the device at once, and stop at the first that is not finite.
+
+        Args:
+            losses: of each step, what `update` returns.
+            rows: of each batch.
+        """
+        values = iter(launch.mean(torch.stack([loss for step in losses for loss in step])).tolist())
+        first = self.global_step - len(losses) + 1
+        for number, step in enumerate(losses):
+            each = list(islice(values, len(step)))
+            for value in each:
+                if not math.isfinite(value):
+                    raise Diverged(self.says(value, f"at step {first + number} (epoch {self.current_epoch})"))
+            batches = rows[number * self.accumulate :][: self.accumulate]
+            self.train_loss += sum(value * count for value, count in zip(each, batches, strict=False))
+
+    def around(self, trainer: pl.Trainer) -> str | None:
+        """Why each step goes through Lightning, which calls hooks in it and is slower; `None` where nothing asks it to.
+
+        Several processes share their gradients in there, and half precision scales them.
+        """
+        listeners = [
+            type(callback).__name__
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if any(getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in STEP_HOOKS)
+        ]
+        if listeners:
+            return f"{listeners[0]} listens to each"
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return f"trainer.precision={trainer.precision} scales each loss"
+        if not isinstance(trainer.strategy, SingleDeviceStrategy):
+            return "the processes share their gradients in each"
+        return None
 
     def prepare(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
         """Images augmented, normalised and, where that is asked for, each mixed with another: inputs, targets, the
@@ -231,6 +283,7 @@ class Experiment(pl.LightningModule):
         self.resumed = checkpoint
 
     def on_train_start(self) -> None:
+        self.detour = self.around(self.trainer)
         self.started = time.perf_counter()
         if self.resumed is None:
             return

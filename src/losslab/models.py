@@ -69,14 +69,15 @@ class BagOfWords(nn.Module):
 
     def __init__(self, shape: Sequence[int], outputs: int, hidden: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.words = nn.EmbeddingBag(shape[0], hidden or outputs, mode="sum", padding_idx=0)
+        self.words = nn.Embedding(shape[0], hidden or outputs, padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.01)
         self.bias = nn.Parameter(torch.zeros(hidden or outputs))
         after = [nn.ReLU(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(hidden, outputs)] if hidden else []
         self.scores = nn.Sequential(*after)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        scores: Tensor = self.scores(self.words(tokens) + self.bias)
+        vectors = self.words(tokens) * (tokens != 0)[..., None]  # nn.EmbeddingBag does not run batched under vmap
+        scores: Tensor = self.scores(vectors.sum(-2) + self.bias)
         return scores
 
 

@@ -68,8 +68,15 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def opening(cfg: DictConfig, data: Dataset, facts: Mapping[str, Any], mirrors: list[Logger], folder: Path) -> str:
-    """Which data, model, loss and optimizer, and where it logs."""
+def opening(
+    cfg: DictConfig,
+    data: Dataset,
+    facts: Mapping[str, Any],
+    mirrors: list[Logger],
+    folder: Path,
+    detour: str | None = None,
+) -> str:
+    """Which data, model, loss and optimizer, where it logs, and why its steps are slower than they could be."""
     choice = cfg.run.choices
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.rows.items()}
     lines = [
@@ -79,6 +86,7 @@ def opening(cfg: DictConfig, data: Dataset, facts: Mapping[str, Any], mirrors: l
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
         *(("note", note) for note in data.notes),
+        *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
         *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
         ("record", str(folder)),

@@ -286,7 +286,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
         trainer.callbacks = ordered  # type: ignore[attr-defined]
         record.begin(loggers, facts)
         if record.first:
-            print(terminal.opening(cfg, data, facts, loggers, record.folder), flush=True)
+            print(terminal.opening(cfg, data, facts, loggers, record.folder, module.around(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with launch.relaunched(cfg, trainer):
             trainer.fit(module, batches, val, ckpt_path=ckpt, weights_only=True)
