@@ -13,11 +13,17 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from losslab.experiment import Experiment
-from losslab.tasks import MultiLabel, Regression, calibration_error, f1_scores
+from losslab.tasks import MultiLabel, Regression, Task, calibration_error, f1_scores
 from losslab.train import train
 
 from .conftest import Typed
-from .test_losses import TASKS, dataset, prepared
+from .test_losses import TASKS, dataset, loss_named, prepared
+
+
+def tune(task: Task, scores: Tensor, y: Tensor) -> None:
+    """What is learned from validation rows, set as a run sets it."""
+    for name, value in task.tuned(scores, y).items():
+        setattr(task, name, value)
 
 
 def test_regression_metrics_are_scikit_learns() -> None:
@@ -36,7 +42,28 @@ def test_regression_metrics_are_scikit_learns() -> None:
 
 def test_msle_is_left_out_where_targets_are_negative() -> None:
     task, scores, y = prepared("regression")
-    assert "msle" not in task.metrics(scores.detach(), y - 30)
+    task.fit(dataset((y - 30).numpy()), loss_named("mse"))
+    assert set(task.metrics(scores.detach(), y - 30)) == {"rmse", "mse", "mae", "r2"}
+    one = y.clone()
+    one[-1, -1] = -1e-3
+    task.fit(dataset(one.numpy()), loss_named("mse"))
+    assert "msle" not in task.metrics(scores.detach()[:8], one[:8])  # decided once, by all rows
+
+
+def test_r2_is_left_out_where_a_target_does_not_vary_in_a_part() -> None:
+    task, scores, y = prepared("regression")
+    data = dataset(y.numpy())
+    for part in ("train", "val", "test"):
+        data.rows = dict.fromkeys(("train", "val", "test"), np.arange(16)) | {part: np.array([3, 4])}
+        task.fit(data, loss_named("mse"))
+        assert set(task.metrics(scores.detach(), y)) == set(task.better)
+        for same in ([3], [3, 3]):
+            data.rows[part] = np.array(same)
+            task.fit(data, loss_named("mse"))
+            assert set(task.metrics(scores.detach(), y)) == {"rmse", "mse", "mae", "msle"}
+    data = dataset(torch.cat([y[:, :2], torch.full((16, 1), 0.1)], 1).numpy())
+    task.fit(data, loss_named("mse"))
+    assert "r2" not in task.metrics(scores.detach(), torch.from_numpy(data.y))
 
 
 def test_single_label_metrics_are_scikit_learns() -> None:
@@ -82,7 +109,7 @@ def test_multi_label_metrics_are_scikit_learns() -> None:
         ).item(),
     }
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-5)
-    task.tune(scores.detach(), y)
+    tune(task, scores.detach(), y)
     tuned, guess = task.metrics(scores.detach(), y), p > task.thresholds.numpy()
     assert float(tuned["f1_tuned"]) == pytest.approx(metrics.f1_score(t, guess, average="macro"), rel=1e-5)
     assert float(tuned["f1_micro_tuned"]) == pytest.approx(metrics.f1_score(t, guess, average="micro"), rel=1e-5)
@@ -112,7 +139,7 @@ def test_no_threshold_is_better_than_the_tuned_one(seed: int, rows: int, scale: 
     scores = scores.round() if ties else scores
     y = (torch.rand(rows, 5, generator=numbers) < torch.linspace(0, 1, 5)).long()  # the first label is never there
     task = labels(y)
-    task.tune(scores, y)
+    tune(task, scores, y)
     p, thresholds = scores.sigmoid().numpy(), task.thresholds.numpy()
     assert thresholds[0] == 0.5
     for label in range(1, 5):
@@ -133,7 +160,7 @@ def test_the_tuned_threshold_is_the_best_of_scikit_learns_precision_recall_curve
     scores = torch.randn(500, 4, generator=numbers)
     y = (scores + torch.randn(500, 4, generator=numbers) > torch.tensor([0.0, 1.0, 2.0, 3.0])).long()
     task = labels(y)
-    task.tune(scores, y)
+    tune(task, scores, y)
     ours = f1_scores(scores.sigmoid() > task.thresholds, y)[0]
     for label in range(4):
         precision, recall, _ = (curve[:-1] for curve in metrics.precision_recall_curve(y[:, label], scores[:, label]))
@@ -148,7 +175,7 @@ def test_thresholds_part_neighbouring_floats_and_travel_in_the_state() -> None:
         scores[1] = torch.nextafter(scores[1], torch.ones(1))
     y = torch.tensor([[0], [1]])
     task = labels(y)
-    task.tune(scores, y)
+    tune(task, scores, y)
     assert f1_scores(scores.sigmoid() > task.thresholds, y)[0].tolist() == [1.0]
     other = labels(y)
     assert other.thresholds.tolist() == [0.5]
@@ -180,7 +207,7 @@ def test_the_table_of_labels_says_how_each_is_predicted() -> None:
     y = (torch.rand(60, 4, generator=numbers) < torch.tensor([0.2, 0.6, 0.0, 0.4])).long()
     task, data = labels(y), dataset(y.numpy())
     data.outputs = ["rare", "common", "never", "middling"]
-    task.tune(scores, y)
+    tune(task, scores, y)
     tables = task.tables(data, scores)
     assert list(tables) == ["samples", "labels"]
     assert tables["samples"] == task.sample(data, scores)
@@ -213,7 +240,7 @@ def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_ga
     def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, **keys: float) -> dict[str, float]:
         if part == "val":
             alone = labels(y)
-            alone.tune(scores, y)
+            tune(alone, scores, y)
             assert isinstance(self.task, MultiLabel)
             assert torch.equal(self.task.thresholds, alone.thresholds)
         judged[part].append(self.task.state_dict()["thresholds"].clone())

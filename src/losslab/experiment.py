@@ -243,7 +243,8 @@ class Experiment(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
-        self.task.tune(scores, y)
+        for name, value in self.task.tuned(scores, y).items():
+            setattr(self.task, name, value)
         self.val_row = self.judge("val", scores, y)
         if not math.isfinite(self.val_row["val/loss"]):
             raise Diverged(self.says(self.val_row["val/loss"], f"on the validation rows after step {self.global_step}"))

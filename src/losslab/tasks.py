@@ -1,7 +1,8 @@
 """Regression, single-label and multi-label: everything in which tasks differ.
 
 A task offers views of the model's raw scores and forms of the target; a loss says which of each it wants. A task also
-judges: its metrics are the same whatever the loss.
+judges: its metrics are the same whatever the loss. Views, forms and metrics are pure functions that look at no value,
+so that `torch.func.vmap` judges many runs in one call, each with buffers of its own.
 """
 
 from abc import ABC, abstractmethod
@@ -11,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics.functional import classification, regression
+from torch.nn import functional
 
 from losslab.data.dataset import Dataset
-from losslab.losses import one_hot
+from losslab.losses import MSLELoss, one_hot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,8 +64,9 @@ class Task(nn.Module, ABC):
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         """The task's figures of the test rows, whose scores are given in order."""
 
-    def tune(self, scores: Tensor, y: Tensor) -> None:
-        """Learn what prediction needs from all validation rows, before they are judged; nothing in most tasks."""
+    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The buffers that are learned from all validation rows, before these are judged; none in most tasks."""
+        return {}
 
     def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
         """The task's tables of the test rows, whose scores are given in order: a list of rows for each."""
@@ -109,6 +111,8 @@ class Regression(Task):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(spread, dtype=torch.float32))
         self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
+        self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.rows.values())
+        self.logarithmic = not data.outside(">= 0")
         self.heads, self.point = loss.heads, loss.point
         self.units = "rate" if loss.input == "rate" else "values"
 
@@ -127,16 +131,11 @@ class Regression(Task):
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         values = self.view(scores, self.units)
         errors = (values - y).square()
-        spread = (y - y.mean(0)).square()
-        found = {
-            "rmse": errors.mean().sqrt(),
-            "mse": errors.mean(),
-            "mae": regression.mean_absolute_error(values, y),
-        }
-        if (spread.sum(0) > 0).all():
-            found["r2"] = (1 - errors.sum(0) / spread.sum(0)).mean()  # over the outputs
-        if (y >= 0).all():  # the logarithm of 1 + target asks for it
-            found["msle"] = regression.mean_squared_log_error(values.clamp(min=0), y)
+        found = {"rmse": errors.mean().sqrt(), "mse": errors.mean(), "mae": (values - y).abs().mean()}
+        if self.varies:  # every target, in every part
+            found["r2"] = (1 - errors.sum(0) / (y - y.mean(0)).square().sum(0)).mean()  # over the outputs
+        if self.logarithmic:  # no target is negative
+            found["msle"] = MSLELoss()(values, y)
         return found
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
@@ -185,19 +184,18 @@ class SingleLabel(Task):
         return balanced(np.eye(len(data.outputs))[data.targets("train")])
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        log_p = scores.log_softmax(-1)
-        p = log_p.exp()
-        classes = scores.shape[1]
-        # metrics take the predicted classes: torchmetrics would guess whether floats are logits or probabilities
-        guess = log_p.argmax(-1)
-        recall = classification.multiclass_recall(guess, y, classes, average=None, validate_args=False)
+        log_p, classes = scores.T.log_softmax(0), scores.shape[1]  # over a short last dimension it is slow
+        p, (best, guess) = log_p.exp(), log_p.max(0)
+        right, one = (guess == y).long(), torch.ones_like(y)
+        hits, there, said = (sums(*each, classes) for each in ((right, y), (one, y), (one, guess)))
+        hits, either = hits.to(p.dtype), there + said
         return {
-            "accuracy": (guess == y).float().mean(),
-            "balanced_accuracy": recall[one_hot(y, classes).any(0)].mean(),  # over the classes that there are
-            "f1": classification.multiclass_f1_score(guess, y, classes, average="macro", validate_args=False),
-            "log_loss": -log_p.gather(1, y[:, None]).mean(),
-            "brier": (p - one_hot(y, classes)).square().sum(1).mean(),
-            "ece": calibration_error(p.amax(-1), guess == y),  # of the class that is said
+            "accuracy": right.to(p.dtype).mean(),
+            "balanced_accuracy": (hits / there.clamp(min=1)).sum() / (there > 0).sum(),  # over the classes there are
+            "f1": (2 * hits / either.clamp(min=1)).sum() / (either > 0).sum(),  # over those that are there or are said
+            "log_loss": -log_p.gather(0, y[None]).mean(),
+            "brier": p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0).mean(),
+            "ece": calibration_error(best.exp(), right),  # of the class that is said
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
@@ -241,20 +239,19 @@ class MultiLabel(Task):
     def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
         self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
 
-    def tune(self, scores: Tensor, y: Tensor) -> None:
-        """Give each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
+    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """For each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
 
         Exact: every cut is tried. The highest of equally good ones is kept, and 0.5 for a label that no row has.
         Source: Lipton, Elkan & Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
         """
-        p, order = scores.sigmoid().sort(dim=0, descending=True)
-        hits, said = y.gather(0, order).cumsum(0), torch.arange(1, len(y) + 1, device=y.device)[:, None]
-        below = torch.cat([p[1:], torch.zeros_like(p[:1])])
-        f1 = torch.where(p > below, 2 * hits / (said + y.sum(0)), 0)  # no threshold parts equal probabilities
-        best, cut = f1.max(0)
-        high, low = (ends.gather(0, cut[None])[0] for ends in (p, below))
+        p, hits, said = ranked(scores.sigmoid().T, y.T)
+        below = functional.pad(p[:, 1:], (0, 1))
+        f1 = torch.where(p > below, 2 * hits / (said + hits[:, -1:]), 0)  # no threshold parts equal probabilities
+        best, cut = f1.max(-1)
+        high, low = (ends.gather(-1, cut[:, None])[:, 0] for ends in (p, below))
         middle = (high + low) / 2
-        self.thresholds = torch.where(best > 0, torch.where(middle < high, middle, low), 0.5)
+        return {"thresholds": torch.where(best > 0, torch.where(middle < high, middle, low), 0.5)}
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         return scores.sigmoid() if input == "prediction" else scores
@@ -267,19 +264,14 @@ class MultiLabel(Task):
 
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
         """Average precision of each label `(L,)`; NaN for a label that no row has."""
-        p, seen = scores.sigmoid(), y.any(0)
-        found = torch.full_like(p[0], torch.nan)
-        for label in seen.nonzero().flatten():
-            found[label] = classification.binary_average_precision(p[:, label], y[:, label], validate_args=False)
-        return found
+        return average_precision(scores.sigmoid().T, y.T)
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        p, labels = scores.sigmoid(), y.shape[1]
-        micro = classification.multilabel_average_precision(p, y, labels, average="micro", validate_args=False)
+        p = scores.sigmoid()
         found = {
-            "average_precision": self.average_precisions(scores, y).nanmean(),
-            "average_precision_micro": micro,
-            "log_loss": nn.functional.binary_cross_entropy_with_logits(scores, y.float()),
+            "average_precision": average_precision(p.T, y.T).nanmean(),
+            "average_precision_micro": average_precision(p.flatten(), y.flatten()),
+            "log_loss": functional.binary_cross_entropy_with_logits(scores, y.to(p.dtype)),
             "brier": (p - y).square().mean(),
             "ece": calibration_error(p.flatten(), y.flatten()),  # of all decisions of all labels
         }
@@ -297,7 +289,7 @@ class MultiLabel(Task):
             "f1": f1_scores(p > 0.5, y)[0],
             "threshold": self.thresholds,
             "f1_tuned": f1_scores(p > self.thresholds, y)[0],
-            "ece": torch.stack([calibration_error(p[:, label], y[:, label]) for label in range(y.shape[1])]),
+            "ece": torch.func.vmap(calibration_error)(p.T, y.T),
         }
         rows = [
             {"label": data.outputs[label], "rows": str(int(y[:, label].sum()))}
@@ -327,6 +319,41 @@ class MultiLabel(Task):
         return self.words(data, scores.sigmoid() > self.thresholds)
 
 
+def sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """The sum of the values `(N,)` of each group `(count,)`, whose number `(N,)` stands beside them.
+
+    >>> sums(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 2]), 3)
+    tensor([1., 0., 6.])
+    """
+    return torch.zeros(count, dtype=values.dtype, device=values.device).scatter_add(0, groups, values)
+
+
+def ranked(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities `(..., N)` from high to low, how many of so many 0/1 `y` are 1, and how many that is of.
+
+    >>> ranked(torch.tensor([0.2, 0.9, 0.5]), torch.tensor([1, 1, 0]))
+    (tensor([0.9000, 0.5000, 0.2000]), tensor([1, 1, 2]), tensor([1, 2, 3]))
+    """
+    p, order = p.sort(dim=-1, descending=True)
+    return p, y.gather(-1, order).cumsum(-1), torch.arange(1, p.shape[-1] + 1, device=p.device)
+
+
+def average_precision(p: Tensor, y: Tensor) -> Tensor:
+    """Average precision: the sum over cuts k of `(R_k - R_(k-1)) P_k`, recall and precision of what is above the cut.
+
+    Shapes: probabilities `(..., N)` and what came true, 0/1 `(..., N)`; the result is `(...)`, NaN where nothing came
+    true. No cut parts equal probabilities. Source: scikit-learn's `average_precision_score`.
+
+    >>> average_precision(torch.tensor([[0.9, 0.5, 0.5], [0.9, 0.8, 0.1]]), torch.tensor([[1, 1, 0], [0, 0, 0]]))
+    tensor([0.8333,    nan])
+    """
+    p, hits, said = ranked(p, y)
+    cut = p > functional.pad(p[..., 1:], (0, 1), value=-1)
+    before = functional.pad(torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0))  # hits above the last cut
+    gained = torch.where(cut, hits - before, 0)
+    return (gained * (hits.to(p.dtype) / said)).sum(-1) / hits[..., -1]
+
+
 def f1_scores(guess: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """F1 of each label `(L,)`, and that of all decisions together; 0 where there is nothing to find and none is found.
 
@@ -346,9 +373,8 @@ def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> Tensor:
     >>> calibration_error(torch.tensor([0.9, 0.9, 0.2]), torch.tensor([1, 0, 0]))
     tensor(0.3333)
     """
-    which = (p * bins).long().clamp(max=bins - 1)
-    gaps = torch.zeros(bins, dtype=p.dtype, device=p.device).index_add_(0, which, p - y.to(p.dtype))
-    return gaps.abs().sum() / len(p)
+    which = (p * bins).long().clamp(0, bins - 1)  # a probability that is no number has a bin, too
+    return sums(p - y.to(p.dtype), which, bins).abs().sum() / len(p)
 
 
 def balanced(labels: NDArray[Any]) -> dict[str, Tensor]:
