@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -142,7 +142,7 @@ class Experiment(pl.LightningModule):
 
         def closure() -> Tensor:
             own.zero_grad()
-            first, total = not losses, torch.zeros((), device=self.device)
+            first, each = not losses, []
             for x, y, others, kept, here, whole in prepared:
                 scores = self.model(x)
                 loss = self.loss.of(self.task, scores, y)
@@ -156,10 +156,10 @@ class Experiment(pl.LightningModule):
                 if len(prepared) > 1:
                     loss = loss / len(prepared)
                 (Tensor.backward if direct else self.manual_backward)(loss)
-                total = total + loss.detach()
+                each.append(loss.detach())
             if direct:
                 self.on_before_optimizer_step(own)
-            return launch.mean(total)
+            return launch.mean(torch.stack(each).sum() if len(each) > 1 else each[0])
 
         if direct:
             optimizer._on_before_step()  # Lightning counts its steps here
@@ -167,8 +167,8 @@ class Experiment(pl.LightningModule):
             optimizer._on_after_step()
         else:
             optimizer.step(closure)
-        self.rate = rate(own)
         if self.schedule["interval"] == "step":
+            self.rate = rate(own)  # before the schedule sets the next one
             self.step_scheduler()
         return losses
 
@@ -255,7 +255,7 @@ class Experiment(pl.LightningModule):
         scores, y = self.train_seen.take()
         row = {**self.judge("train", scores, y, loss=self.train_loss / len(y)), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
-        row["lr"] = self.rate
+        row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
@@ -310,15 +310,24 @@ class Experiment(pl.LightningModule):
             scores, y: all rows of it.
             loss: where it is known already.
         """
-        found = {} if loss is not None else {"loss": self.loss.of(self.task, scores, y)}
-        found |= {f"loss_{name}": part.of(self.task, scores, y) for name, part in self.loss.parts.items()}
-        found |= self.task.metrics(scores, y)
+        found = measures(self.task, self.loss, scores, y, known=loss is not None)
         numbers = torch.stack([value.detach() for value in found.values()]).tolist()
         known = {} if loss is None else {f"{part}/loss": loss}
         return known | {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
 
     def says(self, loss: float, where: str) -> str:
         """Why training stopped, in a sentence."""
-        group = self.trainer.optimizers[0].param_groups[0]
-        lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
-        return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
+        return diverged(loss, where, self.trainer.optimizers[0].param_groups[0])
+
+
+def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: bool) -> dict[str, Tensor]:
+    """The loss, unless it is known, its parts and all metrics of the task, of all rows of a part of the data."""
+    found = {} if known else {"loss": loss.of(task, scores, y)}
+    found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
+    return found | task.metrics(scores, y)
+
+
+def diverged(loss: float, where: str, group: Mapping[str, Any]) -> str:
+    """Why training stopped, in a sentence."""
+    lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
+    return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
