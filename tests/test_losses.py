@@ -80,6 +80,44 @@ def prepared(name: str, rows: int = 16, loss: str = "mse") -> tuple[Task, Tensor
     return task, scores, y
 
 
+class Runs(nn.Module):
+    """Three runs of a task in double precision: `run` of each one's scores and targets, with buffers of its own.
+
+    Args:
+        name, loss: of the task, which reads scores as the loss does.
+    """
+
+    def __init__(self, name: str, loss: str = "mse") -> None:
+        super().__init__()
+        self.task, scores, y = prepared(name, loss=loss)
+        numbers = torch.Generator().manual_seed(1)
+        self.scores = torch.randn(3, *scores.shape, generator=numbers, dtype=torch.float64)
+        self.y = torch.stack([y, y.roll(1, 0), y.flip(0).roll(1, 1) if y.ndim > 1 else y.flip(0)])
+        self.y = self.y.double() if self.y.is_floating_point() else self.y
+        self.own = {
+            name: buffer * (1 + torch.rand(3, *buffer.shape, generator=numbers, dtype=torch.float64))
+            for name, buffer in self.named_buffers()
+        }
+        self.run: Callable[[Tensor, Tensor], Any] = self.task.metrics
+
+    def forward(self, scores: Tensor, y: Tensor) -> Any:
+        return self.run(scores, y)
+
+    def call(self, own: dict[str, Tensor], scores: Tensor, y: Tensor) -> Any:
+        return torch.func.functional_call(self, own, (scores, y))
+
+    def together(self, scores: Tensor) -> Any:
+        """Of all three, in one call."""
+        return torch.func.vmap(self.call)(self.own, scores, self.y)
+
+    def alone(self, run: int, scores: Tensor) -> Any:
+        """Of one of them, by itself."""
+        return self.call({name: buffers[run] for name, buffers in self.own.items()}, scores, self.y[run])
+
+
+exactly = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
 def value(task_name: str, loss_name: str) -> float:
     task, scores, y = prepared(task_name, loss=loss_name)
     return float(loss_named(loss_name).of(task, scores, y))
@@ -128,6 +166,56 @@ def test_every_loss_under_vmap_is_the_loss_of_each_batch(task_name: str, loss_na
         torch.autograd.backward(expected)
         torch.testing.assert_close(each[batch], expected.detach())
         torch.testing.assert_close(gradients[batch], alone.grad)
+
+
+@pytest.mark.parametrize(("task_name", "loss_name"), FITTING)
+def test_runs_that_are_trained_as_one_have_the_losses_and_gradients_of_each(task_name: str, loss_name: str) -> None:
+    runs = Runs(task_name, loss_name)
+    runs.run = partial(loss_named(loss_name).of, runs.task)
+    scores = runs.scores.clone().requires_grad_()
+    every = runs.together(scores)
+    every.sum().backward()
+    assert scores.grad is not None
+    for run in range(3):
+        alone = runs.scores[run].clone().requires_grad_()
+        expected = runs.alone(run, alone)
+        torch.autograd.backward(expected)
+        assert expected.dtype == torch.float64
+        exactly(every[run], expected)
+        exactly(scores.grad[run], alone.grad)
+
+
+def test_a_sum_of_losses_is_that_of_each_run() -> None:
+    runs = Runs("regression")
+    runs.run = partial(Sum({name: loss_named(name) for name in ("mse", "msle", "mae")}, {"msle": 0.5}).of, runs.task)
+    exactly(runs.together(runs.scores), torch.stack([runs.alone(run, runs.scores[run]) for run in range(3)]))
+
+
+@pytest.mark.parametrize(
+    ("function", "key"),
+    [
+        (nn.CrossEntropyLoss(weight=torch.ones(3)), "weight"),
+        (nn.CrossEntropyLoss(weight=torch.ones(3), label_smoothing=0.1), "weight"),
+        (nn.NLLLoss(weight=torch.ones(3)), "weight"),
+        (FocalLoss(weight=torch.ones(3)), "weight"),
+        (BCEWithLogitsLoss(pos_weight=torch.ones(3)), "pos_weight"),
+    ],
+)
+def test_each_run_may_have_weights_of_its_own(function: nn.Module, key: str) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    x, weights = (torch.rand(3, *shape, generator=numbers, dtype=torch.float64) for shape in ((5, 3), (3,)))
+    y = torch.arange(15).reshape(3, 5) % 3 if key == "weight" else (x > 0.5).double()
+
+    def of(weight: Tensor, x: Tensor, y: Tensor) -> Any:
+        return torch.func.functional_call(function, {key: weight}, (x, y))
+
+    every, gradients = (run(weights, x, y) for run in (torch.func.vmap(of), torch.func.vmap(torch.func.grad(of, 1))))
+    for run in range(3):
+        alone = x[run].clone().requires_grad_()
+        expected = of(weights[run], alone, y[run])
+        expected.backward()
+        exactly(every[run], expected)
+        exactly(gradients[run], alone.grad)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from losslab.experiment import Experiment
-from losslab.tasks import MultiLabel, Regression, Task, calibration_error, f1_scores
+from losslab.tasks import MultiLabel, Regression, Task, average_precision, calibration_error, f1_scores
 from losslab.train import train
 
 from .conftest import Typed
-from .test_losses import TASKS, dataset, loss_named, prepared
+from .test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:
@@ -121,6 +121,83 @@ def test_a_label_that_no_row_has_is_left_out_of_the_macro_mean() -> None:
     y[:, 2] = 0
     alone = metrics.average_precision_score(y[:, :2].numpy(), scores.detach()[:, :2].sigmoid().numpy(), average="macro")
     assert float(task.metrics(scores.detach(), y)["average_precision"]) == pytest.approx(alone, rel=1e-5)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.booleans())
+def test_recall_and_f1_of_classes_are_scikit_learns_and_torchmetrics(seed: int, rows: int, sparse: bool) -> None:
+    numbers = torch.Generator().manual_seed(seed)
+    scores = torch.randn(rows, 5, generator=numbers, dtype=torch.float64)
+    y = torch.randint(0, 3 if sparse else 5, (rows,), generator=numbers)
+    scores[:, :2] -= 9.0 if sparse else 0.0  # some classes are neither there nor said
+    task, _, _ = prepared("single_label")
+    found, guess = task.metrics(scores, y), scores.argmax(1)
+    there = sorted(set(y.tolist()))
+    recall = metrics.recall_score(y, guess, labels=there, average="macro")
+    assert float(found["balanced_accuracy"]) == pytest.approx(recall, rel=1e-12)
+    assert float(found["f1"]) == pytest.approx(metrics.f1_score(y, guess, average="macro"), rel=1e-12)
+    theirs = classification.multiclass_f1_score(guess, y, 5, average="macro", validate_args=False)
+    assert float(found["f1"]) == pytest.approx(float(theirs), rel=1e-6)
+    theirs = classification.multiclass_recall(guess, y, 5, average=None, validate_args=False)[there].mean()
+    assert float(found["balanced_accuracy"]) == pytest.approx(float(theirs), rel=1e-6)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 60), st.sampled_from([0.1, 1.0, 100.0]), st.booleans())
+def test_average_precision_is_scikit_learns_and_torchmetrics(seed: int, rows: int, scale: float, ties: bool) -> None:
+    numbers = torch.Generator().manual_seed(seed)
+    scores = scale * torch.randn(rows, 5, generator=numbers, dtype=torch.float64)
+    p = (scores.round() if ties else scores).sigmoid()  # far scores become 0 and 1, which are ties, too
+    y = (torch.rand(rows, 5, generator=numbers) < torch.linspace(0, 1, 5)).long()  # the first label is never there
+    found = average_precision(p.T, y.T)
+    for label, ours in enumerate(found.tolist()):
+        t, given = y[:, label], p[:, label]
+        if not t.any():
+            assert np.isnan(ours)
+            continue
+        assert ours == pytest.approx(metrics.average_precision_score(t, given), rel=1e-12)
+        theirs = classification.binary_average_precision(given, t, validate_args=False)
+        assert ours == pytest.approx(float(theirs), rel=1e-5)
+    if y.any():
+        micro = metrics.average_precision_score(y, p, average="micro")
+        assert float(average_precision(p.flatten(), y.flatten())) == pytest.approx(micro, rel=1e-12)
+
+
+@pytest.mark.parametrize("what", ["metrics", "tuned"])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [(name, "mse") for name in TASKS] + [("regression", loss) for loss in ("poisson", "quantile")],
+)
+def test_many_runs_are_judged_in_one_call_as_each_by_itself(name: str, loss: str, what: str) -> None:
+    runs = Runs(name, loss)
+    runs.run = getattr(runs.task, what)
+    runs.scores = (4 * runs.scores).round() / 4  # ties
+    if name == "multi_label":
+        runs.y[1, :, 2] = 0
+    elif name == "single_label":
+        runs.y[1, runs.y[1] == 2] = 0
+    every = runs.together(runs.scores)
+    assert set(every) == (
+        set(runs.task.better) if what == "metrics" else set(runs.task.tuned(runs.scores[0], runs.y[0]))
+    )
+    for run in range(3):
+        alone = runs.alone(run, runs.scores[run])
+        assert list(every) == list(alone)
+        for key, number in alone.items():
+            assert number.isfinite().all()
+            exactly(every[key][run], number)
+    assert all(len(set(map(tuple, numbers.reshape(3, -1).tolist()))) == 3 for numbers in every.values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_run_whose_scores_are_no_numbers_leaves_the_others_alone(name: str) -> None:
+    runs = Runs(name)
+    lost = runs.scores.clone()
+    lost[1] = torch.nan
+    every, with_lost = runs.together(runs.scores), runs.together(lost)
+    for key, numbers in every.items():
+        assert torch.equal(numbers[::2], with_lost[key][::2])
+    error = {"regression": "rmse", "single_label": "ece", "multi_label": "ece"}[name]
+    assert with_lost[error].isnan().tolist() == [False, True, False]
+    assert runs.task.metrics(lost[1], runs.y[1])[error].isnan()
 
 
 def labels(y: Tensor) -> MultiLabel:
