@@ -21,12 +21,14 @@ from losslab.errors import Refused
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from torch import nn
+    from torch import Tensor, nn
 
+    from losslab.data.batches import Batches
     from losslab.data.dataset import Dataset
     from losslab.experiment import Experiment
     from losslab.losses import Loss, Sum
     from losslab.tasks import Task
+    from losslab.tracking import Record
 
 
 OURS = {  # keys that speak to losslab, and not to the constructor beside whose keys they stand
@@ -218,6 +220,55 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     return made
 
 
+def planned(cfg: DictConfig, data: "Dataset") -> dict[str, int]:
+    """The rows that are trained on, batches an epoch and optimizer steps of a run; the configuration is told them."""
+    from losslab.data.batches import epoch_rows
+
+    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
+    rows = epoch_rows(data, size, cfg.data.get("drop_last", False))
+    per_epoch = ceil(ceil(rows / size) / cfg.trainer.accumulate_grad_batches)
+    if cfg.trainer.updates:
+        cfg.trainer.max_epochs = ceil(cfg.trainer.updates / per_epoch)
+    cfg.run.steps = cfg.trainer.max_epochs * per_epoch
+    return {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": cfg.run.steps}
+
+
+def trainer_of(cfg: DictConfig) -> "pl.Trainer":
+    """Lightning's trainer; the record, the loggers and the callbacks follow when the run's folder is known."""
+    from losslab.checkpoints import Whole
+
+    trainer: pl.Trainer = build(
+        cfg,
+        "trainer",
+        *OURS["trainer"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[Whole()],
+    )
+    return trainer
+
+
+def batches(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 1, ahead: bool = True) -> "list[Batches]":
+    """The batches that are trained on, validated and tested.
+
+    Args:
+        rank, world: which process this is, and of how many.
+        ahead: whether images may be normalised once for all epochs; not where they are augmented.
+    """
+    from losslab.data.batches import Batches, at_once
+
+    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
+    together = cfg.trainer.accumulate_grad_batches * at_once(data, size, cfg.trainer)
+    share = {"rank": rank, "world": world, "workers": cfg.data.get("workers", 0), "ahead": ahead}
+    drop_last = cfg.data.get("drop_last", False)
+    train = Batches(data, "train", size, together, cfg.seed, drop_last, **share)
+    return [train, *(Batches(data, part, max(1024, size), **{**share, "ahead": True}) for part in ("val", "test"))]
+
+
 def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
@@ -239,42 +290,15 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     import pytorch_lightning as pl
 
     from losslab import launch, terminal, tracking
-    from losslab.checkpoints import Whole, fitting
-    from losslab.data.batches import Batches, at_once, epoch_rows
-    from losslab.pictures import curves
+    from losslab.checkpoints import fitting
 
     terminal.quieten()
     tracking.prepare_wandb(cfg)
-    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
-    drop_last, accumulate = cfg.data.get("drop_last", False), cfg.trainer.accumulate_grad_batches
-    rows = epoch_rows(data, size, drop_last)
-    per_epoch = ceil(ceil(rows / size) / accumulate)
-    if cfg.trainer.updates:
-        cfg.trainer.max_epochs = ceil(cfg.trainer.updates / per_epoch)
-    cfg.run.steps = cfg.trainer.max_epochs * per_epoch
+    facts = planned(cfg, data)
     module = experiment(cfg, data)
-    facts = {
-        "parameters": sum(p.numel() for p in module.model.parameters()),
-        "train_rows": rows,
-        "batches_per_epoch": ceil(rows / size),
-        "updates": cfg.run.steps,
-    }
-    trainer: pl.Trainer = build(
-        cfg,
-        "trainer",
-        *OURS["trainer"],
-        logger=False,  # the record, the loggers and the callbacks follow when the run's folder is known
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        plugins=[Whole()],
-    )
-    share = {"rank": trainer.global_rank, "world": trainer.world_size, "workers": cfg.data.get("workers", 0)}
-    together = accumulate * at_once(data, size, cfg.trainer)
-    batches = Batches(data, "train", size, together, cfg.seed, drop_last, ahead=module.augment is None, **share)
-    val, test = (Batches(data, part, max(1024, size), **share) for part in ("val", "test"))
+    facts = {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
+    trainer = trainer_of(cfg)
+    training, val, test = batches(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
     with preemption.heeded(), tracking.claim(cfg, module.task.better, trainer) as record:
         ckpt = fitting(cfg.ckpt, module)
         loggers = [build(cfg, "logger")] if cfg.get("logger") and record.first else []
@@ -289,15 +313,25 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
             print(terminal.opening(cfg, data, facts, loggers, record.folder, module.around(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with launch.relaunched(cfg, trainer):
-            trainer.fit(module, batches, val, ckpt_path=ckpt, weights_only=True)
+            trainer.fit(module, training, val, ckpt_path=ckpt, weights_only=True)
             trainer.test(module, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if not record.first:
             return {}
-        summary = record.finish(module.test_row)
-        figures = module.task.pictures(data, module.test_scores)
-        figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
-        record.keep_pictures(figures, module.task.tables(data, module.test_scores))
+        summary = told(cfg, record, data, module.task, module.test_row, module.test_scores)
     print(terminal.closing(summary, record.folder), flush=True)
+    return summary
+
+
+def told(
+    cfg: DictConfig, record: "Record", data: "Dataset", task: "Task", row: dict[str, float], scores: "Tensor"
+) -> dict[str, float]:
+    """What is left to do when a run is trained and tested: its summary, and its pictures and tables."""
+    from losslab.pictures import curves
+
+    summary = record.finish(row)
+    figures = task.pictures(data, scores)
+    figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
+    record.keep_pictures(figures, task.tables(data, scores))
     return summary
 
 
