@@ -32,29 +32,41 @@ def framed(width: float, height: float, rows: int = 1, columns: int = 1) -> tupl
     return drawn, axes
 
 
-def fitted(drawn: Figure, below: float = 0.5) -> Figure:
+def fitted(drawn: Figure, names: Iterable[str] = (), below: float = 0.5) -> Figure:
     """The figure, grown by what stands beside its axes; constrained layout would draw every text twice to find it.
 
     Args:
         drawn: what `framed` made and was drawn in since.
+        names: what is written left of the axes instead of ticks.
         below: inches for the ticks and the label below each of the axes.
     """
-    ticks = (axis.yaxis for axis in drawn.axes)
-    texts = (text for axis in ticks for text in axis.get_major_formatter().format_ticks(axis.get_majorticklocs()))
-    left, gap, (wide, high), grid = widest(texts) + 0.4, 0.2, drawn.get_size_inches(), drawn.axes[0].get_gridspec()
-    width, height = wide + grid.ncols * (left + gap), high + grid.nrows * (below + gap)
+    grid = drawn.axes[0].get_gridspec()
+    assert grid is not None
+
+    def numbers(name: str) -> list[str]:
+        sides = [getattr(axis, name) for axis in drawn.axes]
+        return [text for side in sides for text in side.get_major_formatter().format_ticks(side.get_majorticklocs())]
+
+    left, above = 0.4 + widest([*names, *numbers("yaxis")]), 0.2
+    right = max(above, widest(numbers("xaxis")) / 2)  # where the last number reaches beyond its axes
+    wide, high = drawn.get_size_inches()
+    width, height = wide + grid.ncols * (left + right), high + grid.nrows * (below + above)
     drawn.set_size_inches(width, height)
     drawn.subplots_adjust(
-        *(left / width, below / height, 1 - gap / width, 1 - gap / height),
-        *((left + gap) * grid.ncols / wide, (below + gap) * grid.nrows / high),
+        *(left / width, below / height, 1 - right / width, 1 - above / height),
+        *((left + right) * grid.ncols / wide, (below + above) * grid.nrows / high),
     )
+    for axis in drawn.axes:  # its labels at the rim of its place
+        box = axis.get_position()
+        axis.yaxis.set_label_coords(-(left - 0.22) / (box.width * width), 0.5)
+        axis.xaxis.set_label_coords(0.5, -(below - 0.22) / (box.height * height))
     return drawn
 
 
 def widest(texts: Iterable[str]) -> float:
     """The width of the widest of these texts as matplotlib writes them, in inches."""
     font = FontProperties()
-    return max(float(text_to_path.get_text_width_height_descent(text, font, False)[0]) for text in texts) / 72
+    return max(float(text_to_path.get_text_width_height_descent(text, font, False)[0]) for text in ["", *texts]) / 72
 
 
 def short(text: str, letters: int = 40) -> str:
@@ -64,6 +76,20 @@ def short(text: str, letters: int = 40) -> str:
     'Document\u2026'
     """
     return text if len(text) <= letters else text[: letters - 1] + "\u2026"
+
+
+def beside(axis: Any, names: Sequence[str]) -> list[str]:
+    """Write names at 0, 1, ... of the x- or y-axis of a `framed` figure, without ticks, which take longer to draw."""
+    axis.set_ticks([])
+    texts, (wide, high) = [short(name) for name in names], axis.get_figure().get_size_inches()
+    for place, text in enumerate(texts):
+        if axis.axis_name == "x":
+            axis.axes.text(place, -0.08 / high, text, rotation=90, ha="center", va="top",
+                           transform=axis.axes.get_xaxis_transform(), parse_math=False)  # fmt: skip
+        else:
+            axis.axes.text(-0.08 / wide, place, text, ha="right", va="center_baseline",
+                           transform=axis.axes.get_yaxis_transform(), parse_math=False)  # fmt: skip
+    return texts
 
 
 def stroke(index: int) -> dict[str, Any]:
@@ -126,7 +152,7 @@ def confusion_matrix(y: Array, guess: Array, names: Sequence[str]) -> Figure:
     np.add.at(counts, (y, guess), 1)
     size = max(3.0, min(10.0, 0.45 * len(names)))
     drawn, axes = framed(size, size)
-    axis, below = axes[0, 0], 0.5
+    axis, shown, below = axes[0, 0], [], 0.5
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:
@@ -134,12 +160,10 @@ def confusion_matrix(y: Array, guess: Array, names: Sequence[str]) -> Figure:
             if count:
                 colour = "white" if share[row, column] > 0.5 else "black"
                 axis.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
-        names = [short(name) for name in names]
-        axis.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
-        axis.set_yticks(range(len(names)), names, parse_math=False)
-        below = widest(names) + 0.4
+        shown = beside(axis.yaxis, names)
+        below = widest(beside(axis.xaxis, names)) + 0.4
     axis.set(xlabel="predicted", ylabel="true")
-    return fitted(drawn, below)
+    return fitted(drawn, shown, below)
 
 
 def per_label(average_precisions: Array, shares: Array, names: Sequence[str]) -> Figure:
@@ -147,12 +171,12 @@ def per_label(average_precisions: Array, shares: Array, names: Sequence[str]) ->
     order = np.argsort(np.nan_to_num(average_precisions))
     drawn, axes = framed(5.0, 0.6 + 0.24 * len(names))
     axis = axes[0, 0]
-    axis.barh(range(len(names)), average_precisions[order], color=BLUE, label="average precision")
-    axis.set_yticks(range(len(names)), [short(names[i]) for i in order], parse_math=False)
+    axis.hlines(range(len(names)), 0, average_precisions[order], color=BLUE, linewidth=13, label="average precision")
+    shown = beside(axis.yaxis, [names[i] for i in order])
     axis.scatter(shares[order], range(len(names)), color=ORANGE, marker="|", s=90, zorder=3, label="share of rows")
     axis.set(xlabel="average precision on test rows", xlim=(0, 1))
     axis.legend(loc="lower right")
-    return fitted(drawn)
+    return fitted(drawn, shown)
 
 
 def reliability(p: Array, y: Array, bins: int = 15) -> Figure:
@@ -164,7 +188,7 @@ def reliability(p: Array, y: Array, bins: int = 15) -> Figure:
     which = np.minimum((p * bins).astype(int), bins - 1)
     n, sums = np.bincount(which, minlength=bins), np.bincount(which, weights=p, minlength=bins)
     hits, used = np.bincount(which, weights=y, minlength=bins), n > 0
-    n, hits, mean = n[used], hits[used], sums[used] / n[used]
+    decisions, n, hits, mean = n, n[used], hits[used], sums[used] / n[used]
     share, z = hits / n, 1.96
     middle = (hits + z**2 / 2) / (n + z**2)
     reach = z / (n + z**2) * np.sqrt(n * share * (1 - share) + z**2 / 4)
@@ -176,7 +200,7 @@ def reliability(p: Array, y: Array, bins: int = 15) -> Figure:
     above.plot(mean, share, "o-", color=BLUE, markersize=4, label="test rows")
     above.set(ylabel="share that is there", xlim=(0, 1), ylim=(-0.02, 1.02))
     above.legend(loc="upper left")
-    below.bar(np.flatnonzero(used) / bins, n, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
+    below.stairs(decisions, np.linspace(0, 1, bins + 1), baseline=0.5, fill=True, color=BLUE)
     below.set(xlabel="predicted probability", ylabel="decisions", xlim=(0, 1), ylim=(0.5, None))
     decades(below)
     return fitted(drawn)
@@ -237,8 +261,8 @@ def grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = None)
     tall, across, channels = images[0].shape
     pixel = width / across  # in inches
     gap, text, top = (math.ceil(inches / pixel) for inches in (0.1, line * (lines + 1), 0.3 if key else 0.1))
-    white = min(image.min() for image in images) if channels == 1 else 255 if data.x.dtype == np.uint8 else 1
-    sheet = np.full((top + rows * (tall + text), gap + columns * (across + gap), channels), white, data.x.dtype)
+    white = 255 if channels > 1 else min(image.min() for image in images)  # grey ones are drawn as ink
+    sheet = np.full((top + rows * (tall + text), gap + columns * (across + gap), channels), white, images[0].dtype)
     high, wide = sheet.shape[0] * pixel, sheet.shape[1] * pixel
     drawn = Figure(figsize=(wide, high))
 

@@ -24,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -349,7 +350,7 @@ class Record(Logger):
                 writer.writeheader()
                 writer.writerows(table)
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=110)
+            figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
         for logger in self.mirrors:
             if isinstance(logger, WandbLogger):
                 try:
