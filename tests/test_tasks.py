@@ -161,6 +161,16 @@ def test_average_precision_is_scikit_learns_and_torchmetrics(seed: int, rows: in
         assert float(average_precision(p.flatten(), y.flatten())) == pytest.approx(micro, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_average_precision_of_many_rows_is_scikit_learns(dtype: torch.dtype) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    p = torch.rand(40_000, generator=numbers, dtype=dtype)  # so many integers are sorted another way, by radix
+    p[::3] = p[::3].mul(50).round() / 50  # ties, 0 and 1 among them
+    y = (torch.rand(40_000, generator=numbers) < 0.1 + p / 4).long()
+    expected = metrics.average_precision_score(y, p)
+    assert float(average_precision(p, y)) == pytest.approx(expected, rel=1e-5 if dtype == torch.float32 else 1e-12)
+
+
 @pytest.mark.parametrize("what", ["metrics", "tuned"])
 @pytest.mark.parametrize(
     ("name", "loss"),
