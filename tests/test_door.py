@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from losslab.door import CONF, configure, explain, flatten, launched, options, quoted
+from losslab.door import CONF, configure, explain, flatten, hydra_ready, laid_out, launched, options, quoted
 from losslab.errors import Refused
 
 from .conftest import Typed
 
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], group)]
+NAMES = {group: sorted(options([str(CONF)], group)) for group in GROUPS if group != "hydra"}
 POINT = ["model=point"]
 NEEDS = {
     ("data", "csv"): ["data.path=my.csv", "data.target=y"],
@@ -40,6 +43,43 @@ def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str
         flatten(cfg)  # every interpolation resolves
         return
     pytest.fail(f"{group}={name} fits nothing: {tried}")
+
+
+SIDE_BY_SIDE = [  # every option of every group, many at once: whether they fit each other does not matter here
+    [f"{group}='{names[i % len(names)]}'" for group, names in NAMES.items()]
+    for i in range(max(len(names) for names in NAMES.values()))
+]
+
+
+@pytest.mark.parametrize(
+    "typed_now",
+    [
+        *([*names, "seed=3", "search.lr=0.5", "++optimizer.lr=0.3", "trainer.max_epochs=2"] for names in SIDE_BY_SIDE),
+        *([f"experiment={name}", "data.batch_size=7"] for name in NAMES["experiment"]),
+        ["loss=mse", "+loss@loss.parts.mse=mse", "+loss@loss.parts.mae=mae", "++loss.weights.mae=0.5"],
+        ["data=csv", "data.path=my.csv", "data.target=[a,b]", "task=single_label"],
+        ["data=csv", "data.separator=';'"],
+        ["optimizer={lr: 1}", "~trainer.devices", "+data.note=new", "~augment", "ckpt=null"],
+        ["hydra.job.name=mine", "optimizer.lr=0.3"],
+    ],
+)
+def test_values_set_on_what_was_chosen_make_what_hydra_composes(typed_now: list[str]) -> None:
+    with hydra_ready():
+        expected = compose("config", typed_now)
+        for _ in range(2):  # the second time, what was chosen is remembered, and nothing that was set on it
+            cfg, _, _ = laid_out(typed_now)
+            assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(expected)
+            assert OmegaConf.is_struct(cfg)
+            cfg.seed = 99
+
+
+def test_an_option_that_is_rewritten_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        (tmp_path / "config.yaml").write_text("defaults: [{loss: mine}]")
+        for delta in (1, 2):
+            (tmp_path / "loss" / "mine.yaml").write_text(f"delta: {delta}")
+            assert laid_out(["loss=mine"])[0].loss.delta == delta
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)

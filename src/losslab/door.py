@@ -3,20 +3,25 @@
 Nothing here imports torch, so a mistake is answered in under a second and before anything is written.
 """
 
+import copy
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import trust
@@ -26,6 +31,8 @@ from losslab.rules import RULES, number
 
 HERE = Path(__file__).parent
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
+
+Chosen = tuple[DictConfig, dict[str, str], list[str]]
 
 
 @contextmanager
@@ -66,8 +73,8 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
                 cfg = composed(overrides)
             trust.checked(cfg, allowing)
             places = (*cfg.run.choices, "hydra.searchpath")
-            chosen = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
-            check(cfg, composed(chosen) if chosen != overrides else cfg)
+            named = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
+            check(cfg, composed(named) if named != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
     return cfg
@@ -116,12 +123,8 @@ def loss_paths(cfg: DictConfig) -> dict[str, str]:
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration of these overrides, with the choices and the overrides noted in it."""
-    cfg = compose("config", list(overrides), return_hydra_config=True)
-    groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
-    choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
-    folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
+    cfg, choices, folders = laid_out(overrides)
     OmegaConf.set_struct(cfg, False)
-    del cfg["hydra"]
     if "parts" in cfg.loss:
         weights = cfg.loss.get("weights", {})
         cfg.loss = {"parts": cfg.loss.parts, "weights": {name: weights.get(name, 1.0) for name in cfg.loss.parts}}
@@ -129,10 +132,51 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         choices["loss"] = "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
     placed(cfg, choices, overrides)
     for option in (cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
-        for key in ("also", "search"):  # these speak to whoever looks for an option, or searches its settings
+        for key in ("also", "search", "stacks"):  # these speak to whoever looks for an option, or makes a sweep of it
             option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     return cfg
+
+
+def laid_out(overrides: Sequence[str]) -> Chosen:
+    """What Hydra composes: values change nothing of what is chosen and are set last, so here on a copy of that."""
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    if any(override.is_hydra_override() or override.is_sweep_override() for override in parsed):
+        return chosen.__wrapped__(tuple(overrides), ())
+    found: dict[bool, list[Override]] = {True: [], False: []}
+    for override in parsed:
+        group = loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        found[group].append(override)
+    sources = (source.path.removeprefix("file://") for source in loader.get_sources() if source.scheme() == "file")
+    files = tuple(file for folder in sources for file in ((folder, 0, 0), *scanned(folder)))
+    cfg, choices, folders = copy.deepcopy(chosen(tuple(str(override.input_line) for override in found[True]), files))
+    loader._apply_overrides_to_config(found[False], cfg)
+    return cfg, choices, folders
+
+
+@lru_cache(maxsize=64)
+def chosen(overrides: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> Chosen:
+    """What Hydra composes, what is chosen in each group, and the catalogue's folders: once, while `files` stay."""
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
+    choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
+    folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices, folders
+
+
+def scanned(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Every option below a folder, when it was written and how long it is."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from scanned(entry.path)
+            elif entry.name.endswith(".yaml") and entry.is_file():
+                facts = entry.stat()
+                yield entry.path, facts.st_mtime_ns, facts.st_size
 
 
 def placed(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> None:
@@ -209,11 +253,10 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
         defaults: the same options with no value changed: their types are the types that fit.
     """
     choice = cfg.run.choices
-    for key in sorted(OmegaConf.missing_keys(cfg)):
+    values, usual = flatten(cfg), flatten(defaults)
+    for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={choice.get(group)} needs {key}: type {key}=VALUE")
-    values = flatten(cfg)
-    usual = flatten(defaults)
     for key, value in values.items():
         ruled = re.sub(r"^loss\.parts\.\w+", "loss", key)
         rule = next((rule for pattern, rule in RULES.items() if fnmatch(ruled, pattern)), None)
