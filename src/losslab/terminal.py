@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
+from losslab.door import flatten
 from losslab.rules import silent
 
 
@@ -91,6 +92,20 @@ def opening(
         *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
         ("record", str(folder)),
     ]  # fmt: skip
+    return "\n".join(f"{name:<9}{text}" for name, text in lines)
+
+
+def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
+    """How many runs are trained as one, of what, and in what they differ."""
+    flat = [{**flatten(cfg), **cfg.run.choices} for cfg in cfgs]
+    differ = [key for key in flat[0] if not silent(key) and len({str(each.get(key)) for each in flat}) > 1]
+    typed = {text.split("=", 1)[0].lstrip("+~") for cfg in cfgs for text in cfg.run.overrides}
+    choice, few = cfgs[0].run.choices, ", ".join(key for key in differ if key in typed) or ", ".join(differ)
+    lines = [
+        ("stack", f"{len(cfgs)} runs trained as one, which differ in {few}"),
+        ("each", f"{choice.data}, {choice.model}, {facts['parameters']:,} parameters, {facts['updates']:,} steps"),
+        ("record", str(cfgs[0].output_dir)),
+    ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 
 

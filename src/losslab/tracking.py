@@ -256,17 +256,38 @@ class Record(Logger):
         """The id of the run, the same as W&B's."""
         return str(self.status["id"])
 
-    def begin(self, mirrors: list[Logger], facts: Mapping[str, Any]) -> None:
+    def begin(
+        self, mirrors: list[Logger], facts: Mapping[str, Any], here: Mapping[str, str | None] | None = None
+    ) -> None:
         """The run begins, or goes on: write down what it is, here and in its mirrors.
 
         Args:
             mirrors: the other loggers.
             facts: what is known beyond the configuration: rows, batches, parameters.
+            here: the environment, where it is known already.
         """
         if not self.first:
             return
+        self.status |= {"facts": dict(facts), "environment": dict(here or environment())}
+        self.mirror(mirrors)
+        file = self.folder / "history.csv"
+        if file.is_file():
+            text = file.read_text()
+            rows = csv.DictReader(text[: text.rfind("\n")].splitlines())  # a row that was cut off is trained again
+            self.history = [
+                {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
+                for row in rows
+            ]
+        write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
+        self.note("running")
+
+    def mirror(self, mirrors: list[Logger]) -> None:
+        """Tell other loggers what the run is, and from now on how it does.
+
+        Raises:
+            Refused: where W&B cannot begin.
+        """
         self.mirrors = mirrors
-        self.status |= {"facts": dict(facts), "environment": environment()}
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
         }
@@ -280,16 +301,6 @@ class Record(Logger):
                 raise
             why = " ".join(str(error).split())
             raise Refused(f"W&B could not start ({why}): type logger.mode=offline, or `wandb login` first") from error
-        file = self.folder / "history.csv"
-        if file.is_file():
-            text = file.read_text()
-            rows = csv.DictReader(text[: text.rfind("\n")].splitlines())  # a row that was cut off is trained again
-            self.history = [
-                {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
-                for row in rows
-            ]
-        write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
-        self.note("running")
 
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
@@ -384,7 +395,15 @@ class Record(Logger):
                 os.close(self.lock)
 
     def end(self, error: BaseException | None) -> None:
-        """Write down how the run ended, here and on W&B; where a signal stopped it, the exit code is that signal's."""
+        """Write down how the run ended; where a signal stopped it, the exit code is that signal's."""
+        self.conclude(error)
+        if (by := stopped_by(error)) is not None:
+            if self.status["status"] == "preempted":
+                preemption.requeue(by)
+            sys.exit(128 + by)  # Lightning would say 0, or 1
+
+    def conclude(self, error: BaseException | None) -> None:
+        """Write down how the run ended, here and on W&B."""
         by = stopped_by(error)
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
@@ -419,10 +438,6 @@ class Record(Logger):
                     file=sys.stderr,
                     flush=True,
                 )
-        if by is not None:
-            if self.status["status"] == "preempted":
-                preemption.requeue(by)
-            sys.exit(128 + by)  # Lightning would say 0, or 1
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""

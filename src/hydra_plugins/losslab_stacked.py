@@ -1,0 +1,54 @@
+"""`hydra/launcher=stacked`: the runs of a sweep that can be trained as one model are. Hydra finds launchers in here.
+
+Hydra imports this at every start: all that is heavy waits until a sweep is launched.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+class StackedLauncher(Launcher):
+    """Sorts the runs into stacks, and has another launcher start them: one job of its for each stack.
+
+    Args:
+        on: the other launcher's configuration: Hydra's own, which trains one stack after the other, or a cluster's.
+        width: how many runs a stack may hold.
+    """
+
+    def __init__(self, on: DictConfig, width: int) -> None:
+        self.on, self.width = on, width
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """What Hydra's sweepers call; a run that is refused or fails leaves the others alone."""
+        from losslab.stacks import Share, sort
+
+        stacks, refused = sort([list(overrides) for overrides in job_overrides], self.width)
+        found: dict[int, Any] = dict(refused)
+        config = self.config.copy()
+        with open_dict(config):
+            config.hydra.launcher = OmegaConf.create(OmegaConf.to_container(self.on, resolve=True))
+            config.hydra.hydra_logging.root.level = "WARNING"  # it would speak of stacks as if each were one run
+        share: Any = Share(stacks, initial_job_idx)
+        inner = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=share, config=config
+        )
+        starts = [stack[0].overrides for stack in stacks]
+        for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
+            each = [back.return_value] * len(stack) if back.status != JobStatus.COMPLETED else back.return_value
+            found |= zip((job.number for job in stack), each, strict=True)
+        return [returned(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
+
+
+def returned(overrides: list[str], value: Any) -> JobReturn:
+    """What Hydra's sweepers get of a run: its objective, or the exception that they raise."""
+    status = JobStatus.FAILED if isinstance(value, BaseException) else JobStatus.COMPLETED
+    return JobReturn(overrides=overrides, status=status, _return_value=value)

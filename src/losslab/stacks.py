@@ -1,0 +1,113 @@
+"""Which runs of a sweep can be trained as one model, told by their configurations alone; nothing here imports torch."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from losslab import door, preemption
+from losslab.errors import Refused
+from losslab.rules import silent
+
+FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # runs of one stack may differ in these, and what is below
+KEPT = ("ModelCheckpoint", "LastCheckpoint", "EarlyStopping")  # callbacks that are kept for each run of a stack
+
+
+@dataclass
+class Planned:
+    """One run of a sweep: its number, what was typed for it, and its configuration."""
+
+    number: int
+    overrides: list[str]
+    cfg: DictConfig
+
+
+def alone(cfg: DictConfig) -> str | None:
+    """Why a run cannot be one of a stack, as far as its configuration tells."""
+    choice, trainer = cfg.run.choices, cfg.trainer
+    optimizer = door.options(cfg.run.catalogue, "optimizer").get(choice.optimizer, {})
+    others = [
+        name for name, callback in cfg.callbacks.items() if callback._target_.rpartition(".")[2] not in KEPT
+    ]  # such as an average of the weights
+    reasons = {
+        f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
+            not optimizer.get("stacks"),
+        f"scheduler={choice.scheduler} looks at the run's own metric": "monitor" in cfg.scheduler,
+        f"callbacks.{', '.join(others)} acts on one model": bool(others),
+        "it has several processes": trainer.devices != 1 or trainer.get("num_nodes", 1) != 1,
+        f"trainer.strategy={trainer.get('strategy')} is not auto": trainer.get("strategy", "auto") != "auto",
+        f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
+            trainer.precision not in ("32-true", "64-true"),
+        f"augment={choice.get('augment')} draws at random": bool(cfg.get("augment")),
+        "it goes on from a checkpoint": cfg.ckpt is not None,
+    }  # fmt: skip
+    return next((reason for reason, so in reasons.items() if so), None)
+
+
+def alike(cfg: DictConfig) -> str:
+    """A text that is the same for runs which may be in one stack."""
+    flat = {**door.flatten(cfg), **cfg.run.choices}
+    free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
+    kept = {key: value for key, value in flat.items() if key not in free}
+    return json.dumps({**kept, "optimizer": cfg.optimizer._target_}, sort_keys=True, default=str)
+
+
+def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
+    """The runs in stacks of at most `width`, each stack in the order of the sweep; and those that are refused.
+
+    Args:
+        typed: for each run, what would stand on the command line.
+    """
+    stacks: dict[str, list[Planned]] = {}
+    refused: dict[int, Refused] = {}
+    why: dict[str, int] = {}
+    for number, overrides in enumerate(typed):
+        try:
+            cfg = door.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
+        except Refused as error:
+            print(f"losslab: {error}", file=sys.stderr, flush=True)
+            refused[number] = error
+            continue
+        reason = alone(cfg)
+        if reason:
+            why[reason] = why.get(reason, 0) + 1
+        stacks.setdefault(f"{number}" if reason else alike(cfg), []).append(Planned(number, overrides, cfg))
+    for reason, count in why.items():
+        print(f"{count} of {len(typed)} runs train alone: {reason}", flush=True)
+    found = [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
+    return found, refused
+
+
+class Share:
+    """What a launcher calls for each stack: it trains the runs and tells what each has reached.
+
+    Args:
+        stacks: of all jobs.
+        first: the number of the first job, as Hydra counts them.
+    """
+
+    def __init__(self, stacks: list[list[Planned]], first: int) -> None:
+        self.stacks, self.first = stacks, first
+
+    def __call__(self, typed: DictConfig) -> list[Any]:
+        if "SLURM_JOB_ID" in os.environ:
+            signal.signal(signal.SIGUSR1, preemption.too_early)
+        stack = self.stacks[HydraConfig.get().job.num - self.first]
+
+        from losslab.together import one, train_together
+        from losslab.train import Reached
+
+        cfgs = [job.cfg for job in stack]
+        outcomes: Iterable[Any] = train_together(cfgs) if len(stack) > 1 else [one(cfgs[0])]
+        return [
+            outcome
+            if isinstance(outcome, BaseException)
+            else Reached(outcome[f"val/{job.cfg.task.yardstick}_best"], self.first + job.number, job.cfg.run.dir)
+            for job, outcome in zip(stack, outcomes, strict=True)
+        ]
