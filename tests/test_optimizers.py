@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
-from losslab.door import CONF, configure, options
+from losslab.door import CONF, MARKS, configure, options
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.optimizers import SAM, Muon, param_groups
@@ -28,7 +28,7 @@ from .conftest import Typed, cut_off, numbers
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
-OURS = ("search", "also", "hidden")  # keys that are not the constructor's
+OURS = (*MARKS, "hidden")  # keys that are not the constructor's
 TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": lambda scores, y: nn.functional.mse_loss(scores, y @ torch.ones(6, 3)),
     "single_label": lambda scores, y: nn.functional.cross_entropy(scores, y[:, :3].argmax(1)),

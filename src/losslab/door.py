@@ -30,6 +30,7 @@ from losslab.files import writable_folder
 from losslab.rules import RULES, number
 
 HERE = Path(__file__).parent
+MARKS = ("also", "search", "stacks")  # keys of an option that speak to who looks for it, or makes a sweep of it
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
 
 Chosen = tuple[DictConfig, dict[str, str], list[str]]
@@ -132,7 +133,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         choices["loss"] = "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
     placed(cfg, choices, overrides)
     for option in (cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
-        for key in ("also", "search", "stacks"):  # these speak to whoever looks for an option, or makes a sweep of it
+        for key in MARKS:
             option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     return cfg

@@ -98,6 +98,7 @@ class Experiment(pl.LightningModule):
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
         self.resumed: dict[str, Any] | None = None
+        self.draws = torch.get_rng_state()  # where dropout's begin, right after the initial weights were drawn
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw scores `(B, outputs)` of a batch of inputs."""

@@ -105,7 +105,7 @@ def descend(name: str, steps: int) -> Path2D:
     lr = float(file["search"]["lr"][1])
     cfg = OmegaConf.create({"optimizer": {**file, "lr": lr}, "run": {"choices": {"optimizer": name}}})
     point = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
-    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", "search", "also"), [point])
+    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", *door.MARKS), [point])
 
     def closure() -> "Tensor":
         optimizer.zero_grad()

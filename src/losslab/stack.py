@@ -65,18 +65,68 @@ class Stacked(nn.Module):
             same: keys that are the same for all.
         """
         (bare,) = self.bare
+        if bare.training != self.training:
+            bare.train(self.training)
         each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
         return each(self.state(), *inputs)
 
-    def train(self, mode: bool = True) -> "Stacked":
-        self.bare[0].train(mode)
-        return super().train(mode)
+    def lay(self, name: str, stride: tuple[int, ...]) -> None:
+        """Put a parameter down in another order in memory, if it would lie as densely."""
+        values = self.get_parameter(name.replace(".", "/")).detach()
+        anew = torch.empty_strided(values.shape, stride, dtype=values.dtype, device=values.device)
+        dense = anew.untyped_storage().nbytes() == values.numel() * values.element_size()
+        if anew.stride() != values.stride() and dense:
+            setattr(self, name.replace(".", "/"), nn.Parameter(anew.copy_(values)))
 
     def keep(self, numbers: list[int]) -> None:
         """Go on with these modules only."""
         for name, values in (*self.named_parameters(), *self.named_buffers()):
             kept = values.detach()[numbers].clone()
             setattr(self, name, nn.Parameter(kept) if isinstance(values, nn.Parameter) else kept)
+
+
+class Draw(torch.autograd.Function):
+    """Dropout's factors, 0 or `1 / (1 - p)`; each run draws from a generator of its own, as it would alone."""
+
+    @staticmethod
+    def forward(x: Tensor, p: float, generators: list[torch.Generator]) -> Tensor:
+        (generator,) = generators
+        return torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None, None, None
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, x: Tensor, p: float, generators: list[torch.Generator]) -> tuple[Tensor, int]:
+        each = x.movedim(dims[0], 0)
+        drawn = [
+            torch.empty_like(part).bernoulli_(1 - p, generator=g) for part, g in zip(each, generators, strict=True)
+        ]
+        return torch.stack(drawn).div_(1 - p), 0
+
+
+class Dropout(nn.Module):
+    """Dropout of several runs at once.
+
+    Args:
+        p: the part that is dropped.
+        generators: of each run; the list is the stack's, and grows shorter when runs end.
+    """
+
+    def __init__(self, p: float, generators: list[torch.Generator]) -> None:
+        super().__init__()
+        self.p, self.generators = p, generators
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept: Tensor = x * Draw.apply(x.detach(), self.p, self.generators)
+        return kept
 
 
 class Scores(nn.Module):
@@ -185,6 +235,12 @@ class Stack(pl.LightningModule):
         super().__init__()
         self.runs, self.losses, self.make_optimizer = list(runs), list(losses), optimizer
         self.scores = Stacked([Scores(run) for run in runs])
+        self.generators = [torch.Generator() for _ in runs]
+        for run, generator in zip(runs, self.generators, strict=True):
+            generator.set_state(run.draws)
+        for name, layer in list(self.scores.bare[0].named_modules()):
+            if type(layer) is nn.Dropout and layer.p > 0:
+                self.scores.bare[0].set_submodule(name, Dropout(layer.p, self.generators))
         kinds = list(dict.fromkeys(losses))
         self.judges = nn.ModuleList(
             Stacked([Judge(run) for run, loss in zip(runs, losses, strict=True) if loss == kind]) for kind in kinds
@@ -196,6 +252,7 @@ class Stack(pl.LightningModule):
         self.seen: list[Batch] = []
         self.trained = self.started = 0.0
         self.train_loss = torch.zeros(len(runs), dtype=torch.float64)
+        self.laid = False  # see fit_layout
         self.norms: Tensor | None = None
         self.rates: list[float] = []
         self.errors: list[Diverged | None] = [None] * len(runs)
@@ -293,6 +350,7 @@ class Stack(pl.LightningModule):
             name.replace("/", "."): grad for name, grad in zip(weights, found, strict=True) if grad is not None
         }
         self.clip(gradients)
+        self.fit_layout(gradients, own)
         for weight, name, first, last in self.slots:
             weight.grad = gradients[name][first:last] if name in gradients else None
         optimizer._on_before_step()  # Lightning counts its steps here
@@ -301,6 +359,28 @@ class Stack(pl.LightningModule):
         if self.runs[0].schedule["interval"] == "step":
             self.step_scheduler()
         return losses
+
+    def fit_layout(self, gradients: dict[str, Tensor], optimizer: Optimizer) -> None:
+        """Let weights and gradients lie alike in memory: torch's fused optimizers go through both in that order.
+
+        The gradient of a linear layer comes transposed. Before the first step the weights are put down in the order of
+        their gradients, which then need not be copied.
+        """
+        weights = self.scores.state()
+        if not self.laid:
+            self.laid = True
+            for name, grad in gradients.items():
+                self.scores.lay(name, grad.stride())
+            for group, new in zip(optimizer.param_groups, (g for s in self.slices() for g in s), strict=True):
+                for weight, former in zip(new["params"], group["params"], strict=True):
+                    if state := optimizer.state.pop(former, None):  # of the few that begin with one
+                        optimizer.state[weight] = {key: alike(value, weight) for key, value in state.items()}
+                group["params"] = new["params"]
+            self.place(optimizer)
+            weights = self.scores.state()
+        for name, grad in gradients.items():
+            if grad.stride() != weights[name].stride():
+                gradients[name] = alike(grad, weights[name])
 
     def clip(self, gradients: dict[str, Tensor]) -> None:
         """Clip each run's gradients as it would by itself, and note their norms in the first step of an epoch."""
@@ -326,6 +406,8 @@ class Stack(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.started = time.perf_counter()
+        if self.device.type != "cpu":  # a GPU draws in an order of its own
+            self.generators[:] = [torch.Generator(self.device).manual_seed(g.initial_seed()) for g in self.generators]
 
     def on_train_epoch_start(self) -> None:
         getattr(self.trainer.optimizers[0], "train", lambda: None)()  # schedule-free: trained weights and judged ones
@@ -363,8 +445,9 @@ class Stack(pl.LightningModule):
         self.rows = []
         for number, (run, row, norm) in enumerate(zip(self.runs, judged, norms.tolist(), strict=True)):
             run.train_loss, run.gradient_norm = loss[number] * rows, norm
-            run.rate = float(self.rates[self.of[number] * len(self.settings[0])])
-            row = {"train/loss": loss[number], **row, **run.val_row, "gradient_norm": norm, "lr": run.rate}
+            rate = float(self.rates[self.of[number] * len(self.settings[0])])
+            run.rate = rate if run.schedule["interval"] == "step" else run.rate
+            row = {"train/loss": loss[number], **row, **run.val_row, "gradient_norm": norm, "lr": rate}
             self.rows.append({"epoch": self.current_epoch, **row, "examples_per_second": rows / self.trained})
 
     test_step = validation_step
@@ -402,6 +485,7 @@ class Stack(pl.LightningModule):
         self.scores.keep(numbers)
         for name in ("runs", "losses", "of", "errors", "rows"):
             setattr(self, name, [getattr(self, name)[number] for number in numbers])
+        self.generators[:] = [self.generators[number] for number in numbers]
         groups = iter(optimizer.param_groups)
         for setting, (first, last) in zip(self.slices(), before, strict=True):
             mine = [number - first for number in numbers if first <= number < last]
@@ -428,29 +512,39 @@ class Stack(pl.LightningModule):
         width = len(self.settings[0])
         groups = range(self.of[number] * width, (self.of[number] + 1) * width)
         state: dict[int, dict[str, Any]] = {}
-        packed = []
+        packed, count = [], 0
         for group in (optimizer.param_groups[k] for k in groups):
-            ids = range(len(state), len(state) + len(group["params"]))
+            ids = range(count, count + len(group["params"]))
             for key, weight in zip(ids, group["params"], strict=True):
-                state[key] = {k: some(v, weight, number - first) for k, v in optimizer.state.get(weight, {}).items()}
+                if kept := optimizer.state.get(weight):
+                    state[key] = {name: some(value, weight, number - first) for name, value in kept.items()}
+            count += len(ids)
             packed.append({**group, "params": list(ids)})
-        rng: dict[str, Any] = {"rng": torch.get_rng_state(), "gpu_rng": None, "seen": ([], [])}
+        draws, on_cpu = self.generators[number].get_state(), self.device.type == "cpu"
+        rng: dict[str, Any] = {"rng": draws if on_cpu else run.draws, "gpu_rng": None if on_cpu else draws}
         theirs = ("epoch", "global_step", "pytorch-lightning_version", "loops")
         return {
             **{key: shared[key] for key in theirs},
-            "state_dict": {name: weights[name].detach().clone() for name in run.state_dict()},
+            "state_dict": {name: some(weights[name].detach(), weights[name], ...) for name in run.state_dict()},
             "optimizer_states": [{"state": state, "param_groups": packed}],
             "lr_schedulers": [of_groups(each, groups) for each in shared["lr_schedulers"]],
-            "processes": [rng],
+            "processes": [{**rng, "seen": ([], [])}],
             "epoch_so_far": {name: getattr(run, name) for name in SO_FAR},
         }
+
+
+def alike(value: Any, weight: Tensor) -> Any:
+    """A tensor of a weight's shape, put down in memory as the weight is; anything else as it is."""
+    same = isinstance(value, Tensor) and value.shape == weight.shape
+    return torch.empty_like(weight).copy_(value) if same else value
 
 
 def some(value: Any, weight: Tensor, numbers: Any) -> Any:
     """Of what an optimizer keeps for a weight of several runs: the part of these runs, or what is the same for all."""
     if not isinstance(value, Tensor):
         return copy.deepcopy(value)
-    return (value[numbers] if value.shape == weight.shape else value).clone()
+    part = value[numbers] if value.shape == weight.shape else value
+    return part.clone(memory_format=torch.contiguous_format)  # as the weights of an ordinary run lie
 
 
 def of_groups(state: Any, groups: Sequence[int]) -> Any:

@@ -30,7 +30,7 @@ from losslab.experiment import Experiment
 from losslab.preemption import Preempted, notice
 from losslab.stack import SideBySide, Stack, numbers_of
 from losslab.sweep.processes import cores
-from losslab.train import OURS, batches, build, call, experiment, planned, told, train, trainer_of
+from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
 
 
 @dataclass
@@ -109,7 +109,7 @@ def one(cfg: DictConfig) -> dict[str, float] | BaseException:
 def stacked(jobs: Sequence[Job]) -> Stack:
     """The runs of these jobs as one."""
     cfg = jobs[0].cfg
-    make = build(cfg, "optimizer", "hidden")
+    make = optimizer_of(cfg)
     runs = [job.run for job in jobs if job.run is not None]
     return Stack(runs, [job.of("loss") for job in jobs], lambda groups: call(cfg, "optimizer", make, groups))
 

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import sys
+from functools import partial
+from inspect import signature
 from math import ceil, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +185,19 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
     return data, task, loss, nn.Sequential(run["pixels"], run["model"]).eval()
 
 
+def optimizer_of(cfg: DictConfig) -> Any:
+    """What makes the optimizer of its parameters; torch's fused form, one pass over the weights, where there is one.
+
+    That form takes weights, gradients and moments to lie alike in memory, and does not look.
+    """
+    make = build(cfg, "optimizer", "hidden")
+    known = signature(make.func).parameters if isinstance(make, partial) else {}
+    scaled = cfg.trainer.precision == "16-mixed"  # a scaler of gradients would not let a fused one be clipped
+    if "fused" in known and cfg.optimizer.get("fused") is None and not cfg.trainer.channels_last and not scaled:
+        return partial(make, fused=True)
+    return make
+
+
 def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     """The run's Lightning module; what its optimizer or its schedule cannot do is refused now."""
     import torch
@@ -194,7 +209,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     task, loss, model = assembled(cfg, data)
     if cfg.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    make = build(cfg, "optimizer", "hidden")
+    make = optimizer_of(cfg)
     scheduler = build(cfg, "scheduler", "interval", "monitor", "warmup")
     schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
     schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)

@@ -1,0 +1,125 @@
+"""Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig
+
+from losslab.door import CONF, options
+from losslab.stacks import alike, alone
+from losslab.together import train_together
+from losslab.train import train
+
+from .conftest import Typed, numbers
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+STACKED = sorted(name for name, option in options([str(CONF)], "optimizer").items() if option.get("stacks"))
+SHORT = ("trainer.max_epochs=2", "trainer.precision=64-true", "resume=never")
+SMALL = ("data=diabetes", "model.hidden=[8]", *SHORT)
+
+
+def both(typed: Typed, *jobs: Sequence[str]) -> list[tuple[DictConfig, DictConfig]]:
+    """Train these together, and then each alone: their configurations, told of their folders."""
+    together, apart = ([typed(*job) for job in jobs] for _ in range(2))
+    assert len({alike(cfg) for cfg in together}) == 1, "they are one stack"
+    assert [alone(cfg) for cfg in together] == [None] * len(jobs)
+    outcomes = train_together(together)
+    for outcome, cfg in zip(outcomes, apart, strict=True):
+        summary = train(cfg)
+        assert isinstance(outcome, dict), outcome
+        assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
+        assert list(outcome) == list(summary)
+    return list(zip(together, apart, strict=True))
+
+
+def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(Path(cfg.run.dir) / f"{name}.ckpt", weights_only=True)
+    return saved
+
+
+def close(one: Any, other: Any, where: str = "") -> None:
+    """Assert that two checkpoints hold the same, numbers to 1e-9."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            close(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            close(mine, yours, f"{where}.{number}")
+    elif isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12, msg=lambda text: f"{where}: {text}")
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-12), where
+    else:
+        assert one == other, where
+
+
+def same(pair: tuple[DictConfig, DictConfig]) -> None:
+    """Assert that a run has the checkpoints and the record that it has alone."""
+    together, apart = pair
+    for name in ("best", "last"):
+        mine, alone = checkpoint(together, name), checkpoint(apart, name)
+        for state in (mine, alone):  # they name their folder
+            state.pop("callbacks")
+        close(mine, alone, name)
+    for file in ("config.yaml",):
+        mine, alone = (yaml.safe_load((Path(cfg.run.dir) / file).read_text()) for cfg in pair)
+        assert mine == alone
+    status = json.loads((Path(together.run.dir) / "status.json").read_text())
+    assert status["status"] == "finished"
+    assert status["facts"].get("stacked", 0) > 1
+
+
+@pytest.mark.parametrize("optimizer", STACKED)
+def test_every_run_of_a_stack_is_as_it_is_alone(typed: Typed, optimizer: str) -> None:
+    rate = options([str(CONF)], "optimizer")[optimizer]["lr"]
+    jobs = [
+        (*SMALL, f"optimizer={optimizer}", f"seed={seed}", f"optimizer.lr={times * rate}", f"loss={loss}")
+        for seed, times, loss in [(0, 1, "mae"), (1, 0.5, "huber"), (2, 1, "huber")]
+    ]
+    for pair in both(typed, *jobs):
+        same(pair)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("scheduler=warmup_cosine",),
+        ("scheduler=one_cycle", "param_groups.decay=weights", "optimizer=adamw", "optimizer.weight_decay=0.1"),
+        ("scheduler=step", "scheduler.step_size=1", "trainer.accumulate_grad_batches=3"),
+        ("trainer.gradient_clip_val=0.01", "model.dropout=0.5"),
+        ("trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value", "data.batch_size=all"),
+        ("param_groups.backbone_lr=0.1", "scheduler=cyclic"),
+    ],
+)
+def test_with_schedules_clipping_accumulation_and_groups(typed: Typed, settings: tuple[str, ...]) -> None:
+    for pair in both(typed, *[(*SMALL, *settings, f"seed={seed}", f"optimizer.lr=0.0{seed + 1}") for seed in range(2)]):
+        same(pair)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("task=single_label", "model=cnn", "model.channels=[4]", "data.batch_size=256"),
+        ("task=single_label", "model=linear", "data.batch_size=256"),
+        ("task=multi_label", "data.batch_size=512", "trainer.max_epochs=1"),
+        ("data=heights", "model=linear"),
+    ],
+)
+def test_in_every_task_and_with_batch_norm(typed: Typed, settings: tuple[str, ...]) -> None:
+    for pair in both(typed, *[(*SHORT, *settings, f"seed={seed}") for seed in range(2)]):
+        same(pair)
+
+
+def test_losses_of_many_kinds_side_by_side(typed: Typed) -> None:
+    losses = ("cross_entropy", "mae", "focal", "multi_margin", "[cross_entropy,0.5*dice]", "poly")
+    jobs = [(*SHORT, "task=single_label", "model=linear", "data.batch_size=256", f"loss={loss}") for loss in losses]
+    for pair in both(typed, *jobs):
+        same(pair)
