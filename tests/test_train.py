@@ -107,7 +107,7 @@ def plain_loop(typed: Typed, clip: float | None = None, accumulate: int = 1) -> 
     data = build(cfg, "data", "gives", "batch_size")
     pl.seed_everything(0, verbose=False)
     model = build(cfg, "model", "takes")(data.shape, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     train_y = torch.from_numpy(data.targets("train"))
     mean, std = train_y.double().mean(0).float(), train_y.double().std(0, correction=0).float()
     batches = Batches(data, "train", 32, seed=0)

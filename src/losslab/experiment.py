@@ -118,7 +118,8 @@ class Experiment(pl.LightningModule):
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
         rows = [max(1, count) for count in here]
-        batches = list(zip(*(torch.split(part, rows) for part in batch), here, whole, strict=True))
+        x, y = batch if self.augment else (self.pixels(batch[0]), batch[1])
+        batches = list(zip(x.split(rows), y.split(rows), here, whole, strict=True))  # type: ignore[no-untyped-call]
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         losses = [
@@ -137,7 +138,8 @@ class Experiment(pl.LightningModule):
         Returns:
             The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
         """
-        own, direct = optimizer.optimizer, self.detour is None
+        own, direct, world = optimizer.optimizer, self.detour is None, launch.processes()
+        model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
 
@@ -145,11 +147,11 @@ class Experiment(pl.LightningModule):
             own.zero_grad()
             first, each = not losses, []
             for x, y, others, kept, here, whole in prepared:
-                scores = self.model(x)
-                loss = self.loss.of(self.task, scores, y)
+                scores = model(x)
+                loss = loss_of(task, scores, y)
                 if kept < 1:
-                    loss = kept * loss + (1 - kept) * self.loss.of(self.task, scores, others)
-                if (counts := here * launch.processes() / whole) != 1:  # the mean over processes is that over rows
+                    loss = kept * loss + (1 - kept) * loss_of(task, scores, others)
+                if (counts := here * world / whole) != 1:  # the mean over processes is that over rows
                     loss = loss * counts
                 losses.append(loss.detach())
                 if first:
@@ -160,7 +162,8 @@ class Experiment(pl.LightningModule):
                 each.append(loss.detach())
             if direct:
                 self.on_before_optimizer_step(own)
-            return launch.mean(torch.stack(each).sum() if len(each) > 1 else each[0])
+            total = torch.stack(each).sum() if len(each) > 1 else each[0]
+            return total if world == 1 else launch.mean(total)
 
         if direct:
             optimizer._on_before_step()  # Lightning counts its steps here
@@ -209,10 +212,10 @@ class Experiment(pl.LightningModule):
         return None
 
     def prepare(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Images augmented, normalised and, where that is asked for, each mixed with another: inputs, targets, the
-        targets of the others, and the part that is kept of the first."""
+        """Images that are to be augmented are, then normalised and, where that is asked for, each mixed with another:
+        inputs, targets, the targets of the others, and the part that is kept of the first."""
         if self.augment is None:
-            return self.pixels(x), y, y, 1.0
+            return x, y, y, 1.0
         x, others, share = mix(self.pixels(self.augment(x)), y, self.augment.mixup)
         return x, y, others, share
 

@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 from functools import partial
-from inspect import signature
 from math import ceil, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,14 +185,16 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
 
 
 def optimizer_of(cfg: DictConfig) -> Any:
-    """What makes the optimizer of its parameters; torch's fused form, one pass over the weights, where there is one.
+    """What makes the optimizer of its parameters; of Adam and AdamW torch's fused form, one pass over the weights.
 
-    That form takes weights, gradients and moments to lie alike in memory, and does not look.
+    That form takes weights, gradients and moments to lie alike in memory and does not look, and a scaler of gradients
+    would not let them be clipped.
     """
+    import torch
+
     make = build(cfg, "optimizer", "hidden")
-    known = signature(make.func).parameters if isinstance(make, partial) else {}
-    scaled = cfg.trainer.precision == "16-mixed"  # a scaler of gradients would not let a fused one be clipped
-    if "fused" in known and cfg.optimizer.get("fused") is None and not cfg.trainer.channels_last and not scaled:
+    plain = not cfg.trainer.channels_last and cfg.trainer.precision != "16-mixed" and "fused" not in cfg.optimizer
+    if plain and isinstance(make, partial) and make.func in (torch.optim.Adam, torch.optim.AdamW):
         return partial(make, fused=True)
     return make
 
@@ -264,6 +265,10 @@ def trainer_of(cfg: DictConfig) -> "pl.Trainer":
         use_distributed_sampler=False,
         plugins=[Whole()],
     )
+    if trainer.strategy.root_device.type == "cpu":
+        # Adam asks in each step whether there is a GPU, and Lightning has that answered by a library that is searched
+        # for each time: it would take a third of a small step
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     return trainer
 
 
