@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from losslab.door import CONF, options
-from losslab.stacks import alike, alone
+from losslab.stacks import sort
 from losslab.together import train_together
 from losslab.train import train
 
@@ -27,9 +27,10 @@ SMALL = ("data=diabetes", "model.hidden=[8]", *SHORT)
 def both(typed: Typed, *jobs: Sequence[str]) -> list[tuple[DictConfig, DictConfig]]:
     """Train these together, and then each alone: their configurations, told of their folders."""
     together, apart = ([typed(*job) for job in jobs] for _ in range(2))
-    assert len({alike(cfg) for cfg in together}) == 1, "they are one stack"
-    assert [alone(cfg) for cfg in together] == [None] * len(jobs)
-    outcomes = train_together(together)
+    (stack,), refused = sort([list(cfg.run.overrides) for cfg in together], width=64)
+    assert not refused
+    outcomes = train_together(stack)
+    together = [job.cfg for job in stack]
     for outcome, cfg in zip(outcomes, apart, strict=True):
         summary = train(cfg)
         assert isinstance(outcome, dict), outcome

@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,23 +22,29 @@ KEPT = ("ModelCheckpoint", "LastCheckpoint", "EarlyStopping")  # callbacks that 
 
 @dataclass
 class Planned:
-    """One run of a sweep: its number, what was typed for it, and its configuration."""
+    """One run of a sweep: its number, what was typed for it, its configuration, and that by its flat keys."""
 
     number: int
     overrides: list[str]
     cfg: DictConfig
+    flat: dict[str, Any]
+
+
+@cache
+def element_wise(catalogue: tuple[str, ...]) -> frozenset[str]:
+    """The optimizers of a catalogue that are marked `stacks: true`: they treat each weight by itself."""
+    return frozenset(name for name, option in door.options(catalogue, "optimizer").items() if option.get("stacks"))
 
 
 def alone(cfg: DictConfig) -> str | None:
     """Why a run cannot be one of a stack, as far as its configuration tells."""
     choice, trainer = cfg.run.choices, cfg.trainer
-    optimizer = door.options(cfg.run.catalogue, "optimizer").get(choice.optimizer, {})
     others = [
         name for name, callback in cfg.callbacks.items() if callback._target_.rpartition(".")[2] not in KEPT
     ]  # such as an average of the weights
     reasons = {
         f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
-            not optimizer.get("stacks"),
+            choice.optimizer not in element_wise(tuple(cfg.run.catalogue)),
         f"scheduler={choice.scheduler} looks at the run's own metric": "monitor" in cfg.scheduler,
         f"callbacks.{', '.join(others)} acts on one model": bool(others),
         "it has several processes": trainer.devices != 1 or trainer.get("num_nodes", 1) != 1,
@@ -50,12 +57,15 @@ def alone(cfg: DictConfig) -> str | None:
     return next((reason for reason, so in reasons.items() if so), None)
 
 
-def alike(cfg: DictConfig) -> str:
-    """A text that is the same for runs which may be in one stack."""
-    flat = {**door.flatten(cfg), **cfg.run.choices}
+def alike(flat: Mapping[str, Any]) -> str:
+    """A text that is the same for runs which may be in one stack.
+
+    Args:
+        flat: a run's settings by their flat keys.
+    """
     free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
     kept = {key: value for key, value in flat.items() if key not in free}
-    return json.dumps({**kept, "optimizer": cfg.optimizer._target_}, sort_keys=True, default=str)
+    return json.dumps({**kept, "optimizer": flat["optimizer._target_"]}, sort_keys=True, default=str)
 
 
 def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
@@ -77,7 +87,8 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
         reason = alone(cfg)
         if reason:
             why[reason] = why.get(reason, 0) + 1
-        stacks.setdefault(f"{number}" if reason else alike(cfg), []).append(Planned(number, overrides, cfg))
+        flat = {**door.flatten(cfg), **cfg.run.choices}
+        stacks.setdefault(f"{number}" if reason else alike(flat), []).append(Planned(number, overrides, cfg, flat))
     for reason, count in why.items():
         print(f"{count} of {len(typed)} runs train alone: {reason}", flush=True)
     found = [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
@@ -103,8 +114,7 @@ class Share:
         from losslab.together import one, train_together
         from losslab.train import Reached
 
-        cfgs = [job.cfg for job in stack]
-        outcomes: Iterable[Any] = train_together(cfgs) if len(stack) > 1 else [one(cfgs[0])]
+        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg)]
         return [
             outcome
             if isinstance(outcome, BaseException)

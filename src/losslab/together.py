@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from losslab import door, preemption, terminal, tracking
+from losslab import preemption, terminal, tracking
 from losslab.checkpoints import Whole
 from losslab.data.batches import Batches
 from losslab.data.dataset import Dataset
@@ -29,6 +29,7 @@ from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.preemption import Preempted, notice
 from losslab.stack import SideBySide, Stack, numbers_of
+from losslab.stacks import Planned
 from losslab.sweep.processes import cores
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
 
@@ -38,6 +39,7 @@ class Job:
     """One run of a sweep, and how far it has come."""
 
     cfg: DictConfig
+    flat: dict[str, Any]
     data: Dataset | None = None
     facts: dict[str, int] = field(default_factory=dict)
     run: Experiment | None = None
@@ -51,18 +53,18 @@ class Job:
 
     def of(self, group: str) -> str:
         """The settings of a group, as a text that is the same where they are."""
-        flat = {**door.flatten(self.cfg), **self.cfg.run.choices}
-        return json.dumps({key: flat[key] for key in flat if key.split(".")[0] == group}, sort_keys=True, default=str)
+        mine = {key: value for key, value in self.flat.items() if key.split(".")[0] == group}
+        return json.dumps(mine, sort_keys=True, default=str)
 
 
-def train_together(cfgs: Sequence[DictConfig]) -> list[dict[str, float] | BaseException]:
+def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseException]:
     """Train these runs, together where they fit, and tell of each its summary, or why it has none.
 
     Args:
-        cfgs: what `losslab.door.configure` returns.
+        runs: as `losslab.stacks.sort` puts them together.
     """
     terminal.quieten()
-    jobs = [Job(cfg) for cfg in cfgs]
+    jobs = [Job(each.cfg, each.flat) for each in runs]
     read: dict[str, Dataset] = {}
     for job in jobs:
         key = job.of("data")
