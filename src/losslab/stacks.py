@@ -10,7 +10,9 @@ from functools import cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from losslab import door, preemption
 from losslab.errors import Refused
@@ -73,6 +75,9 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
 
     Args:
         typed: for each run, what would stand on the command line.
+
+    Raises:
+        Refused: where a run cannot be composed, as Hydra itself would.
     """
     stacks: dict[str, list[Planned]] = {}
     refused: dict[int, Refused] = {}
@@ -81,6 +86,8 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
         try:
             cfg = door.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
         except Refused as error:
+            if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
+                raise  # an option or a key that does not exist: nothing is trained before that is mended
             print(f"losslab: {error}", file=sys.stderr, flush=True)
             refused[number] = error
             continue
