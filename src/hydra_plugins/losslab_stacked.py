@@ -51,7 +51,8 @@ class StackedLauncher(Launcher):
         )
         starts = [stack[0].overrides for stack in stacks]
         for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
-            each = [back.return_value] * len(stack) if back.status != JobStatus.COMPLETED else back.return_value
+            each = back._return_value  # where a stack failed, `back.return_value` would raise that now
+            each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
             found |= zip((job.number for job in stack), each, strict=True)
         return [returned(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
 

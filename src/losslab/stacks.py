@@ -16,10 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab import door, preemption
 from losslab.errors import Refused
-from losslab.rules import silent
+from losslab.rules import silent, whole
 
 FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # runs of one stack may differ in these, and what is below
-KEPT = ("ModelCheckpoint", "LastCheckpoint", "EarlyStopping")  # callbacks that are kept for each run of a stack
 
 
 @dataclass
@@ -38,17 +37,35 @@ def element_wise(catalogue: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for name, option in door.options(catalogue, "optimizer").items() if option.get("stacks"))
 
 
+@cache
+def file(catalogue: tuple[str, ...], group: str, name: str) -> dict[str, Any]:
+    """An option as it stands in the catalogue."""
+    return door.options(catalogue, group)[name]
+
+
+def followed(cfg: DictConfig, name: str) -> bool:
+    """Whether each run of a stack has this callback: early stopping, and the two checkpoints as they come."""
+    callback = cfg.callbacks[name]
+    if callback._target_ == "pytorch_lightning.callbacks.EarlyStopping":
+        return bool(callback.monitor == cfg.monitor and callback.get("check_on_train_epoch_end"))
+    usual = file(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
+    free = ("dirpath", "monitor", "mode", "seconds", "within")
+    same = usual is not None and all(callback.get(key) == usual.get(key) for key in {*callback, *usual} - {*free})
+    return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
+
+
 def alone(cfg: DictConfig) -> str | None:
     """Why a run cannot be one of a stack, as far as its configuration tells."""
     choice, trainer = cfg.run.choices, cfg.trainer
-    others = [
-        name for name, callback in cfg.callbacks.items() if callback._target_.rpartition(".")[2] not in KEPT
-    ]  # such as an average of the weights
+    others = [name for name in cfg.callbacks if not followed(cfg, name)]  # such as an average of the weights
+    usual = file(tuple(cfg.run.catalogue), "trainer", "auto")
+    unusual = [key for key in trainer if key not in usual or (key == "check_val_every_n_epoch" and trainer[key] != 1)]
     reasons = {
         f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
             choice.optimizer not in element_wise(tuple(cfg.run.catalogue)),
         f"scheduler={choice.scheduler} looks at the run's own metric": "monitor" in cfg.scheduler,
         f"callbacks.{', '.join(others)} acts on one model": bool(others),
+        f"trainer.{', trainer.'.join(map(str, unusual))} is not known to stacks": bool(unusual),
         "it has several processes": trainer.devices != 1 or trainer.get("num_nodes", 1) != 1,
         f"trainer.strategy={trainer.get('strategy')} is not auto": trainer.get("strategy", "auto") != "auto",
         f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
@@ -79,6 +96,8 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
     Raises:
         Refused: where a run cannot be composed, as Hydra itself would.
     """
+    if not whole(width, 1):
+        raise Refused(f"hydra.launcher.width={width} does not fit: it must be a whole number of at least 1")
     stacks: dict[str, list[Planned]] = {}
     refused: dict[int, Refused] = {}
     why: dict[str, int] = {}

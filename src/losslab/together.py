@@ -8,20 +8,26 @@ model, and runs that go on from a checkpoint.
 import json
 import multiprocessing
 import os
+import shutil
+import signal
 import sys
+import threading
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
+from ctypes import c_bool
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.utilities import move_data_to_device
 
-from losslab import preemption, terminal, tracking
+from losslab import door, preemption, terminal, tracking
 from losslab.checkpoints import Whole
 from losslab.data.batches import Batches
 from losslab.data.dataset import Dataset
@@ -69,6 +75,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
     for job in jobs:
         key = job.of("data")
         try:
+            door.launched(job.cfg)
             if key not in read:
                 read[key] = build(job.cfg, "data", *OURS["data"])
             job.data = read[key]
@@ -100,11 +107,13 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
 
 
 def one(cfg: DictConfig) -> dict[str, float] | BaseException:
-    """Train one run by itself."""
+    """Train one run by itself; as with Hydra's own launcher, the next one's turn comes however it ends."""
     try:
         return train(cfg)
     except Refused as error:
         print(f"losslab: {error}", file=sys.stderr, flush=True)
+        return error
+    except Exception as error:
         return error
 
 
@@ -129,8 +138,8 @@ def unfit(jobs: Sequence[Job]) -> str | None:
             scores = stack.scores(x)
             torch.autograd.grad(stack.loss_of(scores, y).sum(), list(stack.scores.parameters()), allow_unused=True)
             stack.judge("val", scores.detach(), y)
-    except (RuntimeError, ValueError, NotImplementedError, UserWarning) as error:
-        return " ".join(str(error).split())[:200]
+    except Exception as error:  # if it is no matter of stacks, a run by itself raises it again
+        return " ".join(str(error).split())[:200] or type(error).__name__
     if any(True for job in some if job.run is not None for _ in job.run.loss.parameters()):
         return "their loss has parameters of its own"
     return None
@@ -184,17 +193,22 @@ class Keeper(pl.callbacks.Checkpoint):
         due = over or now - self.kept >= self.seconds
         self.kept = now if due else self.kept
         trainer.save_checkpoint("aside")
+        writes = now - self.written >= self.within
+        self.written = now if writes else self.written
         done = []
         for number, (job, row) in enumerate(zip(self.jobs, pl_module.rows, strict=True)):
-            error = pl_module.errors[number]
-            if error is not None:
-                job.error = error
+            job.error, goes_on = pl_module.errors[number], False
+            try:
+                goes_on = job.error is None and self.step(trainer, pl_module, number, job, row, due)
+            except OSError as error:  # the history was not written
+                job.error = unwritten(job, error)
+            if writes or job.error is not None:
                 write(job)
+            if job.error is not None:
                 assert job.record is not None
-                job.record.note("failed", f"{type(error).__name__}: {error}")
-            elif self.step(trainer, pl_module, number, job, row, due):
-                continue
-            done.append(number)
+                job.record.note("failed", f"{type(job.error).__name__}: {job.error}")
+            if job.error is not None or not goes_on:
+                done.append(number)
         rest = [number for number in range(len(self.jobs)) if number not in done]
         if not rest:
             trainer.should_stop = True
@@ -203,10 +217,6 @@ class Keeper(pl.callbacks.Checkpoint):
             for loader in self.loaders:
                 loader.keep(rest)
             self.jobs = [self.jobs[number] for number in rest]
-        if now - self.written >= self.within:
-            self.written = now
-            for job in self.jobs:
-                write(job)
         if not over and rest:
             self.on_train_batch_end()
 
@@ -218,46 +228,74 @@ class Keeper(pl.callbacks.Checkpoint):
         best, score = job.best, torch.tensor(row[str(job.cfg.monitor)])
         known, best.current_score = best.best_model_score, score
         better = known is None or bool(score < known if best.mode == "min" else score > known)
+        if better and score.isnan():  # as Lightning, so that any number is better than none
+            score = torch.tensor(torch.inf if best.mode == "min" else -torch.inf)
         if better:
             path = str(job.record.folder / "best.ckpt")
             best.best_model_path = best.kth_best_model_path = path
             best.best_model_score = best.kth_value = score
             best.best_k_models = {path: score}
         early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
-        stops = [callback._evaluate_stopping_criteria(score)[0] for callback in early]  # each is told of each epoch
-        stop = any(stops)
-        if better or due or stop:
+        value = torch.tensor(row[str(job.cfg.monitor)])
+        stopping = [callback for callback in early if callback._evaluate_stopping_criteria(value)[0]]
+        for callback in stopping:
+            callback.stopped_epoch = trainer.current_epoch
+        if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
             state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
-            job.kept |= {name: state for name, so in (("best", better), ("last", due or stop)) if so}
-        return not stop
+            if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
+                state = move_data_to_device(state, torch.device("cpu"))
+            job.kept |= {"best": state, "last": state} if better else {"last": state}
+        return not stopping
+
+
+def unwritten(job: Job, error: OSError) -> Refused:
+    """The sentence for a folder that cannot be written."""
+    assert job.record is not None
+    why, folder = error.strerror or str(error), job.record.folder
+    return Refused(
+        f"{folder} could not be written ({why}): free some space there, or type output_dir=FOLDER on another disk"
+    )
 
 
 def write(job: Job) -> None:
-    """Write the checkpoints that a job has kept."""
-    for name, state in job.kept.items():
-        assert job.record is not None
-        Whole().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
+    """Write the checkpoints that a job has kept; where the disk does not take them, the job has failed."""
+    assert job.record is not None
+    try:
+        for name, state in job.kept.items():
+            Whole().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
+    except Refused as error:
+        job.error = job.error or error
 
 
 def release(record: tracking.Record) -> None:
-    """Let others take the folder of a run."""
+    """Let others take the folder of a run; one that never began leaves none behind."""
     if record.lock is not None:
+        if record.status["status"] is None and not (record.folder / "status.json").exists():
+            shutil.rmtree(record.folder)
         os.close(record.lock)
         record.lock = None
 
 
-def mirrored(job: Job) -> None:
-    """Tell W&B, or whichever logger there is, all that the record holds: it is told of a run when that is over."""
+def mirrored(job: Job, refused: Any) -> None:
+    """Tell W&B, or whichever logger there is, all that the record holds: it is told of a run when that is over.
+
+    Args:
+        job: the run.
+        refused: whether W&B could not begin, which all processes know.
+    """
     assert job.record is not None
-    if not job.cfg.get("logger"):
+    if not job.cfg.get("logger") or refused.value or notice.by is signal.SIGINT:
         return
     tracking.prepare_wandb(job.cfg)
     try:
         job.record.mirror([build(job.cfg, "logger")])
     except Refused as error:  # the folder is the truth
-        print(f"losslab: {error}", file=sys.stderr, flush=True)
         job.record.mirrors = []
+        with refused.get_lock():
+            if not refused.value:
+                print(f"losslab: {error}; the records of the runs are complete", file=sys.stderr, flush=True)
+            refused.value = True
     for row in job.record.history:
         for logger in job.record.mirrors:
             logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
@@ -265,29 +303,47 @@ def mirrored(job: Job) -> None:
 
 def fit(jobs: list[Job]) -> list[Job]:
     """Train these jobs as one and record each; those that go on from a checkpoint are left to be run one by one."""
-    cfg = jobs[0].cfg
-    trainer = trainer_of(cfg)
+    trainer = trainer_of(jobs[0].cfg)
     here = tracking.environment()
+    interrupt = signal.getsignal(signal.SIGINT)
     with preemption.heeded():
-        for job in jobs:
-            assert job.run is not None
-            job.record = tracking.claim(job.cfg, job.run.task.better, trainer)
-            trainer.precision_plugin.convert_module(job.run)
-        left = [job for job in jobs if job.cfg.ckpt is not None]
-        for job in left:
-            assert job.record is not None
-            release(job.record)
-        if left:
-            print(f"{len(left)} of the runs go on from their checkpoints, one by one", flush=True)
-        first: dict[str, int] = {}
-        settings = {id(job): repr(numbers_of(job.run)) for job in jobs if job.run is not None}
-        order = sorted(
-            (job for job in jobs if job.cfg.ckpt is None),
-            key=lambda job: first.setdefault(settings[id(job)], len(first)),
-        )
-        if order:
-            fit_all(order, trainer, here)
+        try:
+            for job in jobs:
+                assert job.run is not None
+                trainer.precision_plugin.convert_module(job.run)
+                try:
+                    job.record = tracking.claim(job.cfg, job.run.task.better, trainer)
+                except Refused as error:
+                    print(f"losslab: {error}", file=sys.stderr, flush=True)
+                    job.outcome = error
+            claimed = [job for job in jobs if job.record is not None]
+            left = [job for job in claimed if job.cfg.ckpt is not None]
+            if left:
+                print(f"{len(left)} of the runs go on from their checkpoints, one by one", flush=True)
+            first: dict[str, int] = {}
+            settings = {id(job): repr(numbers_of(job.run)) for job in claimed if job.run is not None}
+            order = sorted(
+                (job for job in claimed if job.cfg.ckpt is None),
+                key=lambda job: first.setdefault(settings[id(job)], len(first)),
+            )
+            if order:
+                fit_all(order, trainer, here)
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupt)
+            for job in jobs:
+                if job.record is not None:
+                    release(job.record)
+        if notice.by is not None:  # it came when there was nothing left to stop but what follows
+            leave(notice.by)
     return left
+
+
+def leave(by: signal.Signals) -> NoReturn:
+    """The end of a process that a signal has stopped."""
+    if by in preemption.HEEDED:
+        preemption.requeue(by)
+    sys.exit(128 + by)
 
 
 def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -> None:
@@ -305,6 +361,7 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
     bar = [terminal.Progress(cfg.run.steps)] if cfg.trainer.enable_progress_bar else []
     trainer.callbacks = [*bar, keeper]  # type: ignore[attr-defined]
     print(terminal.opening_stack([job.cfg for job in jobs], jobs[0].facts), flush=True)
+    by = None
     try:
         trainer.fit(stacked(jobs), training, val)
         good = [job for job in jobs if job.error is None]
@@ -318,55 +375,114 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
             for job, run, scores in zip(good, stack.runs, stack.test_scores, strict=True):
                 job.test = run.test_row, scores
     except BaseException as error:
-        for job in jobs:
-            job.error = job.error or error
-            write(job)
-        hand_in(jobs)
         by = tracking.stopped_by(error)
-        if by is None:
+        if by is None and not isinstance(error, Exception):
             raise
-        if by in preemption.HEEDED:
-            preemption.requeue(by)
-        sys.exit(128 + by)
-    hand_in(jobs)
+        for job in jobs:  # first of all, as there may be little time
+            job.error = job.error or crowded(error, len(jobs))
+            write(job)
+    hand_in(jobs, by)
+    if by is not None:
+        leave(by)
 
 
-def hand_in(jobs: list[Job]) -> None:
-    """Checkpoints, summaries, pictures and W&B of runs that are over, by as many processes as there are cores."""
+def crowded(error: BaseException, runs: int) -> BaseException:
+    """The sentence for a stack that is too large for the device's memory; any other error as it is."""
+    if not isinstance(error, torch.OutOfMemoryError):
+        return error
+    return Refused(f"{runs} runs at once are more than the memory holds: type hydra.launcher.width={max(1, runs // 2)}")
+
+
+def hand_in(jobs: list[Job], by: signal.Signals | None) -> None:
+    """Checkpoints, summaries, pictures and W&B of runs that are over, by as many processes as there are cores.
+
+    Args:
+        jobs: all that were trained together.
+        by: the signal that stopped them, if one did.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, notice.heed)  # `fit` looks whether one came, when all that is over is on record
     count = min(len(jobs), cores()) if sys.platform == "linux" else 1
+    forks = multiprocessing.get_context("fork" if count > 1 else None)
+    refused = forks.Value(c_bool, False)
     if count < 2:
-        finish(jobs)
+        errors = finish(jobs, refused)
     else:
-        forks = multiprocessing.get_context("fork")
-        processes = [forks.Process(target=finish, args=(jobs[k::count], True)) for k in range(count)]
-        for process in processes:
+        errors = [None] * len(jobs)
+        pipes = [forks.Pipe(duplex=False) for _ in range(count)]
+        processes = [
+            forks.Process(target=send, args=(jobs[k::count], refused, pipe)) for k, (_, pipe) in enumerate(pipes)
+        ]
+        for process, (_, pipe) in zip(processes, pipes, strict=True):
             process.start()
+            pipe.close()
+        for k, (pipe, _) in enumerate(pipes):
+            try:
+                errors[k::count] = pipe.recv()
+            except EOFError:
+                errors[k::count] = [RuntimeError("the process that records runs was killed")] * len(jobs[k::count])
         for process in processes:
             process.join()
-    for job in jobs:
+    for job, error in zip(jobs, errors, strict=True):
         assert job.record is not None
-        release(job.record)
-        status = json.loads((job.record.folder / "status.json").read_text())
-        if status["status"] == "finished":
+        job.error = job.error or error
+        if job.error is None:
             job.outcome = json.loads((job.record.folder / "summary.json").read_text())
         else:
-            job.outcome = job.error or RuntimeError(f"{job.record.folder} could not be recorded: {status['reason']}")
+            job.outcome = job.error
+    told_of(jobs, by)
 
 
-def finish(jobs: list[Job], forked: bool = False) -> None:
-    """The end of each of these, one by one."""
-    if forked:
-        torch.set_num_threads(1)  # the threads of the process before are not in this one
+def told_of(jobs: Sequence[Job], by: signal.Signals | None) -> None:
+    """Tell a person of the runs that did not come to their end, in a few lines however many they are."""
+    folders = [(job.record.folder, job.error) for job in jobs if job.record is not None]
+    sentences: dict[str, list[str]] = {}
+    for folder, error in folders:
+        if isinstance(error, Refused):
+            sentences.setdefault(str(error), []).append(str(folder))
+    for sentence, where in sentences.items():
+        print("\n".join([f"losslab: {sentence}", *where]), file=sys.stderr, flush=True)
+    stopped = [folder for folder, error in folders if error is not None and not isinstance(error, Refused)]
+    if by is not None and stopped:
+        many = f"{len(stopped)} runs, of which this is the first, were " if len(stopped) > 1 else ""
+        print(f"\n{many}{terminal.stopped(stopped[0], by).strip()}", file=sys.stderr, flush=True)
+
+
+def send(jobs: list[Job], refused: Any, pipe: Any) -> None:
+    """What one process of several does of the end."""
+    torch.set_num_threads(1)  # the threads of the process before are not in this one
+    pipe.send(
+        [
+            error
+            if error is None or isinstance(error, Refused)
+            else RuntimeError("".join(traceback.format_exception(error)))
+            for error in finish(jobs, refused)
+        ]
+    )
+
+
+def finish(jobs: list[Job], refused: Any) -> list[BaseException | None]:
+    """The end of each of these, one by one, and why it did not come to that.
+
+    Args:
+        jobs: trained and tested, or stopped.
+        refused: whether W&B could not begin, which all processes know.
+    """
+    errors: list[BaseException | None] = []
     for job in jobs:
         assert job.record is not None
         assert job.run is not None
         assert job.data is not None
         try:
             write(job)
-            mirrored(job)
+            mirrored(job, refused)
             if job.error is None:
                 assert job.test is not None
                 told(job.cfg, job.record, job.data, job.run.task, *job.test)
+            for logger in job.record.mirrors:
+                logger.save()
         except Exception as error:  # of one run: the others are recorded all the same
-            job.error = job.error or error
-        job.record.conclude(job.error)
+            job.error = job.error or (unwritten(job, error) if isinstance(error, OSError) else error)
+        job.record.conclude(job.error, quiet=True)
+        errors.append(job.error)
+    return errors

@@ -402,8 +402,8 @@ class Record(Logger):
                 preemption.requeue(by)
             sys.exit(128 + by)  # Lightning would say 0, or 1
 
-    def conclude(self, error: BaseException | None) -> None:
-        """Write down how the run ended, here and on W&B."""
+    def conclude(self, error: BaseException | None, quiet: bool = False) -> None:
+        """Write down how the run ended, here and on W&B; `quiet` where another tells a person of it."""
         by = stopped_by(error)
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
@@ -420,7 +420,7 @@ class Record(Logger):
             self.note("failed", why)
         else:
             self.note("failed", f"{type(error).__name__}: {error}")
-        if self.status["status"] not in ("finished", "pruned"):
+        if self.status["status"] not in ("finished", "pruned") and not quiet:
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
         if "wandb" in sys.modules:
             import wandb
