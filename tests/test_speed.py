@@ -147,7 +147,7 @@ def bare(typed: Typed, steps: int, *more: str) -> Counts:
 
 @pytest.mark.parametrize(("optimizer", "most", "beyond"), [("sgd", 195, 102), ("adam", 237, 102)])
 def test_a_step_calls_few_python_functions(typed: Typed, optimizer: str, most: int, beyond: int) -> None:
-    """Lightning's share is in it, which comes once for 16 steps. `self.log` in a step would double them."""
+    """Lightning's share is in it, which comes once for 16 steps. `self.log` in a step would make five times as many."""
     few, many = (lone(typed, steps, f"optimizer={optimizer}").calls for steps in (16, 62))
     by_hand = [bare(typed, steps, f"optimizer={optimizer}").calls for steps in (16, 62)]
     calls, arithmetic = (many - few) / 46, (by_hand[1] - by_hand[0]) / 46
