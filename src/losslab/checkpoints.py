@@ -43,6 +43,8 @@ class LastCheckpoint(ModelCheckpoint):
         if notice.by is not None:
             raise Preempted(notice.by)  # before the first step, so that there is nothing to keep
         notice.listen()
+        stopped = [each for each in trainer.early_stopping_callbacks if each.wait_count >= each.patience]
+        trainer.should_stop = any(each.stopped_epoch > 0 for each in stopped)  # only its test was left to do
         self.saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -237,9 +237,11 @@ class Keeper(pl.callbacks.Checkpoint):
             best.best_k_models = {path: score}
         early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
         value = torch.tensor(row[str(job.cfg.monitor)])
-        stopping = [callback for callback in early if callback._evaluate_stopping_criteria(value)[0]]
-        for callback in stopping:
-            callback.stopped_epoch = trainer.current_epoch
+        stopping = False
+        for callback in early:  # as Lightning's own, which looks at one run
+            stop, reason = callback._evaluate_stopping_criteria(value)
+            if stop:
+                stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
             state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
