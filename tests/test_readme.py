@@ -26,7 +26,7 @@ def test_the_table_of_losses_and_tasks_is_the_catalogues() -> None:
 def test_the_tree_names_every_file_of_the_package() -> None:
     tree = re.search(r"```\nREADME.md.*?```", README, re.DOTALL)
     assert tree
-    for file in (ROOT / "src" / "losslab").rglob("*.py"):
+    for file in (ROOT / "src").rglob("*.py"):
         assert file.name == "__init__.py" or file.name in tree[0], file.name
     for folder in CONF.iterdir():
         assert folder.name in tree[0], folder.name
