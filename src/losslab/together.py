@@ -29,7 +29,7 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import door, preemption, terminal, tracking
 from losslab.checkpoints import Whole
-from losslab.data.batches import Batches
+from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.experiment import Experiment
@@ -356,7 +356,9 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
         made = build(job.cfg, "callbacks")
         job.best, job.callbacks = made["best"], list(made.values())
         job.record.begin([], {**job.facts, "stacked": len(jobs)}, here)
-    loaders = [batches(job.cfg, job.data, ahead=len(jobs) <= 16) for job in jobs if job.data is not None]
+    images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
+    ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own
+    loaders = [batches(job.cfg, job.data, ahead=ahead) for job in jobs if job.data is not None]
     training, val, test = (SideBySide(parts) for parts in zip(*loaders, strict=True))
     trainer.strategy.checkpoint_io = aside = Aside()
     keeper = Keeper(jobs, (training, val), aside)
