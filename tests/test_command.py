@@ -160,7 +160,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: Path) -> None:
-    assert sorted(path.name for path in wheel.iterdir()) == ["losslab", "losslab-0.1.0.dist-info"]
+    assert sorted(path.name for path in wheel.iterdir()) == ["hydra_plugins", "losslab", "losslab-0.1.0.dist-info"]
+    (launcher,) = (wheel / "hydra_plugins").iterdir()  # no __init__.py: others have theirs beside it
+    assert launcher.name == "losslab_stacked.py"
     shipped = {
         str(path.relative_to(wheel / "losslab" / "conf")) for path in (wheel / "losslab" / "conf").rglob("*.yaml")
     }
