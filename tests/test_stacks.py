@@ -20,6 +20,9 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from losslab import pictures, predict, together  # noqa: F401  # imported before the forks are
+from losslab.compare.cautions import cautions
+from losslab.compare.cells import arrange, pairs
+from losslab.compare.runs import read
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.stack import Stack
@@ -214,6 +217,8 @@ def test_a_stack_that_is_stopped_keeps_checkpoints_and_each_run_goes_on(
             rows = (stopped / "outputs" / name / "history.csv").read_text().splitlines()
             assert last["epoch"] <= int(rows[-1].split(",")[0]) < 49
         shutil.copytree(stopped, tmp_path / "copy")
+        if by is signal.SIGUSR1:  # goes on as after SIGTERM
+            return
         name = next(iter(runs(stopped)))
         ways = (
             [(*STACKED, *jobs), *([("-m", *jobs)] if by is signal.SIGTERM else [])]
@@ -330,11 +335,8 @@ def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) 
     with without_pictures():
         code, out, err = ran(tmp_path / "it", *STACKED, *jobs, "hydra.sweeper.max_batch_size=4")
         assert code == 0, err
-        single = ran(tmp_path / "single", "-m", *jobs[:-1])
     assert out.count("2 runs trained as one") == 4, "two of two in each of two batches"
-    tables = [text.strip().split("\n\n")[-1] for text in (out, single[1])]
-    assert tables[0] == tables[1]
-    assert [line.split()[:3] for line in tables[0].splitlines()[1:]] == [
+    assert [line.split()[:3] for line in out.strip().split("\n\n")[-1].splitlines()[1:]] == [
         [loss, optimizer, seed] for optimizer in ("sgd", "adam") for loss in ("mse", "mae") for seed in "01"
     ]
 
@@ -490,3 +492,46 @@ def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undraw
         said.append([float(value) for row in rows for value in row])
     assert len(said[0]) >= 442
     assert said[0] == pytest.approx(said[1], rel=1e-5)
+
+
+def test_stacked_and_lone_runs_are_compared_with_a_caution(typed: Typed, undrawn: None, tmp_path: Path) -> None:
+    swept([typed(*SHORT, f"seed={seed}", "loss=mse") for seed in range(3)])
+    for seed in range(3):
+        train(typed(*SHORT, f"seed={seed}", "loss=mae"))
+    found = arrange(read([str(tmp_path / "outputs")]))
+    said = cautions(found, pairs(found))
+    assert [each.gap.n for each in pairs(found)] == [3], "paired by their seeds"
+    assert any("3 of 6 runs trained in stacks of up to 3: their seconds" in text for text in said), said
+
+
+def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
+    typed: Typed, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Branching(torch.nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.mean() > 0 else -super().forward(x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("losslab.models.nn.Linear", Branching)
+        cfgs, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
+        alone = train(typed(*SHORT, "seed=1", "resume=never"))
+    assert (
+        "2 of the runs train one by one: vmap: It looks like you're attempting to use a Tensor in some data-dependent"
+        in capsys.readouterr().out
+    )
+    assert isinstance(outcomes[1], dict)
+    assert numbers(outcomes[1]) == numbers(alone)
+    assert "stacked" not in status(cfgs[1].run.dir)["facts"]
+
+
+def test_a_stack_that_memory_does_not_hold_says_how_many_to_train_at_once(tmp_path: Path) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stack, "update", full)
+        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3")
+    assert code == 1
+    assert "Traceback" not in err
+    assert "losslab: 4 runs at once are more than the memory holds: type hydra.launcher.width=2\n" in err
+    assert {known["status"] for known in runs(tmp_path / "it").values()} == {"failed"}

@@ -92,6 +92,7 @@ def test_runs_that_nothing_is_wrong_with_are_only_told_what_chose(tmp_path: Path
         ([{"seed": 9, "environment": {"git_commit": "abd"}}], "2 versions of the code are mixed: abc and abd"),
         ([{"seed": 9, "environment": {"machine": "there"}}], "2 machines are mixed"),
         ([{"seed": 9, "environment": {"git_changes": "yes"}}], "1 of 13 runs had changes that were not committed"),
+        ([{"seed": 9, "facts": {"stacked": 16}}], "1 of 13 runs trained in stacks of up to 16: .* are the stack's"),
         ([{"seed": 9, "facts": {"train_rows": 50}}], "Runs on diamonds were trained on 50 to 100 rows"),
         ([{"seed": s, "loss": "mse", "gradient": 150.0} for s in range(20, 31)], "of mse is 150 times that of mae"),
         ([{"seed": s, "data": "heights"} for s in range(6)], "mixed .*, and mse did not run on all of them"),

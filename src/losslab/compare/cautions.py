@@ -20,7 +20,7 @@ SAME = {
 
 def cautions(comparison: Comparison, found: Sequence[Pair]) -> list[str]:
     """All of them, in sentences; that selection was on validation rows closes the list. `found` are the pairs."""
-    every = (seeds, unfinished, budgets, edges, mixed, gradients)
+    every = (seeds, unfinished, budgets, edges, mixed, stacked, gradients)
     return [*test(comparison, found), *(each for look in every for each in look(comparison)), selection(comparison)]
 
 
@@ -158,6 +158,16 @@ def mixed(comparison: Comparison) -> Iterator[str]:
     differ = [key for key in differ if key not in comparison.tuned]
     if differ and len(comparison.cells) > 1:
         yield f"The cells differ in {named(differ)}, too, which may be what makes the difference."
+
+
+def stacked(comparison: Comparison) -> Iterator[str]:
+    """Runs of which many trained as one, so that time and memory are those of all of them."""
+    used = comparison.used
+    if "facts.stacked" in used and (some := used["facts.stacked"].notna()).any():
+        yield (
+            f"{some.sum()} of {len(used)} runs trained in stacks of up to {used['facts.stacked'].max():.0f}: their "
+            "seconds, samples/s and MB are the stack's, and say nothing of what one run takes by itself."
+        )
 
 
 def distinct(values: "pd.Series[str]") -> int:
