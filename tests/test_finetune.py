@@ -60,7 +60,7 @@ def test_it_is_the_loop_by_hand_bit_for_bit(typed: Typed) -> None:
     pl.seed_everything(0, verbose=False)
     model = build(cfg, "model", "takes")(data.shape, 1)
     below, top = list(model[1].parameters()), list(model[3].parameters())
-    first, second = torch.optim.Adam(top, lr=0.001), torch.optim.Adam(below, lr=0.001)
+    first, second = (torch.optim.Adam(part, lr=0.001, fused=True) for part in (top, below))
     y = torch.from_numpy(data.targets("train"))
     mean, std = y.double().mean(0).float(), y.double().std(0, correction=0).float()
     batches = Batches(data, "train", cfg.data.batch_size, seed=0)

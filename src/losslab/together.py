@@ -1,8 +1,8 @@
 """The runs of a sweep in as few stacks as they fit into; each keeps its own folder, record, checkpoints and end.
 
 A stack is trained by one fit of Lightning's. What it would share wrongly runs alone, as without a stack: runs whose
-optimizer looks at more than one weight at a time, schedules that look at a metric, dropout, callbacks that act on one
-model, and runs that go on from a checkpoint.
+optimizer looks at more than one weight at a time, schedules that look at a metric, callbacks that act on one model, and
+runs that go on from a checkpoint.
 """
 
 import json
