@@ -7,10 +7,10 @@ import copy
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,13 @@ def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
     return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
 
 
+@cache
+def rule_of(key: str) -> tuple[Callable[[Any], bool], str] | None:
+    """What a value of this key has to fulfil, and that in words."""
+    ruled = re.sub(r"^loss\.parts\.\w+", "loss", key)
+    return next((rule for pattern, rule in RULES.items() if fnmatch(ruled, pattern)), None)
+
+
 def check(cfg: DictConfig, defaults: DictConfig) -> None:
     """Refuse what can be known to be wrong before data is read: gaps, types, ranges, misfits, files.
 
@@ -259,9 +266,7 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
         group = key.split(".")[0]
         raise Refused(f"{group}={choice.get(group)} needs {key}: type {key}=VALUE")
     for key, value in values.items():
-        ruled = re.sub(r"^loss\.parts\.\w+", "loss", key)
-        rule = next((rule for pattern, rule in RULES.items() if fnmatch(ruled, pattern)), None)
-        if rule:
+        if rule := rule_of(key):
             if not rule[0](value):
                 raise Refused(f"{key}={shown(value)} does not fit: it must be {rule[1]}")
         elif key in usual and not same_type(value, usual[key]):
@@ -369,23 +374,47 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99]}
     """
     flat: dict[str, Any] = {}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            flat[prefix] = node
-
-    cfg = cfg.copy()
-    if "run" in cfg:
-        cfg.run = {**dict.fromkeys(cfg.run), "choices": cfg.run.choices}
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain = OmegaConf.to_container(cfg)  # OmegaConf would parse each `${seed}` anew: most of the time this would take
     assert isinstance(plain, dict)
-    walk({key: value for key, value in plain.items() if key != "run"}, "")
+    root = plain if cfg._get_parent() is None else {}
+
+    def walk(nodes: dict[Any, Any], path: tuple[Any, ...]) -> None:
+        for key, value in nodes.items():
+            if isinstance(value, str | list) and "${" in str(value):
+                value = resolved(value, (*path, key))
+            if isinstance(value, dict):
+                walk(value, (*path, key))
+            else:
+                flat[".".join(map(str, (*path, key)))] = value
+
+    def resolved(value: str | list[Any], path: tuple[Any, ...]) -> Any:
+        if isinstance(value, list):
+            return [
+                resolved(each, (*path, k)) if isinstance(each, str | list) else each for k, each in enumerate(value)
+            ]
+        if "${" not in value or FILLED_IN.search(value):
+            return None if "${" in value else value
+        found = [looked_up(match[1]) for match in ELSEWHERE.finditer(value)]
+        rest = ELSEWHERE.sub("{}", value)
+        if not found or "${" in str(found) or set(rest) & set("$\\") or rest.count("{") > len(found):
+            node: Any = cfg
+            for name in path:
+                node = node[name]
+            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        return found[0] if rest == "{}" else rest.format(*found)
+
+    def looked_up(name: str) -> Any:
+        node: Any = root
+        for key in name.split("."):
+            node = node.get(key, "${") if isinstance(node, dict) else "${"
+        return node
+
+    walk({key: value for key, value in plain.items() if key != "run"}, ())
     return flat
 
 
+FILLED_IN = re.compile(r"\$\{run\.(?!choices)")
+ELSEWHERE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # what plugins of Hydra's call them
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list, such as [a,b]"}
 

@@ -59,11 +59,11 @@ class Loss(nn.Module):
 
     def of(self, task: "Task", scores: Tensor, y: Tensor) -> Tensor:
         """The loss of the model's raw scores against canonical targets, in single precision at least."""
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        if scores.dtype in (torch.float16, torch.bfloat16):
+            scores = scores.float()
         input = task.view(scores, self.input)
         target = task.encode(y, self.target, self.input)
-        loss: Tensor = self(input, target.to(input.dtype) if target.is_floating_point() else target)
-        return loss
+        return self.forward(input, target.to(input.dtype) if target.is_floating_point() else target)
 
 
 class Sum(nn.Module):

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from losslab.data.batches import Batches, Order
 from losslab.errors import Diverged
-from losslab.experiment import SO_FAR, Experiment, diverged, measures
+from losslab.experiment import SO_FAR, Experiment, diverged, measures, straight
 from losslab.schedules import warm_up
 from losslab.tracking import peak_memory_mb
 
@@ -56,6 +56,10 @@ class Stacked(nn.Module):
         """Parameters and buffers by their names in one module, with the dimension of the modules first."""
         return {name.replace("/", "."): values for name, values in (*self.named_parameters(), *self.named_buffers())}
 
+    def weights(self) -> list[tuple[str, Tensor]]:
+        """The parameters alone."""
+        return [(name.replace("/", "."), values) for name, values in self.named_parameters()]
+
     def forward(self, *inputs: Tensor, chunk: int | None = None, **same: Any) -> Any:
         """What each module makes of its inputs.
 
@@ -80,9 +84,10 @@ class Stacked(nn.Module):
 
     def keep(self, numbers: list[int]) -> None:
         """Go on with these modules only."""
-        for name, values in (*self.named_parameters(), *self.named_buffers()):
-            kept = values.detach()[numbers].clone()
-            setattr(self, name, nn.Parameter(kept) if isinstance(values, nn.Parameter) else kept)
+        for name, weight in list(self.named_parameters()):
+            setattr(self, name, nn.Parameter(shaped(flat(weight.detach())[numbers], weight)))
+        for name, values in list(self.named_buffers()):
+            setattr(self, name, values[numbers].clone())
 
 
 class Draw(torch.autograd.Function):
@@ -286,10 +291,10 @@ class Stack(pl.LightningModule):
         return [(bisect_left(self.of, k), bisect_right(self.of, k)) for k in range(len(self.settings))]
 
     def slices(self) -> list[list[dict[str, Any]]]:
-        """For each setting, the groups of an optimizer with its runs' part of each weight."""
-        weights = self.scores.state()
+        """For each setting, the groups of an optimizer with its runs' part of each weight, as it lies in memory."""
+        weights = {name: flat(values.detach()) for name, values in self.scores.weights()}
         return [
-            [{**group, "params": [weights[name].detach()[first:last] for name in group["params"]]} for group in setting]
+            [{**group, "params": [weights[name][first:last] for name in group["params"]]} for group in setting]
             for setting, (first, last) in zip(self.settings, self.ends(), strict=True)
         ]
 
@@ -344,40 +349,43 @@ class Stack(pl.LightningModule):
             self.seen.append((scores.detach().to(torch.promote_types(scores.dtype, torch.float32)), y))
             losses.append(loss.detach())
             total = total + loss.sum() / len(batches)  # no run's gradient depends on another's loss
-        weights = dict(self.scores.named_parameters())
+        weights = dict(self.scores.weights())
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
-        gradients = {
-            name.replace("/", "."): grad for name, grad in zip(weights, found, strict=True) if grad is not None
-        }
+        gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip(gradients)
         self.fit_layout(gradients, own)
+        lying = {name: flat(grad) for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
-            weight.grad = gradients[name][first:last] if name in gradients else None
+            weight.grad = lying[name][first:last] if name in lying else None
         optimizer._on_before_step()  # Lightning counts its steps here
-        own.step()
+        straight(own)()
         optimizer._on_after_step()
         if self.runs[0].schedule["interval"] == "step":
             self.step_scheduler()
         return losses
 
     def fit_layout(self, gradients: dict[str, Tensor], optimizer: Optimizer) -> None:
-        """Let weights and gradients lie alike in memory: torch's fused optimizers go through both in that order.
+        """Let weights and gradients lie alike in memory, where an optimizer goes through both as they lie.
 
         The gradient of a linear layer comes transposed. Before the first step the weights are put down in the order of
         their gradients, which then need not be copied.
         """
-        weights = self.scores.state()
+        weights = dict(self.scores.weights())
         if not self.laid:
             self.laid = True
             for name, grad in gradients.items():
                 self.scores.lay(name, grad.stride())
+            before, weights = weights, dict(self.scores.weights())
             for group, new in zip(optimizer.param_groups, (g for s in self.slices() for g in s), strict=True):
-                for weight, former in zip(new["params"], group["params"], strict=True):
-                    if state := optimizer.state.pop(former, None):  # of the few that begin with one
-                        optimizer.state[weight] = {key: alike(value, weight) for key, value in state.items()}
                 group["params"] = new["params"]
+            slots = self.slots
             self.place(optimizer)
-            weights = self.scores.state()
+            for (former, name, *_), (weight, *_) in zip(slots, self.slots, strict=True):
+                if state := optimizer.state.pop(former, None):  # of the few that begin with one
+                    optimizer.state[weight] = {
+                        key: flat(alike(shaped(value, before[name]), weights[name])) if like(value, former) else value
+                        for key, value in state.items()
+                    }
         for name, grad in gradients.items():
             if grad.stride() != weights[name].stride():
                 gradients[name] = alike(grad, weights[name])
@@ -492,7 +500,9 @@ class Stack(pl.LightningModule):
             for new, group in zip(setting, groups, strict=False):
                 for weight, former in zip(new["params"], group["params"], strict=False):
                     if (state := optimizer.state.pop(former, None)) and mine:
-                        optimizer.state[weight] = {key: some(value, former, mine) for key, value in state.items()}
+                        optimizer.state[weight] = {
+                            key: value[mine] if like(value, former) else value for key, value in state.items()
+                        }
                 group["params"] = new["params"] if mine else []  # the schedule counts on as many groups as before
         self.place(optimizer)
 
@@ -513,11 +523,19 @@ class Stack(pl.LightningModule):
         groups = range(self.of[number] * width, (self.of[number] + 1) * width)
         state: dict[int, dict[str, Any]] = {}
         packed, count = [], 0
-        for group in (optimizer.param_groups[k] for k in groups):
+        lying = dict(self.scores.weights())
+        for group, names in zip(
+            (optimizer.param_groups[k] for k in groups), self.settings[self.of[number]], strict=True
+        ):
             ids = range(count, count + len(group["params"]))
-            for key, weight in zip(ids, group["params"], strict=True):
+            for key, weight, name in zip(ids, group["params"], names["params"], strict=True):
                 if kept := optimizer.state.get(weight):
-                    state[key] = {name: some(value, weight, number - first) for name, value in kept.items()}
+                    state[key] = {
+                        what: shaped(value, lying[name])[number - first].clone(memory_format=torch.contiguous_format)
+                        if like(value, weight)
+                        else copy.deepcopy(value)
+                        for what, value in kept.items()
+                    }
             count += len(ids)
             packed.append({**group, "params": list(ids)})
         draws, on_cpu = self.generators[number].get_state(), self.device.type == "cpu"
@@ -525,7 +543,9 @@ class Stack(pl.LightningModule):
         theirs = ("epoch", "global_step", "pytorch-lightning_version", "loops")
         return {
             **{key: shared[key] for key in theirs},
-            "state_dict": {name: some(weights[name].detach(), weights[name], ...) for name in run.state_dict()},
+            "state_dict": {
+                name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in run.state_dict()
+            },
             "optimizer_states": [{"state": state, "param_groups": packed}],
             "lr_schedulers": [of_groups(each, groups) for each in shared["lr_schedulers"]],
             "processes": [{**rng, "seen": ([], [])}],
@@ -533,18 +553,24 @@ class Stack(pl.LightningModule):
         }
 
 
-def alike(value: Any, weight: Tensor) -> Any:
-    """A tensor of a weight's shape, put down in memory as the weight is; anything else as it is."""
-    same = isinstance(value, Tensor) and value.shape == weight.shape
-    return torch.empty_like(weight).copy_(value) if same else value
+def flat(values: Tensor) -> Tensor:
+    """The numbers of each run `(runs, numbers)` in the order in which they lie in memory, without gaps; no copy."""
+    return values.as_strided((len(values), math.prod(values.shape[1:])), (values.stride(0), 1))
 
 
-def some(value: Any, weight: Tensor, numbers: Any) -> Any:
-    """Of what an optimizer keeps for a weight of several runs: the part of these runs, or what is the same for all."""
-    if not isinstance(value, Tensor):
-        return copy.deepcopy(value)
-    part = value[numbers] if value.shape == weight.shape else value
-    return part.clone(memory_format=torch.contiguous_format)  # as the weights of an ordinary run lie
+def shaped(numbers: Tensor, weight: Tensor) -> Tensor:
+    """What `flat` makes of a tensor that lies in memory as this weight does, as that tensor."""
+    return numbers.as_strided((len(numbers), *weight.shape[1:]), (numbers.stride(0), *weight.stride()[1:]))
+
+
+def alike(value: Tensor, weight: Tensor) -> Tensor:
+    """A tensor of a weight's shape, put down in memory as the weight is."""
+    return torch.empty_strided(value.shape, weight.stride(), dtype=value.dtype, device=value.device).copy_(value)
+
+
+def like(value: Any, weight: Tensor) -> bool:
+    """Whether an optimizer keeps this for each number of a weight, and not once for all."""
+    return isinstance(value, Tensor) and value.shape == weight.shape
 
 
 def of_groups(state: Any, groups: Sequence[int]) -> Any:

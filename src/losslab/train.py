@@ -1,5 +1,6 @@
 """One run, from what was typed to the test metrics."""
 
+import ctypes
 import os
 import re
 import signal
@@ -36,6 +37,7 @@ OURS = {  # keys that speak to losslab, and not to the constructor beside whose 
     "data": ("gives", "batch_size", "drop_last", "workers"),
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
 }
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 SUMS = "+losses="  # what Hydra is told of the losses of a sweep, sums among them, which it knows no files of
 done: dict[int, str] = {}  # the folders of a sweep's runs, by their numbers
 
@@ -269,7 +271,18 @@ def trainer_of(cfg: DictConfig) -> "pl.Trainer":
         # Adam asks in each step whether there is a GPU, and Lightning has that answered by a library that is searched
         # for each time: it would take a third of a small step
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+        keep_freed_memory()
     return trainer
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors leave for those of the next step, as torch itself does on a GPU.
+
+    It would give tensors of some megabytes back at once, and new pages cost as much as the arithmetic on them.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # of glibc
+        for option, limit in ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)):
+            libc.mallopt(option, limit)
 
 
 def batches(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 1, ahead: bool = True) -> "list[Batches]":

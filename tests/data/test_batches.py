@@ -64,7 +64,7 @@ def test_images_are_normalised_ahead_or_a_batch_at_a_time(ahead: int, monkeypatc
 
 def test_large_batches_and_counting_trainers_get_one_batch_at_a_time() -> None:
     data = table()
-    assert at_once(data, 64, {}) == 16
+    assert at_once(data, 64, {}) == 32
     assert at_once(data, 2**22, {}) == 1
     assert at_once(data, 64, {"max_steps": 5}) == 1
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from losslab.data.dataset import Array, Dataset
 
 COUNTING = {"max_steps", "limit_train_batches", "val_check_interval", "overfit_batches", "fast_dev_run"}
-TOGETHER = 2**24  # bytes: batches that fit into this are handed out together
+TOGETHER = 2**23  # bytes: batches that fit into this are handed out together
 NORMALISED_AHEAD = 2**29  # bytes: images that fit are normalised once, larger sets a batch at a time
 
 
@@ -91,10 +91,10 @@ class Order:
 
 
 def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
-    """How many batches to hand out together: 16 small ones, one large one, or one where the trainer counts batches."""
+    """How many batches to hand out together: 32 small ones, one large one, or one where the trainer counts batches."""
     if COUNTING & set(trainer):
         return 1
-    return max(1, min(16, TOGETHER // (4 * size * int(np.prod(data.x.shape[1:])))))
+    return max(1, min(32, TOGETHER // (4 * size * int(np.prod(data.x.shape[1:])))))
 
 
 def epoch_rows(data: Dataset, size: int, drop_last: bool) -> int:
