@@ -67,7 +67,7 @@ def command(*typed: str, results: int = 0) -> tuple[float, float, str]:
             process = subprocess.Popen([sys.executable, *typed], cwd=folder, stdout=said, stderr=said, env=quiet)
             while process.poll() is None:
                 most = max(most, held(process.pid))
-                time.sleep(0.1)
+                time.sleep(0.5)  # to look costs a large process some of its time
             seconds = time.perf_counter() - began
         text = (folder / "said").read_text()
         if process.returncode or len(list(folder.glob("outputs/*/summary.json"))) != results:

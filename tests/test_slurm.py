@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -25,13 +27,13 @@ pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=2")
 LONG = ("data=diabetes", "model=linear", "data.batch_size=16", "trainer.max_epochs=250")
-LONGER = (*LONG[:-1], "trainer.max_epochs=600")  # on one node, which is faster
+LONGER = (*LONG[:-1], "trainer.max_epochs=1500")  # on one node, which is faster
 CPU = ("--gpus-per-node=0", "--cpus-per-task=1", "--mem-per-cpu=1500M")  # the nodes have no GPU
 
 
 @dataclass
 class Begun:
-    """A SLURM with jobs: a sweep, a run on two nodes, one that is taken away, and two workers of a sweep file."""
+    """A SLURM with jobs: two sweeps, a run on two nodes, one that is taken away, and two workers of a sweep file."""
 
     cluster: Cluster
     folder: Path
@@ -39,6 +41,7 @@ class Begun:
     taken: str
     shared: str = ""
     sweep: "subprocess.Popen[str]" = field(init=False)
+    stacks: "subprocess.Popen[str]" = field(init=False)  # the same sweep, but that each job takes three runs as one
 
     def status(self, where: str) -> dict[str, Any]:
         """Of the one run below a folder."""
@@ -69,38 +72,49 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     def submit(*words: str) -> str:
         return cluster.run("sbatch", "--parsable", *words, cwd=folder).strip()
 
-    launcher = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}" for key in ("cpus_per_task=1", "mem_gb=2"))]
-    typed = ["-m", *launcher, "hydra.launcher.array_parallelism=2", "logger=false", "loss=mse,mae", "seed=0,1,2"]
+    def sweep(launcher: str, *words: str) -> "subprocess.Popen[str]":
+        asked = [f"{launcher}.{key}" for key in ("cpus_per_task=1", "mem_gb=2", "array_parallelism=2")]
+        typed = ["-m", *words, *asked, "logger=false", "loss=mse,mae", "seed=0,1,2", *SHORT]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, str(ROOT / "train.py"), *typed],
+                cwd=folder, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+        return started[-1]
+
     (folder / "short.yaml").write_text(yaml.safe_dump(SWEEP))
     (folder / "taken.sbatch").write_text(TAKEN)
     started: list[subprocess.Popen[str]] = []
+    alone = (Path(gettempdir()) / "losslab-slurm.lock").open("w")
     try:
+        flock(alone, LOCK_EX)  # another worker of pytest's may have been given some of these tests
         cluster.start()
         ddp = submit(*CPU, "--ntasks-per-node=1", str(ROOT / "cluster/ddp.sbatch"), "trainer=ddp_cpu", *LONG,
                      "output_dir=ddp")  # fmt: skip
         taken = submit(*CPU, "taken.sbatch", "trainer=cpu", *LONGER, "output_dir=taken")
         found = Begun(cluster, folder, ddp, taken)
-        cluster.until(lambda: len(found.epochs("taken")) > 20, "the run on one node")
+        cluster.until(lambda: any(folder.glob("taken/*/last.ckpt")), "a checkpoint")  # the signal may end W&B first
         cluster.run("scontrol", "requeue", taken)  # what pre-emption does: SIGTERM to all that the job started
         cluster.until(lambda: len(found.epochs("ddp")) > 20, "the run on two nodes")
         cluster.run("scancel", "--signal=USR1", ddp)  # as --signal=USR1@120 does, ahead of the time limit
-        started.append(
-            subprocess.Popen(
-                [sys.executable, str(ROOT / "train.py"), *typed, *SHORT],
-                cwd=folder, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-        )  # fmt: skip
+        found.sweep = sweep("hydra.launcher", "hydra/launcher=slurm")
+        found.stacks = sweep("hydra.launcher.on", *STACKS)
         spread = ["--array=1", "--gpus-per-task=0", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
         found.shared = submit(*CPU, *spread, str(ROOT / "cluster/sweep.sbatch"), "short.yaml")
-        found.sweep = started[0]
         yield found
     finally:
         for process in started:
             process.kill()
             process.communicate()
         cluster.stop()
+        alone.close()
 
 
+STACKS = (
+    *("hydra/launcher=stacked", "hydra/launcher@hydra.launcher.on=slurm", "hydra.launcher.width=3"),
+    *("trainer.precision=64-true", "output_dir=stacked"),
+)
 TAKEN = """#!/bin/bash
 #SBATCH --job-name=taken --requeue --open-mode=append --output=%x-%j.txt
 srun losslab-train "$@"
@@ -131,7 +145,7 @@ def test_a_run_whose_node_is_taken_away_goes_on_bit_for_bit(begun: Begun, typed:
     assert begun.status("taken")["status"] == "finished"
     assert "stopped by SIGTERM; a checkpoint is kept" in begun.said(begun.taken)
     assert begun.said(begun.taken).count("resumed ") == 1
-    assert begun.epochs("taken") == list(range(600))
+    assert begun.epochs("taken") == list(range(1500))
     (run,) = (path.parent for path in begun.folder.glob("taken/*/summary.json"))
     assert summary(run) == whole(typed, *LONGER)
 
@@ -170,6 +184,24 @@ def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun,
     script = (array.parent / number / f"{number}_submission.sh").read_text()
     assert "#SBATCH --signal=USR1@120\n" in script
     assert "#SBATCH --requeue\n" in script
+
+
+def test_a_job_takes_a_stack_whose_runs_have_the_numbers_of_runs_here(
+    begun: Begun, typed: Typed, undrawn: None
+) -> None:
+    out, err = begun.stacks.communicate(timeout=180)
+    assert begun.stacks.returncode == 0, err
+    runs = sorted(path.parent for path in begun.folder.glob("stacked/*/summary.json"))
+    assert len(runs) == 6
+    table = out.strip().split("\n\n")[-1].splitlines()
+    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "012"]
+    assert len(list(begun.folder.glob("stacked/multirun/jobs/*_[0-9]"))) == 2, "an array of two jobs"
+    for run in runs:
+        status = json.loads((run / "status.json").read_text())
+        assert (status["status"], status["facts"]["stacked"]) == ("finished", 3)
+        choice = [text for text in status["overrides"] if text.startswith(("loss=", "seed="))]
+        alone = whole(typed, *choice, *SHORT, "trainer.precision=64-true")
+        assert summary(run) == pytest.approx(alone, rel=1e-9, abs=1e-12)
 
 
 def at_most(cluster: Cluster, array: str) -> int:

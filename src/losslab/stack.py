@@ -239,6 +239,7 @@ class Stack(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.runs, self.losses, self.make_optimizer = list(runs), list(losses), optimizer
+        self.names = list(runs[0].state_dict())  # of a run's checkpoint
         self.scores = Stacked([Scores(run) for run in runs])
         self.generators = [torch.Generator() for _ in runs]
         for run, generator in zip(runs, self.generators, strict=True):
@@ -533,7 +534,7 @@ class Stack(pl.LightningModule):
                     state[key] = {
                         what: shaped(value, lying[name])[number - first].clone(memory_format=torch.contiguous_format)
                         if like(value, weight)
-                        else copy.deepcopy(value)
+                        else copied(value)
                         for what, value in kept.items()
                     }
             count += len(ids)
@@ -544,7 +545,7 @@ class Stack(pl.LightningModule):
         return {
             **{key: shared[key] for key in theirs},
             "state_dict": {
-                name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in run.state_dict()
+                name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in self.names
             },
             "optimizer_states": [{"state": state, "param_groups": packed}],
             "lr_schedulers": [of_groups(each, groups) for each in shared["lr_schedulers"]],
@@ -571,6 +572,11 @@ def alike(value: Tensor, weight: Tensor) -> Tensor:
 def like(value: Any, weight: Tensor) -> bool:
     """Whether an optimizer keeps this for each number of a weight, and not once for all."""
     return isinstance(value, Tensor) and value.shape == weight.shape
+
+
+def copied(value: Any) -> Any:
+    """Of an optimizer's state what is one for all numbers of a weight, such as the count of its steps."""
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def of_groups(state: Any, groups: Sequence[int]) -> Any:

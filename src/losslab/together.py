@@ -51,6 +51,7 @@ class Job:
     run: Experiment | None = None
     record: tracking.Record | None = None
     best: ModelCheckpoint | None = None
+    monitor: str = ""  # what it and early stopping look at
     callbacks: list[pl.Callback] = field(default_factory=list)
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # the checkpoints `best` and `last`, to be written
     test: tuple[dict[str, float], torch.Tensor] | None = None
@@ -225,7 +226,7 @@ class Keeper(pl.callbacks.Checkpoint):
         assert job.record is not None
         assert job.best is not None
         job.record.log_metrics(row, step=trainer.global_step)
-        best, score = job.best, torch.tensor(row[str(job.cfg.monitor)])
+        best, score = job.best, torch.tensor(row[job.monitor])
         known, best.current_score = best.best_model_score, score
         better = known is None or bool(score < known if best.mode == "min" else score > known)
         if better and score.isnan():  # as Lightning, so that any number is better than none
@@ -236,10 +237,9 @@ class Keeper(pl.callbacks.Checkpoint):
             best.best_model_score = best.kth_value = score
             best.best_k_models = {path: score}
         early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
-        value = torch.tensor(row[str(job.cfg.monitor)])
         stopping = False
         for callback in early:  # as Lightning's own, which looks at one run
-            stop, reason = callback._evaluate_stopping_criteria(value)
+            stop, reason = callback._evaluate_stopping_criteria(torch.tensor(row[job.monitor]))
             if stop:
                 stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
@@ -354,7 +354,7 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
     for job in jobs:
         assert job.record is not None
         made = build(job.cfg, "callbacks")
-        job.best, job.callbacks = made["best"], list(made.values())
+        job.best, job.callbacks, job.monitor = made["best"], list(made.values()), str(job.cfg.monitor)
         job.record.begin([], {**job.facts, "stacked": len(jobs)}, here)
     images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
     ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own
