@@ -387,25 +387,25 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
             else:
                 flat[".".join(map(str, (*path, key)))] = value
 
-    def resolved(value: str | list[Any], path: tuple[Any, ...]) -> Any:
+    def resolved(value: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(value, list):
-            return [
-                resolved(each, (*path, k)) if isinstance(each, str | list) else each for k, each in enumerate(value)
-            ]
-        if "${" not in value or FILLED_IN.search(value):
-            return None if "${" in value else value
-        found = [looked_up(match[1]) for match in ELSEWHERE.finditer(value)]
-        rest = ELSEWHERE.sub("{}", value)
-        if not found or "${" in str(found) or set(rest) & set("$\\") or rest.count("{") > len(found):
-            node: Any = cfg
-            for name in path:
-                node = node[name]
-            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        return found[0] if rest == "{}" else rest.format(*found)
+            return [resolved(each, (*path, number)) for number, each in enumerate(value)]
+        if "${" not in str(value):
+            return value
+        if FILLED_IN.search(value):
+            return None
+        one = ELSEWHERE.fullmatch(value)
+        found = looked_up(one) if one else ELSEWHERE.sub(lambda match: str(looked_up(match)), value)
+        if "${" not in str(found) and "\\" not in value:
+            return copy.deepcopy(found)  # an alias in YAML otherwise
+        node: Any = cfg  # OmegaConf knows more: escapes, environment variables, what stands above `cfg`
+        for key in path:
+            node = node[key]
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
-    def looked_up(name: str) -> Any:
+    def looked_up(match: re.Match[str]) -> Any:
         node: Any = root
-        for key in name.split("."):
+        for key in match[1].split("."):
             node = node.get(key, "${") if isinstance(node, dict) else "${"
         return node
 
