@@ -7,8 +7,8 @@
 Three loops over the same rows, in turns in one process: a textbook's over a `DataLoader`, losslab's, and a bare one
 over tensors in memory that does nothing but train, with the same fused optimizer. Of losslab, all of `Trainer.fit` is
 counted, with logging, metrics, validation and checkpoints, and below that the training alone.
-Beside other work on two cores, losslab reached of the bare loop's speed: MNIST 0.66, and 0.74 in training alone;
-digits 0.68 and 0.80; images 0.81, for checkpoints of so few rows weigh, and 0.98.
+On two cores losslab reached of the bare loop's speed: MNIST 0.96, and 1.03 in training alone; digits 0.93 and 1.17;
+images 0.79, for checkpoints of so few rows weigh, and 0.99.
 """
 
 import contextlib

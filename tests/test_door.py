@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from losslab.door import CONF, configure, explain, flatten, hydra_ready, laid_out, launched, options, quoted
 from losslab.errors import Refused
@@ -27,6 +28,49 @@ NEEDS = {
 }
 
 
+def by_omegaconf(cfg: DictConfig) -> dict[str, Any]:
+    """Settings by their dotted names, as OmegaConf itself resolves them."""
+    cfg = cfg.copy()
+    if "run" in cfg:
+        cfg.run = {**dict.fromkeys(cfg.run), "choices": cfg.run.choices}
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    walk({key: value for key, value in plain.items() if key != "run"}, "")
+    return flat
+
+
+def test_settings_that_refer_to_others_are_resolved_as_omegaconf_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSLAB_SOME", "where")
+    cfg = OmegaConf.create(
+        {
+            "a": 1,
+            "same": "${a}",
+            "twice": "${same}",
+            "within": "x-${a}-${d.e}-${d.none}",
+            "d": {
+                **{"e": True, "none": None, "env": "${oc.env:LOSSLAB_SOME}", "near": "${.e}", "far": "${..a}"},
+                **{"list": ["${a}", ["${d.e}"], "plain", 2], "escaped": "\\${a}", "braces": "{${a}}", "end": "${a}}"},
+            },
+            "all": "${d}",
+            "one_of": "${d.list}",
+            "run": {"choices": {"loss": "mse"}, "dir": None},
+            "chosen": "${run.choices.loss}",
+            "later": "${run.dir}",
+        }
+    )
+    assert flatten(cfg) == by_omegaconf(cfg)
+    assert flatten(cfg.d) == by_omegaconf(cfg.d)
+    assert flatten(cfg)["all.list"] is not flatten(cfg)["d.list"], "or YAML would write one as an alias of the other"
+
+
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str, name: str) -> None:
     fitting = {"loss": "task", "model": "data", "augment": "data"}.get(group)
@@ -40,7 +84,8 @@ def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str
             tried.append(str(error))
             continue
         assert cfg.run.choices[group] == name
-        flatten(cfg)  # every interpolation resolves
+        cfg.run.name, cfg.run.steps = "what a run", 1  # fills in
+        assert [*flatten(cfg).items()] == [*by_omegaconf(cfg).items()]
         return
     pytest.fail(f"{group}={name} fits nothing: {tried}")
 

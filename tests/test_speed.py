@@ -24,7 +24,7 @@ from .conftest import Typed
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 SMALL = ("data=diabetes", "model=linear", "trainer.max_epochs=3", "trainer.enable_progress_bar=true")
-SIZES = {8: 39, 16: 20, 62: 5}  # steps of an epoch of 310 rows: batch size; 16 batches are handed out together
+SIZES = {8: 39, 16: 20, 62: 5}  # steps of an epoch of 310 rows: batch size; 32 batches are handed out together
 WAIT = {"_local_scalar_dense", "equal", "nonzero"}  # operators that wait for the device: .item(), float(), if tensor
 WAIT_TOO = {"cpu", "numpy", "tolist"}  # methods that do, and are no operators on a CPU
 
@@ -145,9 +145,9 @@ def bare(typed: Typed, steps: int, *more: str) -> Counts:
     return Counts(calls.count, operators.each.total(), operators.waits)
 
 
-@pytest.mark.parametrize(("optimizer", "most", "beyond"), [("sgd", 195, 102), ("adam", 237, 102)])
+@pytest.mark.parametrize(("optimizer", "most", "beyond"), [("sgd", 108, 24), ("adam", 148, 24)])
 def test_a_step_calls_few_python_functions(typed: Typed, optimizer: str, most: int, beyond: int) -> None:
-    """Lightning's share is in it, which comes once for 16 steps. `self.log` in a step would make five times as many."""
+    """Lightning's share is in it, which comes once for 32 steps. `self.log` in a step would make ten times as many."""
     few, many = (lone(typed, steps, f"optimizer={optimizer}").calls for steps in (16, 62))
     by_hand = [bare(typed, steps, f"optimizer={optimizer}").calls for steps in (16, 62)]
     calls, arithmetic = (many - few) / 46, (by_hand[1] - by_hand[0]) / 46
@@ -156,26 +156,26 @@ def test_a_step_calls_few_python_functions(typed: Typed, optimizer: str, most: i
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_a_step_runs_the_operators_of_a_bare_loop_and_few_more(typed: Typed, optimizer: str) -> None:
-    """Those that are more bring targets to the scale that is trained on, and keep scores and losses for the metrics."""
+def test_a_step_runs_no_more_operators_than_a_bare_loop(typed: Typed, optimizer: str) -> None:
+    """It keeps scores and losses for the metrics, but picks its rows for many steps at once."""
     ours, by_hand = ([of(typed, steps, f"optimizer={optimizer}").operators for steps in (8, 16)] for of in (lone, bare))
-    assert ours[1] - ours[0] <= by_hand[1] - by_hand[0] + 7 * 8
+    assert ours[1] - ours[0] <= by_hand[1] - by_hand[0]
 
 
 def test_no_step_waits_for_the_device(typed: Typed) -> None:
-    """One wait an epoch for the norm of its first gradient, and one for the losses of 16 steps."""
+    """One wait an epoch for the norm of its first gradient, and one for the losses of 32 steps."""
     assert lone(typed, 8).waits == lone(typed, 16).waits == {"_local_scalar_dense": 1, "tolist": 1}
-    assert lone(typed, 62).waits.total() <= 1 + 4
+    assert lone(typed, 62).waits.total() <= 1 + 2
     assert stack(typed, 4, 8).waits == stack(typed, 4, 16).waits
-    assert stack(typed, 4, 62).waits.total() <= 3 * 4
+    assert stack(typed, 4, 62).waits.total() <= 3 * 2
 
 
 def test_a_step_of_many_runs_costs_the_calls_of_a_step_of_few(typed: Typed) -> None:
-    """And the very same operators: only what is handed out 16 steps at a time is picked run by run."""
+    """And the very same operators: only what is handed out 32 steps at a time is picked run by run."""
     few, more, many = ([stack(typed, runs, steps, "optimizer=adam") for steps in (8, 16)] for runs in (4, 16, 64))
     calls = [(second.calls - first.calls) / 8 for first, second in (few, more, many)]
     operators = {(second.operators - first.operators) / 8 for first, second in (few, more, many)}
-    assert max(calls) < 920
+    assert max(calls) < 850
     assert max(calls) < 1.1 * min(calls)
     assert len(operators) == 1
     assert many[1].calls / 16 < 1.3 * few[1].calls / 16
@@ -208,3 +208,18 @@ def test_no_step_goes_through_hooks_that_nobody_listens_to(typed: Typed, callbac
     train(typed(*short), Look())
     train(typed(*short), Listen())
     assert detours == [None, "Listen listens to each", "called", "called"]
+
+
+def test_hooks_of_an_optimizer_are_called(typed: Typed) -> None:
+    """A step goes round torch's search for them only where there are none."""
+    called: list[str] = []
+
+    class Hook(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                (optimizer,) = trainer.optimizers
+                optimizer.register_step_pre_hook(lambda *_: called.append("before"))
+                optimizer.register_step_post_hook(lambda *_: called.append("after"))
+
+    train(typed(*SMALL, "trainer.max_epochs=2", "data.batch_size=155", "optimizer=adam", "scheduler=cosine"), Hook())
+    assert called == 2 * ["before", "after"]

@@ -378,12 +378,12 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(plain, dict)
     root = plain if cfg._get_parent() is None else {}
 
-    def walk(nodes: dict[Any, Any], path: tuple[Any, ...]) -> None:
+    def walk(nodes: dict[Any, Any], path: tuple[Any, ...], refers: bool = True) -> None:
         for key, value in nodes.items():
-            if isinstance(value, str | list) and "${" in str(value):
+            if reference := refers and isinstance(value, str | list) and "${" in str(value):
                 value = resolved(value, (*path, key))
             if isinstance(value, dict):
-                walk(value, (*path, key))
+                walk(value, (*path, key), refers and not reference)
             else:
                 flat[".".join(map(str, (*path, key)))] = value
 
