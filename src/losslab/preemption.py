@@ -64,7 +64,7 @@ def heeded() -> Iterator[None]:
 def too_early(number: int, frame: FrameType | None) -> None:
     """What to do with SIGUSR1 in a SLURM job that is still importing: without it Python would just end."""
     requeue(signal.Signals(number))
-    sys.exit(128 + number)
+    os._exit(128 + number)  # imports call Python in places where a SystemExit is told and forgotten
 
 
 def requeue(by: signal.Signals) -> None:
