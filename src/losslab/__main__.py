@@ -10,12 +10,12 @@
 `losslab sweep --help` and its like say more; each is `python -m losslab.sweep` by another name. What a run is made of:
 """
 
-import os
 import signal
 import sys
 from importlib import import_module
 
 from losslab.errors import nearest
+from losslab.preemption import too_early
 
 COMMANDS = {
     "train": "losslab.train",
@@ -29,9 +29,8 @@ COMMANDS = {
 
 def main() -> None:
     """The command: the word that comes first says which, and a setting or a flag means a run."""
-    # the kernel ends no first process of a container by a signal that it has no answer to: `docker stop` would wait;
-    # and imports call Python in places where a SystemExit is told and forgotten
-    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    # the kernel ends no first process of a container by a signal that it has no answer to: `docker stop` would wait
+    signal.signal(signal.SIGTERM, too_early)
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first in COMMANDS:
         del sys.argv[1]

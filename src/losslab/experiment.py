@@ -351,7 +351,7 @@ def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: boo
 def straight(optimizer: Optimizer) -> Callable[..., Any]:
     """An optimizer's step without what torch wraps it in, a label for profilers and a search for hooks, if it has none.
 
-    With `zero_grad`'s, those labels are a fifth of the time of a small step.
+    With `zero_grad`'s, those labels are a quarter of the time of a small step.
     """
     step = type(optimizer).step
     by_schedule = getattr(vars(optimizer).get("step"), "__wrapped__", step) is step

@@ -62,9 +62,12 @@ def heeded() -> Iterator[None]:
 
 
 def too_early(number: int, frame: FrameType | None) -> None:
-    """What to do with SIGUSR1 in a SLURM job that is still importing: without it Python would just end."""
+    """What to do with a signal when nothing is begun yet: a job of SLURM's whose time is up has to be queued again.
+
+    The process ends here: imports call Python in places where a SystemExit is told and forgotten.
+    """
     requeue(signal.Signals(number))
-    os._exit(128 + number)  # imports call Python in places where a SystemExit is told and forgotten
+    os._exit(128 + number)
 
 
 def requeue(by: signal.Signals) -> None:

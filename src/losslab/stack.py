@@ -54,11 +54,11 @@ class Stacked(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by their names in one module, with the dimension of the modules first."""
-        return {name.replace("/", "."): values for name, values in (*self.named_parameters(), *self.named_buffers())}
+        return self.weights() | {name.replace("/", "."): values for name, values in self.named_buffers()}
 
-    def weights(self) -> list[tuple[str, Tensor]]:
+    def weights(self) -> dict[str, Tensor]:
         """The parameters alone."""
-        return [(name.replace("/", "."), values) for name, values in self.named_parameters()]
+        return {name.replace("/", "."): values for name, values in self.named_parameters()}
 
     def forward(self, *inputs: Tensor, chunk: int | None = None, **same: Any) -> Any:
         """What each module makes of its inputs.
@@ -293,7 +293,7 @@ class Stack(pl.LightningModule):
 
     def slices(self) -> list[list[dict[str, Any]]]:
         """For each setting, the groups of an optimizer with its runs' part of each weight, as it lies in memory."""
-        weights = {name: flat(values.detach()) for name, values in self.scores.weights()}
+        weights = {name: flat(values.detach()) for name, values in self.scores.weights().items()}
         return [
             [{**group, "params": [weights[name][first:last] for name in group["params"]]} for group in setting]
             for setting, (first, last) in zip(self.settings, self.ends(), strict=True)
@@ -350,11 +350,11 @@ class Stack(pl.LightningModule):
             self.seen.append((scores.detach().to(torch.promote_types(scores.dtype, torch.float32)), y))
             losses.append(loss.detach())
             total = total + loss.sum() / len(batches)  # no run's gradient depends on another's loss
-        weights = dict(self.scores.weights())
+        weights = self.scores.weights()
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip(gradients)
-        self.fit_layout(gradients, own)
+        self.fit_layout(gradients, weights, own)
         lying = {name: flat(grad) for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
             weight.grad = lying[name][first:last] if name in lying else None
@@ -365,18 +365,17 @@ class Stack(pl.LightningModule):
             self.step_scheduler()
         return losses
 
-    def fit_layout(self, gradients: dict[str, Tensor], optimizer: Optimizer) -> None:
+    def fit_layout(self, gradients: dict[str, Tensor], weights: dict[str, Tensor], optimizer: Optimizer) -> None:
         """Let weights and gradients lie alike in memory, where an optimizer goes through both as they lie.
 
         The gradient of a linear layer comes transposed. Before the first step the weights are put down in the order of
         their gradients, which then need not be copied.
         """
-        weights = dict(self.scores.weights())
         if not self.laid:
             self.laid = True
             for name, grad in gradients.items():
                 self.scores.lay(name, grad.stride())
-            before, weights = weights, dict(self.scores.weights())
+            before, weights = weights, self.scores.weights()
             for group, new in zip(optimizer.param_groups, (g for s in self.slices() for g in s), strict=True):
                 group["params"] = new["params"]
             slots = self.slots
@@ -524,7 +523,7 @@ class Stack(pl.LightningModule):
         groups = range(self.of[number] * width, (self.of[number] + 1) * width)
         state: dict[int, dict[str, Any]] = {}
         packed, count = [], 0
-        lying = dict(self.scores.weights())
+        lying = self.scores.weights()
         for group, names in zip(
             (optimizer.param_groups[k] for k in groups), self.settings[self.of[number]], strict=True
         ):
