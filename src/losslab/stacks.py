@@ -80,11 +80,31 @@ def alike(flat: Mapping[str, Any]) -> str:
     """A text that is the same for runs which may be in one stack.
 
     Args:
-        flat: a run's settings by their flat keys.
+        flat: a run's settings by their flat keys; or, as far as that tells, what is typed for it.
     """
     free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
     kept = {key: value for key, value in flat.items() if key not in free}
-    return json.dumps({**kept, "optimizer": flat["optimizer._target_"]}, sort_keys=True, default=str)
+    optimizer = flat.get("optimizer._target_", flat.get("optimizer"))
+    return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
+
+
+def composed(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
+    """A run of a sweep with its settings by their flat keys."""
+    return Planned(number, overrides, cfg, {**door.flatten(cfg), **cfg.run.choices})
+
+
+def apart(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
+    """The runs in stacks of at most `width`, each stack in the order of the runs; tells why some train alone."""
+    stacks: dict[str, list[Planned]] = {}
+    why: dict[str, int] = {}
+    for run in runs:
+        reason = alone(run.cfg)
+        if reason:
+            why[reason] = why.get(reason, 0) + 1
+        stacks.setdefault(f"{run.number}" if reason else alike(run.flat), []).append(run)
+    for reason, count in why.items():
+        print(f"{count} of {len(runs)} runs train alone: {reason}", flush=True)
+    return [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
 
 
 def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
@@ -98,9 +118,8 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
     """
     if not whole(width, 1):
         raise Refused(f"hydra.launcher.width={width} does not fit: it must be a whole number of at least 1")
-    stacks: dict[str, list[Planned]] = {}
+    runs: list[Planned] = []
     refused: dict[int, Refused] = {}
-    why: dict[str, int] = {}
     for number, overrides in enumerate(typed):
         try:
             cfg = door.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
@@ -109,16 +128,9 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
                 raise  # an option or a key that does not exist: nothing is trained before that is mended
             print(f"losslab: {error}", file=sys.stderr, flush=True)
             refused[number] = error
-            continue
-        reason = alone(cfg)
-        if reason:
-            why[reason] = why.get(reason, 0) + 1
-        flat = {**door.flatten(cfg), **cfg.run.choices}
-        stacks.setdefault(f"{number}" if reason else alike(flat), []).append(Planned(number, overrides, cfg, flat))
-    for reason, count in why.items():
-        print(f"{count} of {len(typed)} runs train alone: {reason}", flush=True)
-    found = [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
-    return found, refused
+        else:
+            runs.append(composed(number, overrides, cfg))
+    return apart(runs, width), refused
 
 
 class Share:

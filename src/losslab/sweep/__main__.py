@@ -5,6 +5,7 @@
     python -m losslab.sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
     n=2                   runs at a time
+    stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
     name=other            of the sweep and its folder, OUTPUT/sweeps/NAME; else the file's name
     retry=true            do jobs again that failed
     test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
@@ -33,12 +34,12 @@ from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, hashed, read, single, typed_as
 from losslab.sweep.processes import Workers, at_once
 
-OWN = ("n", "name", "retry", "test_seeds")
+OWN = ("n", "name", "retry", "stack", "test_seeds")
 
 
 def whole(key: str, value: str) -> int:
     """A number that was typed."""
-    if not value.isdigit() or (key == "n" and value == "0"):
+    if not value.isdigit() or (key in ("n", "stack") and value == "0"):
         raise Refused(f"{key}={value} does not fit: it must be a whole number")
     return int(value)
 
@@ -124,6 +125,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     """
     typed = keyed(words, [*OWN, "*"])
     count = whole("n", typed.pop("n")) if "n" in typed else at_once()
+    stack = whole("stack", typed.pop("stack", "1"))
     retry = {"true": True, "false": False}.get(typed.pop("retry", "false").lower())
     if retry is None:
         raise Refused("retry does not fit: it must be true or false")
@@ -131,6 +133,8 @@ def sweep(path: str, words: Sequence[str]) -> int:
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
     plan = read(path, typed)
     plan.name = name
+    if plan.early and stack > 1:
+        raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     if test_seeds:
         fresh(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
@@ -139,16 +143,19 @@ def sweep(path: str, words: Sequence[str]) -> int:
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
+    runs = sum(len(job.seeds) for job in jobs)
+    workers = Workers(folder, plan, count, min(stack, max(1, runs // count)))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
         f"sweep     {name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
-        f"{done} of them over; {count} at a time\nfolder    {folder}",
+        f"{done} of them over; {count} {f'stacks of up to {workers.stack} runs ' * (workers.stack > 1)}at a time\n"
+        f"folder    {folder}",
         flush=True,
     )
-    workers = Workers(folder, plan, count)
     tested: list[Job] = []
-    with ExitStack() as stack:
-        stack.callback(workers.stop)
+    ended: dict[str, Record] = {}
+    with ExitStack() as at_the_end:
+        at_the_end.callback(workers.stop)
         workers.give(jobs)
         records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else name)
         if test_seeds:
@@ -164,6 +171,12 @@ def sweep(path: str, words: Sequence[str]) -> int:
             workers.give(tested)
             ended = follow(ledger, workers, plan, tested, "testing")
     report(folder, plan, jobs, records)
+    if stack > 1:
+        sizes = [run.get("stacked", 1) for record in {**records, **ended}.values() for run in record["runs"]]
+        several = [size for size in sizes if size > 1]
+        why = f"; {folder / 'logs'} says why not the others" if len(several) < len(sizes) else ""
+        most = f", up to {max(several)} as one" if several else ""
+        print(f"stacked   {len(several)} of {len(sizes)} runs{most}{why}")
     failed = sum(record["state"] == "failed" for record in records.values())
     if test_seeds:
         lost = [record["reason"] for record in ended.values() if record["state"] == "failed"]

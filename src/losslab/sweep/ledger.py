@@ -114,15 +114,20 @@ class Ledger:
         clock.unlink()
         return now
 
-    def crashed(self, pid: int, keys: Iterable[str]) -> tuple[str, int] | None:
-        """Which job a process of this machine was at when it died, and how many died at it so far."""
+    def crashes(self, key: str) -> int:
+        """How many processes died at a job."""
+        return len(list(self.folder.glob(f"{key}.*.crashed")))
+
+    def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
+        """Which jobs a process of this machine was at when it died, and how many died at each so far."""
+        found = {}
         for key in keys:
             last = self.last_claim(key)
             if last is None or self.over(key) or json.loads(last.read_text()) != {"host": HERE, "pid": pid}:
                 continue
             (self.folder / f"{last.name}.crashed").touch()
-            return key, len(list(self.folder.glob(f"{key}.*.crashed")))
-        return None
+            found[key] = self.crashes(key)
+        return found
 
     def write(self, name: str, text: str) -> bool:
         """Put a whole file into the folder, unless it is there; whether it was not."""

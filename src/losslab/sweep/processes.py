@@ -48,10 +48,11 @@ class Workers:
         folder: the sweep's.
         plan: the sweep.
         count: how many.
+        stack: at most how many runs each of them trains as one.
     """
 
-    def __init__(self, folder: Path, plan: Plan, count: int) -> None:
-        self.folder, self.plan, self.count = folder, plan, count
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1) -> None:
+        self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
         self.gpus = gpus() if count > 1 else []  # a run alone may have them all
@@ -86,7 +87,7 @@ class Workers:
     def tell(self, process: "subprocess.Popen[str]", jobs: Sequence[Job]) -> None:
         """Give jobs to a worker."""
         plan = {key: value for key, value in asdict(self.plan).items() if key != "cells"}
-        told = {"folder": str(self.folder), "plan": plan, "jobs": [asdict(job) for job in jobs]}
+        told = {"folder": str(self.folder), "plan": plan, "jobs": [asdict(job) for job in jobs], "stack": self.stack}
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it died at once: it is replaced in the next round
             process.stdin.write(json.dumps(told) + "\n")
@@ -109,17 +110,17 @@ class Workers:
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
             found = ledger.crashed(process.pid, [job.key for job in self.jobs])
-            if found is None:
+            if not found:
                 self.idle_deaths += 1
                 if self.idle_deaths >= CRASHES:
                     raise Refused(f"workers end before they take a job: see {self.folder / 'logs'}")
-            elif found[1] >= CRASHES and (claim := ledger.claim(found[0])):
-                job = next(job for job in self.jobs if job.key == found[0])
-                code = process.returncode
-                died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-                reason = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
-                runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
-                claim.finish({"state": "failed", "reason": reason, "setting": job.setting, "runs": runs})
+            for job in self.jobs:
+                if found.get(job.key, 0) >= CRASHES and (claim := ledger.claim(job.key)):
+                    code = process.returncode
+                    died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+                    why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
+                    runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
+                    claim.finish({"state": "failed", "reason": why, "setting": job.setting, "runs": runs})
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
 

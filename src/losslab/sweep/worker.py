@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,11 +22,66 @@ from typing import TYPE_CHECKING, Any
 
 from losslab import door
 from losslab.errors import Pruned, Refused
+from losslab.stacks import alike
 from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from omegaconf import DictConfig
+    from optuna.trial import Trial
+
+# of the runs that were trained with others, by job and seed: the folder and the summary, or why there is none
+Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
+Held = tuple[Job, Claim]
+
+
+def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig":
+    """The configuration of a run in its own folder, with the checkpoint that it goes on from, if there is one.
+
+    Args:
+        folder: the sweep's.
+        plan: the sweep.
+        key: of the job; part of the run's folder, so that whoever takes the job over finds it.
+        typed: all that is typed.
+
+    Raises:
+        Refused: where it does not fit.
+        Pruned: where the run was stopped by hyperband before.
+    """
+    from losslab.tracking import run_name
+
+    overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
+    cfg = door.configure(overrides)
+    run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
+    known = json.loads(file.read_text()) if (file := run / "status.json").is_file() else {"status": None}
+    if known["status"] == "pruned":
+        raise Pruned(known["reason"])
+    last = run / "last.ckpt"
+    if known["status"] in ("running", "interrupted", "preempted") and last.is_file():
+        cfg = door.configure([*overrides, f"ckpt='{last}'"])
+    cfg.run.dir = str(run)
+    return cfg
+
+
+def over(run: Path) -> dict[str, float] | None:
+    """The summary of a run that has finished."""
+    if not (run / "status.json").is_file() or json.loads((run / "status.json").read_text())["status"] != "finished":
+        return None
+    summary: dict[str, float] = json.loads((run / "summary.json").read_text())
+    return summary
+
+
+def reached(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
+    """What a run that has finished came to.
+
+    Raises:
+        Refused: where that is no number.
+    """
+    value, status = summary[f"val/{plan.yardstick}_best"], json.loads((run / "status.json").read_text())
+    if not isfinite(value):
+        raise Refused(f"val/{plan.yardstick} was {value} at best")
+    return {"value": value, "seconds": status["seconds"], "stacked": status["facts"].get("stacked", 1)}
 
 
 def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
@@ -35,53 +90,91 @@ def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence[
     Args:
         folder: the sweep's.
         plan: the sweep.
-        key: of the job; part of the run's folder, so that whoever takes the job over finds it.
+        key: of the job.
         typed: all that is typed.
         callbacks: told of each epoch.
 
     Raises:
         Refused: where the run cannot be done.
     """
-    from losslab.tracking import run_name
     from losslab.train import train
 
-    overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
-    cfg = door.configure(overrides)
-    run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
-    status = json.loads(file.read_text())["status"] if (file := run / "status.json").is_file() else None
-    if status == "pruned":
-        raise Pruned(json.loads(file.read_text())["reason"])
-    if status == "finished":
-        summary = json.loads((run / "summary.json").read_text())
-    else:
-        last = run / "last.ckpt"
-        if status in ("running", "interrupted", "preempted") and last.is_file():
-            cfg = door.configure([*overrides, f"ckpt='{last}'"])
-        cfg.run.dir = str(run)
-        summary = train(cfg, *callbacks)
-    value = summary[f"val/{plan.yardstick}_best"]
-    if not isfinite(value):
-        raise Refused(f"val/{plan.yardstick} was {value} at best")
-    return {"value": value, "seconds": json.loads(file.read_text())["seconds"]}
+    cfg = composed(folder, plan, key, typed)
+    run = Path(cfg.run.dir)
+    return reached(plan, run, over(run) or train(cfg, *callbacks))
 
 
-def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Record:
-    """The runs of a job, one for each seed, and what became of them; a setting that is stopped is not run again."""
-    setting, callbacks, trial = job.setting, [], None
-    if job.draw:
-        from losslab.sweep.search import Reports, draw, tell, undecided
+def setting_of(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[Setting, Trial | None]":
+    """The setting of a job, and the trial of Optuna's that the rest of it is drawn by."""
+    if not job.draw:
+        return job.setting, None
+    from losslab.sweep.search import draw
 
-        trial = draw(folder, ledger, plan, job)
-        setting = {**setting, **trial.params}
+    trial = draw(folder, ledger, plan, job)
+    return {**job.setting, **trial.params}, trial
+
+
+def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack: int) -> Ends:
+    """Train what can be trained together of the runs of these jobs.
+
+    Args:
+        folder: the sweep's.
+        ledger: of its jobs.
+        plan: the sweep.
+        jobs: that this process has claimed.
+        stack: at most how many runs are trained as one.
+
+    Returns:
+        What became of those; whatever is not among them is left to `attempt`.
+    """
+    from losslab import stacks
+    from losslab.together import train_together
+
+    runs: list[stacks.Planned] = []
+    whose: list[tuple[str, int]] = []
+    for job in jobs:
+        setting, _ = setting_of(folder, ledger, plan, job)
+        for seed in job.seeds:
+            with suppress(Refused, Pruned):  # as `attempt` will find
+                cfg = composed(folder, plan, job.key, {**setting, "seed": seed})
+                if over(Path(cfg.run.dir)) is None:
+                    runs.append(stacks.composed(len(runs), list(cfg.run.overrides), cfg))
+                    whose.append((job.key, seed))
+    ends: Ends = {}
+    for some in stacks.apart(runs, stack):
+        for run, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
+            ends[whose[run.number]] = (
+                outcome if isinstance(outcome, BaseException) else (Path(run.cfg.run.dir), outcome)
+            )
+    return ends
+
+
+def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:
+    """The runs of a job, one for each seed, and what became of them; a setting that is stopped is not run again.
+
+    Args:
+        folder: the sweep's.
+        ledger: of its jobs.
+        plan: the sweep.
+        job: that this process has claimed.
+        ends: of the runs that were trained with others.
+    """
+    setting, trial = setting_of(folder, ledger, plan, job)
+    callbacks: list[pl.Callback] = []
     record: Record = {"state": "done", "reason": None, "pruned": None, "value": None, "setting": setting, "runs": []}
     for seed in job.seeds:
         typed = {**setting, "seed": seed}
         run: Record = {"overrides": typed}
         record["runs"].append(run)
         try:
-            if trial is not None and plan.early and seed == job.seeds[0] and undecided(trial):
-                callbacks = [Reports(trial, f"val/{plan.yardstick}", plan.mode)]
-            run |= one(folder, plan, job.key, typed, callbacks)
+            if trial is not None and plan.early and seed == job.seeds[0]:
+                from losslab.sweep.search import Reports, undecided
+
+                callbacks = [Reports(trial, f"val/{plan.yardstick}", plan.mode)] if undecided(trial) else []
+            end = (ends or {}).get((job.key, seed))
+            if isinstance(end, BaseException):
+                raise end
+            run |= reached(plan, *end) if end else one(folder, plan, job.key, typed, callbacks)
             callbacks = []
         except Pruned as reason:
             record["pruned"] = str(reason)
@@ -96,49 +189,89 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Record:
     else:
         record["value"] = statistics.fmean(run["value"] for run in record["runs"])
     if trial is not None:
+        from losslab.sweep.search import tell
+
         tell(trial, record["value"], failed=record["state"] == "failed")
     return record
 
 
 @contextmanager
-def kept(claim: Claim) -> Iterator[None]:
-    """Keep a claim fresh; a process that lost it nevertheless, such as one that was asleep, ends at once."""
-    over = threading.Event()
+def kept(claims: Sequence[Claim]) -> Iterator[None]:
+    """Keep claims fresh; a process that lost one nevertheless, such as one that was asleep, ends at once."""
+    finished = threading.Event()
 
     def beat() -> None:
-        while not over.wait(claim.ledger.lease / 6):
-            if not claim.touch():
-                print(f"job {claim.key} was taken over by another process", file=sys.stderr, flush=True)
-                os._exit(1)
+        while not finished.wait(claims[0].ledger.lease / 6):
+            for claim in claims:
+                if not claim.touch():
+                    print(f"job {claim.key} was taken over by another process", file=sys.stderr, flush=True)
+                    os._exit(1)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
-def work(folder: Path, plan: Plan, jobs: Sequence[Job]) -> int:
+def company(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, str], stack: int) -> list[Held]:
+    """Claim further jobs that may train with this one, as far as what is typed for them tells.
+
+    Args:
+        ledger: of the sweep's jobs.
+        job: that this process has claimed.
+        later: those that come after it.
+        like: for the key of each job a text, the same for those that may train together.
+        stack: at most how many runs are trained as one.
+    """
+    runs, found = len(job.seeds), []
+    for other in later:
+        if runs + len(other.seeds) > stack:
+            break
+        if like[other.key] == like[job.key] and not ledger.crashes(other.key):
+            claim = ledger.claim(other.key)
+            if claim is not None:
+                runs += len(other.seeds)
+                found.append((other, claim))
+    return found
+
+
+def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
     """Do each job that is free, in their order.
 
+    Args:
+        folder: the sweep's.
+        plan: the sweep.
+        jobs: all that are to be done.
+        stack: at most how many runs are trained as one.
+
     Returns:
-        How many were.
+        How many jobs were done.
     """
     ledger, count = Ledger(folder / "jobs"), 0
-    for job in jobs:
+    like = {job.key: alike(job.setting) for job in jobs} if stack > 1 else {}
+    for number, job in enumerate(jobs):
         claim = ledger.claim(job.key)
         if claim is None:
             continue
-        count += 1
+        turn: list[Held] = [(job, claim)]
+        ends: Ends = {}
+        together = stack > 1 and not ledger.crashes(job.key)  # what has killed a process takes no others with it again
+        if together and plan.method != "bayes":  # which draws by the trials that are over
+            turn += company(ledger, job, jobs[number + 1 :], like, stack)
         try:
-            with kept(claim):
-                record = attempt(folder, ledger, plan, job)
-            claim.finish(record)
+            with kept([claim for _, claim in turn]):
+                if together:
+                    ends = as_one(folder, ledger, plan, [job for job, _ in turn], stack)
+                for job, claim in turn:
+                    claim.finish(attempt(folder, ledger, plan, job, ends))
         except BaseException:  # stopped: let another, or a later start, go on with it
-            claim.release()
+            for _, claim in turn:
+                claim.release()
             raise
+        count += len(turn)
     return count
 
 
@@ -147,19 +280,20 @@ def main() -> None:
     lines: SimpleQueue[str] = SimpleQueue()
 
     def listen() -> None:
-        for line in sys.stdin:
+        for line in os.fdopen(os.dup(0)):  # a forked process closes sys.stdin, and would wait for us to let go of it
             lines.put(line)
         os.kill(os.getpid(), signal.SIGINT)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are begun without it
     threading.Thread(target=listen, daemon=True).start()
     sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
-    parts: list[tuple[Path, Plan, list[Job]]] = []
+    parts: list[tuple[Path, Plan, list[Job], int]] = []
     try:
         while True:
             try:
                 told: dict[str, Any] = json.loads(lines.get(block=not parts))
-                parts.append((Path(told["folder"]), Plan(**told["plan"]), [Job(**job) for job in told["jobs"]]))
+                jobs = [Job(**job) for job in told["jobs"]]
+                parts.append((Path(told["folder"]), Plan(**told["plan"]), jobs, told["stack"]))
             except Empty:
                 pass
             if not sum(work(*part) for part in parts):
