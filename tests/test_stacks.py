@@ -524,14 +524,44 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
     assert "stacked" not in status(cfgs[1].run.dir)["facts"]
 
 
-def test_a_stack_that_memory_does_not_hold_says_how_many_to_train_at_once(tmp_path: Path) -> None:
-    def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
+    typed: Typed, undrawn: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def update(self: Stack, *batch: Any) -> Any:
+        if len(self.runs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return do(self, *batch)
 
+    def jobs() -> list[DictConfig]:
+        return [typed(*SHORT, "resume=never", f"seed={seed}", f"loss={loss}") for seed in (0, 1, 2) for loss in losses]
+
+    do, losses = Stack.update, ("mse", "mae")
+    monkeypatch.setattr(Stack, "update", update)
+    cfgs, outcomes = swept(jobs()[:5])
+    said = capsys.readouterr().out
+    assert "5 runs as one are more than the memory holds: 3 are tried" in said
+    assert "3 runs as one are more than the memory holds: 2 are tried" in said
+    sizes = [status(cfg.run.dir)["facts"].get("stacked", 1) for cfg in cfgs]
+    assert sorted(sizes) == [1, 2, 2, 2, 2]
+    for size, cfg, apart, outcome in zip(sizes, cfgs, jobs()[:5], outcomes, strict=True):
+        assert isinstance(outcome, dict)
+        assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
+        if size > 1:
+            same((cfg, apart))
+
+
+def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:
+    def full(self: Stack, *batch: Any) -> Any:
+        if self.current_epoch:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return do(self, *batch)
+
+    do = Stack.update
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stack, "update", full)
         code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3")
     assert code == 1
     assert "Traceback" not in err
-    assert "losslab: 4 runs at once are more than the memory holds: type hydra.launcher.width=2\n" in err
+    said = "4 runs at once are more than the memory holds: type hydra.launcher.width=2, or stack=2 for a sweep file\n"
+    assert f"losslab: {said}" in err
     assert {known["status"] for known in runs(tmp_path / "it").values()} == {"failed"}

@@ -5,6 +5,7 @@ optimizer looks at more than one weight at a time, schedules that look at a metr
 runs that go on from a checkpoint.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -328,8 +329,16 @@ def fit(jobs: list[Job]) -> list[Job]:
                 (job for job in claimed if job.cfg.ckpt is None),
                 key=lambda job: first.setdefault(settings[id(job)], len(first)),
             )
-            if order:
-                fit_all(order, trainer, here)
+            waiting = [order] if order else []
+            while waiting:
+                some = waiting.pop(0)
+                if len(some) < min(2, len(order)):
+                    left += some
+                elif not fit_all(some, trainer, here):
+                    half = -(-len(some) // 2)
+                    print(f"{len(some)} runs as one are more than the memory holds: {half} are tried", flush=True)
+                    trainer = anew(some)
+                    waiting[:0] = [some[:half], some[half:]]
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, interrupt)
@@ -348,8 +357,21 @@ def leave(by: signal.Signals) -> NoReturn:
     sys.exit(128 + by)
 
 
-def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -> None:
-    """Train, test and record jobs that stand in their order."""
+def anew(jobs: Sequence[Job]) -> pl.Trainer:
+    """A trainer for a part of these jobs, with the models that they began with and the memory that their stack held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trainer = trainer_of(jobs[0].cfg)
+    for job in jobs:
+        assert job.data is not None
+        job.run = experiment(job.cfg, job.data)
+        trainer.precision_plugin.convert_module(job.run)
+    return trainer
+
+
+def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -> bool:
+    """Train, test and record jobs that stand in their order; `False` where the memory is too small to begin with."""
     cfg = jobs[0].cfg
     for job in jobs:
         assert job.record is not None
@@ -379,6 +401,9 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
             for job, run, scores in zip(good, stack.runs, stack.test_scores, strict=True):
                 job.test = run.test_row, scores
     except BaseException as error:
+        fresh = not any(job.record.history for job in jobs if job.record is not None)
+        if isinstance(error, torch.OutOfMemoryError) and len(jobs) > 1 and fresh:
+            return False
         by = tracking.stopped_by(error)
         if by is None and not isinstance(error, Exception):
             raise
@@ -388,13 +413,17 @@ def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -
     hand_in(jobs, by)
     if by is not None:
         leave(by)
+    return True
 
 
 def crowded(error: BaseException, runs: int) -> BaseException:
     """The sentence for a stack that is too large for the device's memory; any other error as it is."""
     if not isinstance(error, torch.OutOfMemoryError):
         return error
-    return Refused(f"{runs} runs at once are more than the memory holds: type hydra.launcher.width={max(1, runs // 2)}")
+    return Refused(
+        f"{runs} runs at once are more than the memory holds: type hydra.launcher.width={max(1, runs // 2)}, "
+        f"or stack={max(1, runs // 2)} for a sweep file"
+    )
 
 
 def hand_in(jobs: list[Job], by: signal.Signals | None) -> None:
