@@ -334,10 +334,10 @@ def fit(jobs: list[Job]) -> list[Job]:
                 some = waiting.pop(0)
                 if len(some) < min(2, len(order)):
                     left += some
-                elif not fit_all(some, trainer, here):
+                elif not fit_all(some, here):
                     half = -(-len(some) // 2)
                     print(f"{len(some)} runs as one are more than the memory holds: {half} are tried", flush=True)
-                    trainer = anew(some)
+                    begin_anew(some, trainer)
                     waiting[:0] = [some[:half], some[half:]]
         finally:
             if threading.current_thread() is threading.main_thread():
@@ -357,22 +357,20 @@ def leave(by: signal.Signals) -> NoReturn:
     sys.exit(128 + by)
 
 
-def anew(jobs: Sequence[Job]) -> pl.Trainer:
-    """A trainer for a part of these jobs, with the models that they began with and the memory that their stack held."""
+def begin_anew(jobs: Sequence[Job], trainer: pl.Trainer) -> None:
+    """Give these jobs the models that they began with, and the device the memory that their stack held."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trainer = trainer_of(jobs[0].cfg)
     for job in jobs:
         assert job.data is not None
         job.run = experiment(job.cfg, job.data)
         trainer.precision_plugin.convert_module(job.run)
-    return trainer
 
 
-def fit_all(jobs: list[Job], trainer: pl.Trainer, here: dict[str, str | None]) -> bool:
+def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
     """Train, test and record jobs that stand in their order; `False` where the memory is too small to begin with."""
-    cfg = jobs[0].cfg
+    cfg, trainer = jobs[0].cfg, trainer_of(jobs[0].cfg)
     for job in jobs:
         assert job.record is not None
         made = build(job.cfg, "callbacks")
