@@ -141,7 +141,7 @@ def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) 
     driver = start(path, war, "n=1", "stack=4")
     said, errors = driver.communicate(timeout=300)
     assert driver.returncode == 0, errors
-    assert "stacked   0 of 4 runs; " in said, "each goes on from its own checkpoint"
+    assert "stacked   4 of 4 runs, up to 4 as one" in said
     done(path, tmp_path / "peace", 1)
     same(folder, tmp_path / "peace")
     for file in folder.glob("runs/*/history.csv"):

@@ -1,6 +1,7 @@
 """Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
 
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,26 +10,37 @@ import pytest
 import torch
 import yaml
 from omegaconf import DictConfig
+from pytorch_lightning import LightningModule, Trainer
 
 from losslab.door import CONF, options
-from losslab.stacks import sort
-from losslab.together import train_together
+from losslab.preemption import Preempted
+from losslab.stacks import Planned, sort
+from losslab.together import Keeper, train_together
 from losslab.train import train
 
 from .conftest import Typed, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
+Captured = pytest.CaptureFixture[str]
 STACKED = sorted(name for name, option in options([str(CONF)], "optimizer").items() if option.get("stacks"))
 SHORT = ("trainer.max_epochs=2", "trainer.precision=64-true", "resume=never")
 SMALL = ("data=diabetes", "model.hidden=[8]", *SHORT)
 
 
-def both(typed: Typed, *jobs: Sequence[str]) -> list[tuple[DictConfig, DictConfig]]:
-    """Train these together, and then each alone: their configurations, told of their folders."""
-    together, apart = ([typed(*job) for job in jobs] for _ in range(2))
+def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tuple[DictConfig, DictConfig]]:
+    """Train these together, and then each alone: their configurations, told of their folders.
+
+    Args:
+        stop: the machine is taken away from the stack when this epoch is over, and it is started again.
+    """
+    resume = [] if stop is None else ["resume=auto"]
+    together, apart = ([typed(*job, *more) for job in jobs] for more in (resume, []))
     (stack,), refused = sort([list(cfg.run.overrides) for cfg in together], width=64)
     assert not refused
+    if stop is not None:
+        taken_away(stack, stop)
+        ((stack,), _) = sort([list(cfg.run.overrides) for cfg in together], width=64)
     outcomes = train_together(stack)
     together = [job.cfg for job in stack]
     for outcome, cfg in zip(outcomes, apart, strict=True):
@@ -37,6 +49,21 @@ def both(typed: Typed, *jobs: Sequence[str]) -> list[tuple[DictConfig, DictConfi
         assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
         assert list(outcome) == list(summary)
     return list(zip(together, apart, strict=True))
+
+
+def taken_away(stack: list[Planned], epoch: int) -> None:
+    """Train a stack until the machine is taken away when this epoch is over."""
+    go_on = Keeper.on_train_epoch_end
+
+    def end(self: Keeper, trainer: Trainer, module: LightningModule) -> None:
+        go_on(self, trainer, module)
+        if trainer.current_epoch == epoch:
+            raise Preempted(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "on_train_epoch_end", end)
+        with pytest.raises(SystemExit, match="143"):
+            train_together(stack)
 
 
 def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
@@ -72,7 +99,7 @@ def same(pair: tuple[DictConfig, DictConfig]) -> None:
         close(mine, alone, name)
     for file in ("config.yaml",):
         mine, alone = (yaml.safe_load((Path(cfg.run.dir) / file).read_text()) for cfg in pair)
-        assert mine == alone
+        assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
     status = json.loads((Path(together.run.dir) / "status.json").read_text())
     assert status["status"] == "finished"
     assert status["facts"].get("stacked", 0) > 1
@@ -87,6 +114,20 @@ def test_every_run_of_a_stack_is_as_it_is_alone(typed: Typed, optimizer: str) ->
     ]
     for pair in both(typed, *jobs):
         same(pair)
+
+
+@pytest.mark.parametrize("optimizer", STACKED)
+def test_a_stack_that_is_taken_away_goes_on_as_one(typed: Typed, optimizer: str, capsys: Captured) -> None:
+    rate = options([str(CONF)], "optimizer")[optimizer]["lr"]
+    settings = ("trainer.max_epochs=3", "callbacks.last.seconds=0", "model.dropout=0.3", "data.batch_size=64")
+    jobs = [
+        (*SMALL, *settings, "scheduler=one_cycle", "param_groups.backbone_lr=0.5", f"seed={seed}", f"loss={loss}",
+         f"optimizer={optimizer}", f"optimizer.lr={times * rate}")
+        for seed, times, loss in [(0, 1, "mae"), (1, 0.5, "huber"), (2, 1, "huber")]
+    ]  # fmt: skip
+    for pair in both(typed, *jobs, stop=1):
+        same(pair)
+    assert "resumed  from their checkpoints, after 10 steps" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from losslab.schedules import warm_up
 from losslab.tracking import peak_memory_mb
 
 Batch = tuple[Tensor, Tensor]
+OF_LIGHTNING = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs
 OF_GROUPS = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")  # what a schedule holds for each group of parameters
 AT_ONCE = {"cpu": 2**20}  # bytes of scores that are judged at once: more would not stay in a CPU's cache
 
@@ -416,6 +417,9 @@ class Stack(pl.LightningModule):
         self.started = time.perf_counter()
         if self.device.type != "cpu":  # a GPU draws in an order of its own
             self.generators[:] = [torch.Generator(self.device).manual_seed(g.initial_seed()) for g in self.generators]
+            for run, generator in zip(self.runs, self.generators, strict=True):
+                if run.resumed is not None and (draws := run.resumed["processes"][0]["gpu_rng"]) is not None:
+                    generator.set_state(draws)
 
     def on_train_epoch_start(self) -> None:
         getattr(self.trainer.optimizers[0], "train", lambda: None)()  # schedule-free: trained weights and judged ones
@@ -540,9 +544,8 @@ class Stack(pl.LightningModule):
             packed.append({**group, "params": list(ids)})
         draws, on_cpu = self.generators[number].get_state(), self.device.type == "cpu"
         rng: dict[str, Any] = {"rng": draws if on_cpu else run.draws, "gpu_rng": None if on_cpu else draws}
-        theirs = ("epoch", "global_step", "pytorch-lightning_version", "loops")
         return {
-            **{key: shared[key] for key in theirs},
+            **{key: shared[key] for key in OF_LIGHTNING},
             "state_dict": {
                 name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in self.names
             },
@@ -550,6 +553,36 @@ class Stack(pl.LightningModule):
             "lr_schedulers": [of_groups(each, groups) for each in shared["lr_schedulers"]],
             "processes": [{**rng, "seen": ([], [])}],
             "epoch_so_far": {name: getattr(run, name) for name in SO_FAR},
+        }
+
+    def gathered(self, saved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What Lightning would keep of the stack now: `checkpoint` the other way round.
+
+        Args:
+            saved: what each run has kept, all at the same step; the runs hold their weights already.
+        """
+        state: dict[int, dict[str, Any]] = {}
+        packed, count, lying = [], 0, self.scores.weights()
+        for setting, (first, last) in zip(self.settings, self.ends(), strict=True):
+            mine = [each["optimizer_states"][0] for each in saved[first:last]]
+            before = count
+            for group, kept in zip(setting, mine[0]["param_groups"], strict=True):
+                packed.append({**kept, "params": list(range(count, count + len(group["params"])))})
+                for name in group["params"]:
+                    weight, each = lying[name][first:last], [one["state"].get(count - before, {}) for one in mine]
+                    state[count] = {
+                        what: flat(alike(torch.stack([one[what] for one in each]), weight))
+                        if isinstance(value, Tensor) and value.shape == weight.shape[1:]
+                        else value
+                        for what, value in each[0].items()
+                    }
+                    count += 1
+        firsts = [saved[first]["lr_schedulers"] for first, _ in self.ends()]
+        return {
+            **{key: saved[0][key] for key in OF_LIGHTNING},
+            "state_dict": self.state_dict(),
+            "optimizer_states": [{"state": {key: each for key, each in state.items() if each}, "param_groups": packed}],
+            "lr_schedulers": joined(firsts),
         }
 
 
@@ -588,3 +621,16 @@ def of_groups(state: Any, groups: Sequence[int]) -> Any:
             for key, value in state.items()
         }
     return [of_groups(each, groups) for each in state] if isinstance(state, list) else copy.deepcopy(state)
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """The state of a schedule from those for some of its groups of parameters: `of_groups` the other way round."""
+    first = states[0]
+    if isinstance(first, dict):
+        return {
+            key: [each for state in states for each in state[key]]
+            if key in OF_GROUPS and isinstance(value, list)
+            else joined([state[key] for state in states])
+            for key, value in first.items()
+        }
+    return [joined(each) for each in zip(*states, strict=True)] if isinstance(first, list) else first

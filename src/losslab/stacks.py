@@ -71,7 +71,7 @@ def alone(cfg: DictConfig) -> str | None:
         f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
             trainer.precision not in ("32-true", "64-true"),
         f"augment={choice.get('augment')} draws at random": bool(cfg.get("augment")),
-        "it goes on from a checkpoint": cfg.ckpt is not None,
+        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and cfg.run.dir is None,
     }  # fmt: skip
     return next((reason for reason, so in reasons.items() if so), None)
 

@@ -1,12 +1,13 @@
 """The runs of a sweep in as few stacks as they fit into; each keeps its own folder, record, checkpoints and end.
 
 A stack is trained by one fit of Lightning's. What it would share wrongly runs alone, as without a stack: runs whose
-optimizer looks at more than one weight at a time, schedules that look at a metric, callbacks that act on one model, and
-runs that go on from a checkpoint.
+optimizer looks at more than one weight at a time, schedules that look at a metric, and callbacks that act on one model.
+A stack that was stopped goes on as one, from the checkpoints of its runs.
 """
 
 import gc
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -29,7 +30,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import door, preemption, terminal, tracking
-from losslab.checkpoints import Whole
+from losslab.checkpoints import Whole, read
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
@@ -55,6 +56,8 @@ class Job:
     monitor: str = ""  # what it and early stopping look at
     callbacks: list[pl.Callback] = field(default_factory=list)
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # the checkpoints `best` and `last`, to be written
+    saved: dict[str, Any] | None = None  # the checkpoint that it goes on from
+    told: int = -1  # the last step that its mirrors know of
     test: tuple[dict[str, float], torch.Tensor] | None = None
     error: BaseException | None = None  # why it has stopped
     outcome: dict[str, float] | BaseException | None = None  # its summary, or why it has none
@@ -156,7 +159,7 @@ class Aside(CheckpointIO):
         self.taken = checkpoint
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        return self.taken
 
     def remove_checkpoint(self, path: Any) -> None:
         """There is none to remove."""
@@ -177,7 +180,7 @@ class Keeper(pl.callbacks.Checkpoint):
         self.jobs, self.loaders, self.aside = list(jobs), loaders, aside
         last = jobs[0].cfg.callbacks.get("last", {})
         self.seconds, self.within = float(last.get("seconds", 1.0)), float(last.get("within", 300.0))
-        self.kept = self.written = time.monotonic()
+        self.kept, self.written = -math.inf, time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning has installed its own handlers by now, which would stop the stack without checkpoints."""
@@ -248,7 +251,11 @@ class Keeper(pl.callbacks.Checkpoint):
             state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
-            job.kept |= {"best": state, "last": state} if better else {"last": state}
+            kept = {
+                "best": better,
+                "last": due or stopping,
+            }  # the last ones at the same step, to go on as one from there
+            job.kept |= {name: state for name, wanted in kept.items() if wanted}
         return not stopping
 
 
@@ -300,12 +307,12 @@ def mirrored(job: Job, refused: Any) -> None:
                 print(f"losslab: {error}; the records of the runs are complete", file=sys.stderr, flush=True)
             refused.value = True
     for row in job.record.history:
-        for logger in job.record.mirrors:
+        for logger in job.record.mirrors if row["step"] > job.told else ():
             logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
 
 
 def fit(jobs: list[Job]) -> list[Job]:
-    """Train these jobs as one and record each; those that go on from a checkpoint are left to be run one by one."""
+    """Train these jobs as one and record each; those that have to be run one by one are left."""
     trainer = trainer_of(jobs[0].cfg)
     here = tracking.environment()
     interrupt = signal.getsignal(signal.SIGINT)
@@ -320,25 +327,22 @@ def fit(jobs: list[Job]) -> list[Job]:
                     print(f"losslab: {error}", file=sys.stderr, flush=True)
                     job.outcome = error
             claimed = [job for job in jobs if job.record is not None]
-            left = [job for job in claimed if job.cfg.ckpt is not None]
-            if left:
-                print(f"{len(left)} of the runs go on from their checkpoints, one by one", flush=True)
-            first: dict[str, int] = {}
-            settings = {id(job): repr(numbers_of(job.run)) for job in claimed if job.run is not None}
-            order = sorted(
-                (job for job in claimed if job.cfg.ckpt is None),
-                key=lambda job: first.setdefault(settings[id(job)], len(first)),
-            )
-            waiting = [order] if order else []
+            points: dict[object, list[Job]] = {}
+            for job in claimed:
+                points.setdefault(point(job), []).append(job)
+            waiting = [in_order(some) for some in points.values() if len(some) > 1]
+            left = [some[0] for some in points.values() if len(some) == 1]
+            if alone := sum(job.cfg.ckpt is not None for job in left):
+                print(f"{alone} of the runs go on from their checkpoints, one by one", flush=True)
             while waiting:
                 some = waiting.pop(0)
-                if len(some) < min(2, len(order)):
+                half = -(-len(some) // 2)
+                if half == len(some):
                     left += some
                 elif not fit_all(some, here):
-                    half = -(-len(some) // 2)
                     print(f"{len(some)} runs as one are more than the memory holds: {half} are tried", flush=True)
                     begin_anew(some, trainer)
-                    waiting[:0] = [some[:half], some[half:]]
+                    waiting += [some[:half], some[half:]]
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, interrupt)
@@ -355,6 +359,54 @@ def leave(by: signal.Signals) -> NoReturn:
     if by in preemption.HEEDED:
         preemption.requeue(by)
     sys.exit(128 + by)
+
+
+def point(job: Job) -> object:
+    """Where a run goes on with those at the same step; `None` where it begins, its folder where it has to go on alone.
+
+    A run by itself goes on in the midst of an epoch, and tests what early stopping had ended.
+    """
+    assert job.run is not None
+    assert job.record is not None
+    if not (path := job.cfg.ckpt):
+        return None
+    try:
+        saved = read(path)
+        (process,) = saved["processes"]
+        ours, theirs = (
+            {name: value.shape for name, value in state.items()}
+            for state in (job.run.state_dict(), saved["state_dict"])
+        )
+        scalars = any(not weight.ndim for weight in job.run.parameters())  # their state is not told from a count
+        ended = any(state.get("stopped_epoch", 0) for state in saved["callbacks"].values())
+        best = (job.record.folder / "best.ckpt").is_file()
+        if ours != theirs or any(process["seen"]) or scalars or ended or not best:
+            return str(job.record.folder)
+    except (Refused, ValueError):  # no whole checkpoint, or one of several processes
+        return str(job.record.folder)
+    job.saved = saved
+    return saved["epoch"], saved["global_step"]
+
+
+def in_order(jobs: Sequence[Job]) -> list[Job]:
+    """These jobs, sorted so that runs with the same numbers in their optimizers follow on from each other."""
+    first: dict[str, int] = {}
+    settings = {id(job): repr(numbers_of(job.run)) for job in jobs if job.run is not None}
+    return sorted(jobs, key=lambda job: first.setdefault(settings[id(job)], len(first)))
+
+
+def go_on(job: Job) -> None:
+    """Give a run and its callbacks what its checkpoint holds."""
+    assert job.run is not None
+    assert job.record is not None
+    assert job.saved is not None
+    job.run.load_state_dict(job.saved["state_dict"])
+    for name, value in job.saved["epoch_so_far"].items():
+        setattr(job.run, name, value)
+    job.run.resumed, job.run.draws = job.saved, job.saved["processes"][0]["rng"]
+    for callback in job.callbacks:
+        callback.load_state_dict(job.saved["callbacks"][callback.state_key])
+    job.kept = {"best": read(job.record.folder / "best.ckpt"), "last": job.saved}
 
 
 def begin_anew(jobs: Sequence[Job], trainer: pl.Trainer) -> None:
@@ -375,7 +427,13 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         assert job.record is not None
         made = build(job.cfg, "callbacks")
         job.best, job.callbacks, job.monitor = made["best"], list(made.values()), str(job.cfg.monitor)
+        known = job.record.folder / "status.json"
+        preempted = known.is_file() and json.loads(known.read_text())["status"] == "preempted"
         job.record.begin([], {**job.facts, "stacked": len(jobs)}, here)
+        if job.saved is not None:
+            go_on(job)
+            if preempted and job.record.history:  # and the mirrors were told of it
+                job.told = int(job.record.history[-1]["step"])
     images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
     ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own
     loaders = [batches(job.cfg, job.data, ahead=ahead) for job in jobs if job.data is not None]
@@ -387,7 +445,11 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
     print(terminal.opening_stack([job.cfg for job in jobs], jobs[0].facts), flush=True)
     by = None
     try:
-        trainer.fit(stacked(jobs), training, val)
+        stack, ckpt = stacked(jobs), None
+        if saved := [job.saved for job in jobs if job.saved is not None]:
+            print(f"resumed  from their checkpoints, after {saved[0]['global_step']:,} steps", flush=True)
+            aside.taken, ckpt = stack.gathered(saved), "aside"
+        trainer.fit(stack, training, val, ckpt_path=ckpt)
         good = [job for job in jobs if job.error is None]
         for job in good:
             assert job.run is not None
