@@ -3,15 +3,16 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from .conftest import ROOT, until
+from .forks import PATIENCE, Fork, python, ran
 from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
@@ -30,15 +31,7 @@ def environment(server: Loopback, folder: Path) -> dict[str, str]:
 
 
 def run(server: Loopback, folder: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**environment(server, folder), **more},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp_path: Path) -> None:
@@ -64,6 +57,7 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
         assert {"test/rmse", "val/rmse_best", "train/loss"} <= set(numbers)
 
 
+@pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     sweep = {
         "program": str(ROOT / "train.py"),
@@ -92,7 +86,7 @@ def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -
             )
             for _ in range(2)
         ]
-        said = [agent.communicate(timeout=170)[0] for agent in agents]
+        said = [agent.communicate(timeout=PATIENCE)[0] for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], said
         assert not server.unknown
         assert not any("locked by 'sweep'" in text for text in said)
@@ -125,20 +119,10 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
         words = [*HEIGHTS, "trainer.max_epochs=800", "logger.mode=online"]
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *words],
-            cwd=tmp_path,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.time() + 90
-        while not any(run.history for run in server.runs.values()):
-            assert time.time() < deadline
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.08)
-    out, err = process.communicate(timeout=120)
+        process = Fork(python(str(ROOT / "train.py"), *words), tmp_path, env)
+        until(lambda: any(run.history for run in server.runs.values()) or process.poll() is not None)
+        assert process.returncode is None, process.said()
+    out, err = process.communicate()
     assert process.returncode == 0, err
     command = re.search(r"`(wandb sync --no-skip-online \S+)`", err)
     assert command, err
@@ -157,17 +141,10 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
 def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, "trainer.max_epochs=800", "logger.mode=online"]
     with Loopback() as server:
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env=environment(server, tmp_path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        until(lambda: any(run.history for run in server.runs.values()), seconds=90)
-        process.terminate()
-        _, err = process.communicate(timeout=60)
+        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        until(lambda: any(run.history for run in server.runs.values()))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
         assert (process.returncode, "stopped by SIGTERM; a checkpoint is kept" in err) == (143, True), err
         ((name, mirror),) = server.runs.items()
         assert (mirror.preempting, mirror.exit_code) == (True, 1)
