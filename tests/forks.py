@@ -128,9 +128,9 @@ def ended(does: Callable[[], object]) -> int:
         if not isinstance(error.code, int | None):
             print(error.code, file=sys.stderr)
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         code = 1
-    threading._shutdown()  # waits for threads, as Python does at its end
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does at its end
     atexit._run_exitfuncs()
     sys.stdout.flush()
     return code

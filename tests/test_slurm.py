@@ -4,7 +4,6 @@ All jobs are begun in one go, since most of their time goes by with waiting; eac
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ import yaml
 from losslab.train import train
 
 from .conftest import ROOT, Typed, numbers
-from .slurm.cluster import PATIENCE, Cluster, missing
+from .forks import Fork, python
+from .slurm.cluster import Cluster, missing
 
 WHY_NOT = missing() or ("no hydra-submitit-launcher here" if find_spec("submitit") is None else None)
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -40,8 +40,8 @@ class Begun:
     ddp: str
     taken: str
     shared: str = ""
-    sweep: "subprocess.Popen[str]" = field(init=False)
-    stacks: "subprocess.Popen[str]" = field(init=False)  # the same sweep, but that each job takes two runs as one
+    sweep: Fork = field(init=False)
+    stacks: Fork = field(init=False)  # the same sweep, but that each job takes two runs as one
 
     def status(self, where: str) -> dict[str, Any]:
         """Of the one run below a folder."""
@@ -72,21 +72,16 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     def submit(*words: str) -> str:
         return cluster.run("sbatch", "--parsable", *words, cwd=folder).strip()
 
-    def sweep(launcher: str, *words: str) -> "subprocess.Popen[str]":
+    def sweep(launcher: str, *words: str) -> Fork:
         asked = [f"{launcher}.{key}" for key in ("cpus_per_task=1", "mem_gb=2", "array_parallelism=2")]
         typed = ["-m", *words, *asked, "logger=false", "loss=mse,mae", "seed=0,1", *SHORT]
-        started.append(
-            subprocess.Popen(
-                [sys.executable, str(ROOT / "train.py"), *typed],
-                cwd=folder, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-        )  # fmt: skip
+        started.append(Fork(python(str(ROOT / "train.py"), *typed), folder, cluster.env))
         return started[-1]
 
     (folder / "short.yaml").write_text(yaml.safe_dump(SWEEP))
     (folder / "taken.sbatch").write_text(TAKEN)
-    copy(Path(__file__).parent / "slurm" / "held.py", folder)
-    started: list[subprocess.Popen[str]] = []
+    copy(Path(__file__).parent / "held.py", folder)
+    started: list[Fork] = []
     alone = (Path(gettempdir()) / "losslab-slurm.lock").open("w")
     try:
         flock(alone, LOCK_EX)  # another worker of pytest's may have been given some of these tests
@@ -108,7 +103,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     finally:
         for process in started:
             process.kill()
-            process.communicate()
+            process.wait()
         cluster.stop()
         alone.close()
 
@@ -175,7 +170,7 @@ def test_a_run_on_two_nodes_whose_time_is_up_queues_itself_again_and_goes_on(
 
 
 def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun, typed: Typed, undrawn: None) -> None:
-    out, err = begun.sweep.communicate(timeout=PATIENCE)
+    out, err = begun.sweep.communicate()
     assert begun.sweep.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("outputs/*/summary.json"))
     assert len(runs) == 4
@@ -198,7 +193,7 @@ def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun,
 def test_a_job_takes_a_stack_whose_runs_have_the_numbers_of_runs_here(
     begun: Begun, typed: Typed, undrawn: None
 ) -> None:
-    out, err = begun.stacks.communicate(timeout=PATIENCE)
+    out, err = begun.stacks.communicate()
     assert begun.stacks.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("stacked/*/summary.json"))
     assert len(runs) == 4

@@ -23,7 +23,8 @@ from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once
 from losslab.sweep.worker import one, work
 
-from .conftest import ROOT, Command
+from .conftest import ROOT, Command, until
+from .forks import Fork, python
 
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 NOT_COMPARED = ("peak_memory", "examples_per_second")
@@ -252,13 +253,9 @@ def done_here(path: str, folder: Path, **typed: str) -> tuple[Plan, dict[str, Re
     return plan, Ledger(folder / "jobs").records([job.key for job in plan.jobs()])
 
 
-def start(path: str, output: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "losslab.sweep", path, f"output_dir={output}", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(path: str, output: Path, *words: str) -> Fork:
+    """`python -m losslab.sweep`, whose workers are real starts."""
+    return Fork(python("-m", "losslab.sweep", path, f"output_dir={output}", *words), output)
 
 
 def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
@@ -270,15 +267,14 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
         tmp_path / "war",
     )
     driver = start(path, war, "n=1")
-    while not list(war.glob("sweeps/short/runs/*/last.ckpt")):
-        assert driver.poll() is None, driver.communicate()
-        time.sleep(0.01)
+    until(lambda: list(war.glob("sweeps/short/runs/*/last.ckpt")) or driver.poll() is not None)
+    assert driver.returncode is None, driver.said()
     workers = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(driver.pid)], capture_output=True, text=True, check=True
     )
     for pid in [driver.pid, *map(int, workers.stdout.split())]:
         os.kill(pid, signal.SIGKILL)
-    driver.communicate()
+    driver.wait()
     halfway = {
         file.parent.name: len((file.parent / "history.csv").read_text().splitlines())
         for file in war.glob("sweeps/short/runs/*/last.ckpt")
@@ -287,7 +283,7 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
     assert halfway
     drivers = [start(path, war, "n=1") for _ in range(2)]
     for driver in drivers:
-        said, errors = driver.communicate(timeout=120)
+        said, errors = driver.communicate()
         assert driver.returncode == 0, errors
     done_here(path, tmp_path / "peace")
     assert table(war / "sweeps" / "short") == table(tmp_path / "peace")
