@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may reach a W&B server or write outside its own folder."""
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may reach a W&B server."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_DATA_DIR", "WANDB_SERVICE"):  # left by a W&B run of this process, for processes that it starts
         monkeypatch.delenv(name, raising=False)
@@ -52,10 +53,22 @@ def typed(tmp_path: Path) -> Typed:
     return compose
 
 
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Runs draw none, which takes half the time of a short run; other tests look at those."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+        patch.setattr("losslab.pictures.curves", lambda *_: None)
+        for task in ("Regression", "SingleLabel", "MultiLabel"):
+            patch.setattr(f"losslab.tasks.{task}.pictures", lambda *_: {})
+        yield
+
+
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without pictures, which take half the time of a short run; other tests look at those."""
-    monkeypatch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+def undrawn() -> Iterator[None]:
+    """A test whose runs draw no pictures."""
+    with without_pictures():
+        yield
 
 
 def cut_off(cfg: DictConfig, epoch: int) -> Path:

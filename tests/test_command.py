@@ -60,12 +60,15 @@ def test_help_is_the_catalogue(command: Command) -> None:
         assert line.split(": ")[1].split(", ") == sorted(options([str(CONF)], group))
 
 
-def test_what_a_person_sees(tmp_path: Path) -> None:
+def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a first start, when Matplotlib has seen no fonts yet."""
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     words = ["data=diabetes", "trainer.max_epochs=2", "loss=huber"]
     fresh = [sys.executable, str(ROOT / "train.py"), *words]
     done = subprocess.run(fresh, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == "", "a warning that a user can do nothing about"
+    assert done.stdout.startswith("task "), "nothing is said before the run"
     lines = done.stdout.splitlines()
     head = {line.split()[0]: line for line in lines[:6]}
     assert "309 train, 67 val, 66 test" in head["data"] or "310 train, 66 val, 66 test" in head["data"]

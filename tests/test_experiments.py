@@ -15,7 +15,7 @@ from losslab.door import CONF, options
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
 
-from .conftest import ROOT, Command, Typed
+from .conftest import ROOT, Command, Typed, without_pictures
 
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
 Claim = Callable[[Typed, Path], None]
@@ -31,8 +31,7 @@ def runs(typed: Typed, name: str, key: str, *overrides: str) -> dict[str, dict[s
     """The summaries of an experiment's runs over the values that it sweeps of one key."""
     swept = options([str(CONF)], "experiment")[name]["hydra"]["sweeper"]["params"][key].replace("],[", "]|[")
     values = swept.split("|" if "|" in swept else ",")
-    with pytest.MonkeyPatch.context() as patch:  # nobody looks at their pictures here
-        patch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+    with without_pictures():  # nobody looks at them here
         return {value: train(typed(f"experiment={name}", f"{key}={value}", *overrides)) for value in values}
 
 

@@ -19,10 +19,9 @@ from pytorch_lightning.callbacks import Callback
 
 from losslab.door import configure
 from losslab.errors import Refused
-from losslab.tracking import Record
 from losslab.train import train
 
-from .conftest import numbers, until
+from .conftest import numbers, until, without_pictures
 from .forks import Fork
 
 KILLS = int(os.environ.get("LOSSLAB_KILLS", "6"))  # 20 takes a minute and more
@@ -49,8 +48,8 @@ def begin(typed: Sequence[str], out: Path) -> Fork:
     """The run in a process of its own."""
 
     def begun() -> None:
-        Record.keep_pictures = lambda *_: None  # type: ignore[method-assign]  # others look at those
-        train(configure([*typed, f"output_dir={out}"]))
+        with without_pictures():
+            train(configure([*typed, f"output_dir={out}"]))
 
     return Fork(begun, out)
 

@@ -4,8 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from losslab.stacks import sort
 from losslab.tracking import Record, run_name
 from losslab.train import train
 
-from .conftest import ROOT, Command, Typed, numbers, until
+from .conftest import ROOT, Command, Typed, numbers, until, without_pictures
 from .forks import Fork, python
 from .loopback import Loopback
 from .test_together import checkpoint, close, same
@@ -76,13 +75,6 @@ def runs(folder: Path) -> dict[str, dict[str, Any]]:
 def summary(folder: Path, name: str) -> dict[str, float]:
     """The numbers of a run."""
     return numbers(json.loads((folder / "outputs" / name / "summary.json").read_text()))
-
-
-@contextmanager
-def without_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Record, "keep_pictures", lambda *_: None)
-        yield
 
 
 @pytest.mark.parametrize(
@@ -326,7 +318,8 @@ def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) 
 def test_another_launcher_takes_the_stacks(command: Command, tmp_path: Path) -> None:
     jobs = (*SHORT, "data.batch_size=32,16", "seed=0,1,2")
     inner = ("hydra/launcher@hydra.launcher.on=joblib", "hydra.launcher.on.n_jobs=2", "hydra.launcher.width=2")
-    two, one = command(*STACKED, *inner, *jobs, "logger=false"), ran(tmp_path / "one", *STACKED, *jobs)
+    forks = "hydra.launcher.on.backend=multiprocessing"  # test_launchers takes joblib's own, which are fresh
+    two, one = command(*STACKED, *inner, forks, *jobs, "logger=false"), ran(tmp_path / "one", *STACKED, *jobs)
     assert (two.returncode, one[0]) == (0, 0), two.stderr + one[2]
     assert two.stdout.strip().split("\n\n")[-1] == one[1].strip().split("\n\n")[-1]
     assert sorted(known["facts"].get("stacked", 1) for known in runs(tmp_path).values()) == [1, 1, 2, 2, 2, 2]

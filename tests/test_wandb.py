@@ -60,7 +60,7 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
 
 def agent() -> None:
     """`wandb agent`, which polls each five seconds; everything else is the client's own."""
-    wandb_agent.Agent.POLL_INTERVAL = 0.3
+    wandb_agent.Agent.POLL_INTERVAL = 0.3  # type: ignore[assignment]
     cli(["agent", "lab/losslab/sweep0"])
 
 
