@@ -5,6 +5,8 @@ show is tested in one: that nothing is said while it imports, what is answered b
 """
 
 import atexit
+import multiprocessing.process
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -74,7 +76,9 @@ class Fork:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
-        atexit._clear()
+        atexit._clear()  # what the one that tests does at its end
+        multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
+        multiprocessing.process._children = set()  # type: ignore[attr-defined]
         torch.set_num_threads(1)
 
     def poll(self) -> int | None:
@@ -132,6 +136,7 @@ def ended(does: Callable[[], object]) -> int:
         code = 1
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does at its end
     atexit._run_exitfuncs()
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
     sys.stdout.flush()
     return code
 

@@ -74,8 +74,8 @@ def movie_genres(typed: Typed, folder: Path) -> None:
 def posters(typed: Typed, folder: Path) -> None:
     """Posters of one's own: a genre is a bright colour, and each has none to three of them."""
     random = np.random.default_rng(0)
-    genres = random.random((120, 3)) < 0.5
-    colours = random.integers(0, 120, (120, 48, 32, 3)) + 120 * genres[:, None, None, :]
+    genres = random.random((80, 3)) < 0.5
+    colours = random.integers(0, 120, (80, 48, 32, 3)) + 120 * genres[:, None, None, :]
     (folder / "posters").mkdir()
     lines = ["Id;Genre"]
     for i, (image, has) in enumerate(zip(colours.astype(np.uint8), genres, strict=True)):

@@ -318,8 +318,7 @@ def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) 
 def test_another_launcher_takes_the_stacks(command: Command, tmp_path: Path) -> None:
     jobs = (*SHORT, "data.batch_size=32,16", "seed=0,1,2")
     inner = ("hydra/launcher@hydra.launcher.on=joblib", "hydra.launcher.on.n_jobs=2", "hydra.launcher.width=2")
-    forks = "hydra.launcher.on.backend=multiprocessing"  # test_launchers takes joblib's own, which are fresh
-    two, one = command(*STACKED, *inner, forks, *jobs, "logger=false"), ran(tmp_path / "one", *STACKED, *jobs)
+    two, one = command(*STACKED, *inner, *jobs, "logger=false"), ran(tmp_path / "one", *STACKED, *jobs)
     assert (two.returncode, one[0]) == (0, 0), two.stderr + one[2]
     assert two.stdout.strip().split("\n\n")[-1] == one[1].strip().split("\n\n")[-1]
     assert sorted(known["facts"].get("stacked", 1) for known in runs(tmp_path).values()) == [1, 1, 2, 2, 2, 2]
