@@ -7,7 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already;
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may reach a W&B server or write outside its own folder."""
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may reach a W&B server."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_DATA_DIR", "WANDB_SERVICE"):  # left by a W&B run of this process, for processes that it starts
         monkeypatch.delenv(name, raising=False)
@@ -52,10 +53,22 @@ def typed(tmp_path: Path) -> Typed:
     return compose
 
 
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Runs draw none, which takes half the time of a short run; other tests look at those."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+        patch.setattr("losslab.pictures.curves", lambda *_: None)
+        for task in ("Regression", "SingleLabel", "MultiLabel"):
+            patch.setattr(f"losslab.tasks.{task}.pictures", lambda *_: {})
+        yield
+
+
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without pictures, which take half the time of a short run; other tests look at those."""
-    monkeypatch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+def undrawn() -> Iterator[None]:
+    """A test whose runs draw no pictures."""
+    with without_pictures():
+        yield
 
 
 def cut_off(cfg: DictConfig, epoch: int) -> Path:
@@ -79,9 +92,9 @@ def cut_off(cfg: DictConfig, epoch: int) -> Path:
     return Path(cfg.run.dir) / "last.ckpt"
 
 
-def until(true: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + seconds
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is true; whatever takes ten minutes hangs."""
+    deadline = time.monotonic() + 600
     while not true():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
@@ -94,17 +107,21 @@ def numbers(summary: Mapping[str, float]) -> dict[str, float]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """`python train.py …` in a process and a folder of its own."""
+    """`python train.py …` in a process and a folder of its own, which has imported everything already."""
+    from .forks import PATIENCE, ran
 
-    def run(*typed: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *typed],
-            cwd=tmp_path,
-            env={**os.environ, "WANDB_MODE": "offline"},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+    def run(*typed: str, timeout: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
+        env = {**os.environ, "WANDB_MODE": "offline"}
+        return ran(str(ROOT / "train.py"), *typed, folder=tmp_path, env=env, timeout=timeout)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _none_left() -> Iterator[None]:
+    """What a test has started and not waited for ends with it, so that a failure leaves no process behind."""
+    yield
+    if forks := sys.modules.get("tests.forks"):
+        for fork in list(forks.left):
+            fork.kill()
+            fork.wait()

@@ -17,6 +17,7 @@ from losslab.card import Card, asked, draw, example, limits, make, text
 from losslab.door import CONF, configure, fits, options
 from losslab.errors import Refused
 
+from .forks import ran
 from .test_losses import LOSSES, TASKS, loss_named
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -222,10 +223,7 @@ def test_every_header_has_its_parts() -> None:
 
 
 def test_what_a_person_sees(tmp_path: Path) -> None:
-    run = [sys.executable, "-W", "error", "-m", "losslab.card"]
-    done = subprocess.run(
-        [*run, "loss=focal", "vs=[cross_entropy,square]"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = ran("-m", "losslab.card", "loss=focal", "vs=[cross_entropy,square]", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "focal"
@@ -234,7 +232,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     )
     assert "  beside    cross_entropy, square" in lines
     assert (tmp_path / lines[-1]).read_bytes().startswith(PNG)
-    refused = subprocess.run([*run, "loss=foca"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused = ran("-m", "losslab.card", "loss=foca", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("losslab: loss=foca is not an option; nearest: focal")
     assert refused.stderr.count("\n") == 1

@@ -15,7 +15,8 @@ import yaml
 
 from losslab.door import CONF, options
 
-from .conftest import ROOT, Command
+from .conftest import ROOT, Command, until
+from .forks import Fork, python, ran
 
 QUIET = "logger=false"
 SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")
@@ -59,10 +60,15 @@ def test_help_is_the_catalogue(command: Command) -> None:
         assert line.split(": ")[1].split(", ") == sorted(options([str(CONF)], group))
 
 
-def test_what_a_person_sees(command: Command, tmp_path: Path) -> None:
-    done = command("data=diabetes", "trainer.max_epochs=2", "loss=huber")
+def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a first start, when Matplotlib has seen no fonts yet."""
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
+    words = ["data=diabetes", "trainer.max_epochs=2", "loss=huber"]
+    fresh = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(fresh, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == "", "a warning that a user can do nothing about"
+    assert done.stdout.startswith("task "), "nothing is said before the run"
     lines = done.stdout.splitlines()
     head = {line.split()[0]: line for line in lines[:6]}
     assert "309 train, 67 val, 66 test" in head["data"] or "310 train, 66 val, 66 test" in head["data"]
@@ -91,22 +97,12 @@ def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Co
     assert "Traceback" not in done.stderr
 
 
-def started(typed: list[str], folder: Path, until: str) -> "subprocess.Popen[str]":
+def started(typed: list[str], folder: Path, file: str) -> Fork:
     """Start a run and wait until a file of its folder is there."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *typed],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "WANDB_MODE": "offline"},
-    )
-    deadline = time.time() + 60
-    while not list(folder.glob(f"outputs/*/{until}")):
-        assert process.poll() is None, process.communicate()
-        assert time.time() < deadline
-        time.sleep(0.05)
-    return process
+    fork = Fork(python(str(ROOT / "train.py"), *typed), folder)
+    until(lambda: list(folder.glob(f"outputs/*/{file}")) or fork.poll() is not None)
+    assert fork.returncode is None, fork.said()
+    return fork
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -115,7 +111,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
 ) -> None:
     process = started(["task=single_label", "trainer.max_epochs=100000"], tmp_path, "last.ckpt")
     process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == code
     (folder,) = tmp_path.glob("outputs/digits-*")
     by_hand, by_itself = f"train.py ckpt={folder.relative_to(tmp_path)}/last.ckpt`", "the same command goes on"
@@ -125,10 +121,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
     told = {signal.SIGINT: ("interrupted", "Ctrl-C"), signal.SIGTERM: ("preempted", "SIGTERM")}
     assert (status["status"], status["reason"]) == told[sent]
     (mirror,) = tmp_path.glob("outputs/wandb/offline-run-*/*.wandb")
-    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(mirror)]
-    seen = subprocess.run(
-        inspect, capture_output=True, text=True, check=True, env={**os.environ, "WANDB_MODE": "offline"}
-    )
+    seen = ran("-m", "wandb", "leet", "inspect", "--json", "--summary", str(mirror), folder=tmp_path)
     assert json.loads(seen.stdout)["exit_code"] == 1
 
 

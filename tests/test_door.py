@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.door import CONF, configure, explain, flatten, hydra_ready, laid_out, launched, options, quoted
+from losslab.door import CONF, configure, explain, fits, flatten, hydra_ready, laid_out, launched, options, quoted
 from losslab.errors import Refused
 
 from .conftest import Typed
@@ -71,11 +71,19 @@ def test_settings_that_refer_to_others_are_resolved_as_omegaconf_does(monkeypatc
     assert flatten(cfg)["all.list"] is not flatten(cfg)["d.list"], "or YAML would write one as an alias of the other"
 
 
+def likely_first(group: str, name: str, others: dict[str, dict[str, Any]]) -> list[str]:
+    """What an option may be composed with, first what its file seems to fit: each that does not costs a refusal."""
+    option = options([str(CONF)], group)[name]
+    if group == "loss":
+        return sorted(others, key=lambda other: not fits(others[other]["task"], option))
+    return sorted(others, key=lambda other: not set(option.get("takes", ["image"])) & set(others[other]["gives"]))
+
+
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str, name: str) -> None:
     fitting = {"loss": "task", "model": "data", "augment": "data"}.get(group)
     tried: list[str] = []
-    for other in options([str(CONF)], fitting) if fitting else [""]:
+    for other in likely_first(group, name, options([str(CONF)], fitting)) if fitting else [""]:
         typed_now = [f"{group}={name}", *NEEDS.get((group, name), []), *([f"{fitting}={other}"] if other else [])]
         try:
             needed = [] if group == "model" else NEEDS.get((fitting or "", other), [])

@@ -15,7 +15,7 @@ from losslab.door import CONF, options
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
 
-from .conftest import ROOT, Command, Typed
+from .conftest import ROOT, Command, Typed, without_pictures
 
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
 Claim = Callable[[Typed, Path], None]
@@ -31,8 +31,7 @@ def runs(typed: Typed, name: str, key: str, *overrides: str) -> dict[str, dict[s
     """The summaries of an experiment's runs over the values that it sweeps of one key."""
     swept = options([str(CONF)], "experiment")[name]["hydra"]["sweeper"]["params"][key].replace("],[", "]|[")
     values = swept.split("|" if "|" in swept else ",")
-    with pytest.MonkeyPatch.context() as patch:  # nobody looks at their pictures here
-        patch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
+    with without_pictures():  # nobody looks at them here
         return {value: train(typed(f"experiment={name}", f"{key}={value}", *overrides)) for value in values}
 
 
@@ -75,8 +74,8 @@ def movie_genres(typed: Typed, folder: Path) -> None:
 def posters(typed: Typed, folder: Path) -> None:
     """Posters of one's own: a genre is a bright colour, and each has none to three of them."""
     random = np.random.default_rng(0)
-    genres = random.random((120, 3)) < 0.5
-    colours = random.integers(0, 120, (120, 48, 32, 3)) + 120 * genres[:, None, None, :]
+    genres = random.random((80, 3)) < 0.5
+    colours = random.integers(0, 120, (80, 48, 32, 3)) + 120 * genres[:, None, None, :]
     (folder / "posters").mkdir()
     lines = ["Id;Genre"]
     for i, (image, has) in enumerate(zip(colours.astype(np.uint8), genres, strict=True)):

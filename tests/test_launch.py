@@ -1,13 +1,12 @@
 """Two processes on the CPU stand for two GPUs: one run, the numbers of one process, and an end for all at once."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,33 +18,30 @@ from losslab.door import configure
 from losslab.train import train
 
 from .conftest import ROOT, Command, numbers, until
+from .forks import PATIENCE, Fork
 
 QUIET = ("logger=false", "trainer.enable_progress_bar=false", "trainer.precision=64-true", "trainer.max_epochs=2")
 
 
-def together(
-    typed: tuple[str, ...], out: Path, *callbacks: pl.Callback, wait: bool = True
-) -> "Sequence[multiprocessing.process.BaseProcess]":
-    """The run in two processes, as `torchrun` starts them, which have imported everything already."""
+def together(typed: tuple[str, ...], out: Path, *callbacks: pl.Callback, wait: bool = True) -> list[Fork]:
+    """The run in two processes, as `torchrun` starts them, but that they have imported everything already."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=one, args=(rank, port, typed, out, callbacks)) for rank in range(2)]
-    for process in processes:
-        process.start()
+    processes = [Fork(partial(one, typed, out, callbacks), out, environment(rank, port)) for rank in range(2)]
     for process in processes if wait else []:
-        process.join()
+        process.wait()
     return processes
 
 
-def one(rank: int, port: str, typed: tuple[str, ...], out: Path, callbacks: tuple[pl.Callback, ...]) -> None:
+def environment(rank: int, port: str) -> dict[str, str]:
+    """What `torchrun` tells one of two processes."""
     numbered = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
-    os.environ |= {name: str(number) for name, number in numbered.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
-    out.mkdir(exist_ok=True)
-    sys.stdout = sys.stderr = (out / f"said-{rank}.txt").open("a")
-    torch.set_num_threads(1)
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    return {**os.environ, **{name: str(number) for name, number in numbered.items()}, **told}
+
+
+def one(typed: tuple[str, ...], out: Path, callbacks: tuple[pl.Callback, ...]) -> None:
     train(configure([*typed, "trainer=ddp_cpu", f"output_dir={out}"]), *callbacks)
 
 
@@ -82,7 +78,7 @@ def test_two_processes_have_the_numbers_of_one(tmp_path: Path, typed: tuple[str,
 def test_torchrun_starts_one_run_with_one_folder_and_one_wandb_run(tmp_path: Path) -> None:
     typed = [*QUIET[1:], "data=diabetes", "trainer=ddp_cpu", "output_dir=out"]
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
-    done = subprocess.run([*run, *typed], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*run, *typed], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test metrics of epoch") == 1
     assert len(list((tmp_path / "out" / "wandb").glob("offline-run-*"))) == 1
@@ -94,7 +90,7 @@ def test_a_sweep_of_runs_on_several_devices_is_not_started_again_by_its_processe
     command: Command, tmp_path: Path
 ) -> None:
     short = [*QUIET, "data=diabetes", "output_dir=out", "trainer=ddp_cpu"]
-    done = command("-m", "trainer.devices=2,1,2", *short, timeout=300)
+    done = command("-m", "trainer.devices=2,1,2", *short)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test metrics of epoch") == 3
     found = {}
@@ -116,8 +112,8 @@ class Breaks(pl.Callback):
 
 def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> None:
     processes = together((*QUIET, "data=diabetes"), tmp_path, Breaks())
-    assert [process.exitcode for process in processes] == [1, 1]
-    assert "OSError: the disk of the second machine is gone" in (tmp_path / "said-1.txt").read_text()
+    assert [process.returncode for process in processes] == [1, 1]
+    assert "OSError: the disk of the second machine is gone" in processes[1].said()[1]
     (file,) = tmp_path.glob("*/status.json")
     status = json.loads(file.read_text())
     assert status["status"] == "failed"
@@ -126,9 +122,10 @@ def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> No
 
 def test_a_loss_that_is_no_number_is_told_once(tmp_path: Path) -> None:
     processes = together((*QUIET, "data=diabetes", "optimizer=sgd", "optimizer.lr=1000"), tmp_path)
-    assert [process.exitcode for process in processes] == [1, 0]
-    assert (tmp_path / "said-0.txt").read_text().count("the loss became") == 1
-    assert "the loss" not in (tmp_path / "said-1.txt").read_text()
+    assert [process.returncode for process in processes] == [1, 0]
+    first, second = ("".join(process.said()) for process in processes)
+    assert first.count("the loss became") == 1
+    assert "the loss" not in second
 
 
 def rows(out: Path) -> int:
@@ -144,10 +141,10 @@ def test_a_signal_to_one_process_or_to_all_ends_all_with_a_checkpoint(tmp_path: 
         processes = together(typed, tmp_path / "stopped", wait=False)
         until(lambda: rows(tmp_path / "stopped") >= begun)  # noqa: B023
         for rank in hit:
-            os.kill(processes[rank].pid or 0, signal.SIGTERM)
+            processes[rank].send_signal(signal.SIGTERM)
         for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [143, 0]
+            process.wait()
+        assert [process.returncode for process in processes] == [143, 0]
         (file,) = (tmp_path / "stopped").glob("*/status.json")
         assert json.loads(file.read_text())["status"] == "preempted"
     together(typed, tmp_path / "stopped")

@@ -3,14 +3,14 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from losslab.__main__ import COMMANDS
 
-from .conftest import ROOT
+from .conftest import ROOT, until
+from .forks import PATIENCE, ran
 
 
 def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -50,9 +50,8 @@ def test_a_setting_or_a_flag_is_a_run(tmp_path: Path, words: list[str]) -> None:
     assert done.stderr.startswith("losslab: optimizer=adamm is not an option; nearest: adam")
 
 
-def test_a_first_start_says_nothing_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))  # which has seen no fonts yet
-    done = typed(tmp_path, "data=diabetes", "trainer.max_epochs=1", "logger=false")
+def test_a_run_is_that_of_train_py(tmp_path: Path) -> None:
+    done = ran("-m", "losslab", "data=diabetes", "trainer.max_epochs=1", "logger=false", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("task ")
 
@@ -74,10 +73,7 @@ def test_sigterm_ends_it_before_training_begins(tmp_path: Path) -> None:
         caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
         return bool(caught & 1 << (signal.SIGTERM - 1))
 
-    deadline = time.monotonic() + 10
-    while not heeded():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(heeded)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 128 + signal.SIGTERM  # not -SIGTERM: from that the kernel spares a first process
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM  # not -SIGTERM: from that the kernel spares a first process
     assert not list(tmp_path.iterdir())

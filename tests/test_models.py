@@ -1,5 +1,6 @@
 """Every model in conf/model takes what it says it takes; those of torchvision are torchvision's but for their head."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -202,15 +203,18 @@ def test_without_a_network_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        (torchvision.models.resnet34().state_dict(), r"is no state dict of torchvision's resnet18 \(Unexpected key"),
-        ({"model": torchvision.models.resnet18().state_dict()}, r"is no state dict .* \(Missing key"),
-        ([1, 2], "could not be read"),
-        (nn.Linear(2, 2), "could not be read"),
+        (
+            lambda: torchvision.models.resnet34().state_dict(),
+            r"is no state dict of torchvision's resnet18 \(Unexpected key",
+        ),
+        (lambda: {"model": torchvision.models.resnet18().state_dict()}, r"is no state dict .* \(Missing key"),
+        (lambda: [1, 2], "could not be read"),
+        (lambda: nn.Linear(2, 2), "could not be read"),
     ],
     ids=["another model", "nested", "a list", "a pickled object"],
 )
-def test_files_that_do_not_fit_are_refused(tmp_path: Path, state: Any, sentence: str) -> None:
-    torch.save(state, tmp_path / "weights.pth")
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, state: Callable[[], Any], sentence: str) -> None:
+    torch.save(state(), tmp_path / "weights.pth")
     with pytest.raises(Refused, match=sentence):
         backbone((3, 32, 32), 3, "resnet18", weights=str(tmp_path / "weights.pth"))
 

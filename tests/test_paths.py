@@ -1,7 +1,5 @@
 """The valley's minima, and what the table of paths claims."""
 
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +12,8 @@ from losslab import paths
 from losslab.door import CONF, options
 from losslab.errors import Refused
 from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, asked, descend, draw, table, valley
+
+from .forks import ran
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
 PLANAR = [name for name, file in OPTIMIZERS.items() if not file.get("hidden")]
@@ -116,12 +116,12 @@ def test_the_picture_shows_every_path_in_a_stroke_of_its_own() -> None:
 
 
 def test_what_a_person_sees(tmp_path: Path) -> None:
-    run = [sys.executable, "-W", "error", "-m", "losslab.paths", "optimizers=[sgd,lbfgs]", "steps=20"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = ("-m", "losslab.paths", "optimizers=[sgd,lbfgs]", "steps=20")
+    done = ran(*words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["optimizer", "sgd", "lbfgs", "paths.png"]
     assert (tmp_path / "paths.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    refused = subprocess.run([*run, "out=none/a.png"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused = ran(*words, "out=none/a.png", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("losslab: out=none/a.png cannot be written")

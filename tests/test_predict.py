@@ -1,11 +1,10 @@
 """Predictions on new rows: what the run's own test said of the same rows is the answer."""
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from losslab.errors import Refused
 from losslab.train import OURS, build, train
 
 from .conftest import Typed
+from .forks import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
 
@@ -249,16 +249,8 @@ def test_the_command_with_options_of_ones_own(tmp_path: Path, trained: Trained) 
     (tmp_path / "my_conf" / "model" / "mine.yaml").write_text(text)
     (tmp_path / "new.csv").write_text("height_cm\n170\n180\n")
 
-    def typed_now(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
-        own = ["--config-dir", "my_conf"]
-        return subprocess.run(
-            [sys.executable, "-m", f"losslab.{module}", *own, *words],
-            cwd=tmp_path,
-            env=dict(os.environ),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def typed_now(module: str, *words: str) -> "CompletedProcess[str]":
+        return ran("-m", f"losslab.{module}", "--config-dir", "my_conf", *words, folder=tmp_path)
 
     done = typed_now("train", "data=heights", "model=mine", "allow=mine", "logger=false", "trainer.max_epochs=1")
     assert done.returncode == 0, done.stderr

@@ -1,16 +1,16 @@
 """Killed at any moment, pre-empted or out of disk: the run goes on as if nothing had happened, or says what to do."""
 
 import json
-import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import pytest
 import pytorch_lightning as pl
@@ -19,10 +19,10 @@ from pytorch_lightning.callbacks import Callback
 
 from losslab.door import configure
 from losslab.errors import Refused
-from losslab.tracking import Record
 from losslab.train import train
 
-from .conftest import numbers, until
+from .conftest import numbers, until, without_pictures
+from .forks import Fork
 
 KILLS = int(os.environ.get("LOSSLAB_KILLS", "6"))  # 20 takes a minute and more
 
@@ -44,19 +44,14 @@ BUSY = (
 )
 
 
-def begin(typed: Sequence[str], out: Path) -> "multiprocessing.process.BaseProcess":
-    """The run in a process of its own, which has imported everything already."""
-    process = multiprocessing.get_context("fork").Process(target=begun, args=(list(typed), out))
-    process.start()
-    return process
+def begin(typed: Sequence[str], out: Path) -> Fork:
+    """The run in a process of its own."""
 
+    def begun() -> None:
+        with without_pictures():
+            train(configure([*typed, f"output_dir={out}"]))
 
-def begun(typed: list[str], out: Path) -> None:
-    out.mkdir(exist_ok=True)
-    sys.stdout = sys.stderr = (out / "said.txt").open("a")
-    torch.set_num_threads(1)
-    Record.keep_pictures = lambda *_: None  # type: ignore[method-assign]  # others look at those
-    train(configure([*typed, f"output_dir={out}"]))
+    return Fork(begun, out)
 
 
 def outcome(out: Path) -> tuple[dict[str, float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -76,14 +71,14 @@ def same(one: Path, other: Path) -> bool:
 def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     whole, killed, chance = tmp_path / "whole", tmp_path / "killed", random.Random(0)
     began = time.monotonic()
-    begin(BUSY, whole).join()
+    begin(BUSY, whole).wait()
     takes, kills, middle = time.monotonic() - began, 0, 0
     while kills < KILLS:
         process = begin(BUSY, killed)
-        process.join(chance.uniform(0.2, 0.9) * takes)
+        with suppress(TimeoutExpired):
+            process.wait(chance.uniform(0.2, 0.9) * takes)
         process.kill()
-        process.join()
-        if process.exitcode == 0:
+        if process.wait() == 0:
             assert same(whole, killed)
             shutil.rmtree(killed)
             continue
@@ -91,7 +86,7 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
         if last := next(killed.glob("*/last.ckpt"), None):
             loops = torch.load(last, weights_only=True)["loops"]["fit_loop"]["state_dict"]
             middle += loops["combined_loader"][0]["taken"] > 0
-    begin(BUSY, killed).join()
+    begin(BUSY, killed).wait()
     assert same(whole, killed)
     assert middle >= KILLS // 4, "they were hardly ever killed in the midst of an epoch"
 
@@ -99,18 +94,16 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_is_pre_empted_keeps_a_checkpoint_at_once_and_goes_on(tmp_path: Path, by: signal.Signals) -> None:
     rare = [*BUSY, "callbacks.last.within=1000", "callbacks.last.seconds=1000"]
-    begin(rare, tmp_path / "whole").join()
+    begin(rare, tmp_path / "whole").wait()
     process = begin(rare, tmp_path / "stopped")
     until(lambda: list((tmp_path / "stopped").glob("*/history.csv")))  # the first epoch is over
-    os.kill(process.pid or 0, by)
-    process.join()
-    assert process.exitcode == 128 + by
+    process.send_signal(by)
+    _, err = process.communicate()
+    assert process.returncode == 128 + by
     (file,) = (tmp_path / "stopped").glob("*/status.json")
     assert (json.loads(file.read_text())["status"], json.loads(file.read_text())["reason"]) == ("preempted", by.name)
-    assert f"stopped by {by.name}; a checkpoint is kept: the same command goes on" in (
-        tmp_path / "stopped" / "said.txt"
-    ).read_text().replace("\n", " ")
-    begin(rare, tmp_path / "stopped").join()
+    assert f"stopped by {by.name}; a checkpoint is kept: the same command goes on" in err.replace("\n", " ")
+    begin(rare, tmp_path / "stopped").wait()
     assert same(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -129,9 +122,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_last_good_checkpoint_is_kept(
         except Refused as error:
             (tmp_path / "sentence").write_text(str(error))
 
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
+    Fork(run, tmp_path).wait()
     said = (tmp_path / "sentence").read_text()
     assert "last.ckpt could not be written (" in said
     assert "the last good one is kept: free some space there, or type output_dir=FOLDER on another disk" in said
@@ -140,6 +131,6 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_last_good_checkpoint_is_kept(
     assert {file.name for file in last.parent.iterdir()} == {
         *(".lock", "best.ckpt", "last.ckpt", "config.yaml", "history.csv", "status.json")
     }
-    begin([*BUSY, f"ckpt={last}"], tmp_path / "full").join()
-    begin(BUSY, tmp_path / "whole").join()
+    begin([*BUSY, f"ckpt={last}"], tmp_path / "full").wait()
+    begin(BUSY, tmp_path / "whole").wait()
     assert same(tmp_path / "whole", tmp_path / "full")

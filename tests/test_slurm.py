@@ -4,13 +4,13 @@ All jobs are begun in one go, since most of their time goes by with waiting; eac
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copy
 from tempfile import gettempdir
 from typing import Any
 
@@ -20,14 +20,14 @@ import yaml
 from losslab.train import train
 
 from .conftest import ROOT, Typed, numbers
+from .forks import Fork, python
 from .slurm.cluster import Cluster, missing
 
 WHY_NOT = missing() or ("no hydra-submitit-launcher here" if find_spec("submitit") is None else None)
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=2")
-LONG = ("data=diabetes", "model=linear", "data.batch_size=16", "trainer.max_epochs=250")
-LONGER = (*LONG[:-1], "trainer.max_epochs=1500")  # on one node, which is faster
+LONG = ("data=diabetes", "model=linear", "data.batch_size=16", "trainer.max_epochs=40", "callbacks.last.seconds=0")
 CPU = ("--gpus-per-node=0", "--cpus-per-task=1", "--mem-per-cpu=1500M")  # the nodes have no GPU
 
 
@@ -40,8 +40,8 @@ class Begun:
     ddp: str
     taken: str
     shared: str = ""
-    sweep: "subprocess.Popen[str]" = field(init=False)
-    stacks: "subprocess.Popen[str]" = field(init=False)  # the same sweep, but that each job takes three runs as one
+    sweep: Fork = field(init=False)
+    stacks: Fork = field(init=False)  # the same sweep, but that each job takes two runs as one
 
     def status(self, where: str) -> dict[str, Any]:
         """Of the one run below a folder."""
@@ -51,8 +51,8 @@ class Begun:
 
     def epochs(self, where: str) -> list[int]:
         """That are on record of the one run below a folder."""
-        found = [file.read_text().splitlines()[1:] for file in (self.folder / where).glob("*/history.csv")]
-        return [int(line.partition(",")[0]) for line in (found[0] if found else [])]
+        (file,) = (self.folder / where).glob("*/history.csv")
+        return [int(line.partition(",")[0]) for line in file.read_text().splitlines()[1:]]
 
     def said(self, job: str) -> str:
         """What a job printed."""
@@ -72,31 +72,28 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     def submit(*words: str) -> str:
         return cluster.run("sbatch", "--parsable", *words, cwd=folder).strip()
 
-    def sweep(launcher: str, *words: str) -> "subprocess.Popen[str]":
+    def sweep(launcher: str, *words: str) -> Fork:
         asked = [f"{launcher}.{key}" for key in ("cpus_per_task=1", "mem_gb=2", "array_parallelism=2")]
-        typed = ["-m", *words, *asked, "logger=false", "loss=mse,mae", "seed=0,1,2", *SHORT]
-        started.append(
-            subprocess.Popen(
-                [sys.executable, str(ROOT / "train.py"), *typed],
-                cwd=folder, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-        )  # fmt: skip
+        typed = ["-m", *words, *asked, "logger=false", "loss=mse,mae", "seed=0,1", *SHORT]
+        started.append(Fork(python(str(ROOT / "train.py"), *typed), folder, cluster.env))
         return started[-1]
 
     (folder / "short.yaml").write_text(yaml.safe_dump(SWEEP))
     (folder / "taken.sbatch").write_text(TAKEN)
-    started: list[subprocess.Popen[str]] = []
+    copy(Path(__file__).parent / "held.py", folder)
+    started: list[Fork] = []
     alone = (Path(gettempdir()) / "losslab-slurm.lock").open("w")
     try:
         flock(alone, LOCK_EX)  # another worker of pytest's may have been given some of these tests
         cluster.start()
-        ddp = submit(*CPU, "--ntasks-per-node=1", str(ROOT / "cluster/ddp.sbatch"), "trainer=ddp_cpu", *LONG,
-                     "output_dir=ddp")  # fmt: skip
-        taken = submit(*CPU, "taken.sbatch", "trainer=cpu", *LONGER, "output_dir=taken")
+        ddp = submit(
+            *CPU, "--ntasks-per-node=1", str(ROOT / "cluster/ddp.sbatch"), "trainer=ddp_cpu", *LONG, *held("ddp")
+        )
+        taken = submit(*CPU, "taken.sbatch", "trainer=cpu", *LONG, *held("taken"))
         found = Begun(cluster, folder, ddp, taken)
-        cluster.until(lambda: any(folder.glob("taken/*/last.ckpt")), "a checkpoint")  # the signal may end W&B first
+        cluster.until((folder / "taken-0").exists, "the run on one node", taken)
         cluster.run("scontrol", "requeue", taken)  # what pre-emption does: SIGTERM to all that the job started
-        cluster.until(lambda: len(found.epochs("ddp")) > 20, "the run on two nodes")
+        cluster.until(lambda: all((folder / f"ddp-{rank}").exists() for rank in range(2)), "that on two", ddp)
         cluster.run("scancel", "--signal=USR1", ddp)  # as --signal=USR1@120 does, ahead of the time limit
         found.sweep = sweep("hydra.launcher", "hydra/launcher=slurm")
         found.stacks = sweep("hydra.launcher.on", *STACKS)
@@ -106,15 +103,22 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     finally:
         for process in started:
             process.kill()
-            process.communicate()
+            process.wait()
         cluster.stop()
         alone.close()
 
 
 STACKS = (
-    *("hydra/launcher=stacked", "hydra/launcher@hydra.launcher.on=slurm", "hydra.launcher.width=3"),
+    *("hydra/launcher=stacked", "hydra/launcher@hydra.launcher.on=slurm", "hydra.launcher.width=2"),
     *("trainer.precision=64-true", "output_dir=stacked"),
 )
+
+
+def held(where: str) -> tuple[str, ...]:
+    """What a run of forty epochs is told, so that it waits for a signal after ten of them."""
+    return f"output_dir={where}", "allow=held", f"+callbacks.held={{_target_: held.Held, epoch: 10, mark: {where}}}"
+
+
 TAKEN = """#!/bin/bash
 #SBATCH --job-name=taken --requeue --open-mode=append --output=%x-%j.txt
 srun losslab-train "$@"
@@ -145,9 +149,9 @@ def test_a_run_whose_node_is_taken_away_goes_on_bit_for_bit(begun: Begun, typed:
     assert begun.status("taken")["status"] == "finished"
     assert "stopped by SIGTERM; a checkpoint is kept" in begun.said(begun.taken)
     assert begun.said(begun.taken).count("resumed ") == 1
-    assert begun.epochs("taken") == list(range(1500))
+    assert begun.epochs("taken") == list(range(40))
     (run,) = (path.parent for path in begun.folder.glob("taken/*/summary.json"))
-    assert summary(run) == whole(typed, *LONGER)
+    assert summary(run) == whole(typed, *LONG)
 
 
 def test_a_run_on_two_nodes_whose_time_is_up_queues_itself_again_and_goes_on(
@@ -157,7 +161,7 @@ def test_a_run_on_two_nodes_whose_time_is_up_queues_itself_again_and_goes_on(
     assert begun.status("ddp")["status"] == "finished"
     assert "stopped by SIGUSR1; a checkpoint is kept" in begun.said(begun.ddp)
     assert begun.said(begun.ddp).count("resumed ") == 1
-    assert begun.epochs("ddp") == list(range(250))
+    assert begun.epochs("ddp") == list(range(40))
     mirrors = [path.name for path in (begun.folder / "ddp" / "wandb").glob("offline-run-*")]
     assert len(mirrors) == 2
     assert {name.rpartition("-")[2] for name in mirrors} == {begun.status("ddp")["id"]}
@@ -166,13 +170,13 @@ def test_a_run_on_two_nodes_whose_time_is_up_queues_itself_again_and_goes_on(
 
 
 def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun, typed: Typed, undrawn: None) -> None:
-    out, err = begun.sweep.communicate(timeout=180)
+    out, err = begun.sweep.communicate()
     assert begun.sweep.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("outputs/*/summary.json"))
-    assert len(runs) == 6
+    assert len(runs) == 4
     table = out.strip().split("\n\n")[-1].splitlines()
     assert table[0].split()[:2] == ["loss", "seed"]
-    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "012"]
+    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "01"]
     for run in runs:
         status = json.loads((run / "status.json").read_text())
         assert status["status"] == "finished"
@@ -189,16 +193,16 @@ def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun,
 def test_a_job_takes_a_stack_whose_runs_have_the_numbers_of_runs_here(
     begun: Begun, typed: Typed, undrawn: None
 ) -> None:
-    out, err = begun.stacks.communicate(timeout=180)
+    out, err = begun.stacks.communicate()
     assert begun.stacks.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("stacked/*/summary.json"))
-    assert len(runs) == 6
+    assert len(runs) == 4
     table = out.strip().split("\n\n")[-1].splitlines()
-    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "012"]
+    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "01"]
     assert len(list(begun.folder.glob("stacked/multirun/jobs/*_[0-9]"))) == 2, "an array of two jobs"
     for run in runs:
         status = json.loads((run / "status.json").read_text())
-        assert (status["status"], status["facts"]["stacked"]) == ("finished", 3)
+        assert (status["status"], status["facts"]["stacked"]) == ("finished", 2)
         choice = [text for text in status["overrides"] if text.startswith(("loss=", "seed="))]
         alone = whole(typed, *choice, *SHORT, "trainer.precision=64-true")
         assert summary(run) == pytest.approx(alone, rel=1e-9, abs=1e-12)

@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
 import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from omegaconf import DictConfig
 from sklearn.datasets import load_diabetes
 from torch import Tensor
 
-from losslab import pictures, predict, together  # noqa: F401  # imported before the forks are
+from losslab import predict, together
 from losslab.compare.cautions import cautions
 from losslab.compare.cells import arrange, pairs
 from losslab.compare.runs import read
@@ -28,9 +24,10 @@ from losslab.experiment import Experiment
 from losslab.stack import Stack
 from losslab.stacks import sort
 from losslab.tracking import Record, run_name
-from losslab.train import main, train
+from losslab.train import train
 
-from .conftest import ROOT, Command, Typed, numbers, until
+from .conftest import ROOT, Command, Typed, numbers, until, without_pictures
+from .forks import Fork, python
 from .loopback import Loopback
 from .test_together import checkpoint, close, same
 from .test_wandb import run
@@ -58,34 +55,16 @@ def status(folder: str | Path) -> dict[str, Any]:
     return known
 
 
-def begin(folder: Path, *words: str) -> "multiprocessing.process.BaseProcess":
-    """`python train.py ...` in a process and a folder of its own, which has imported everything already."""
-    folder.mkdir(exist_ok=True)
-    process = multiprocessing.get_context("fork").Process(target=begun, args=(folder, list(words)))
-    process.start()
-    return process
-
-
-def begun(folder: Path, words: list[str]) -> None:
-    os.chdir(folder)
-    for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    os.setpgrp()
-    torch.set_num_threads(1)
+def begin(folder: Path, *words: str) -> Fork:
+    """`python train.py ...` in a process and a folder of its own."""
     logger = () if any(word.startswith("logger") for word in words) else ("logger=false",)
-    sys.argv = ["train.py", *words, *logger]
-    main()
+    return Fork(python(str(ROOT / "train.py"), *words, *logger), folder)
 
 
-def ran(folder: Path, *words: str) -> tuple[int | None, str, str]:
+def ran(folder: Path, *words: str) -> tuple[int, str, str]:
     """The exit code of the command, and what it said."""
     process = begin(folder, *words)
-    process.join(60)
-    if process.is_alive():
-        process.kill()
-        pytest.fail(f"{words} did not end: {(folder / 'err').read_text()}")
-    return process.exitcode, (folder / "out").read_text(), (folder / "err").read_text()
+    return process.wait(), *process.said()
 
 
 def runs(folder: Path) -> dict[str, dict[str, Any]]:
@@ -96,13 +75,6 @@ def runs(folder: Path) -> dict[str, dict[str, Any]]:
 def summary(folder: Path, name: str) -> dict[str, float]:
     """The numbers of a run."""
     return numbers(json.loads((folder / "outputs" / name / "summary.json").read_text()))
-
-
-@contextmanager
-def without_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Record, "keep_pictures", lambda *_: None)
-        yield
 
 
 @pytest.mark.parametrize(
@@ -204,10 +176,9 @@ def test_a_stack_that_is_stopped_keeps_checkpoints_and_goes_on_as_one_or_one_by_
         assert ran(whole, *STACKED, *jobs)[0] == 0
         process = begin(stopped, *STACKED, *jobs)
         until(lambda: any(file.read_text().count("\n") > 5 for file in stopped.glob("outputs/*/history.csv")))
-        os.kill(process.pid or 0, by)
-        process.join()
-        err = (stopped / "err").read_text()
-        assert process.exitcode == 128 + by, err
+        process.send_signal(by)
+        _, err = process.communicate()
+        assert process.returncode == 128 + by, err
         assert "Traceback" not in err
         assert err.count("2 runs, of which this is the first, were stopped") == 1
         assert len(runs(stopped)) == 2
@@ -244,7 +215,7 @@ def test_a_stack_that_is_killed_before_it_has_written_anything_begins_anew(tmp_p
         process = begin(tmp_path / "killed", *STACKED, *jobs)
         until(lambda: len(list((tmp_path / "killed").glob("outputs/*/history.csv"))) == 3)
         process.kill()
-        process.join()
+        process.wait()
         assert {known["status"] for known in runs(tmp_path / "killed").values()} == {"running"}
         assert not list((tmp_path / "killed").glob("outputs/*/*.ckpt"))
         for name in ("killed", "whole"):
@@ -267,10 +238,9 @@ def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -
         patch.setattr(Record, "keep_pictures", slow)
         process = begin(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "model=linear,mlp")
         until(lambda: list(tmp_path.glob("it/outputs/*/drawing")))
-        os.kill(process.pid or 0, signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         (tmp_path / "it/outputs/signalled").touch()
-        process.join()
-    assert process.exitcode == 143
+        assert process.wait() == 143
     assert {known["status"] for known in runs(tmp_path / "it").values()} == {"finished"}
     assert len(runs(tmp_path / "it")) == 3, "the other model's were not begun"
 

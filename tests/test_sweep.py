@@ -23,7 +23,8 @@ from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once
 from losslab.sweep.worker import one, work
 
-from .conftest import ROOT, Command
+from .conftest import ROOT, Command, until
+from .forks import Fork, python
 
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 NOT_COMPARED = ("peak_memory", "examples_per_second")
@@ -211,13 +212,14 @@ def test_of_many_processes_one_does_each_job_and_a_dead_ones_job_is_taken_up(tmp
 
 
 def test_a_claim_of_another_host_holds_until_its_lease_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(tmp_path, lease=0.4)
+    ledger = Ledger(tmp_path)
     theirs = ledger.claim("a")
     assert theirs is not None
     monkeypatch.setattr("losslab.sweep.ledger.HERE", "another host")
     assert ledger.claim("a") is None
     assert theirs.touch()
-    time.sleep(0.5)
+    long_ago = time.time() - ledger.lease - 1
+    os.utime(theirs.path, (long_ago, long_ago))
     ours = ledger.claim("a")
     assert ours is not None
     assert not theirs.touch(), "whoever lost a claim is told so"
@@ -252,13 +254,9 @@ def done_here(path: str, folder: Path, **typed: str) -> tuple[Plan, dict[str, Re
     return plan, Ledger(folder / "jobs").records([job.key for job in plan.jobs()])
 
 
-def start(path: str, output: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "losslab.sweep", path, f"output_dir={output}", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(path: str, output: Path, *words: str) -> Fork:
+    """`python -m losslab.sweep`, whose workers are real starts."""
+    return Fork(python("-m", "losslab.sweep", path, f"output_dir={output}", *words), output)
 
 
 def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
@@ -270,15 +268,14 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
         tmp_path / "war",
     )
     driver = start(path, war, "n=1")
-    while not list(war.glob("sweeps/short/runs/*/last.ckpt")):
-        assert driver.poll() is None, driver.communicate()
-        time.sleep(0.01)
+    until(lambda: list(war.glob("sweeps/short/runs/*/last.ckpt")) or driver.poll() is not None)
+    assert driver.returncode is None, driver.said()
     workers = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(driver.pid)], capture_output=True, text=True, check=True
     )
     for pid in [driver.pid, *map(int, workers.stdout.split())]:
         os.kill(pid, signal.SIGKILL)
-    driver.communicate()
+    driver.wait()
     halfway = {
         file.parent.name: len((file.parent / "history.csv").read_text().splitlines())
         for file in war.glob("sweeps/short/runs/*/last.ckpt")
@@ -287,7 +284,7 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
     assert halfway
     drivers = [start(path, war, "n=1") for _ in range(2)]
     for driver in drivers:
-        said, errors = driver.communicate(timeout=120)
+        said, errors = driver.communicate()
         assert driver.returncode == 0, errors
     done_here(path, tmp_path / "peace")
     assert table(war / "sweeps" / "short") == table(tmp_path / "peace")

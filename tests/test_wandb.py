@@ -3,21 +3,23 @@
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
-import time
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
+from wandb import wandb_agent
+from wandb.cli.cli import cli
 
 from .conftest import ROOT, until
+from .forks import Fork, python, ran
 from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
-# one agent polls each five seconds; everything else is the client's own
-AGENT = "import sys, wandb.wandb_agent as agent; agent.Agent.POLL_INTERVAL = 0.3; from wandb.cli.cli import cli; cli()"
+HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
 
 
 def environment(server: Loopback, folder: Path) -> dict[str, str]:
@@ -29,16 +31,8 @@ def environment(server: Loopback, folder: Path) -> dict[str, str]:
     return {**kept, **own, **path, **server.env, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
 
-def run(server: Loopback, folder: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**environment(server, folder), **more},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedProcess[str]":
+    return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp_path: Path) -> None:
@@ -64,6 +58,13 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
         assert {"test/rmse", "val/rmse_best", "train/loss"} <= set(numbers)
 
 
+def agent() -> None:
+    """`wandb agent`, which polls each five seconds; everything else is the client's own."""
+    wandb_agent.Agent.POLL_INTERVAL = 0.3  # type: ignore[assignment]
+    cli(["agent", "lab/losslab/sweep0"])
+
+
+@pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     sweep = {
         "program": str(ROOT / "train.py"),
@@ -72,27 +73,16 @@ def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -
         "early_terminate": {"type": "hyperband", "min_iter": 20},
         "parameters": {"optimizer.lr": {"values": [0.1, 1e-9, 0.08]}},
         "command": [
-            "${env}", "${interpreter}", "${program}", *HEIGHTS, "trainer.max_epochs=900",
+            *("${env}", "${interpreter}", "${program}", *HEIGHTS, *HELD, "+callbacks.held.rate=1e-6"),
             "${args_no_hyphens}",
         ],
-    }  # fmt: skip
+    }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     with Loopback() as server:
         made = run(server, tmp_path, "-m", "wandb", "sweep", "--project", "losslab", "sweep.yaml")
         assert made.returncode == 0, made.stderr
-        env = environment(server, tmp_path)
-        agents = [
-            subprocess.Popen(
-                [sys.executable, "-c", AGENT, "agent", "lab/losslab/sweep0"],
-                cwd=tmp_path,
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        said = [agent.communicate(timeout=170)[0] for agent in agents]
+        agents = [Fork(agent, tmp_path, environment(server, tmp_path)) for _ in range(2)]
+        said = ["".join(agent.communicate()) for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], said
         assert not server.unknown
         assert not any("locked by 'sweep'" in text for text in said)
@@ -100,7 +90,7 @@ def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -
         assert sorted(found) == [1e-9, 0.08, 0.1]
         for lr, (name, each) in found.items():
             assert name in server.sweeps["sweep0"].handed_out, "the id that the agent knows it by"
-            assert each.config.items() >= {**LOGGED, "optimizer.lr": lr, "trainer.max_epochs": 900}.items()
+            assert each.config.items() >= {**LOGGED, "optimizer.lr": lr, "trainer.max_epochs": 60}.items()
             assert (each.group, each.job_type, each.sweep) == ("regression", "train", "sweep0")
             assert sorted(each.tags) == ["heights", "linear", "mae", "sgd"]
         status = {
@@ -117,57 +107,41 @@ def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -
         stopped = found[1e-9][1]
         assert stopped.exit_code not in (0, None), "W&B must not take it for finished"
         assert {each.exit_code for _, each in found.values() if each is not stopped} == {0}
-        assert len(stopped.history) < 900
+        assert 20 <= len(stopped.history) < 60
 
 
-def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
+def test_a_server_that_goes_away_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     more = {"WANDB_FINISH_TIMEOUT": "3"}
+    monkeypatch.setattr("wandb.apis.public.Api._HTTP_TIMEOUT", 1)  # as WANDB_HTTP_TIMEOUT=1 does as it is imported
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
-        words = [*HEIGHTS, "trainer.max_epochs=800", "logger.mode=online"]
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *words],
-            cwd=tmp_path,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.time() + 90
-        while not any(run.history for run in server.runs.values()):
-            assert time.time() < deadline
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.08)
-    out, err = process.communicate(timeout=120)
+        process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
+        until(lambda: any(run.history for run in server.runs.values()) or process.poll() is not None)
+        assert process.returncode is None, process.said()
+    (tmp_path / "held-0").unlink()
+    out, err = process.communicate()
     assert process.returncode == 0, err
     command = re.search(r"`(wandb sync --no-skip-online \S+)`", err)
     assert command, err
     folder = tmp_path / out.splitlines()[-1]
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
-    assert len((folder / "history.csv").read_text().splitlines()) == 801
+    assert len((folder / "history.csv").read_text().splitlines()) == 61
     with Loopback() as later:
         synced = run(later, tmp_path, "-m", *command[1].split(), WANDB_ENTITY="lab")
         assert synced.returncode == 0, synced.stderr
         assert later.runs, (synced.stdout, synced.stderr, dict(later.seen))
         ((_, mirror),) = later.runs.items()
-        assert len([row for row in mirror.history.values() if "val/rmse" in row]) == 800
+        assert len([row for row in mirror.history.values() if "val/rmse" in row]) == 60
         assert mirror.exit_code == 0
 
 
 def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
-    words = [str(ROOT / "train.py"), *HEIGHTS, "trainer.max_epochs=800", "logger.mode=online"]
+    words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"]
     with Loopback() as server:
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env=environment(server, tmp_path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        until(lambda: any(run.history for run in server.runs.values()), seconds=90)
-        process.terminate()
-        _, err = process.communicate(timeout=60)
+        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        until(lambda: any(run.history for run in server.runs.values()))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
         assert (process.returncode, "stopped by SIGTERM; a checkpoint is kept" in err) == (143, True), err
         ((name, mirror),) = server.runs.items()
         assert (mirror.preempting, mirror.exit_code) == (True, 1)
@@ -177,4 +151,4 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
         assert (list(server.runs), server.runs[name].exit_code) == ([name], 0)
         assert not server.unknown
         epochs = {row["epoch"] for row in server.runs[name].history.values() if "val/rmse" in row}
-        assert epochs == set(range(800))
+        assert epochs == set(range(60))

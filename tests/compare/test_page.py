@@ -18,6 +18,7 @@ from losslab.compare.runs import read
 from losslab.compare.table import figures
 from losslab.errors import Refused
 
+from ..forks import ran
 from .written import grid, run
 
 PROGRAM = "import sys, losslab.compare.__main__ as m; m.main(); assert 'torch' not in sys.modules"
@@ -147,12 +148,9 @@ def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str, monkeyp
 
 
 def test_what_a_person_sees(tmp_path: Path) -> None:
-    def typed(*words: str) -> "subprocess.CompletedProcess[str]":
-        program = [sys.executable, "-W", "error", "-c", PROGRAM, *words]
-        return subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
-
     grid(tmp_path / "outputs", {"mae": 0.5, "mse": 0.6}, 6)
-    done = typed("outputs")
+    fresh = [sys.executable, "-W", "error", "-c", PROGRAM, "outputs"]
+    done = subprocess.run(fresh, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("mae beats mse by ")
@@ -160,7 +158,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert lines[-1] == "outputs/comparison/index.html"
 
     (next(folder for folder in (tmp_path / "outputs").iterdir() if "mse" in folder.name) / "config.yaml").unlink()
-    half = typed("outputs")
+    half = ran("-m", "losslab.compare", "outputs", folder=tmp_path)
     assert half.stdout.splitlines()[-1] == "outputs/comparison/index.html"
     assert re.fullmatch(
         r"losslab: 1 record could not be read: outputs/mse\S+.* \(config.yaml is missing\); all else was compared\n",
@@ -169,7 +167,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert half.returncode == 1
 
     run(tmp_path / "alone", 0.5, loss="mae")
-    alone = typed("alone")
+    alone = ran("-m", "losslab.compare", "alone", folder=tmp_path)
     assert alone.returncode == 1
     assert re.match(r"task +data +model +loss +optimizer +status +runs\nregression", alone.stdout)
     assert alone.stderr.startswith("losslab: one run is no comparison: only one is finished: run it with another loss")

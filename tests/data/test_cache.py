@@ -21,6 +21,7 @@ from losslab.data.cache import Files, decoded, pixels
 from losslab.data.dataset import Dataset, split
 from losslab.errors import Refused
 
+from ..conftest import until
 from .pictures import picture, pictures
 
 SLOW = """
@@ -29,9 +30,11 @@ from pathlib import Path
 from losslab.data import cache
 def slowly(file, size, pixels=cache.pixels):
     time.sleep(0.02)
+    while not go.exists():
+        time.sleep(0.02)
     return pixels(file, size)
 cache.pixels = slowly
-root, kept = Path(sys.argv[1]), sys.argv[2]
+root, kept, go = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 found = cache.decoded(root, sorted(f.name for f in root.iterdir()), (6, 4), kept, 1)
 print(len(found.x), int(found.x.sum()))
 """
@@ -199,24 +202,19 @@ def test_images_are_scaled_alike_wherever_they_lie(root: Path, tmp_path: Path) -
         np.testing.assert_allclose(scale[1], train.std((0, 2, 3)), rtol=1e-6)
 
 
-def start(root: Path, kept: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", SLOW, str(root), str(kept)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def until(there: object, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 60
-    while not there():  # type: ignore[operator]
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def start(root: Path, kept: Path, go: Path, err: Path) -> "subprocess.Popen[str]":
+    """A process that decodes slowly, and not before the file `go` is there."""
+    command = [sys.executable, "-c", SLOW, str(root), str(kept), str(go)]
+    with err.open("w") as said:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
 
 
 def test_a_build_that_is_killed_leaves_nothing_and_is_begun_anew(tmp_path: Path) -> None:
     root, kept = tmp_path / "images", tmp_path / "cache"
     pictures(root, 300)
-    builder = start(root, kept)
-    until(lambda: any(f.stat().st_size > 128 for f in kept.glob("*.part/pixels.npy")), builder)
+    builder = start(root, kept, root, tmp_path / "err")
+    until(lambda: any(f.stat().st_size > 128 for f in kept.glob("*.part/pixels.npy")) or builder.poll() is not None)
+    assert builder.returncode is None, (tmp_path / "err").read_text()
     os.kill(builder.pid, signal.SIGKILL)
     builder.communicate()
     assert not list(kept.glob("*/index.json"))
@@ -232,12 +230,19 @@ def test_a_build_that_is_killed_leaves_nothing_and_is_begun_anew(tmp_path: Path)
 def test_of_several_runs_one_builds_and_the_others_wait(tmp_path: Path) -> None:
     root, kept = tmp_path / "images", tmp_path / "cache"
     pictures(root, 60)
-    runs = [start(root, kept) for _ in range(3)]
-    said = [run.communicate(timeout=60) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], said
-    assert len({out for out, _ in said}) == 1
-    assert said[0][0].startswith("60 ")
-    assert sum("another run decodes" in err for _, err in said) == 2
+    errs = [tmp_path / f"err-{number}" for number in range(3)]
+    runs = [start(root, kept, tmp_path / "go", err) for err in errs]
+
+    def waiting() -> int:
+        return sum("another run decodes" in err.read_text() for err in errs)
+
+    until(lambda: waiting() == 2 or any(run.poll() is not None for run in runs))
+    (tmp_path / "go").touch()
+    said = [run.communicate(timeout=600)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], [err.read_text() for err in errs]
+    assert len(set(said)) == 1
+    assert said[0].startswith("60 ")
+    assert waiting() == 2
 
 
 def test_a_build_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NEEDED = ("munged", "mariadbd", "mariadb-install-db", "mariadb", "slurmdbd", "slurmctld", "slurmd", "sbatch", "unshare")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # where Debian has them
+PATIENCE = 300  # seconds: no job takes a third of them
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 
@@ -84,7 +85,7 @@ class Cluster:
     def run(self, *command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
         """What a command says that must succeed."""
         done = subprocess.run(
-            command, cwd=cwd, env={**self.env, **(env or {})}, capture_output=True, text=True, check=False, timeout=120
+            command, cwd=cwd, env={**self.env, **(env or {})}, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -93,23 +94,33 @@ class Cluster:
         """Whether a command succeeds."""
         return subprocess.run(command, env=self.env, capture_output=True, check=False).returncode == 0
 
-    def until(self, happens: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait for something."""
-        deadline = time.monotonic() + seconds
+    def until(self, happens: Callable[[], bool], what: str, job: str | None = None) -> None:
+        """Wait for something, in vain where the machine hangs; of a job, that tells where it stands."""
+        deadline = time.monotonic() + PATIENCE
         while not happens():
-            assert time.monotonic() < deadline, f"{what}: not in {seconds:g} s"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}: not in {PATIENCE} s{self.told(job) if job else ''}")
             for daemon in self.daemons:
                 assert daemon.poll() is None, f"{daemon.args!r} ended while {what} was waited for: see {self.folder}"
             time.sleep(0.1)
 
     def state(self, job: str) -> str:
         """Of a job: PENDING, RUNNING, COMPLETED and so on."""
-        lines = self.run("scontrol", "show", "job", job, "--oneliner")
-        return lines.split("JobState=")[1].split()[0]
+        return self.shown(job, "JobState")
 
-    def ends(self, job: str, seconds: float = 120) -> str:
+    def shown(self, job: str, key: str) -> str:
+        """What SLURM knows of a job; of one that is an array, of its first."""
+        return self.run("scontrol", "show", "job", job, "--oneliner").split(f" {key}=")[1].split()[0]
+
+    def told(self, job: str) -> str:
+        """The state of a job, why it waits, and all that it printed."""
+        out = Path(self.shown(job, "StdOut"))
+        printed = out.read_text() if out.is_file() else "nothing"
+        return f"; it is {self.state(job)} ({self.shown(job, 'Reason')}) and printed\n{printed}"
+
+    def ends(self, job: str) -> str:
         """How a job ends."""
-        self.until(lambda: self.state(job) in OVER, f"job {job}", seconds)
+        self.until(lambda: self.state(job) in OVER, f"the end of job {job}", job)
         return self.state(job)
 
     def stop(self) -> None:
@@ -120,7 +131,7 @@ class Cluster:
         for daemon in reversed(self.daemons):
             daemon.terminate()
             try:
-                daemon.wait(15)
+                daemon.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(daemon.pid, signal.SIGKILL)
                 daemon.wait()
