@@ -251,11 +251,8 @@ class Keeper(pl.callbacks.Checkpoint):
             state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
-            kept = {
-                "best": better,
-                "last": due or stopping,
-            }  # the last ones at the same step, to go on as one from there
-            job.kept |= {name: state for name, wanted in kept.items() if wanted}
+            job.kept |= {"best": state} if better else {}
+            job.kept |= {"last": state} if due or stopping else {}  # all at the same step, to go on as one from there
         return not stopping
 
 
