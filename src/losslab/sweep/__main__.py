@@ -39,8 +39,9 @@ OWN = ("n", "name", "retry", "stack", "test_seeds")
 
 def whole(key: str, value: str) -> int:
     """A number that was typed."""
-    if not value.isdigit() or (key in ("n", "stack") and value == "0"):
-        raise Refused(f"{key}={value} does not fit: it must be a whole number")
+    least = 1 if key in ("n", "stack") else 0
+    if not value.isdigit() or int(value) < least:
+        raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
     return int(value)
 
 
