@@ -1,22 +1,21 @@
 """`stack=N` of a sweep: runs that are trained as one leave what they would leave alone, whatever happens to them."""
 
 import json
-import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from losslab import together  # noqa: F401  # imported before the forks are
 from losslab.errors import Refused
 from losslab.sweep.__main__ import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import attempt, work
 
+from .conftest import until
+from .forks import Fork
 from .test_sweep import LR, start, sweep_file, table
 
 EXACT = {"trainer.precision": {"value": "64-true"}, "optimizer": {"value": "sgd"}, "optimizer.lr": {"value": 0.01}}
@@ -109,13 +108,8 @@ def die(folder: Path, path: str, what: str) -> None:
 def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path, undrawn: None) -> None:
     path, folder = sweep_file(tmp_path, parameters=EXACT), tmp_path / "sweeps" / "short"
     keys = [job.key for job in read(path, {}).jobs()]
-    process = multiprocessing.get_context("fork").Process(
-        target=die, args=(folder, path, "losslab.together.train_together")
-    )
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    assert process.pid is not None
+    process = Fork(lambda: die(folder, path, "losslab.together.train_together"), tmp_path)
+    assert process.wait() == -signal.SIGKILL
     ledger = Ledger(folder / "jobs")
     assert ledger.crashed(process.pid, keys) == dict.fromkeys(keys, 1)
     done(path, folder, 4)
@@ -127,11 +121,8 @@ def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) 
     path, war = sweep_file(tmp_path, parameters=EXACT | more), tmp_path / "war"
     folder = war / "sweeps" / "short"
     driver = start(path, war, "n=1", "stack=4")
-    deadline = time.monotonic() + 300
-    while len(list(folder.glob("runs/*/history.csv"))) < 4:
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(list(folder.glob("runs/*/history.csv"))) == 4 or driver.poll() is not None)
+    assert driver.poll() is None, driver.communicate()
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=300)
     assert (driver.returncode, "nothing is lost" in errors) == (130, True), errors

@@ -125,15 +125,23 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
     """
     if path is None:
         return None
-    shapes = {name: tuple(weight.shape) for name, weight in read(path)["state_dict"].items()}
-    wanted = {name: tuple(weight.shape) for name, weight in experiment.state_dict().items()}
-    for name in sorted({*shapes, *wanted}):
-        if shapes.get(name) != wanted.get(name):
-            raise Refused(
-                f"ckpt={path} is of another model: it has {name} of shape {shapes.get(name)}, this model "
-                f"{wanted.get(name)}; type the model and data that it was trained with"
-            )
+    if other := misfit(read(path), experiment):
+        name, theirs, ours = other
+        raise Refused(
+            f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
+            "type the model and data that it was trained with"
+        )
     return path
+
+
+def misfit(saved: dict[str, Any], experiment: nn.Module) -> tuple[str, Any, Any] | None:
+    """The first weight whose shape in a checkpoint is not that in this experiment, and both shapes."""
+    theirs, ours = (
+        {name: tuple(weight.shape) for name, weight in state.items()}
+        for state in (saved["state_dict"], experiment.state_dict())
+    )
+    names = (name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name))
+    return next(((name, theirs.get(name), ours.get(name)) for name in names), None)
 
 
 def read(path: str | Path) -> dict[str, Any]:

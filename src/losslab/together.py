@@ -30,7 +30,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import door, preemption, terminal, tracking
-from losslab.checkpoints import Whole, read
+from losslab.checkpoints import Whole, misfit, read
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
@@ -370,14 +370,10 @@ def point(job: Job) -> object:
     try:
         saved = read(path)
         (process,) = saved["processes"]
-        ours, theirs = (
-            {name: value.shape for name, value in state.items()}
-            for state in (job.run.state_dict(), saved["state_dict"])
-        )
         scalars = any(not weight.ndim for weight in job.run.parameters())  # their state is not told from a count
         ended = any(state.get("stopped_epoch", 0) for state in saved["callbacks"].values())
         best = (job.record.folder / "best.ckpt").is_file()
-        if ours != theirs or any(process["seen"]) or scalars or ended or not best:
+        if misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
             return str(job.record.folder)
     except (Refused, ValueError):  # no whole checkpoint, or one of several processes
         return str(job.record.folder)
@@ -424,12 +420,11 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         assert job.record is not None
         made = build(job.cfg, "callbacks")
         job.best, job.callbacks, job.monitor = made["best"], list(made.values()), str(job.cfg.monitor)
-        known = job.record.folder / "status.json"
-        preempted = known.is_file() and json.loads(known.read_text())["status"] == "preempted"
+        before = json.loads((job.record.folder / "status.json").read_text()) if job.saved is not None else {}
         job.record.begin([], {**job.facts, "stacked": len(jobs)}, here)
         if job.saved is not None:
             go_on(job)
-            if preempted and job.record.history:  # and the mirrors were told of it
+            if before["status"] == "preempted" and job.record.history:  # and the mirrors were told of it
                 job.told = int(job.record.history[-1]["step"])
     images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
     ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own

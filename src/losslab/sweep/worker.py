@@ -54,7 +54,7 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
     overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
     cfg = door.configure(overrides)
     run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
-    known = json.loads(file.read_text()) if (file := run / "status.json").is_file() else {"status": None}
+    known = status_of(run)
     if known["status"] == "pruned":
         raise Pruned(known["reason"])
     last = run / "last.ckpt"
@@ -64,9 +64,15 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
     return cfg
 
 
+def status_of(run: Path) -> dict[str, Any]:
+    """What is known of a run in this folder; its status is `None` where it has not begun."""
+    known: dict[str, Any] = {"status": None}
+    return known | json.loads(file.read_text()) if (file := run / "status.json").is_file() else known
+
+
 def over(run: Path) -> dict[str, float] | None:
     """The summary of a run that has finished."""
-    if not (run / "status.json").is_file() or json.loads((run / "status.json").read_text())["status"] != "finished":
+    if status_of(run)["status"] != "finished":
         return None
     summary: dict[str, float] = json.loads((run / "summary.json").read_text())
     return summary
@@ -78,10 +84,10 @@ def reached(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
     Raises:
         Refused: where that is no number.
     """
-    value, status = summary[f"val/{plan.yardstick}_best"], json.loads((run / "status.json").read_text())
+    value, known = summary[f"val/{plan.yardstick}_best"], status_of(run)
     if not isfinite(value):
         raise Refused(f"val/{plan.yardstick} was {value} at best")
-    return {"value": value, "seconds": status["seconds"], "stacked": status["facts"].get("stacked", 1)}
+    return {"value": value, "seconds": known["seconds"], "stacked": known["facts"].get("stacked", 1)}
 
 
 def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
