@@ -44,6 +44,7 @@ from losslab.errors import Diverged, Pruned, Refused
 from losslab.files import write, write_json
 from losslab.preemption import Preempted
 from losslab.record import wandb
+from losslab.record.artifacts import own_code
 from losslab.rules import silent
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.began = time.time()
         self.status: dict[str, Any] = {
@@ -271,7 +274,9 @@ class Record(Logger):
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
         }
-        wandb.start(mirrors, {**self.config, **beyond})
+        wandb.start(mirrors, {**self.config, **beyond}, self.better, f"val/{self.yardstick}")
+        if links := wandb.links(mirrors):
+            self.status["wandb"] = links
 
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
@@ -333,7 +338,7 @@ class Record(Logger):
                 writer.writerows(table)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
-        wandb.log_pictures(self.mirrors, folder, figures, tables)
+        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
 
     def __enter__(self) -> "Record":
         return self
@@ -380,9 +385,8 @@ class Record(Logger):
             self.note("failed", f"{type(error).__name__}: {error}")
         if self.status["status"] not in ("finished", "pruned") and not quiet:
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
-        wandb.finish(
-            0 if error is None or isinstance(error, Pruned) else 1, preempted=self.status["status"] == "preempted"
-        )
+        exit_code = 0 if error is None or isinstance(error, Pruned) else 1
+        wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
