@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import door, preemption, trust
+from losslab.arguments import as_overrides
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -400,11 +401,11 @@ def side_by_side() -> None:
 
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
-    sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
+        sys.argv[1:] = [door.quoted(text) for text in as_overrides(sys.argv[1:])]
         trust.front()
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
