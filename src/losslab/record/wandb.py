@@ -51,10 +51,12 @@ class Mirror(WandbLogger):
         super().log_metrics(metrics, step)
 
     def summary_of(self, name: str) -> str | None:
-        """What the run's summary keeps of a metric: of a validation metric its best value and its last.
+        """What the run's summary keeps of a metric: of a validation metric the best value and the last.
 
         The primary metric stays a plain number: W&B orders a sweep's runs by it. Its best value is `val/NAME_best`.
         """
+        if name == "gradient_norm":
+            return "first,last"  # the first compares losses at one learning rate
         goal = self.goals.get(name.removeprefix("val/")) if name.startswith("val/") else None
         return f"{goal},last" if goal and name != self.plain else None
 
@@ -66,7 +68,7 @@ def prepare(cfg: DictConfig) -> None:
         return
     waits = "600" if logger.get("log_model") else "60"  # a server may have gone away
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
-    usual |= {"WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
+    usual |= {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
     usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
     if in_sweep():
         if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
