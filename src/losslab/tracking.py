@@ -15,6 +15,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 import resource
@@ -324,7 +325,8 @@ class Record(Logger):
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
-            logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
+            first = {"first/gradient_norm": self.history[0].get("gradient_norm", math.nan)}
+            logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:

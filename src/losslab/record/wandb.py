@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLError
@@ -55,8 +56,6 @@ class Mirror(WandbLogger):
 
         The primary metric stays a plain number: W&B orders a sweep's runs by it. Its best value is `val/NAME_best`.
         """
-        if name == "gradient_norm":
-            return "first,last"  # the first compares losses at one learning rate
         goal = self.goals.get(name.removeprefix("val/")) if name.startswith("val/") else None
         return f"{goal},last" if goal and name != self.plain else None
 
@@ -191,6 +190,14 @@ def reachable(run: Any) -> bool:
     except (OSError, HTTPException):
         return False
     return True
+
+
+def sync_command(run: Any) -> str:
+    """What uploads an offline run: all its folders, one for each start; W&B syncs those of one run in their order."""
+    folder = Path(run.dir).parent
+    starts = sorted(folder.parent.glob(f"offline-run-*-{escape(run.id)}")) or [folder]
+    here = Path.cwd()
+    return shlex.join(["wandb", "sync", *(str(p.relative_to(here) if p.is_relative_to(here) else p) for p in starts)])
 
 
 def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:
