@@ -262,6 +262,7 @@ class Record(Logger):
                 {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
                 for row in rows
             ]
+        wandb.catch_up(mirrors, self.history)
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 

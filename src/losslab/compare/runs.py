@@ -15,6 +15,7 @@ import yaml
 
 from losslab.compare import mirrored
 from losslab.errors import Refused
+from losslab.record.offline import offline
 
 Record = dict[str, Any]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -119,7 +120,7 @@ def lost(path: str) -> Iterator[tuple[Record, Record]]:
 READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
     "status.json": run,
     "failed.json": lost,
-    ".wandb": lambda path: mirror(mirrored.offline(path)),
+    ".wandb": lambda path: mirror(offline(path)),
 }
 
 
