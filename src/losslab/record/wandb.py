@@ -175,7 +175,11 @@ def links(mirrors: Iterable[Logger]) -> dict[str, str]:
 
 
 def log_pictures(
-    mirrors: Iterable[Logger], folder: Path, pictures: Iterable[str], tables: Mapping[str, Table], code: Sequence[Path]
+    mirrors: Iterable[Logger],
+    folder: Path,
+    pictures: Iterable[str],
+    tables: Mapping[str, Table],
+    code: Mapping[str, Path],
 ) -> str | None:
     """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
 
@@ -184,7 +188,7 @@ def log_pictures(
         folder: the run's.
         pictures: the names of those in `pictures/`.
         tables: by name.
-        code: the files that are the user's own.
+        code: the files that are the user's own, by name.
 
     Returns:
         Why W&B did not take all of it: its server went away, the disk is full. The folder is the truth.
