@@ -1,6 +1,7 @@
 """What a user's mistake becomes: one sentence; and the words of the small commands, read that way."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,13 @@ from fnmatch import fnmatch
 
 
 class Refused(ValueError):
-    """A user's mistake, told in one sentence: what was given, what fits, what to type instead."""
+    """A user's mistake, in one sentence: what was given, what fits, what to type instead.
+
+    Control characters in it, which may come from a file and would move a terminal's cursor, become spaces.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", sentence))
 
 
 class Diverged(Refused):

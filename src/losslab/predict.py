@@ -10,6 +10,9 @@ train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its prob
 which had the best F1 on the validation rows; a class where it is the most probable one.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import csv
 import io
 import sys

@@ -14,7 +14,11 @@ The same command again does what is missing; on other machines that share the fo
 search and hyperband are Optuna's.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import json
+import re
 import signal
 import sys
 import time
@@ -132,6 +136,10 @@ def sweep(path: str, words: Sequence[str]) -> int:
         raise Refused("retry does not fit: it must be true or false")
     test_seeds = [whole("test_seeds", seed) for seed in listed(typed.pop("test_seeds", ""))]
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
+    if name != Path(path).stem and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
+        raise Refused(
+            f"name={name} does not fit: it must be a name of letters, digits, spaces and . + - _, and no path"
+        )
     plan = read(path, typed)
     plan.name = name
     if plan.early and stack > 1:
@@ -201,7 +209,6 @@ def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1, Ctrl-C in how to go on."""
     for number in (signal.SIGINT, *preemption.HEEDED):  # a shell's background jobs are begun without the first
         signal.signal(number, stop)
-    sys.path.append("")
     try:
         with command(__doc__) as words:
             sys.exit(sweep(words[0], words[1:]) if words else print(__doc__))

@@ -148,11 +148,10 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
             )
         else:
             ranges[key] = spread
-    for key in (*fixed, *grid, *ranges):
-        if key.lstrip("+~") == "allow" or "hydra" in key:
-            raise Refused(
-                f"{path} sets {key}, which only you may: leave it out of the file, and type it if you trust it"
-            )
+    every = {key: [value] for key, value in fixed.items()} | grid
+    every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
+    texts = [f"{key}={door.shown(value)}" for key, values in every.items() for value in values]
+    door.check_typed_in(path, texts, door.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     plan = Plan(Path(path).stem, method, fixed, grid, ranges, seeds)

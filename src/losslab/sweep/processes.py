@@ -72,7 +72,7 @@ class Workers:
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}-{time.time_ns()}.txt"
         with log.open("w") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "losslab.sweep.worker"],
+                [sys.executable, "-P", "-m", "losslab.sweep.worker"],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,

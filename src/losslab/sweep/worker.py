@@ -5,6 +5,9 @@ because the sweep is over or stopped or its driver was killed, the worker stops 
 on with from its last checkpoint.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import json
 import os
 import signal
@@ -292,7 +295,6 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are begun without it
     threading.Thread(target=listen, daemon=True).start()
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     parts: list[tuple[Path, Plan, list[Job], int]] = []
     try:
         while True:
