@@ -382,6 +382,25 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
     return kept + overrides, dropped
 
 
+def check_dropped(cfg: DictConfig) -> None:
+    """Refuse to go on with a run that would log elsewhere than it began, because its record may not say where.
+
+    Raises:
+        Refused: with what is to be typed again.
+    """
+    flat = {**flatten(cfg), **cfg.run.choices}
+    again = [
+        text
+        for text in cfg.run.dropped
+        if key_of(text).startswith("logger.")
+        and key_of(text) in flat
+        and shown(flat[key_of(text)]) != text.partition("=")[2]
+    ]
+    if again:
+        words = " ".join(again)
+        raise Refused(f"ckpt={cfg.ckpt} was begun with {words}, which counts only where you type it: type {words} too")
+
+
 @cache
 def rule_of(key: str) -> tuple[Callable[[Any], bool], str] | None:
     """What a value of this key has to fulfil, and that in words."""

@@ -381,6 +381,7 @@ def job(typed: DictConfig) -> float:
         if hydra_config.mode == RunMode.RUN and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = door.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
+        door.check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
