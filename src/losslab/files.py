@@ -1,24 +1,260 @@
-"""Files that are written whole, and the refusal of places that cannot be written; all without torch."""
+"""Files that are written whole and read with care, as if others could write to the same folder; all without torch.
 
+A reader takes a regular file of a bounded size and nothing else: a pipe would keep it waiting, a device has no end. A
+writer makes a new file under a name that nobody can foresee and renames it: a link that was planted is replaced and
+never followed, and a reader never sees half a file.
+"""
+
+import errno
 import json
 import os
+import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
+
+import yaml
 
 from losslab.errors import Refused
 
+LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
+DEPTH = 100  # levels of a YAML file: C code that reads it would run out of stack
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+PART = ".part"  # the end of a name that a file has until it is whole
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-def write(file: Path, text: str) -> None:
+
+class Unreadable(Refused):
+    """A file that cannot be read.
+
+    Args:
+        file: its path.
+        why: in a phrase.
+    """
+
+    def __init__(self, file: str | Path, why: str) -> None:
+        super().__init__(f"{file} cannot be read: {why}")
+        self.file, self.why = Path(file), why
+
+
+def open_regular(file: str | Path) -> BinaryIO:
+    """Open a regular file to read bytes; links are followed.
+
+    Raises:
+        Unreadable: for what is not there, may not be read, or is a pipe, a device or a folder.
+    """
+    try:
+        number = os.open(file, os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0))
+    except FileNotFoundError:
+        raise Unreadable(file, "it is missing") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise Unreadable(file, getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise Unreadable(file, "it is no regular file")
+    return os.fdopen(number, "rb")
+
+
+def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
+    """All that a regular file holds.
+
+    Raises:
+        Unreadable: for what `open_regular` refuses, and for more bytes than `limit`.
+    """
+    try:
+        with open_regular(file) as opened:
+            content = opened.read(limit + 1) if os.fstat(opened.fileno()).st_size <= limit else None
+    except (OSError, MemoryError) as error:
+        raise Unreadable(file, getattr(error, "strerror", None) or "there is not enough memory") from None
+    if content is None or len(content) > limit:
+        raise Unreadable(file, f"it is larger than {limit / 2**20:g} MB")
+    return content
+
+
+def read_text(file: str | Path, limit: int = LIMIT) -> str:
+    """All that a regular file holds, as UTF-8.
+
+    Raises:
+        Unreadable: for what `read_bytes` refuses, and for other bytes than UTF-8.
+    """
+    try:
+        return read_bytes(file, limit).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise Unreadable(file, "it is not UTF-8 text") from None
+
+
+def read_json(file: str | Path, kind: type = dict) -> Any:
+    """The JSON value in a file, which must be of this kind: an object, or with `kind=list` an array.
+
+    Raises:
+        Unreadable: for what `read_text` refuses, for half a file, for nesting without end, and for another kind.
+    """
+    text = read_text(file)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise Unreadable(file, "it is half-written or not JSON") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable(file, "it is nested too deep" if isinstance(error, RecursionError) else str(error)) from None
+    if not isinstance(value, kind):
+        raise Unreadable(file, f"it holds no JSON {'object' if kind is dict else 'array'}")
+    return value
+
+
+def read_yaml(file: str | Path) -> Any:
+    """The YAML value in a file.
+
+    Raises:
+        Unreadable: for what `read_text` and `parse_yaml` refuse.
+    """
+    try:
+        return parse_yaml(read_text(file))
+    except Unreadable:
+        raise
+    except (ValueError, yaml.YAMLError) as error:
+        raise Unreadable(file, " ".join(str(error).split())[:120]) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text means. Aliases, which let a kilobyte stand for terabytes, are refused.
+
+    Raises:
+        ValueError: for aliases, and for nesting without end.
+        yaml.YAMLError: for what is no YAML.
+
+    >>> parse_yaml("a: [1, 2]")
+    {'a': [1, 2]}
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has YAML aliases (*name): write the values out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise ValueError("it is nested too deep")
+    try:
+        return yaml.load(text, Loader=SafeLoader)
+    except (TypeError, AttributeError, RecursionError, OverflowError) as error:  # as for a list that is a key
+        raise ValueError(f"it is not YAML of values ({error})") from None
+
+
+def create(file: Path) -> BinaryIO:
+    """A new file to write bytes to; what is there already, a link included, is neither followed nor overwritten.
+
+    Raises:
+        FileExistsError: where something has that name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(file, flags, 0o666), "wb")
+
+
+@contextmanager
+def replacing(file: Path, durable: bool = False) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `file` once it is whole; if writing fails, the old one stays.
+
+    Args:
+        file: the path; a link there is replaced, not followed.
+        durable: whether the bytes are on the disk before the name is, so that they outlive a power failure.
+
+    Raises:
+        OSError: where the disk does not take it; its `filename` is `file`.
+    """
+    part = file.with_name(f".{file.name[:100]}.{uuid.uuid4().hex}{PART}")
+    try:
+        with create(part) as out:
+            yield out
+            out.flush()
+            if durable:
+                os.fsync(out.fileno())
+        part.replace(file)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(file), None
+        raise
+
+
+def write(file: Path, content: str | bytes) -> None:
     """Replace the file whole, so that a reader never sees half of it, whichever hosts share the disk."""
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    part.write_text(text)
-    part.replace(file)
+    with replacing(file) as out:
+        out.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(file: Path, content: Any) -> None:
     """Replace the file whole by the content as JSON."""
     write(file, json.dumps(content, indent=2) + "\n")
+
+
+def append(file: Path, text: str) -> bool:
+    """Add text to the end of a regular file that has no other name; whether there is one.
+
+    A link would lead elsewhere, and a second name of the same file may be someone else's.
+    """
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_APPEND | NO_FOLLOW | NO_WAIT)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            return False
+        raise
+    with os.fdopen(number, "wb", buffering=0) as out:
+        facts = os.fstat(number)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+            return False
+        written = out.write(text.encode())
+    if written != len(text.encode()):  # the disk took a part
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    return True
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder that is the user's own, or take the one that is there.
+
+    Raises:
+        Refused: for a link, and for a folder of another user, who could have planted links in it.
+        OSError: where it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+        return folder
+    except FileExistsError:
+        facts = folder.lstat()
+    if stat.S_ISLNK(facts.st_mode):
+        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type output_dir=FOLDER")
+    if not stat.S_ISDIR(facts.st_mode):
+        raise Refused(f"{folder} is a file where a folder has to be: remove it, or type output_dir=FOLDER")
+    if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new(folder):
+        raise Refused(
+            f"{folder} belongs to another user (number {facts.st_uid}), who could have planted links in it: "
+            "type output_dir=FOLDER of your own"
+        )
+    return folder
+
+
+def owner_of_new(folder: Path) -> int | None:
+    """The owner that a disk gives to files made here: on NFS and in containers it may not be the user; or `None`."""
+    probe = folder / f".{uuid.uuid4().hex}{PART}"
+    try:
+        with create(probe) as out:
+            return os.fstat(out.fileno()).st_uid
+    except OSError:
+        return None
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what killed processes had not finished writing; the caller holds the folder's lock."""
+    for part in folder.glob(f".*{PART}"):
+        part.unlink(missing_ok=True)
+
+
+def open_lock(file: Path) -> IO[bytes]:
+    """A file to lock: made where it is missing, never followed where it is a link, its bytes left alone."""
+    return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | NO_FOLLOW | NO_WAIT, 0o666), "r+b", buffering=0)
 
 
 def writable_folder(folder: Path, key: str) -> Path:
@@ -40,7 +276,6 @@ def writable_file(out: str, suffix: str) -> Path:
         Refused: where it ends otherwise, or its folder is not there or not the user's.
     """
     path = Path(out)
-    there = path if path.is_file() else path.parent
-    if path.suffix != suffix or path.is_dir() or not os.access(there, os.W_OK):
+    if path.suffix != suffix or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise Refused(f"out={out} cannot be written: type out=FILE{suffix} in a folder that is there and yours")
     return path
