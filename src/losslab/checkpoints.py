@@ -1,6 +1,5 @@
 """Checkpoints: written often enough and whole, and read back without running code."""
 
-import os
 import time
 from pathlib import Path
 from signal import SIGTERM
@@ -13,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from losslab.errors import Refused
+from losslab.files import replacing
 from losslab.launch import any_of
 from losslab.preemption import Preempted, notice
 
@@ -99,16 +99,12 @@ class Whole(TorchCheckpointIO):
             Refused: where the disk does not take it.
         """
         file = Path(path)
-        part = file.with_name(f".{file.name}.part")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as out:
+            with replacing(file, durable=True) as out:
                 torch.save(checkpoint, out)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(file)
+        except FileNotFoundError as error:
+            raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
         except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
-            part.unlink(missing_ok=True)
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             kept = "the last good one is kept" if file.is_file() else "there is none yet"
             raise Refused(

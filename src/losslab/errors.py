@@ -93,7 +93,7 @@ def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
-        sys.stdout.flush()  # a full disk below it is told now
+        print(end="", flush=True)  # a full disk below it is told now
     except KeyboardInterrupt:
         print("losslab: stopped by Ctrl-C", file=sys.stderr, flush=True)
         sys.exit(130)

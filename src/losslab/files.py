@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -209,8 +209,12 @@ def append(file: Path, text: str) -> bool:
     return True
 
 
-def own_folder(folder: Path) -> Path:
+def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
     """Make a folder that is the user's own, or take the one that is there.
+
+    Args:
+        folder: its path; folders above it may be anyone's, and links.
+        instead: what to type to have it elsewhere.
 
     Raises:
         Refused: for a link, and for a folder of another user, who could have planted links in it.
@@ -223,13 +227,13 @@ def own_folder(folder: Path) -> Path:
     except FileExistsError:
         facts = folder.lstat()
     if stat.S_ISLNK(facts.st_mode):
-        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type output_dir=FOLDER")
+        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type {instead}")
     if not stat.S_ISDIR(facts.st_mode):
-        raise Refused(f"{folder} is a file where a folder has to be: remove it, or type output_dir=FOLDER")
+        raise Refused(f"{folder} is a file where a folder has to be: remove it, or type {instead}")
     if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new(folder):
         raise Refused(
             f"{folder} belongs to another user (number {facts.st_uid}), who could have planted links in it: "
-            "type output_dir=FOLDER of your own"
+            f"type {instead} of your own"
         )
     return folder
 
@@ -252,9 +256,9 @@ def clear_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def open_lock(file: Path) -> IO[bytes]:
+def open_lock(file: Path) -> int:
     """A file to lock: made where it is missing, never followed where it is a link, its bytes left alone."""
-    return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | NO_FOLLOW | NO_WAIT, 0o666), "r+b", buffering=0)
+    return os.open(file, os.O_RDWR | os.O_CREAT | NO_FOLLOW | NO_WAIT, 0o666)
 
 
 def writable_folder(folder: Path, key: str) -> Path:
