@@ -10,8 +10,6 @@ train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its prob
 which had the best F1 on the validation rows; a class where it is the most probable one.
 """
 
-import csv
-import io
 import sys
 import tempfile
 import warnings
@@ -23,7 +21,8 @@ from omegaconf import DictConfig
 
 from losslab import door
 from losslab.errors import Refused, command, keyed
-from losslab.files import writable_file, write
+from losslab.files import writable_file
+from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,9 +206,7 @@ def main() -> None:
         for note in notes:
             print(f"note  {note}", file=sys.stderr)
         if out is not None:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows(rows)
-            write(out, text.getvalue())
+            write_csv(out, rows)
             print(f"{len(lines):,} predictions\n{out}")
             return
         width = max(len(row[0]) for row in rows[1 : LINES + 1])

@@ -3,8 +3,6 @@
 Nothing here imports torch: a fault in the table or the folder is told before the heavy imports begin.
 """
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,7 +28,7 @@ from losslab.data.tables import (
     written_as_list,
 )
 from losslab.errors import Refused, nearest
-from losslab.files import write
+from losslab.spreadsheet import write_csv
 
 IMAGES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -390,9 +388,7 @@ def keep(problems: list[tuple[str, str]], file: Path) -> bool:
         if not problems:
             file.unlink(missing_ok=True)
             return False
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("file", "problem"), *problems])
-        write(file, text.getvalue())
+        write_csv(file, [("file", "problem"), *problems])
     except OSError:  # a cache that can only be read
         return False
     return True
