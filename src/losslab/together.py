@@ -36,6 +36,7 @@ from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.preemption import Preempted, notice
+from losslab.record import wandb
 from losslab.stack import SideBySide, Stack, numbers_of
 from losslab.stacks import Planned
 from losslab.sweep.processes import cores
@@ -294,7 +295,7 @@ def mirrored(job: Job, refused: Any) -> None:
     assert job.record is not None
     if not job.cfg.get("logger") or refused.value or notice.by is signal.SIGINT:
         return
-    tracking.prepare_wandb(job.cfg)
+    wandb.prepare(job.cfg)
     try:
         job.record.mirror([build(job.cfg, "logger")])
     except Refused as error:  # the folder is the truth

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -56,6 +56,8 @@ from losslab.files import (
     write_json,
 )
 from losslab.preemption import Preempted
+from losslab.record import wandb
+from losslab.record.artifacts import own_code
 from losslab.rules import silent
 from losslab.spreadsheet import csv_text, write_csv
 
@@ -155,8 +157,8 @@ def run_id(folder: Path) -> str:
         known = read_json(folder / "status.json").get("id")
         if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
             return known
-    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
-        return os.environ["WANDB_RUN_ID"]  # the agent that started this run knows it, and stops it, by that
+    if agent_id := wandb.agent_run_id():
+        return agent_id
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
 
 
@@ -174,27 +176,6 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> 
     cfg.ckpt = told["ckpt"]
     cfg.run.update(dir=told["dir"], name=folder.name, id=told["id"])
     return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
-
-
-def prepare_wandb(cfg: DictConfig) -> None:
-    """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
-    logger = cfg.get("logger") or {}
-    if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
-        return
-    usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
-    usual |= {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # a server may have gone away
-    usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
-    if "WANDB_SWEEP_ID" in os.environ:
-        if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
-            cfg.logger.mode = "online"  # the server that sent the agent waits for the run
-        usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
-    if logger.get("mode") in ("offline", "dryrun"):
-        usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
-    for key, value in usual.items():
-        os.environ.setdefault(key, value)
-    import wandb
-
-    wandb.setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
 
 
 def environment() -> dict[str, str | None]:
@@ -287,6 +268,8 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
         self.began = time.time()
@@ -336,16 +319,9 @@ class Record(Logger):
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
         }
-        try:
-            for logger in mirrors:
-                logger.log_hyperparams({**self.config, **beyond})
-        except Exception as error:
-            if isinstance(error, PermissionError):
-                raise Refused(f"W&B cannot write {error.filename}: type output_dir=FOLDER, or logger=false") from error
-            if not type(error).__module__.startswith("wandb"):
-                raise
-            why = " ".join(str(error).split())
-            raise Refused(f"W&B could not start ({why}): type logger.mode=offline, or `wandb login` first") from error
+        wandb.start(mirrors, {**self.config, **beyond}, self.better, f"val/{self.yardstick}")
+        if links := wandb.links(mirrors):
+            self.status["wandb"] = links
 
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
@@ -414,19 +390,7 @@ class Record(Logger):
         for name, figure in figures.items():
             with replacing(folder / f"{name}.png") as out:
                 figure.savefig(out, format="png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
-        for logger in self.mirrors:
-            if isinstance(logger, WandbLogger):
-                try:
-                    for name in figures:
-                        logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
-                    for name, table in tables.items():
-                        logger.log_table(name, list(table[0]), [list(row.values()) for row in table])
-                except Exception as error:  # the server went away after training began: the folder is the truth
-                    if not type(error).__module__.startswith("wandb"):
-                        raise
-                    print(
-                        f"W&B did not take the pictures ({' '.join(str(error).split())})", file=sys.stderr, flush=True
-                    )
+        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
 
     def __enter__(self) -> "Record":
         return self
@@ -465,12 +429,11 @@ class Record(Logger):
     def conclude(self, error: BaseException | None, quiet: bool = False) -> None:
         """Write down how the run ended, here and on W&B; `quiet` where another tells a person of it."""
         by = stopped_by(error)
-        in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
             self.note("finished")
         elif isinstance(error, Pruned):
             self.note("pruned", str(error))
-        elif by == signal.SIGTERM and in_sweep:
+        elif by == signal.SIGTERM and wandb.in_sweep():
             self.note("pruned", "SIGTERM in a W&B sweep, which stops runs that others are far ahead of")
         elif by == signal.SIGINT:
             self.note("interrupted", "Ctrl-C")
@@ -482,22 +445,8 @@ class Record(Logger):
             self.note("failed", f"{type(error).__name__}: {error}")
         if self.status["status"] not in ("finished", "pruned") and not quiet and self.folder.is_dir():
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
-        if "wandb" in sys.modules:
-            import wandb
-
-            mirror = wandb.run and Path(wandb.run.dir).parent
-            try:
-                if self.status["status"] == "preempted" and wandb.run:
-                    wandb.run.mark_preempting()
-                wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
-            except (TimeoutError, ConnectionError) as late:
-                in_time = f" in {os.environ['WANDB_FINISH_TIMEOUT']} seconds" if isinstance(late, TimeoutError) else ""
-                print(
-                    f"W&B did not take all of the run{in_time}; "
-                    f"nothing is lost: `wandb sync --no-skip-online {mirror}` uploads it",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        exit_code = 0 if error is None or isinstance(error, Pruned) else 1
+        wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""

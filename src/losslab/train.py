@@ -324,9 +324,10 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
 
     from losslab import launch, terminal, tracking
     from losslab.checkpoints import fitting
+    from losslab.record import wandb
 
     terminal.quieten()
-    tracking.prepare_wandb(cfg)
+    wandb.prepare(cfg)
     facts = planned(cfg, data)
     module = experiment(cfg, data)
     facts = {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
