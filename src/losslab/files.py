@@ -8,10 +8,11 @@ never followed, and a reader never sees half a file.
 import errno
 import json
 import os
+import shutil
 import stat
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,11 +33,11 @@ class Unreadable(Refused):
 
     Args:
         file: its path.
-        why: in a phrase.
+        why: what goes on after its name, such as `is missing`.
     """
 
     def __init__(self, file: str | Path, why: str) -> None:
-        super().__init__(f"{file} cannot be read: {why}")
+        super().__init__(f"{file} {why}")
         self.file, self.why = Path(file), why
 
 
@@ -49,12 +50,12 @@ def open_regular(file: str | Path) -> BinaryIO:
     try:
         number = os.open(file, os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0))
     except FileNotFoundError:
-        raise Unreadable(file, "it is missing") from None
+        raise Unreadable(file, "is missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise Unreadable(file, getattr(error, "strerror", None) or str(error)) from None
+        raise Unreadable(file, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise Unreadable(file, "it is no regular file")
+        raise Unreadable(file, "is no regular file")
     return os.fdopen(number, "rb")
 
 
@@ -68,9 +69,10 @@ def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
         with open_regular(file) as opened:
             content = opened.read(limit + 1) if os.fstat(opened.fileno()).st_size <= limit else None
     except (OSError, MemoryError) as error:
-        raise Unreadable(file, getattr(error, "strerror", None) or "there is not enough memory") from None
+        why = getattr(error, "strerror", None) or "there is not enough memory"
+        raise Unreadable(file, f"cannot be read ({why})") from None
     if content is None or len(content) > limit:
-        raise Unreadable(file, f"it is larger than {limit / 2**20:g} MB")
+        raise Unreadable(file, f"is larger than {limit / 2**20:g} MB")
     return content
 
 
@@ -83,7 +85,7 @@ def read_text(file: str | Path, limit: int = LIMIT) -> str:
     try:
         return read_bytes(file, limit).decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
-        raise Unreadable(file, "it is not UTF-8 text") from None
+        raise Unreadable(file, "is not UTF-8 text") from None
 
 
 def read_json(file: str | Path, kind: type = dict) -> Any:
@@ -96,11 +98,12 @@ def read_json(file: str | Path, kind: type = dict) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        raise Unreadable(file, "it is half-written or not JSON") from None
+        raise Unreadable(file, "is half-written or not JSON") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise Unreadable(file, "it is nested too deep" if isinstance(error, RecursionError) else str(error)) from None
+        deep = isinstance(error, RecursionError)
+        raise Unreadable(file, "is nested too deep" if deep else f"cannot be read ({error})") from None
     if not isinstance(value, kind):
-        raise Unreadable(file, f"it holds no JSON {'object' if kind is dict else 'array'}")
+        raise Unreadable(file, f"holds no JSON {'object' if kind is dict else 'array'}")
     return value
 
 
@@ -115,7 +118,7 @@ def read_yaml(file: str | Path) -> Any:
     except Unreadable:
         raise
     except (ValueError, yaml.YAMLError) as error:
-        raise Unreadable(file, " ".join(str(error).split())[:120]) from None
+        raise Unreadable(file, f"cannot be read ({' '.join(str(error).split())[:120]})") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -181,6 +184,34 @@ def write(file: Path, content: str | bytes) -> None:
     """Replace the file whole, so that a reader never sees half of it, whichever hosts share the disk."""
     with replacing(file) as out:
         out.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_together(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Put files into a folder, all of them or none: the old ones stay until the disk has taken every new one.
+
+    Args:
+        folder: made where it is not there; one that is another user's, or a link, is refused.
+        contents: by the names of the files; the last one is put into place last.
+    """
+    new = not folder.exists()
+    own_folder(folder, "out=FOLDER")
+    aside = folder / f".{uuid.uuid4().hex}{PART}"
+    try:
+        if taken := [name for name in contents if (folder / name).is_dir()]:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / taken[0]))
+        aside.mkdir()
+        for name, content in contents.items():
+            write(aside / name, content)
+        for name in contents:
+            (aside / name).replace(folder / name)
+    except OSError as error:
+        error.filename, error.filename2 = error.filename if error.errno == errno.EISDIR else str(folder), None
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing came into it
 
 
 def write_json(file: Path, content: Any) -> None:

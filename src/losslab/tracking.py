@@ -11,7 +11,6 @@ A run's folder is the truth and W&B its mirror. The folder holds plain files:
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
-import csv
 import fcntl
 import hashlib
 import json
@@ -49,7 +48,6 @@ from losslab.files import (
     clear_parts,
     open_lock,
     own_folder,
-    read_bytes,
     read_json,
     replacing,
     write,
@@ -58,14 +56,13 @@ from losslab.files import (
 from losslab.preemption import Preempted
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
+from losslab.record.rows import Row, read_history
 from losslab.rules import silent
 from losslab.spreadsheet import csv_text, write_csv
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from matplotlib.figure import Figure
-
-Row = dict[str, float]
 
 
 def flat_config(cfg: DictConfig) -> dict[str, Any]:
@@ -216,26 +213,6 @@ def status_of(folder: Path) -> dict[str, Any]:
         return status
     except Unreadable:
         return {}
-
-
-def read_history(file: Path) -> list[Row]:
-    """The rows of a `history.csv`, but for those that are not whole: they were cut off or damaged.
-
-    >>> read_history(Path("none.csv"))
-    []
-    """
-    try:
-        names, *lines = read_bytes(file, limit=2**30).decode(errors="replace").split("\n")[:-1] or [""]
-    except Unreadable:
-        return []
-    rows: list[Row] = []
-    for line in lines:
-        with suppress(ValueError, csv.Error):  # a cell that is no number, a row of another length, no text
-            cells = dict(zip(*csv.reader([names.rstrip("\r"), line.rstrip("\r")], strict=True), strict=True))
-            row = {key: int(value) if key in ("epoch", "step") else float(value) for key, value in cells.items()}
-            if {"epoch", "step"} <= set(row) and row["epoch"] > (rows[-1]["epoch"] if rows else -1):
-                rows.append(row)
-    return rows
 
 
 class Record(Logger):
