@@ -24,6 +24,7 @@ LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
 DEPTH = 100  # levels of a YAML file: C code that reads it would run out of stack
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+READ = os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 PART = ".part"  # the end of a name that a file has until it is whole
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -41,39 +42,53 @@ class Unreadable(Refused):
         self.file, self.why = Path(file), why
 
 
-def open_regular(file: str | Path) -> BinaryIO:
-    """Open a regular file to read bytes; links are followed.
+def descriptor(file: str | Path) -> tuple[int, int]:
+    """The number of a regular file that is opened to be read, and its size; links are followed.
 
     Raises:
         Unreadable: for what is not there, may not be read, or is a pipe, a device or a folder.
     """
     try:
-        number = os.open(file, os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0))
+        number = os.open(file, READ)
     except FileNotFoundError:
         raise Unreadable(file, "is missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Unreadable(file, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if not stat.S_ISREG(os.fstat(number).st_mode):
+    facts = os.fstat(number)
+    if not stat.S_ISREG(facts.st_mode):
         os.close(number)
         raise Unreadable(file, "is no regular file")
-    return os.fdopen(number, "rb")
+    return number, facts.st_size
+
+
+def open_regular(file: str | Path) -> BinaryIO:
+    """Open a regular file to read bytes.
+
+    Raises:
+        Unreadable: for what `descriptor` refuses.
+    """
+    return os.fdopen(descriptor(file)[0], "rb")
 
 
 def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
     """All that a regular file holds.
 
     Raises:
-        Unreadable: for what `open_regular` refuses, and for more bytes than `limit`.
+        Unreadable: for what `descriptor` refuses, and for more bytes than `limit`.
     """
+    number, size = descriptor(file)
     try:
-        with open_regular(file) as opened:
-            content = opened.read(limit + 1) if os.fstat(opened.fileno()).st_size <= limit else None
+        if size > limit:
+            raise Unreadable(file, f"is larger than {limit / 2**20:g} MB")
+        content = os.read(number, size)
+        while len(content) < size and (more := os.read(number, size - len(content))):
+            content += more
+        return content
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or "there is not enough memory"
         raise Unreadable(file, f"cannot be read ({why})") from None
-    if content is None or len(content) > limit:
-        raise Unreadable(file, f"is larger than {limit / 2**20:g} MB")
-    return content
+    finally:
+        os.close(number)
 
 
 def read_text(file: str | Path, limit: int = LIMIT) -> str:
