@@ -12,10 +12,20 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from losslab.errors import Refused
-from losslab.files import replacing
+from losslab.files import check_archive, replacing
 from losslab.launch import any_of
 from losslab.preemption import Preempted, notice
 
+WHOLE_RUN = (
+    "epoch",
+    "global_step",
+    "loops",
+    "callbacks",
+    "optimizer_states",
+    "lr_schedulers",
+    "processes",
+    "epoch_so_far",
+)
 AHEAD = 30.0  # seconds: how much of an epoch may be lost where it is stopped while it is validated
 
 
@@ -121,7 +131,10 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
     """
     if path is None:
         return None
-    if other := misfit(read(path), experiment):
+    saved = read(path)
+    if lacking := [key for key in WHOLE_RUN if key not in saved]:
+        raise Refused(f"ckpt={path} is not a whole checkpoint (it lacks {lacking[0]}): type the path of a last.ckpt")
+    if other := misfit(saved, experiment):
         name, theirs, ours = other
         raise Refused(
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
@@ -147,8 +160,11 @@ def read(path: str | Path) -> dict[str, Any]:
         Refused: where it is not there, not whole, or holds more than data.
     """
     try:
+        if not check_archive(Path(path)):
+            raise ValueError("it is no archive of torch's")
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved["state_dict"].items()
+        if not all(isinstance(weight, torch.Tensor) for weight in saved["state_dict"].values()):
+            raise ValueError("its weights are no tensors")
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
         what = " ".join(str(error).split())[:120]
         raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None

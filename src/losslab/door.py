@@ -96,6 +96,31 @@ def quoted(override: str) -> str:
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
 
 
+def hydra_value(text: str) -> str:
+    """A text as it stands in an override, for Hydra and OmegaConf to read the same text in it.
+
+    Between quotes a backslash means something only before a quote and before what would be an interpolation.
+
+    >>> hydra_value("runs/last.ckpt"), hydra_value("my runs/a=b.ckpt")
+    ('runs/last.ckpt', "'my runs/a=b.ckpt'")
+    """
+    if re.fullmatch(r"[A-Za-z_./][\w./-]*/[\w./-]*", text, re.ASCII):
+        return text
+    for special, escaped in ((r"(\\*)'", r"\1\1\\'"), (r"(\\*)\$\{", r"\1\1\\${"), (r"(\\+)\Z", r"\1\1")):
+        text = re.sub(special, escaped, text)
+    return f"'{text}'"
+
+
+def typed_value(override: str) -> str:
+    """What Hydra reads in an override, as text: `hydra_value` the other way round.
+
+    >>> typed_value("ckpt='my runs/a=b.ckpt'")
+    'my runs/a=b.ckpt'
+    """
+    value = OverridesParser.create().parse_override(override).value()
+    return str(OmegaConf.create({"value": value})["value"])
+
+
 def spelled_out(override: str) -> list[str]:
     """`loss=[bce,0.5*dice]`, a weighted sum of losses, as what Hydra composes it of.
 
@@ -199,8 +224,10 @@ def recorded(overrides: list[str]) -> list[str]:
     path = next((text.split("=", 1)[1] for text in overrides if key_of(text) == "ckpt"), None)
     if path in (None, "", "null"):
         return overrides
-    assert path is not None
-    status = Path(path.strip("'\"")).parent / "status.json"
+    try:
+        status = Path(typed_value(f"ckpt={path}")).parent / "status.json"
+    except (HydraException, OmegaConfBaseException):
+        return overrides  # which is told when they are composed
     if not status.is_file():
         return overrides
     typed = {key_of(text) for text in overrides}

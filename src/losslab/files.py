@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import stat
+import struct
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -157,6 +159,24 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=SafeLoader)
     except (TypeError, AttributeError, RecursionError, OverflowError) as error:  # as for a list that is a key
         raise ValueError(f"it is not YAML of values ({error})") from None
+
+
+def check_archive(file: str | Path) -> bool:
+    """Whether a file is a zip archive; one of torch's holds its entries as they are.
+
+    Raises:
+        Unreadable: for what is no regular file, and where the entries would unpack to more than the file is.
+    """
+    with open_regular(file) as opened:
+        try:
+            entries = zipfile.ZipFile(opened).infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+            return False
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise Unreadable(file, "is compressed, which a checkpoint never is")
+        if sum(entry.file_size for entry in entries) > os.fstat(opened.fileno()).st_size:
+            raise Unreadable(file, "would unpack to more than it is")
+    return True
 
 
 def create(file: Path) -> BinaryIO:

@@ -60,9 +60,11 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
     out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
-    mine = [f"hydra.searchpath=['{folder}']" for folder in folders]
+    mine = [f"hydra.searchpath=[{door.hydra_value(folder)}]" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
-    cfg = door.configure([*mine, f"ckpt='{ckpt}'", f"output_dir='{tempfile.gettempdir()}'", *more])
+    cfg = door.configure(
+        [*mine, f"ckpt={door.hydra_value(str(ckpt))}", f"output_dir={door.hydra_value(tempfile.gettempdir())}", *more]
+    )
     rows = cfg.data.get("path")
     if rows and not Path(rows).expanduser().exists():
         raise Refused(
@@ -86,7 +88,7 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     import numpy as np
     from PIL import Image
 
-    from losslab.data.cache import pixels, said
+    from losslab.data.cache import opened, pixels, said
     from losslab.data.dataset import New
     from losslab.data.folder import IMAGES, few, listed
 
@@ -101,8 +103,8 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
         warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
         for name in names:
             try:
-                with Image.open(root / name) as opened:
-                    size = opened.size
+                with opened(root / name) as source_image:
+                    size = source_image.size
                 if not resize and size != (width, height):
                     problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
                     continue
