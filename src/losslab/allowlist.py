@@ -24,6 +24,7 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.catalogue import CONF, yaml_files
@@ -362,7 +363,11 @@ def check_file(where: str, content: Mapping[str, Any], allow: Sequence[str], gro
     if not only_sweeps(hydra):
         raise Refused(f"{where} {STEERS}")
     words = [f"{key}={value}" for key, value in hydra.get("sweeper", {}).get("params", {}).items()]
-    check_overrides(where, OverridesParser.create().parse_overrides(words), allow, groups)
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except OverrideParseException as error:
+        raise Refused(f"{where}: '{error.override}' in hydra.sweeper.params cannot be read: type key: a,b") from None
+    check_overrides(where, parsed, allow, groups)
 
 
 def check_overrides(

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed
-from losslab.files import writable_file
+from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -377,7 +377,9 @@ def main() -> None:
     with command(__doc__) as words:
         cfg, others, out = asked(words)
         card = make(cfg, others)
-        draw(card).savefig(out, dpi=130)
+        drawn = draw(card)
+        with replacing(out) as picture:
+            drawn.savefig(picture, format="png", dpi=130)
         print(f"{text(card)}\n{out}")
 
 

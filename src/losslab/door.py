@@ -4,7 +4,6 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 """
 
 import copy
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from losslab.catalogue import known_as as known_as
 from losslab.catalogue import options as options
 from losslab.catalogue import yaml_files
 from losslab.errors import Refused, nearest
-from losslab.files import writable_folder
+from losslab.files import read_json, writable_folder
 from losslab.rules import RULES, number, silent
 
 NEEDED = {  # what is a mapping in each configuration, and what is usual there
@@ -93,7 +92,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
                 cfg = composed(overrides)
             allowlist.check_composed(cfg, allowing)
             cfg.run.dropped = dropped
-            places = (*cfg.run.choices, "hydra.searchpath")
+            places = (*cfg.run.choices, "hydra.searchpath", "allow")
             named = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
             check(cfg, composed(named) if named != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
@@ -116,6 +115,31 @@ def quoted(override: str) -> str:
     """
     group, _, value = override.partition("=")
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
+
+
+def hydra_value(text: str) -> str:
+    """A text as it stands in an override, for Hydra and OmegaConf to read the same text in it.
+
+    Between quotes a backslash means something only before a quote and before what would be an interpolation.
+
+    >>> hydra_value("runs/last.ckpt"), hydra_value("my runs/a=b.ckpt")
+    ('runs/last.ckpt', "'my runs/a=b.ckpt'")
+    """
+    if re.fullmatch(r"[A-Za-z_./][\w./-]*/[\w./-]*", text, re.ASCII):
+        return text
+    for special, escaped in ((r"(\\*)'", r"\1\1\\'"), (r"(\\*)\$\{", r"\1\1\\${"), (r"(\\+)\Z", r"\1\1")):
+        text = re.sub(special, escaped, text)
+    return f"'{text}'"
+
+
+def typed_value(override: str) -> str:
+    """What Hydra reads in an override, as text: `hydra_value` the other way round.
+
+    >>> typed_value("ckpt='my runs/a=b.ckpt'")
+    'my runs/a=b.ckpt'
+    """
+    value = OverridesParser.create().parse_override(override).value()
+    return str(OmegaConf.create({"value": value})["value"])
 
 
 def spelled_out(override: str) -> list[str]:
@@ -199,7 +223,11 @@ def laid_out(overrides: Sequence[str]) -> Chosen:
     files = tuple(file for folder in sources for file in ((folder, 0, 0), *scanned(folder)))
     names = tuple(str(override.input_line) for override in found[True])
     cfg, choices, folders, foreign = copy.deepcopy(chosen(names, files))
-    loader._apply_overrides_to_config(found[False], cfg)
+    try:
+        loader._apply_overrides_to_config(found[False], cfg)
+    except (AssertionError, IndexError, TypeError, ValueError) as error:  # such as a name below a list
+        words = " ".join(str(override.input_line) for override in found[False])
+        raise Refused(f"{words} does not fit what it sets ({' '.join(str(error).split())})") from error
     return cfg, choices, folders, foreign
 
 
@@ -358,12 +386,12 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
     path = next((text.partition("=")[2] for text in overrides if key_of(text) == "ckpt"), "")
     if path in ("", "null"):
         return overrides, []
-    status = Path(str(OverridesParser.create().parse_override(f"ckpt={path}").value())).parent / "status.json"
+    status = Path(typed_value(f"ckpt={path}")).parent / "status.json"
     if not status.is_file():
         return overrides, []
     typed = {key_of(text) for text in overrides}
     try:
-        before = [str(text) for text in json.loads(status.read_text())["overrides"]]
+        before = [str(text) for text in read_json(status)["overrides"]]
     except (ValueError, KeyError, TypeError):
         raise Refused(f"{status} is no record of a run: type the path of a checkpoint in its run's folder") from None
     kept, dropped = [], []

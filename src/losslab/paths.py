@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed, nearest
-from losslab.files import writable_file
+from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,7 +173,9 @@ def main() -> None:
     with command(__doc__) as words:
         names, steps, out = asked(words)
         paths = [descend(name, steps) for name in names]
-        draw(paths).savefig(out, dpi=130)
+        drawn = draw(paths)
+        with replacing(out) as picture:
+            drawn.savefig(picture, format="png", dpi=130)
         print(f"{table(paths)}\n{out}")
 
 

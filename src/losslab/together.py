@@ -36,6 +36,7 @@ from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.preemption import Preempted, notice
+from losslab.record import wandb
 from losslab.stack import SideBySide, Stack, numbers_of
 from losslab.stacks import Planned
 from losslab.sweep.processes import cores
@@ -248,7 +249,7 @@ class Keeper(pl.callbacks.Checkpoint):
                 stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
-            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
+            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states, "row": job.record.history[-1]}
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
             job.kept |= {"best": state} if better else {}
@@ -294,7 +295,7 @@ def mirrored(job: Job, refused: Any) -> None:
     assert job.record is not None
     if not job.cfg.get("logger") or refused.value or notice.by is signal.SIGINT:
         return
-    tracking.prepare_wandb(job.cfg)
+    wandb.prepare(job.cfg)
     try:
         job.record.mirror([build(job.cfg, "logger")])
     except Refused as error:  # the folder is the truth
@@ -396,6 +397,7 @@ def go_on(job: Job) -> None:
     job.run.load_state_dict(job.saved["state_dict"])
     for name, value in job.saved["epoch_so_far"].items():
         setattr(job.run, name, value)
+    job.record.restore(job.saved.get("row"))
     job.run.resumed, job.run.draws = job.saved, job.saved["processes"][0]["rng"]
     for callback in job.callbacks:
         callback.load_state_dict(job.saved["callbacks"][callback.state_key])

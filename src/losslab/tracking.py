@@ -11,12 +11,12 @@ A run's folder is the truth and W&B its mirror. The folder holds plain files:
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
-import csv
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -26,6 +26,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -34,22 +35,34 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import __version__, launch, preemption, terminal
 from losslab.door import flatten
-from losslab.errors import Diverged, Pruned, Refused
-from losslab.files import write, write_json
+from losslab.errors import Diverged, Pruned, Refused, machine_refusal
+from losslab.files import (
+    Unreadable,
+    append,
+    clear_parts,
+    open_lock,
+    own_folder,
+    read_json,
+    replacing,
+    write,
+    write_json,
+)
 from losslab.preemption import Preempted
+from losslab.record import wandb
+from losslab.record.artifacts import own_code
+from losslab.record.rows import Row, read_history
 from losslab.rules import silent
+from losslab.spreadsheet import csv_text, write_csv
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from matplotlib.figure import Figure
-
-Row = dict[str, float]
 
 
 def flat_config(cfg: DictConfig) -> dict[str, Any]:
@@ -79,19 +92,19 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
     """
     if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
         folder = Path(cfg.ckpt).parent
+        own_folder(folder.resolve(), "ckpt=FILE in a copy of it")
         lock = locked(folder)
         if lock is None:
             raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
         return folder, lock, cfg.ckpt
     if cfg.run.dir:  # a sweep's job has the same one whoever does it
-        Path(cfg.run.dir).mkdir(parents=True, exist_ok=True)
-        return Path(cfg.run.dir), locked(Path(cfg.run.dir)), cfg.ckpt
+        folder = own_folder(Path(cfg.run.dir))
+        return folder, locked(folder), cfg.ckpt
     count, name = 1, run_name(cfg)
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = locked(folder)
+            lock = locked(own_folder(folder))
         except OSError as error:
             raise Refused(
                 f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
@@ -107,34 +120,42 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
 
 
 def locked(folder: Path) -> int | None:
-    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it."""
-    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it.
+
+    What a process that was killed had not finished writing there is removed.
+    """
+    lock = open_lock(folder / ".lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     except OSError:
-        pass  # a disk that knows no locks
+        return lock  # a disk that knows no locks
+    clear_parts(folder)
     return lock
 
 
 def resumable(folder: Path) -> bool:
     """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
-    status = json.loads((folder / "status.json").read_text())
-    if status["status"] not in ("preempted", "running"):
+    try:
+        status = read_json(folder / "status.json")
+    except Unreadable:
         return False
-    code, now = status.get("environment", {}), environment()  # which asks git
-    return all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
+    if status.get("status") not in ("preempted", "running"):
+        return False
+    code, now = status.get("environment"), environment()  # which asks git
+    return isinstance(code, dict) and all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
 
 
 def run_id(folder: Path) -> str:
     """W&B's id of the run in this folder: the one that it had before, a sweep agent's, or one that no other has."""
-    status = folder / "status.json"
-    if status.is_file():
-        return str(json.loads(status.read_text())["id"])
-    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
-        return os.environ["WANDB_RUN_ID"]  # the agent that started this run knows it, and stops it, by that
+    with suppress(Unreadable):
+        known = read_json(folder / "status.json").get("id")
+        if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
+            return known
+    if agent_id := wandb.agent_run_id():
+        return agent_id
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
 
 
@@ -152,27 +173,6 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> 
     cfg.ckpt = told["ckpt"]
     cfg.run.update(dir=told["dir"], name=folder.name, id=told["id"])
     return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
-
-
-def prepare_wandb(cfg: DictConfig) -> None:
-    """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
-    logger = cfg.get("logger") or {}
-    if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
-        return
-    usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
-    usual |= {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # a server may have gone away
-    usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
-    if "WANDB_SWEEP_ID" in os.environ:
-        if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
-            cfg.logger.mode = "online"  # the server that sent the agent waits for the run
-        usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
-    if logger.get("mode") in ("offline", "dryrun"):
-        usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
-    for key, value in usual.items():
-        os.environ.setdefault(key, value)
-    import wandb
-
-    wandb.setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
 
 
 def environment() -> dict[str, str | None]:
@@ -206,6 +206,15 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def status_of(folder: Path) -> dict[str, Any]:
+    """What stands in a run's `status.json`; nothing where it cannot be read."""
+    try:
+        status: dict[str, Any] = read_json(folder / "status.json")
+        return status
+    except Unreadable:
+        return {}
+
+
 class Record(Logger):
     """The record of one run in its folder, and the last word on how the run ended.
 
@@ -236,7 +245,10 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.unmirrored: str | None = None
         self.history: list[Row] = []
+        self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
         self.began = time.time()
         self.status: dict[str, Any] = {
             "status": None,
@@ -270,14 +282,7 @@ class Record(Logger):
             return
         self.status |= {"facts": dict(facts), "environment": dict(here or environment())}
         self.mirror(mirrors)
-        file = self.folder / "history.csv"
-        if file.is_file():
-            text = file.read_text()
-            rows = csv.DictReader(text[: text.rfind("\n")].splitlines())  # a row that was cut off is trained again
-            self.history = [
-                {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
-                for row in rows
-            ]
+        self.history = read_history(self.folder / "history.csv")
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 
@@ -291,22 +296,17 @@ class Record(Logger):
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()
         }
-        try:
-            for logger in mirrors:
-                logger.log_hyperparams({**self.config, **beyond})
-        except Exception as error:
-            if isinstance(error, PermissionError):
-                raise Refused(f"W&B cannot write {error.filename}: type output_dir=FOLDER, or logger=false") from error
-            if not type(error).__module__.startswith("wandb"):
-                raise
-            why = " ".join(str(error).split())
-            raise Refused(f"W&B could not start ({why}): type logger.mode=offline, or `wandb login` first") from error
+        wandb.start(mirrors, {**self.config, **beyond}, self.better, f"val/{self.yardstick}")
+        if links := wandb.links(mirrors):
+            self.status["wandb"] = links
 
     def note(self, status: str, reason: str | None = None) -> None:
         """Write down how the run is doing."""
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
         try:
             write_json(self.folder / "status.json", self.status)
+        except FileNotFoundError:  # the folder is gone, which what follows tells
+            pass
         except OSError as error:  # a full disk: what stopped the run is told all the same
             print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
@@ -318,16 +318,24 @@ class Record(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one."""
         row = {"epoch": int(metrics["epoch"]), "step": int(step or 0), **metrics}
-        fresh = not self.history
         while self.history and self.history[-1]["epoch"] >= row["epoch"]:
             self.history.pop()
-            fresh = True
+            self.rewrite = True
         self.history.append(row)
-        with (self.folder / "history.csv").open("w" if fresh else "a", newline="") as lines:
-            writer = csv.DictWriter(lines, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerows(self.history if fresh else [row])
+        if self.rewrite or not append(self.folder / "history.csv", csv_text([list(row.values())])):
+            self.write_history()
+
+    def write_history(self) -> None:
+        """Replace `history.csv` by all rows."""
+        rows: list[list[Any]] = [list(self.history[-1]), *(list(row.values()) for row in self.history)]
+        write_csv(self.folder / "history.csv", rows)
+        self.rewrite = False
+
+    def restore(self, row: Row | None) -> None:
+        """The last row before a checkpoint, as that holds it: `history.csv` may have lost its end."""
+        if row and self.first and (self.history[-1]["epoch"] if self.history else -1) < row["epoch"]:
+            self.history.append(row)
+            self.write_history()
 
     def best_epoch(self) -> int:
         """The epoch with the best yardstick on the validation rows: the one that is tested."""
@@ -353,28 +361,13 @@ class Record(Logger):
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
         """Save the figures as PNG and the tables as CSV, and hand them to the mirrors that show such things."""
-        folder = self.folder / "pictures"
-        folder.mkdir(exist_ok=True)
+        folder = own_folder(self.folder / "pictures")
         for name, table in tables.items():
-            with (folder / f"{name}.csv").open("w", newline="") as lines:
-                writer = csv.DictWriter(lines, list(table[0]))
-                writer.writeheader()
-                writer.writerows(table)
+            write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
-        for logger in self.mirrors:
-            if isinstance(logger, WandbLogger):
-                try:
-                    for name in figures:
-                        logger.log_image(f"pictures/{name}", [str(folder / f"{name}.png")])
-                    for name, table in tables.items():
-                        logger.log_table(name, list(table[0]), [list(row.values()) for row in table])
-                except Exception as error:  # the server went away after training began: the folder is the truth
-                    if not type(error).__module__.startswith("wandb"):
-                        raise
-                    print(
-                        f"W&B did not take the pictures ({' '.join(str(error).split())})", file=sys.stderr, flush=True
-                    )
+            with replacing(folder / f"{name}.png") as out:
+                figure.savefig(out, format="png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
+        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
 
     def __enter__(self) -> "Record":
         return self
@@ -395,22 +388,29 @@ class Record(Logger):
                 os.close(self.lock)
 
     def end(self, error: BaseException | None) -> None:
-        """Write down how the run ended; where a signal stopped it, the exit code is that signal's."""
-        self.conclude(error)
-        if (by := stopped_by(error)) is not None:
+        """Write down how the run ended; where a signal stopped it, the exit code is that signal's.
+
+        Raises:
+            Refused: where the machine did not allow it, such as on a full disk.
+        """
+        by = stopped_by(error)
+        refused = machine_refusal(error) if error is not None and by is None else None
+        self.conclude(refused or error)
+        if by is not None:
             if self.status["status"] == "preempted":
                 preemption.requeue(by)
             sys.exit(128 + by)  # Lightning would say 0, or 1
+        if refused is not None and refused is not error:
+            raise refused from error
 
     def conclude(self, error: BaseException | None, quiet: bool = False) -> None:
         """Write down how the run ended, here and on W&B; `quiet` where another tells a person of it."""
         by = stopped_by(error)
-        in_sweep = "WANDB_SWEEP_ID" in os.environ  # of W&B, whose agent stops a run by SIGTERM
         if error is None:
             self.note("finished")
         elif isinstance(error, Pruned):
             self.note("pruned", str(error))
-        elif by == signal.SIGTERM and in_sweep:
+        elif by == signal.SIGTERM and wandb.in_sweep():
             self.note("pruned", "SIGTERM in a W&B sweep, which stops runs that others are far ahead of")
         elif by == signal.SIGINT:
             self.note("interrupted", "Ctrl-C")
@@ -420,24 +420,10 @@ class Record(Logger):
             self.note("failed", why)
         else:
             self.note("failed", f"{type(error).__name__}: {error}")
-        if self.status["status"] not in ("finished", "pruned") and not quiet:
+        if self.status["status"] not in ("finished", "pruned") and not quiet and self.folder.is_dir():
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
-        if "wandb" in sys.modules:
-            import wandb
-
-            mirror = wandb.run and Path(wandb.run.dir).parent
-            try:
-                if self.status["status"] == "preempted" and wandb.run:
-                    wandb.run.mark_preempting()
-                wandb.finish(exit_code=0 if error is None or isinstance(error, Pruned) else 1)
-            except (TimeoutError, ConnectionError) as late:
-                in_time = f" in {os.environ['WANDB_FINISH_TIMEOUT']} seconds" if isinstance(late, TimeoutError) else ""
-                print(
-                    f"W&B did not take all of the run{in_time}; "
-                    f"nothing is lost: `wandb sync --no-skip-online {mirror}` uploads it",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        exit_code = 0 if error is None or isinstance(error, Pruned) else 1
+        wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
 
     def leave(self, error: BaseException | None) -> None:
         """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
@@ -448,15 +434,15 @@ class Record(Logger):
         if isinstance(error, RuntimeError) and self.failed_elsewhere():
             sys.exit(1)
         file = self.folder / "status.json"
-        before = json.loads(file.read_text()) if file.is_file() else {}
+        before = status_of(self.folder)
         reason = f"process {launch.rank()}: {type(error).__name__}: {error}"
         write_json(file, {**before, "status": "failed", "reason": reason})
 
     def failed_elsewhere(self) -> str | None:
         """Why another process failed, if that is why this one lost its connection."""
-        file, deadline = self.folder / "status.json", time.monotonic() + 2
+        deadline = time.monotonic() + 2
         while True:
-            status = json.loads(file.read_text()) if file.is_file() else {}
+            status = status_of(self.folder)
             if status.get("status") == "failed":
                 return str(status["reason"])
             if time.monotonic() >= deadline:

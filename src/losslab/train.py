@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import allowlist, door, preemption
-from losslab.errors import Refused
+from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -85,8 +85,8 @@ def call(cfg: DictConfig, group: str, partial: Any, *facts: Any) -> Any:
 
 def impossible(cfg: DictConfig, group: str, error: BaseException) -> Refused:
     """The sentence for an option that its keys cannot make."""
-    if isinstance(error, Refused):
-        return error
+    if refused := machine_refusal(error):
+        return refused
     why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     hint = "; trainer=cpu works everywhere" if group == "trainer" else ""
     return Refused(f"{group}={cfg.run.choices.get(group)} cannot be made with these settings: {why}{hint}")
@@ -305,6 +305,7 @@ def batches(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 1, ahe
     return [train, *(Batches(data, part, max(1024, size), **{**share, "ahead": True}) for part in ("val", "test"))]
 
 
+@machine_errors()
 def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
@@ -327,9 +328,10 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
 
     from losslab import launch, terminal, tracking
     from losslab.checkpoints import fitting
+    from losslab.record import wandb
 
     terminal.quieten()
-    tracking.prepare_wandb(cfg)
+    wandb.prepare(cfg)
     facts = planned(cfg, data)
     module = experiment(cfg, data)
     facts = {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
@@ -401,8 +403,10 @@ def side_by_side() -> None:
         print(table([Path(done[number]) for number in sorted(done)]), flush=True)
 
 
+@one_sentence()
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
+    preemption.heed_early()
     sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence

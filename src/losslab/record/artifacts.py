@@ -1,0 +1,93 @@
+"""What `logger.log_model=true` uploads: the best checkpoint with its record, and the user's own code."""
+
+import os
+import re
+import shutil
+import sysconfig
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig
+
+from losslab.allowlist import held
+from losslab.door import CONF
+from losslab.record.client import client
+
+RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
+LARGEST = 1 << 20  # bytes of a file that is code
+INSTALLED = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
+
+
+def log(folder: Path, run: Any, code: Sequence[Path]) -> None:
+    """Log a run's model and, where the user has any, the code.
+
+    The model's files are not copied: offline, `wandb sync` reads them where they lie.
+
+    Args:
+        folder: the run's.
+        run: W&B's.
+        code: files of the user's own.
+    """
+    model = client().Artifact(safe(f"model-{run.id}"), type="model")
+    for name in RECORD:
+        if (folder / name).is_file():
+            model.add_file(str(folder / name), name=name, policy="immutable")
+    run.log_artifact(model, aliases=["latest", "best"])
+    if code:
+        above = os.path.commonpath([file.parent for file in code])
+        with TemporaryDirectory() as copies:
+            for file in code:
+                copy = Path(copies, file.relative_to(above))
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+            run.log_code(copies, name=safe(f"source-{run.project}"), include_fn=lambda _: True)
+
+
+def safe(name: str) -> str:
+    """A name with the letters that W&B takes."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def own_code(cfg: DictConfig) -> list[Path]:
+    """The files of the packages that the user allowed and of `--config-dir`.
+
+    Links, large files, and files that hold a secret of the environment are left out, and so is what pip installed.
+    """
+    places = [place for name in cfg.get("allow", []) for place in of_package(name)]
+    places += [Path(folder) for folder in cfg.run.catalogue or [] if Path(folder) != CONF]
+    files = {file.resolve() for place in places for file in below(place) if not file.is_symlink()}
+    return sorted(file for file in files if is_shown(file))
+
+
+def of_package(name: str) -> list[Path]:
+    """Where a package or a module lies."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    return [Path(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+
+
+def below(place: Path) -> Iterator[Path]:
+    """A file, or the code and options below a folder."""
+    if place.is_file():
+        yield place
+        return
+    for folder, inner, names in os.walk(place):
+        inner[:] = [name for name in inner if not name.startswith((".", "__"))]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def is_shown(file: Path) -> bool:
+    """Whether a file is code or an option, and may be uploaded."""
+    if file.suffix not in (".py", ".yaml") or not file.is_file() or file.stat().st_size > LARGEST:
+        return False
+    if any(file.is_relative_to(folder) for folder in INSTALLED):
+        return False
+    text = file.read_bytes()
+    return not any(secret.encode() in text for secret in held().values())

@@ -1,0 +1,224 @@
+"""The mirror of a run's record in Weights & Biases; the run's folder is the truth."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from ssl import SSLError
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from omegaconf import DictConfig, open_dict
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from losslab import launch
+from losslab.door import key_of
+from losslab.record import artifacts
+from losslab.record.client import client, is_fault, reason, refused
+from losslab.rules import silent
+
+Table = list[dict[str, str]]
+TAG = 64  # letters of a tag that W&B takes
+ANSWERS = 5  # seconds within which a server does
+
+
+class Mirror(WandbLogger):
+    """Lightning's logger, with metrics that know their epoch and their goal, and artifacts offline, too.
+
+    Args:
+        log_model: whether the best checkpoint and the user's own code go to W&B when the run ends.
+        more: for Lightning's logger and `wandb.init`.
+    """
+
+    def __init__(self, log_model: bool = False, **more: Any) -> None:
+        super().__init__(**more)  # which would refuse log_model offline
+        self.uploads = log_model
+        self.goals: Mapping[str, str] = {}
+        self.plain: str | None = None
+        self.defined: set[str] = set()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log an epoch's row, or what the run came to; every metric is drawn over the epochs."""
+        rows = {name for name in metrics if "epoch" in metrics or name.startswith(("train/", "val/", "test/"))}
+        for name in rows - {"epoch"} - self.defined:
+            self.experiment.define_metric(name, step_metric="epoch", summary=self.summary_of(name))
+            self.defined.add(name)
+        super().log_metrics(metrics, step)
+
+    def summary_of(self, name: str) -> str | None:
+        """What the run's summary keeps of a metric: of a validation metric its best value and its last.
+
+        The primary metric stays a plain number: W&B orders a sweep's runs by it. Its best value is `val/NAME_best`.
+        """
+        goal = self.goals.get(name.removeprefix("val/")) if name.startswith("val/") else None
+        return f"{goal},last" if goal and name != self.plain else None
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
+    logger = cfg.get("logger") or {}
+    if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
+        return
+    waits = "600" if logger.get("log_model") else "60"  # a server may have gone away
+    usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
+    usual |= {"WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
+    usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
+    if in_sweep():
+        if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
+            cfg.logger.mode = "online"  # the server that sent the agent waits for the run
+        usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
+    if logger.get("mode") in ("offline", "dryrun"):
+        usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
+    for key, value in usual.items():
+        os.environ.setdefault(key, value)
+    describe(cfg)
+    client().setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
+
+
+def describe(cfg: DictConfig) -> None:
+    """Fill in what the logger's option leaves open: the sweep as the group, what was typed as the notes."""
+    typed = " ".join(text for text in cfg.run.overrides if not silent(key_of(text)))
+    with open_dict(cfg):
+        for key, value in (("group", sweep_of(cfg)), ("notes", typed)):
+            if key in cfg.logger and cfg.logger[key] is None and f"WANDB_{KEYS[key]}" not in os.environ:
+                cfg.logger[key] = value or None
+        if cfg.logger.get("tags"):
+            cfg.logger.tags = [str(tag)[:TAG] for tag in cfg.logger.tags if tag]
+
+
+KEYS = {"group": "RUN_GROUP", "notes": "NOTES"}  # variables of the environment, after WANDB_
+
+
+def sweep_of(cfg: DictConfig) -> str | None:
+    """The sweep that the run is part of: the id of W&B's, or the name of one on this machine."""
+    here = Path(cfg.output_dir).parent
+    return os.environ.get("WANDB_SWEEP_ID") or (here.name if (here / "sweep.json").is_file() else None)
+
+
+def in_sweep() -> bool:
+    """Whether an agent of a W&B sweep started this process; it stops a run by SIGTERM."""
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def agent_run_id() -> str | None:
+    """The id that a sweep's agent gave this run, and stops it by."""
+    return os.environ.get("WANDB_RUN_ID") if in_sweep() else None
+
+
+def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: Mapping[str, str], plain: str) -> None:
+    """Tell other loggers what the run is.
+
+    Args:
+        mirrors: the loggers.
+        hyperparameters: settings and facts.
+        goals: for each metric, whether `min` or `max` is better.
+        plain: the primary metric, as it is logged.
+
+    Raises:
+        Refused: where W&B cannot begin.
+    """
+    for logger in mirrors:
+        try:
+            if isinstance(logger, Mirror):
+                logger.goals, logger.plain = goals, plain
+            logger.log_hyperparams(dict(hyperparameters))
+        except Exception as error:
+            if not is_fault(error):
+                raise
+            raise refused(error) from error
+
+
+def links(mirrors: Iterable[Logger]) -> dict[str, str]:
+    """Where a run and its sweep are seen in W&B; nothing offline."""
+    runs = [logger.experiment for logger in mirrors if isinstance(logger, WandbLogger)]
+    found = {"run": [run.url for run in runs], "sweep": [run.sweep_url for run in runs]}
+    return {name: urls[0] for name, urls in found.items() if urls and urls[0]}
+
+
+def log_pictures(
+    mirrors: Iterable[Logger], folder: Path, pictures: Iterable[str], tables: Mapping[str, Table], code: Sequence[Path]
+) -> str | None:
+    """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
+
+    Args:
+        mirrors: the loggers.
+        folder: the run's.
+        pictures: the names of those in `pictures/`.
+        tables: by name.
+        code: the files that are the user's own.
+
+    Returns:
+        Why W&B did not take all of it: its server went away, the disk is full. The folder is the truth.
+    """
+    for logger in mirrors:
+        if isinstance(logger, WandbLogger):
+            try:
+                for name in pictures:
+                    logger.log_image(f"pictures/{name}", [str(folder / "pictures" / f"{name}.png")])
+                if not reachable(logger.experiment):  # the client itself would wait 19 seconds
+                    raise ConnectionError("its server does not answer")
+                for name, table in tables.items():
+                    logger.log_table(name, list(table[0]), [list(row.values()) for row in table])
+                if isinstance(logger, Mirror) and logger.uploads:
+                    artifacts.log(folder, logger.experiment, code)
+            except Exception as error:
+                if not is_fault(error):
+                    raise
+                return reason(error)
+    return None
+
+
+def reachable(run: Any) -> bool:
+    """Whether the server of an online run answers, whatever it says."""
+    if run.offline or run.disabled:
+        return True
+    settings = run.settings
+    proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
+    opener = build_opener(ProxyHandler({kind: url for kind, url in proxies.items() if url} or None))
+    try:
+        opener.open(Request(settings.base_url, method="HEAD"), timeout=ANSWERS).close()
+    except HTTPError:
+        return True
+    except URLError as error:
+        return isinstance(error.reason, SSLError)  # of a certificate that the client may trust nevertheless
+    except (OSError, HTTPException):
+        return False
+    return True
+
+
+def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:
+    """Close the W&B run, and say in one sentence what it did not take.
+
+    Args:
+        exit_code: 0 where the run came to its end.
+        preempted: whether it will be gone on with.
+        missing: why pictures, tables or artifacts were not logged.
+    """
+    if "wandb" not in sys.modules:
+        return
+    wandb = client()
+    run = wandb.run
+    folder = run and Path(run.dir).parent
+    incomplete = None
+    try:
+        if preempted and run:
+            run.mark_preempting()
+        wandb.finish(exit_code=exit_code)
+    except Exception as error:
+        if not is_fault(error):
+            raise
+        in_time = isinstance(error, TimeoutError) and f" in {run.settings.finish_timeout:g} seconds"
+        incomplete = in_time or f" ({reason(error)})"
+    if incomplete:
+        command = shlex.join(["wandb", "sync", "--no-skip-online", str(folder)])
+        says = f"W&B did not take all of the run{incomplete}; nothing is lost: `{command}` uploads it"
+    elif missing:
+        says = f"W&B took the run but not its tables ({missing}); they are in the run's folder"
+    else:
+        return
+    print(says, file=sys.stderr, flush=True)
