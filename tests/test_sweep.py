@@ -63,7 +63,7 @@ LR = {"search.lr": {"min": 0.0, "max": 1.0}}
         ({"metod": "grid"}, "metod is not a key of a sweep file; nearest: method"),
         ({"method": "grind"}, "method: grind is not one of grid, random, bayes"),
         ({"program": "mine.py"}, "program: mine.py is not losslab's"),
-        ({"command": "left out"}, "${args_no_hyphens}"),
+        ({"command": ["python", "train.py"]}, "${args_no_hyphens}"),
         ({"command": [*COMMAND, "--lr"]}, "'--lr' in command cannot be read: type key=value"),
         ({"parameters": {"loss": {"values": []}}}, "loss has no values"),
         ({"parameters": {"loss": None}}, "loss has no values"),

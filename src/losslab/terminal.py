@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
 from losslab.door import flatten, hydra_value
+from losslab.record.wandb import links, sync_command
 from losslab.rules import silent
 
 
@@ -90,6 +91,7 @@ def opening(
         *(("note", note) for note in data.notes),
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
+        *(("sweep", url) for name, url in links(mirrors).items() if name == "sweep"),
         *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
         ("record", str(folder)),
     ]  # fmt: skip
@@ -122,9 +124,7 @@ def where(logger: WandbLogger) -> str:
     if getattr(run, "url", None):
         return str(run.url)
     if getattr(run, "offline", False):
-        folder = Path(run.dir).parent
-        shorter = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-        return f"offline; `wandb sync {pasted(shorter)}` uploads it"
+        return f"offline; `{sync_command(run)}` uploads it"
     return "disabled"
 
 

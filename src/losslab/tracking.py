@@ -14,6 +14,7 @@ JSON and YAML files are replaced whole, so a reader never sees half of one.
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -283,6 +284,7 @@ class Record(Logger):
         self.status |= {"facts": dict(facts), "environment": dict(here or environment())}
         self.mirror(mirrors)
         self.history = read_history(self.folder / "history.csv")
+        wandb.catch_up(mirrors, self.history)
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 
@@ -356,7 +358,8 @@ class Record(Logger):
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
-            logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
+            first = {"first/gradient_norm": self.history[0].get("gradient_norm", math.nan)}
+            logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import allowlist, door, preemption
+from losslab.arguments import as_overrides
 from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
 
 if TYPE_CHECKING:
@@ -407,10 +408,10 @@ def side_by_side() -> None:
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
     preemption.heed_early()
-    sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
+        sys.argv[1:] = [door.quoted(text) for text in as_overrides(sys.argv[1:])]
         door.check_front(sys.argv[1:])
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]

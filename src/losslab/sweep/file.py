@@ -11,6 +11,7 @@ from losslab import door
 from losslab.errors import Refused, nearest
 
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
+COMMAND = 'command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]'
 TITLES = ("name", "description", "project", "entity")
 DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
 
@@ -25,7 +26,7 @@ def loaded(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Refused(f"{path} cannot be read as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(sweep, dict):
-        raise Refused(f"{path} is no sweep file: it needs method, metric, parameters and command")
+        raise Refused(f"{path} is no sweep file: it needs method, metric and parameters")
     for key in sweep:
         if key not in (*FILE, *TITLES):
             raise Refused(f"{path}: {key} is not a key of a sweep file; {nearest(str(key), (*FILE, *TITLES))}")
@@ -35,17 +36,21 @@ def loaded(path: str) -> dict[str, Any]:
 
 
 def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that stand in the command itself."""
-    command = sweep.get("command")
-    if not isinstance(command, list) or "${args_no_hyphens}" not in command or "${program}" not in command:
-        right = "[${env}, ${interpreter}, ${program}, ${args_no_hyphens}]"
-        raise Refused(f"{path}: W&B's own way to type settings is not ours: type command: {right}")
+    """The settings that stand in the command itself; a file without one has W&B's own, which has none.
+
+    >>> commanded("a.yaml", {"command": ["${env}", "python", "${program}", "seed=1", "${args}"]})
+    {'seed': '1'}
+    """
+    command = sweep.get("command") or ["${program}", "${args}"]
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if "${program}" not in words or not {"${args}", "${args_no_hyphens}"} & set(words):
+        raise Refused(f"{path}: this command does not type the settings as key=value: type {COMMAND}, or leave it out")
     found = {}
-    for word in command[command.index("${program}") + 1 :]:
-        if word != "${args_no_hyphens}":
-            key, equals, value = str(word).partition("=")
-            if not equals:
-                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value")
+    for word in words[words.index("${program}") + 1 :]:
+        if word not in ("${args}", "${args_no_hyphens}"):
+            key, equals, value = word.removeprefix("--").partition("=")
+            if not equals or "${" in word:
+                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value, such as seed=1")
             found[key] = value
     return found
 
