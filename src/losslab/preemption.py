@@ -32,6 +32,7 @@ class Notice:
     """Whether a signal has come, and which; looked at between two steps, where the state of a run is whole."""
 
     by: signal.Signals | None = None
+    awaited = False  # whether a run looks at it
 
     def heed(self, number: int, frame: FrameType | None) -> None:
         """What Python calls when the signal comes."""
@@ -51,11 +52,12 @@ notice = Notice()  # signals are sent to a process, so that one is enough
 def heeded() -> Iterator[None]:
     """Signals are heeded while it lasts."""
     before = {number: signal.getsignal(number) for number in HEEDED}
-    notice.by = None
+    notice.by, notice.awaited = None, True
     notice.listen()
     try:
         yield
     finally:
+        notice.awaited = False
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
