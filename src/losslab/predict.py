@@ -204,7 +204,6 @@ def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1."""
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     with command(__doc__) as words:
         cfg, source, out = asked(words)
         rows, lines, notes = predicted(cfg, source)

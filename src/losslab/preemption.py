@@ -33,6 +33,7 @@ class Notice:
     """Whether a signal has come, and which; looked at between two steps, where the state of a run is whole."""
 
     by: signal.Signals | None = None
+    awaited = False  # whether a run looks at it
 
     def heed(self, number: int, frame: FrameType | None) -> None:
         """What Python calls when the signal comes."""
@@ -58,12 +59,13 @@ def handle(handler: Callable[[int, FrameType | None], object], *numbers: int) ->
 def heeded() -> Iterator[None]:
     """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it."""
     before = {number: signal.getsignal(number) for number in HEEDED}
-    notice.by = None
+    notice.by, notice.awaited = None, True
     notice.listen()
     handle(signal.default_int_handler, signal.SIGINT)
     try:
         yield
     finally:
+        notice.awaited = False
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
