@@ -14,7 +14,8 @@ from sklearn import metrics
 
 from losslab import predict
 from losslab.data.dataset import Dataset
-from losslab.data.tables import SHIPPED, table
+from losslab.data.reading import table
+from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import OURS, build, train
 

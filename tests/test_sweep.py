@@ -16,8 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from losslab.door import CONF, configure, options
 from losslab.errors import Refused
-from losslab.sweep.__main__ import sweep
 from losslab.sweep.choice import best_settings, chosen, fresh
+from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once

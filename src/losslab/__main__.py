@@ -10,12 +10,12 @@
 `losslab sweep --help` and its like say more; each is `python -m losslab.sweep` by another name. What a run is made of:
 """
 
-import signal
-import sys
-from importlib import import_module
+import losslab.safe_path  # noqa: F401  # before all else is imported
 
-from losslab.errors import nearest
-from losslab.preemption import too_early
+# isort: split
+import sys
+
+from losslab.preemption import heed_early
 
 COMMANDS = {
     "train": "losslab.train",
@@ -28,17 +28,35 @@ COMMANDS = {
 
 
 def main() -> None:
-    """The command: the word that comes first says which, and a setting or a flag means a run."""
-    # the kernel ends no first process of a container by a signal that it has no answer to: `docker stop` would wait
-    signal.signal(signal.SIGTERM, too_early)
-    first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first in COMMANDS:
-        del sys.argv[1]
-    elif first and "=" not in first and not first.startswith(("-", "~")):
-        sys.exit(f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}")
-    elif first in ("-h", "--help"):
-        print(__doc__)
-    import_module(COMMANDS.get(first, COMMANDS["train"])).main()
+    """The command: the word that comes first says which, and a setting or a flag means a run.
+
+    Signals are heeded first: the imports take seconds, and the kernel ends no first process of a container by a signal
+    that it has no answer to, so that `docker stop` would wait.
+    """
+    heed_early()
+    from importlib import import_module
+
+    from losslab.errors import nearest, one_sentence
+
+    with one_sentence():
+        first = sys.argv[1] if len(sys.argv) > 1 else ""
+        if first in COMMANDS:
+            del sys.argv[1]
+        elif first and "=" not in first and not first.startswith(("-", "~")):
+            sys.exit(
+                f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}"
+            )
+        elif first in ("-h", "--help"):
+            print(__doc__)
+        import_module(COMMANDS.get(first, COMMANDS["train"])).main()
+
+
+def train() -> None:
+    """The command `losslab-train`, and `python train.py`: a run."""
+    heed_early()
+    from importlib import import_module
+
+    import_module(COMMANDS["train"]).main()
 
 
 if __name__ == "__main__":

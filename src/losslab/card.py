@@ -9,6 +9,9 @@ What is drawn is `Loss.of`, through the task's own views: the loss of one row as
 receives as gradient. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import re
 import textwrap
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed
-from losslab.files import writable_file
+from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -374,7 +377,9 @@ def main() -> None:
     with command(__doc__) as words:
         cfg, others, out = asked(words)
         card = make(cfg, others)
-        draw(card).savefig(out, dpi=130)
+        drawn = draw(card)
+        with replacing(out) as picture:
+            drawn.savefig(picture, format="png", dpi=130)
         print(f"{text(card)}\n{out}")
 
 

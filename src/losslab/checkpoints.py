@@ -1,6 +1,5 @@
 """Checkpoints: written often enough and whole, and read back without running code."""
 
-import os
 import time
 from pathlib import Path
 from signal import SIGTERM
@@ -13,9 +12,20 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from losslab.errors import Refused
+from losslab.files import check_archive, replacing
 from losslab.launch import any_of
 from losslab.preemption import Preempted, notice
 
+WHOLE_RUN = (
+    "epoch",
+    "global_step",
+    "loops",
+    "callbacks",
+    "optimizer_states",
+    "lr_schedulers",
+    "processes",
+    "epoch_so_far",
+)
 AHEAD = 30.0  # seconds: how much of an epoch may be lost where it is stopped while it is validated
 
 
@@ -99,16 +109,12 @@ class Whole(TorchCheckpointIO):
             Refused: where the disk does not take it.
         """
         file = Path(path)
-        part = file.with_name(f".{file.name}.part")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as out:
+            with replacing(file, durable=True) as out:
                 torch.save(checkpoint, out)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(file)
+        except FileNotFoundError as error:
+            raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
         except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
-            part.unlink(missing_ok=True)
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             kept = "the last good one is kept" if file.is_file() else "there is none yet"
             raise Refused(
@@ -125,7 +131,10 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
     """
     if path is None:
         return None
-    if other := misfit(read(path), experiment):
+    saved = read(path)
+    if lacking := [key for key in WHOLE_RUN if key not in saved]:
+        raise Refused(f"ckpt={path} is not a whole checkpoint (it lacks {lacking[0]}): type the path of a last.ckpt")
+    if other := misfit(saved, experiment):
         name, theirs, ours = other
         raise Refused(
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
@@ -151,8 +160,11 @@ def read(path: str | Path) -> dict[str, Any]:
         Refused: where it is not there, not whole, or holds more than data.
     """
     try:
+        if not check_archive(Path(path)):
+            raise ValueError("it is no archive of torch's")
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved["state_dict"].items()
+        if not all(isinstance(weight, torch.Tensor) for weight in saved["state_dict"].values()):
+            raise ValueError("its weights are no tensors")
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
         what = " ".join(str(error).split())[:120]
         raise Refused(f"ckpt={path} is not a whole checkpoint ({what}): type the path of a last.ckpt") from None

@@ -97,6 +97,7 @@ class Experiment(pl.LightningModule):
         self.rate = 0.0
         self.detour: str | None = None  # see around
         self.val_row: dict[str, float] = {}
+        self.last_row: dict[str, float] | None = None  # what was logged of the last epoch
         self.test_row: dict[str, float] = {}
         self.test_scores = torch.empty(0)
         self.resumed: dict[str, Any] | None = None
@@ -278,6 +279,8 @@ class Experiment(pl.LightningModule):
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
+        self.last_row = {key: float(value) for key, value in row.items()}
+        self.last_row |= {"epoch": self.current_epoch, "step": self.global_step}
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
         if self.schedule["interval"] == "epoch":
@@ -300,9 +303,13 @@ class Experiment(pl.LightningModule):
         }
         checkpoint["processes"] = launch.gathered(state)
         checkpoint["epoch_so_far"] = {name: getattr(self, name) for name in SO_FAR}
+        checkpoint["row"] = self.last_row
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.resumed = checkpoint
+        self.resumed, self.last_row = checkpoint, checkpoint.get("row")
+        for logger in self.loggers:
+            if hasattr(logger, "restore"):  # the record, whose history.csv may have lost its last row
+                logger.restore(self.last_row)
 
     def on_train_start(self) -> None:
         self.detour = self.around(self.trainer)

@@ -1,24 +1,330 @@
-"""Files that are written whole, and the refusal of places that cannot be written; all without torch."""
+"""Files that are written whole and read with care, as if others could write to the same folder; all without torch.
 
+A reader takes a regular file of a bounded size and nothing else: a pipe would keep it waiting, a device has no end. A
+writer makes a new file under a name that nobody can foresee and renames it: a link that was planted is replaced and
+never followed, and a reader never sees half a file.
+"""
+
+import errno
 import json
 import os
+import shutil
+import stat
+import struct
 import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import yaml
 
 from losslab.errors import Refused
 
+LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
+DEPTH = 100  # levels of a YAML file: C code that reads it would run out of stack
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+READ = os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+PART = ".part"  # the end of a name that a file has until it is whole
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-def write(file: Path, text: str) -> None:
+
+class Unreadable(Refused):
+    """A file that cannot be read.
+
+    Args:
+        file: its path.
+        why: what goes on after its name, such as `is missing`.
+    """
+
+    def __init__(self, file: str | Path, why: str) -> None:
+        super().__init__(f"{file} {why}")
+        self.file, self.why = Path(file), why
+
+
+def descriptor(file: str | Path) -> tuple[int, int]:
+    """The number of a regular file that is opened to be read, and its size; links are followed.
+
+    Raises:
+        Unreadable: for what is not there, may not be read, or is a pipe, a device or a folder.
+    """
+    try:
+        number = os.open(file, READ)
+    except FileNotFoundError:
+        raise Unreadable(file, "is missing") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise Unreadable(file, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    facts = os.fstat(number)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(number)
+        raise Unreadable(file, "is no regular file")
+    return number, facts.st_size
+
+
+def open_regular(file: str | Path) -> BinaryIO:
+    """Open a regular file to read bytes.
+
+    Raises:
+        Unreadable: for what `descriptor` refuses.
+    """
+    return os.fdopen(descriptor(file)[0], "rb")
+
+
+def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
+    """All that a regular file holds.
+
+    Raises:
+        Unreadable: for what `descriptor` refuses, and for more bytes than `limit`.
+    """
+    number, size = descriptor(file)
+    try:
+        if size > limit:
+            raise Unreadable(file, f"is larger than {limit / 2**20:g} MB")
+        content = os.read(number, size)
+        while len(content) < size and (more := os.read(number, size - len(content))):
+            content += more
+        return content
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or "there is not enough memory"
+        raise Unreadable(file, f"cannot be read ({why})") from None
+    finally:
+        os.close(number)
+
+
+def read_text(file: str | Path, limit: int = LIMIT) -> str:
+    """All that a regular file holds, as UTF-8.
+
+    Raises:
+        Unreadable: for what `read_bytes` refuses, and for other bytes than UTF-8.
+    """
+    try:
+        return read_bytes(file, limit).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise Unreadable(file, "is not UTF-8 text") from None
+
+
+def read_json(file: str | Path, kind: type = dict) -> Any:
+    """The JSON value in a file, which must be of this kind: an object, or with `kind=list` an array.
+
+    Raises:
+        Unreadable: for what `read_text` refuses, for half a file, for nesting without end, and for another kind.
+    """
+    text = read_text(file)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise Unreadable(file, "is half-written or not JSON") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        deep = isinstance(error, RecursionError)
+        raise Unreadable(file, "is nested too deep" if deep else f"cannot be read ({error})") from None
+    if not isinstance(value, kind):
+        raise Unreadable(file, f"holds no JSON {'object' if kind is dict else 'array'}")
+    return value
+
+
+def read_yaml(file: str | Path) -> Any:
+    """The YAML value in a file.
+
+    Raises:
+        Unreadable: for what `read_text` and `parse_yaml` refuse.
+    """
+    try:
+        return parse_yaml(read_text(file))
+    except Unreadable:
+        raise
+    except (ValueError, yaml.YAMLError) as error:
+        raise Unreadable(file, f"cannot be read ({' '.join(str(error).split())[:120]})") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text means. Aliases, which let a kilobyte stand for terabytes, are refused.
+
+    Raises:
+        ValueError: for aliases, and for nesting without end.
+        yaml.YAMLError: for what is no YAML.
+
+    >>> parse_yaml("a: [1, 2]")
+    {'a': [1, 2]}
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has YAML aliases (*name): write the values out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise ValueError("it is nested too deep")
+    try:
+        return yaml.load(text, Loader=SafeLoader)
+    except (TypeError, AttributeError, RecursionError, OverflowError) as error:  # as for a list that is a key
+        raise ValueError(f"it is not YAML of values ({error})") from None
+
+
+def check_archive(file: str | Path) -> bool:
+    """Whether a file is a zip archive; one of torch's holds its entries as they are.
+
+    Raises:
+        Unreadable: for what is no regular file, and where the entries would unpack to more than the file is.
+    """
+    with open_regular(file) as opened:
+        try:
+            entries = zipfile.ZipFile(opened).infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+            return False
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise Unreadable(file, "is compressed, which a checkpoint never is")
+        if sum(entry.file_size for entry in entries) > os.fstat(opened.fileno()).st_size:
+            raise Unreadable(file, "would unpack to more than it is")
+    return True
+
+
+def create(file: Path) -> BinaryIO:
+    """A new file to write bytes to; what is there already, a link included, is neither followed nor overwritten.
+
+    Raises:
+        FileExistsError: where something has that name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(file, flags, 0o666), "wb")
+
+
+@contextmanager
+def replacing(file: Path, durable: bool = False) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `file` once it is whole; if writing fails, the old one stays.
+
+    Args:
+        file: the path; a link there is replaced, not followed.
+        durable: whether the bytes are on the disk before the name is, so that they outlive a power failure.
+
+    Raises:
+        OSError: where the disk does not take it; its `filename` is `file`.
+    """
+    part = file.with_name(f".{file.name[:100]}.{uuid.uuid4().hex}{PART}")
+    try:
+        with create(part) as out:
+            yield out
+            out.flush()
+            if durable:
+                os.fsync(out.fileno())
+        part.replace(file)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(file), None
+        raise
+
+
+def write(file: Path, content: str | bytes) -> None:
     """Replace the file whole, so that a reader never sees half of it, whichever hosts share the disk."""
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    part.write_text(text)
-    part.replace(file)
+    with replacing(file) as out:
+        out.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_together(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Put files into a folder, all of them or none: the old ones stay until the disk has taken every new one.
+
+    Args:
+        folder: made where it is not there; one that is another user's, or a link, is refused.
+        contents: by the names of the files; the last one is put into place last.
+    """
+    new = not folder.exists()
+    own_folder(folder, "out=FOLDER")
+    aside = folder / f".{uuid.uuid4().hex}{PART}"
+    try:
+        if taken := [name for name in contents if (folder / name).is_dir()]:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / taken[0]))
+        aside.mkdir()
+        for name, content in contents.items():
+            write(aside / name, content)
+        for name in contents:
+            (aside / name).replace(folder / name)
+    except OSError as error:
+        error.filename, error.filename2 = error.filename if error.errno == errno.EISDIR else str(folder), None
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing came into it
 
 
 def write_json(file: Path, content: Any) -> None:
     """Replace the file whole by the content as JSON."""
     write(file, json.dumps(content, indent=2) + "\n")
+
+
+def append(file: Path, text: str) -> bool:
+    """Add text to the end of a regular file that has no other name; whether there is one.
+
+    A link would lead elsewhere, and a second name of the same file may be someone else's.
+    """
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_APPEND | NO_FOLLOW | NO_WAIT)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            return False
+        raise
+    with os.fdopen(number, "wb", buffering=0) as out:
+        facts = os.fstat(number)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+            return False
+        written = out.write(text.encode())
+    if written != len(text.encode()):  # the disk took a part
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    return True
+
+
+def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
+    """Make a folder that is the user's own, or take the one that is there.
+
+    Args:
+        folder: its path; folders above it may be anyone's, and links.
+        instead: what to type to have it elsewhere.
+
+    Raises:
+        Refused: for a link, and for a folder of another user, who could have planted links in it.
+        OSError: where it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+        return folder
+    except FileExistsError:
+        facts = folder.lstat()
+    if stat.S_ISLNK(facts.st_mode):
+        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type {instead}")
+    if not stat.S_ISDIR(facts.st_mode):
+        raise Refused(f"{folder} is a file where a folder has to be: remove it, or type {instead}")
+    if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new(folder):
+        raise Refused(
+            f"{folder} belongs to another user (number {facts.st_uid}), who could have planted links in it: "
+            f"type {instead} of your own"
+        )
+    return folder
+
+
+def owner_of_new(folder: Path) -> int | None:
+    """The owner that a disk gives to files made here: on NFS and in containers it may not be the user; or `None`."""
+    probe = folder / f".{uuid.uuid4().hex}{PART}"
+    try:
+        with create(probe) as out:
+            return os.fstat(out.fileno()).st_uid
+    except OSError:
+        return None
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what killed processes had not finished writing; the caller holds the folder's lock."""
+    for part in folder.glob(f".*{PART}"):
+        part.unlink(missing_ok=True)
+
+
+def open_lock(file: Path) -> int:
+    """A file to lock: made where it is missing, never followed where it is a link, its bytes left alone."""
+    return os.open(file, os.O_RDWR | os.O_CREAT | NO_FOLLOW | NO_WAIT, 0o666)
 
 
 def writable_folder(folder: Path, key: str) -> Path:
@@ -40,7 +346,6 @@ def writable_file(out: str, suffix: str) -> Path:
         Refused: where it ends otherwise, or its folder is not there or not the user's.
     """
     path = Path(out)
-    there = path if path.is_file() else path.parent
-    if path.suffix != suffix or path.is_dir() or not os.access(there, os.W_OK):
+    if path.suffix != suffix or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise Refused(f"out={out} cannot be written: type out=FILE{suffix} in a folder that is there and yours")
     return path

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from losslab.errors import Refused, nearest
+from losslab.files import check_archive
 
 
 class Linear(nn.Sequential):
@@ -201,6 +202,7 @@ def pretrained(name: str, weights: str) -> dict[str, Tensor]:
         if not file.is_file():
             named: dict[str, Tensor] = get_model(name, weights=weights).state_dict()
             return named
+        check_archive(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
         return dict(state.items())
     except Exception as error:  # torch raises many kinds, for a file that is none, and where there is no network

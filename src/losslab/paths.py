@@ -7,6 +7,9 @@ Each optimizer of the catalogue starts at the same point with its file's setting
 upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from omegaconf import OmegaConf
 
 from losslab import door
 from losslab.errors import Refused, command, keyed, listed, nearest
-from losslab.files import writable_file
+from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,7 +173,9 @@ def main() -> None:
     with command(__doc__) as words:
         names, steps, out = asked(words)
         paths = [descend(name, steps) for name in names]
-        draw(paths).savefig(out, dpi=130)
+        drawn = draw(paths)
+        with replacing(out) as picture:
+            drawn.savefig(picture, format="png", dpi=130)
         print(f"{table(paths)}\n{out}")
 
 

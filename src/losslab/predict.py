@@ -10,8 +10,9 @@ train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its prob
 which had the best F1 on the validation rows; a class where it is the most probable one.
 """
 
-import csv
-import io
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import sys
 import tempfile
 import warnings
@@ -23,7 +24,8 @@ from omegaconf import DictConfig
 
 from losslab import door
 from losslab.errors import Refused, command, keyed
-from losslab.files import writable_file, write
+from losslab.files import writable_file
+from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,9 +63,11 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
     out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
-    mine = [f"hydra.searchpath=['{folder}']" for folder in folders]
+    mine = [f"hydra.searchpath=[{door.hydra_value(folder)}]" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
-    cfg = door.configure([*mine, f"ckpt='{ckpt}'", f"output_dir='{tempfile.gettempdir()}'", *more])
+    cfg = door.configure(
+        [*mine, f"ckpt={door.hydra_value(str(ckpt))}", f"output_dir={door.hydra_value(tempfile.gettempdir())}", *more]
+    )
     rows = cfg.data.get("path")
     if rows and not Path(rows).expanduser().exists():
         raise Refused(
@@ -87,7 +91,7 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     import numpy as np
     from PIL import Image
 
-    from losslab.data.cache import pixels, said
+    from losslab.data.cache import opened, pixels, said
     from losslab.data.dataset import New
     from losslab.data.folder import IMAGES, few, listed
 
@@ -102,8 +106,8 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
         warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
         for name in names:
             try:
-                with Image.open(root / name) as opened:
-                    size = opened.size
+                with opened(root / name) as source_image:
+                    size = source_image.size
                 if not resize and size != (width, height):
                     problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
                     continue
@@ -200,16 +204,13 @@ def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1."""
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     with command(__doc__) as words:
         cfg, source, out = asked(words)
         rows, lines, notes = predicted(cfg, source)
         for note in notes:
             print(f"note  {note}", file=sys.stderr)
         if out is not None:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows(rows)
-            write(out, text.getvalue())
+            write_csv(out, rows)
             print(f"{len(lines):,} predictions\n{out}")
             return
         width = max(len(row[0]) for row in rows[1 : LINES + 1])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import signal
 import sys
 import warnings
@@ -18,7 +19,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
-from losslab.door import flatten
+from losslab.door import flatten, hydra_value
 from losslab.record.wandb import links, sync_command
 from losslab.rules import silent
 
@@ -171,13 +172,40 @@ def stopped(folder: Path, by: signal.Signals | None) -> str:
         kept = "a checkpoint is kept" if last.is_file() else "there is no checkpoint yet"
         return f"\nstopped by {by.name}; {kept}: the same command goes on\n{folder}"
     if last.is_file():
-        return f"\nstopped; the last good checkpoint is kept: go on with `{command()} ckpt={last}`\n{folder}"
+        return f"\nstopped; the last good checkpoint is kept: go on with `{command()} {typed('ckpt', last)}`\n{folder}"
     return f"\nstopped before the first epoch was over: there is no checkpoint yet\n{folder}"
 
 
 def command() -> str:
     """The command as it was typed, up to its settings, with the user's own catalogue and what it may name."""
-    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
-    own = [text for flag, text in pairwise(sys.argv) if flag in ("--config-dir", "-cd")]
+    program = Path(sys.argv[0])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name.startswith("losslab"):
+        words = ["python", "-m", spec.name.removesuffix(".__main__")]
+    else:
+        words = ["python", pasted_path(program)] if program.suffix == ".py" else [program.name]
+    flags = ("--config-dir", "-cd")
+    own = [text for flag, text in pairwise(sys.argv) if flag in flags]
+    own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
     allowed = [text for text in sys.argv if text.startswith("allow=")]  # counts only where it is typed
-    return " ".join([program, *(f"--config-dir {folder}" for folder in own), *allowed])
+    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *allowed])
+
+
+def typed(key: str, value: str | Path) -> str:
+    """A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
+
+    >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
+    ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
+    """
+    word = f"{key}={hydra_value(str(value))}"
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
+
+
+def pasted(path: Path) -> str:
+    """A path as a word of a shell, which no program takes for an option."""
+    return shlex.quote(pasted_path(path))
+
+
+def pasted_path(path: Path) -> str:
+    """A path that does not begin like an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

@@ -249,7 +249,7 @@ class Keeper(pl.callbacks.Checkpoint):
                 stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
-            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states}
+            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states, "row": job.record.history[-1]}
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
             job.kept |= {"best": state} if better else {}
@@ -397,6 +397,7 @@ def go_on(job: Job) -> None:
     job.run.load_state_dict(job.saved["state_dict"])
     for name, value in job.saved["epoch_so_far"].items():
         setattr(job.run, name, value)
+    job.record.restore(job.saved.get("row"))
     job.run.resumed, job.run.draws = job.saved, job.saved["processes"][0]["rng"]
     for callback in job.callbacks:
         callback.load_state_dict(job.saved["callbacks"][callback.state_key])

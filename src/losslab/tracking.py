@@ -11,13 +11,13 @@ A run's folder is the truth and W&B its mirror. The folder holds plain files:
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
-import csv
 import fcntl
 import hashlib
 import json
 import math
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -27,6 +27,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -41,18 +42,28 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import __version__, launch, preemption, terminal
 from losslab.door import flatten
-from losslab.errors import Diverged, Pruned, Refused
-from losslab.files import write, write_json
+from losslab.errors import Diverged, Pruned, Refused, machine_refusal
+from losslab.files import (
+    Unreadable,
+    append,
+    clear_parts,
+    open_lock,
+    own_folder,
+    read_json,
+    replacing,
+    write,
+    write_json,
+)
 from losslab.preemption import Preempted
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
+from losslab.record.rows import Row, read_history
 from losslab.rules import silent
+from losslab.spreadsheet import csv_text, write_csv
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from matplotlib.figure import Figure
-
-Row = dict[str, float]
 
 
 def flat_config(cfg: DictConfig) -> dict[str, Any]:
@@ -82,19 +93,19 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
     """
     if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
         folder = Path(cfg.ckpt).parent
+        own_folder(folder.resolve(), "ckpt=FILE in a copy of it")
         lock = locked(folder)
         if lock is None:
             raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
         return folder, lock, cfg.ckpt
     if cfg.run.dir:  # a sweep's job has the same one whoever does it
-        Path(cfg.run.dir).mkdir(parents=True, exist_ok=True)
-        return Path(cfg.run.dir), locked(Path(cfg.run.dir)), cfg.ckpt
+        folder = own_folder(Path(cfg.run.dir))
+        return folder, locked(folder), cfg.ckpt
     count, name = 1, run_name(cfg)
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = locked(folder)
+            lock = locked(own_folder(folder))
         except OSError as error:
             raise Refused(
                 f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
@@ -110,32 +121,40 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
 
 
 def locked(folder: Path) -> int | None:
-    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it."""
-    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it.
+
+    What a process that was killed had not finished writing there is removed.
+    """
+    lock = open_lock(folder / ".lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     except OSError:
-        pass  # a disk that knows no locks
+        return lock  # a disk that knows no locks
+    clear_parts(folder)
     return lock
 
 
 def resumable(folder: Path) -> bool:
     """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
-    status = json.loads((folder / "status.json").read_text())
-    if status["status"] not in ("preempted", "running"):
+    try:
+        status = read_json(folder / "status.json")
+    except Unreadable:
         return False
-    code, now = status.get("environment", {}), environment()  # which asks git
-    return all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
+    if status.get("status") not in ("preempted", "running"):
+        return False
+    code, now = status.get("environment"), environment()  # which asks git
+    return isinstance(code, dict) and all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
 
 
 def run_id(folder: Path) -> str:
     """W&B's id of the run in this folder: the one that it had before, a sweep agent's, or one that no other has."""
-    status = folder / "status.json"
-    if status.is_file():
-        return str(json.loads(status.read_text())["id"])
+    with suppress(Unreadable):
+        known = read_json(folder / "status.json").get("id")
+        if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
+            return known
     if agent_id := wandb.agent_run_id():
         return agent_id
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
@@ -188,6 +207,15 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def status_of(folder: Path) -> dict[str, Any]:
+    """What stands in a run's `status.json`; nothing where it cannot be read."""
+    try:
+        status: dict[str, Any] = read_json(folder / "status.json")
+        return status
+    except Unreadable:
+        return {}
+
+
 class Record(Logger):
     """The record of one run in its folder, and the last word on how the run ended.
 
@@ -221,6 +249,7 @@ class Record(Logger):
         self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else {}
         self.unmirrored: str | None = None
         self.history: list[Row] = []
+        self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
         self.began = time.time()
         self.status: dict[str, Any] = {
             "status": None,
@@ -254,14 +283,7 @@ class Record(Logger):
             return
         self.status |= {"facts": dict(facts), "environment": dict(here or environment())}
         self.mirror(mirrors)
-        file = self.folder / "history.csv"
-        if file.is_file():
-            text = file.read_text()
-            rows = csv.DictReader(text[: text.rfind("\n")].splitlines())  # a row that was cut off is trained again
-            self.history = [
-                {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
-                for row in rows
-            ]
+        self.history = read_history(self.folder / "history.csv")
         wandb.catch_up(mirrors, self.history)
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
@@ -285,6 +307,8 @@ class Record(Logger):
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
         try:
             write_json(self.folder / "status.json", self.status)
+        except FileNotFoundError:  # the folder is gone, which what follows tells
+            pass
         except OSError as error:  # a full disk: what stopped the run is told all the same
             print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
@@ -296,16 +320,24 @@ class Record(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one."""
         row = {"epoch": int(metrics["epoch"]), "step": int(step or 0), **metrics}
-        fresh = not self.history
         while self.history and self.history[-1]["epoch"] >= row["epoch"]:
             self.history.pop()
-            fresh = True
+            self.rewrite = True
         self.history.append(row)
-        with (self.folder / "history.csv").open("w" if fresh else "a", newline="") as lines:
-            writer = csv.DictWriter(lines, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerows(self.history if fresh else [row])
+        if self.rewrite or not append(self.folder / "history.csv", csv_text([list(row.values())])):
+            self.write_history()
+
+    def write_history(self) -> None:
+        """Replace `history.csv` by all rows."""
+        rows: list[list[Any]] = [list(self.history[-1]), *(list(row.values()) for row in self.history)]
+        write_csv(self.folder / "history.csv", rows)
+        self.rewrite = False
+
+    def restore(self, row: Row | None) -> None:
+        """The last row before a checkpoint, as that holds it: `history.csv` may have lost its end."""
+        if row and self.first and (self.history[-1]["epoch"] if self.history else -1) < row["epoch"]:
+            self.history.append(row)
+            self.write_history()
 
     def best_epoch(self) -> int:
         """The epoch with the best yardstick on the validation rows: the one that is tested."""
@@ -332,15 +364,12 @@ class Record(Logger):
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
         """Save the figures as PNG and the tables as CSV, and hand them to the mirrors that show such things."""
-        folder = self.folder / "pictures"
-        folder.mkdir(exist_ok=True)
+        folder = own_folder(self.folder / "pictures")
         for name, table in tables.items():
-            with (folder / f"{name}.csv").open("w", newline="") as lines:
-                writer = csv.DictWriter(lines, list(table[0]))
-                writer.writeheader()
-                writer.writerows(table)
+            write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
+            with replacing(folder / f"{name}.png") as out:
+                figure.savefig(out, format="png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
         self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
 
     def __enter__(self) -> "Record":
@@ -362,12 +391,20 @@ class Record(Logger):
                 os.close(self.lock)
 
     def end(self, error: BaseException | None) -> None:
-        """Write down how the run ended; where a signal stopped it, the exit code is that signal's."""
-        self.conclude(error)
-        if (by := stopped_by(error)) is not None:
+        """Write down how the run ended; where a signal stopped it, the exit code is that signal's.
+
+        Raises:
+            Refused: where the machine did not allow it, such as on a full disk.
+        """
+        by = stopped_by(error)
+        refused = machine_refusal(error) if error is not None and by is None else None
+        self.conclude(refused or error)
+        if by is not None:
             if self.status["status"] == "preempted":
                 preemption.requeue(by)
             sys.exit(128 + by)  # Lightning would say 0, or 1
+        if refused is not None and refused is not error:
+            raise refused from error
 
     def conclude(self, error: BaseException | None, quiet: bool = False) -> None:
         """Write down how the run ended, here and on W&B; `quiet` where another tells a person of it."""
@@ -386,7 +423,7 @@ class Record(Logger):
             self.note("failed", why)
         else:
             self.note("failed", f"{type(error).__name__}: {error}")
-        if self.status["status"] not in ("finished", "pruned") and not quiet:
+        if self.status["status"] not in ("finished", "pruned") and not quiet and self.folder.is_dir():
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
         exit_code = 0 if error is None or isinstance(error, Pruned) else 1
         wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
@@ -400,15 +437,15 @@ class Record(Logger):
         if isinstance(error, RuntimeError) and self.failed_elsewhere():
             sys.exit(1)
         file = self.folder / "status.json"
-        before = json.loads(file.read_text()) if file.is_file() else {}
+        before = status_of(self.folder)
         reason = f"process {launch.rank()}: {type(error).__name__}: {error}"
         write_json(file, {**before, "status": "failed", "reason": reason})
 
     def failed_elsewhere(self) -> str | None:
         """Why another process failed, if that is why this one lost its connection."""
-        file, deadline = self.folder / "status.json", time.monotonic() + 2
+        deadline = time.monotonic() + 2
         while True:
-            status = json.loads(file.read_text()) if file.is_file() else {}
+            status = status_of(self.folder)
             if status.get("status") == "failed":
                 return str(status["reason"])
             if time.monotonic() >= deadline:

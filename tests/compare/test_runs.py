@@ -73,7 +73,7 @@ def test_broken_records_are_named_and_the_others_read(tmp_path: Path) -> None:
     assert len(found.frame) == 2
     assert [text.split(" (")[1] for text in found.broken] == [
         "summary.json is missing)",
-        "a JSON file is half-written)",
+        "status.json is half-written or not JSON)",
         "ValueError: config.yaml has 'seed', which is no setting)",
     ]
 

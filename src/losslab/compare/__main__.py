@@ -18,6 +18,9 @@ lie each plot as PNG with its numbers as CSV, and the table, the pairs and the r
     log=true            log table and plots to W&B, as a run of the type report, offline until you say otherwise
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import io
 import sys
 import time
@@ -30,7 +33,8 @@ import pandas as pd
 from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.errors import Refused, command, keyed, listed
-from losslab.files import writable_folder
+from losslab.files import writable_folder, write_together
+from losslab.spreadsheet import frame_csv
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
@@ -131,7 +135,7 @@ def compare(wanted: Asked, runs: Runs) -> str:
     every = {"cells": found, **{f"options of {key}": some for key, some in factors(comparison).items()}}
     against = pd.concat([contrasts(some).assign(of=key) for key, some in every.items()])
 
-    wanted.out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, str | bytes] = {}
     shown = []
     drawn = list(plots(comparison, numbers))
     if wanted.cross:
@@ -141,19 +145,17 @@ def compare(wanted: Asked, runs: Runs) -> str:
     for plot in drawn:
         picture = io.BytesIO()
         plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
-        (wanted.out / f"{plot.name}.png").write_bytes(picture.getvalue())
-        plot.data.to_csv(wanted.out / f"{plot.name}.csv", index=False)
-        shown.append((plot.name, plot.says, picture.getvalue(), plot.data.to_csv(index=False)))
-    numbers.to_csv(wanted.out / "cells.csv", index=False)
-    against.to_csv(wanted.out / "pairs.csv", index=False)
-    comparison.frame.drop(columns=["first/gradient_norm"]).to_csv(wanted.out / "runs.csv", index=False)
+        files |= {f"{plot.name}.png": picture.getvalue(), f"{plot.name}.csv": frame_csv(plot.data)}
+        shown.append((plot.name, plot.says, picture.getvalue(), frame_csv(plot.data)))
+    files |= {"cells.csv": frame_csv(numbers), "pairs.csv": frame_csv(against)}
+    files["runs.csv"] = frame_csv(comparison.frame.drop(columns=["first/gradient_norm"]))
 
     title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
     lines = in_words(against, comparison)
-    written = page(
+    files["index.html"] = page(
         title, time.strftime("%Y-%m-%d"), said, warned, words(comparison, numbers), lines, shown, how(comparison, found)
     )
-    (wanted.out / "index.html").write_text(written)
+    write_together(wanted.out, files)
     logged = []
     if wanted.log:
         from losslab.compare.report import log
@@ -211,7 +213,7 @@ def how(comparison: Comparison, found: Sequence[Pair]) -> str:
 
 def main() -> None:
     """The command: a comparison, or one sentence and exit code 1 after what could be read."""
-    with command(__doc__) as words:
+    with command(__doc__, "out=FOLDER") as words:
         wanted = asked(words)
         runs = read(wanted.folders)
         try:

@@ -29,7 +29,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = door.configure([f"ckpt='{checkpoint}'"])
+    cfg = door.configure([f"ckpt={door.hydra_value(str(checkpoint))}"])
     data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))

@@ -1,7 +1,6 @@
 """Reading run folders, thousands of them in seconds; what is half-written is named and left out."""
 
 import csv
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from losslab.compare import mirrored
 from losslab.errors import Refused
+from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
 from losslab.record.offline import offline
+from losslab.record.rows import read_history
 
 Record = dict[str, Any]
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
+LINE = 2**20  # bytes of a line of history.csv
 
 
 @dataclass
@@ -63,12 +64,12 @@ def read(folders: Iterable[str]) -> Runs:
             for config, rest in READERS[what](path):
                 configs.append(config)
                 rests.append({**rest, "folder": path})
-        except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever another wrote there: the other runs are compared all the same
             broken.append(f"{path} ({reason(error)})")
     if not configs and not broken:
         raise Refused(f"no run lies below {', '.join(typed_)}: a run is a folder with a status.json")
     settings = list(dict.fromkeys(key for config in configs for key in config))
-    rows = [{**rest, **config} for config, rest in zip(configs, rests, strict=True)]
+    rows = [{**config, **rest} for config, rest in zip(configs, rests, strict=True)]  # no setting hides a figure
     return Runs(pd.DataFrame(rows), settings, broken)
 
 
@@ -90,13 +91,13 @@ def found(name: str) -> Iterator[tuple[str, str]]:
 
 def run(path: str) -> Iterator[tuple[Record, Record]]:
     """The settings of one run, and the rest of its record."""
-    status = json.loads(text(path, "status.json"))
-    rest = {key: status.get(key) for key in ("status", "reason", "seconds", "started", "id")}
+    status = read_json(os.path.join(path, "status.json"))  # noqa: PTH118 - 30,000 of them
+    rest = {key: typed(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
     for kind in ("facts", "environment"):
-        rest |= {f"{kind}.{key}": value for key, value in (status.get(kind) or {}).items()}
-    config = flat(text(path, "config.yaml"))
+        rest |= {f"{kind}.{key}": typed(value) for key, value in (status.get(kind) or {}).items()}
+    config = flat(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
     if rest["status"] == "finished" or Path(path, "summary.json").is_file():
-        rest |= json.loads(text(path, "summary.json"))
+        rest |= figures(read_json(os.path.join(path, "summary.json")))  # noqa: PTH118
     rest["first/gradient_norm"] = first(path, "gradient_norm")
     yield config, rest
 
@@ -110,7 +111,7 @@ def mirror(found: Record) -> Iterator[tuple[Record, Record]]:
 
 def lost(path: str) -> Iterator[tuple[Record, Record]]:
     """Jobs of a sweep that failed before they had a folder of their own."""
-    for job in json.loads(text(path, "failed.json")):
+    for job in read_json(Path(path, "failed.json"), list):
         yield (
             {key: typed(value) for key, value in job["overrides"].items()},
             {"status": "failed", "reason": job["reason"]},
@@ -124,16 +125,22 @@ READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
 }
 
 
-def text(path: str, name: str) -> str:
-    """What stands in a file of a run."""
-    with open(os.path.join(path, name), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - 30,000 of them
-        return file.read()
+def figures(summary: Record) -> Record:
+    """The numbers of a `summary.json`.
+
+    Raises:
+        ValueError: where one of them is none.
+    """
+    for key, value in summary.items():
+        if not isinstance(value, int | float) or (isinstance(value, int) and value.bit_length() > 64):
+            raise ValueError(f"summary.json has {key}={str(value)[:30]}, which is no number")
+    return summary
 
 
 def flat(config: str) -> Record:
     """A configuration of flat keys, as `config.yaml` holds it; lists in the way that they are typed.
 
-    Each entry is read by YAML, once for all runs that share it, which is why 10,000 runs take seconds.
+    Each entry is read as YAML, once for all runs that share it, which is why 10,000 runs take seconds.
 
     >>> flat("loss: mae\\noptimizer.betas:\\n- 0.9\\n- 0.99\\nseed: 3\\n")
     {'loss': 'mae', 'optimizer.betas': '[0.9, 0.99]', 'seed': 3}
@@ -147,10 +154,10 @@ def flat(config: str) -> Record:
 @cache
 def entry(block: str) -> Record:
     """One entry of a configuration; a key without its value, as a half-written file ends, is refused."""
-    read = yaml.load(block, Loader)
+    read = parse_yaml(block)
     if not isinstance(read, dict):
         raise ValueError(f"config.yaml has '{block[:30]}', which is no setting")
-    return {key: typed(value) for key, value in read.items()}
+    return {str(key): typed(value) for key, value in read.items()}
 
 
 def typed(value: object) -> object:
@@ -161,10 +168,11 @@ def typed(value: object) -> object:
 def first(path: str, column: str) -> float:
     """A column's value in the first epoch; NaN where there is none."""
     try:
-        with open(os.path.join(path, "history.csv"), newline="") as lines:  # noqa: PTH118, PTH123
-            row = next(csv.DictReader(lines), {})
+        with open_regular(os.path.join(path, "history.csv")) as file:  # noqa: PTH118
+            lines = [file.readline(LINE).decode(errors="replace") for _ in range(2)]
+        row = next(csv.DictReader(lines), {})
         return float(row.get(column) or "nan")
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, csv.Error):
         return float("nan")
 
 
@@ -172,16 +180,11 @@ def history(path: str) -> pd.DataFrame:
     """One row for each epoch of a run; none where it cannot be read."""
     if path.startswith("wandb:") or any(Path(path).glob("run-*.wandb")):
         return mirrored.history(path)
-    try:
-        return pd.read_csv(Path(path, "history.csv"), on_bad_lines="skip")
-    except (OSError, ValueError):
-        return pd.DataFrame()
+    return pd.DataFrame(read_history(Path(path, "history.csv")))
 
 
 def reason(error: Exception) -> str:
     """Why a record could not be read, in a phrase."""
-    if isinstance(error, FileNotFoundError):
-        return f"{Path(error.filename).name} is missing"
-    if isinstance(error, json.JSONDecodeError):
-        return "a JSON file is half-written"
+    if isinstance(error, Unreadable):
+        return f"{error.file.name} {error.why}"
     return " ".join(f"{type(error).__name__}: {error}".split())[:90]

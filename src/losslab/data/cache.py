@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import sys
+import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,10 +26,14 @@ from tqdm import tqdm
 
 from losslab.data.dataset import Array
 from losslab.errors import Refused
+from losslab.files import PART, create, open_lock, open_regular, read_json, write
 
 VERSION = 1  # of what a cache holds and how images become pixels: raise it when either changes
 RESAMPLING = Image.Resampling.BILINEAR  # Pillow's takes in all pixels when it shrinks: there is no aliasing
 SHALLOW = 2  # a JPEG is decoded at a half, a quarter or an eighth where that is still so many times what is wanted
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+LARGE = 4096**2  # pixels: decoding that many takes a hundred megabytes and more
+ONE_LARGE = Lock()
 TOGETHER = 256  # images that are decoded before they are written
 
 
@@ -115,14 +121,59 @@ def decoded(root: Path, files: list[str], size: tuple[int, int], cache: str, lim
                     build(folder, root, files, size, keep)
         except OSError as error:
             raise Refused(f"data.cache={cache} cannot be written ({said(error)}): type data.cache=FOLDER") from error
-    index = json.loads((folder / "index.json").read_text())
-    readable = index["files"]
-    x = np.load(folder / "pixels.npy", mmap_mode="c") if keep else Files(root, readable, size)
-    assert x.shape == (len(readable), 3, *size)
+    index, sums = kept(folder, files)
+    readable: list[str] = index["files"]
+    x = pixels_of(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
     note = f"{len(readable):,} images of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
     if not keep:
         note = f"{len(readable):,} images are decoded anew each epoch: decoded, they take {need / 1e9:.3g} GB, {why}"
-    return Decoded(x, readable, np.load(folder / "sums.npy"), index["copies"], index["broken"], folder, note)
+    return Decoded(x, readable, sums, index["copies"], index["broken"], folder, note)
+
+
+def kept(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
+    """The index and the sums of a cache, which others may have written: it names none but these files.
+
+    Raises:
+        Refused: where it is a link or no whole cache.
+    """
+    try:
+        if folder.is_symlink():
+            raise ValueError("it is a link")
+        index: dict[str, Any] = read_json(folder / "index.json")
+        named = [*index["files"], *index["copies"], *index["copies"].values(), *index["broken"]]
+        if not {*named} <= {*files} or len({*index["files"]}) < len(index["files"]):
+            raise ValueError("it names other files than the images")
+        if not all(isinstance(why, str) for why in index["broken"].values()):
+            raise ValueError("index.json is another's")
+        sums = whole_array(folder / "sums.npy", (len(index["files"]), 3, 2), np.int64)
+    except Exception as error:  # whatever a damaged file makes NumPy raise
+        raise Refused(
+            f"{folder} is no whole cache ({said(error)}): remove that folder, or type data.cache=FOLDER"
+        ) from None
+    return index, sums
+
+
+def pixels_of(folder: Path, shape: tuple[int, ...]) -> Array:
+    """The images of a cache.
+
+    Raises:
+        Refused: where they are not all there.
+    """
+    try:
+        return whole_array(folder / "pixels.npy", shape, np.uint8)
+    except Exception as error:
+        raise Refused(
+            f"{folder} is no whole cache ({said(error)}): remove that folder, or type data.cache=FOLDER"
+        ) from None
+
+
+def whole_array(file: Path, shape: tuple[int, ...], dtype: type) -> Array:
+    """The array in a file, mapped into memory; its header is only believed where it says what is expected."""
+    open_regular(file).close()
+    array: Array = np.load(file, mmap_mode="c", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{file.name} holds something else")
+    return array
 
 
 def key(root: Path, files: list[str], size: tuple[int, int], keep: bool) -> str:
@@ -142,7 +193,7 @@ def free(folder: Path) -> int:
 @contextmanager
 def alone(lock: Path, folder: Path) -> Iterator[None]:
     """One process at a time, on this machine or another; the lock goes with the process, also when that is killed."""
-    with lock.open("w") as file:
+    with os.fdopen(open_lock(lock), "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,18 +204,19 @@ def alone(lock: Path, folder: Path) -> Iterator[None]:
 
 def build(folder: Path, root: Path, files: list[str], size: tuple[int, int], keep: bool) -> None:
     """Decode all files into a new folder; the caller holds its lock."""
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    for left in folder.parent.glob(f".{folder.name}.*{PART}"):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PART}")
     part.mkdir()
     try:
-        with (part / "pixels.npy").open("wb") as out:
+        with create(part / "pixels.npy") as out:
             index, sums = fill(out if keep else None, root, files, size)
             out.flush()
             os.fsync(out.fileno())  # on disk before its name is
         if not keep:
             (part / "pixels.npy").unlink()
         np.save(part / "sums.npy", sums)
-        (part / "index.json").write_text(json.dumps(index))
+        write(part / "index.json", json.dumps(index))
         part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -225,9 +277,9 @@ def pixels(file: Path, size: tuple[int, int]) -> Array:
     Raises:
         Exception: whatever Pillow raises for a file that is no image, or a broken one.
     """
-    with Image.open(file) as opened:
-        opened.draft(None, (SHALLOW * max(size),) * 2)
-        image: Image.Image = ImageOps.exif_transpose(opened)
+    with opened(file) as source, large(source.size):
+        source.draft(None, (SHALLOW * max(size),) * 2)
+        image: Image.Image = ImageOps.exif_transpose(source)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
@@ -237,6 +289,19 @@ def pixels(file: Path, size: tuple[int, int]) -> Array:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB").resize(size[::-1], RESAMPLING)
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def opened(file: Path) -> Image.Image:
+    """An image file, whatever its suffix says, of the formats that are images of pixels and nothing else.
+
+    Pillow would hand a PostScript file to a program that runs it.
+    """
+    return Image.open(file, formats=FORMATS)
+
+
+def large(size: tuple[int, int]) -> AbstractContextManager[object]:
+    """Hold the only place for a large image: a few of them at once could take all memory."""
+    return ONE_LARGE if size[0] * size[1] > LARGE else nullcontext()
 
 
 def said(error: BaseException) -> str:

@@ -3,8 +3,6 @@
 Nothing here imports torch: a fault in the table or the folder is told before the heavy imports begin.
 """
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,7 +15,9 @@ from numpy.typing import NDArray
 
 from losslab.data.cache import decoded
 from losslab.data.dataset import Array, Dataset, split, strata
+from losslab.data.reading import table
 from losslab.data.tables import (
+    CELL,
     MISSING,
     SEPARATORS,
     Column,
@@ -26,11 +26,10 @@ from losslab.data.tables import (
     labels_of,
     multi_hot,
     regression_target,
-    table,
     written_as_list,
 )
 from losslab.errors import Refused, nearest
-from losslab.files import write
+from losslab.spreadsheet import write_csv
 
 IMAGES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -126,8 +125,18 @@ def images(
 
 
 def listed(root: Path, wanted: Callable[[str], bool]) -> Iterable[str]:
-    """The files below a folder that are wanted, named from there; hidden ones are not seen."""
+    """The files below a folder that are wanted, named from there; hidden ones are not seen.
+
+    Links are followed, but no folder is listed twice: two links to where they lie would make a path for each way
+    through them.
+    """
+    seen = set()
     for folder, below, names in os.walk(root, followlinks=True):
+        facts = os.stat(folder)  # noqa: PTH116 - a text, of which there may be many
+        if (facts.st_dev, facts.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in names:
             file = Path(folder, name)
@@ -293,6 +302,8 @@ def inferred(frame: pd.DataFrame, source: str, task: str, separator: str | None)
 def lists_labels(cells: "pd.Series[str]", separator: str | None) -> bool:
     """Whether a column holds several labels in a cell, of few labels altogether."""
     signs = [separator] if separator else SEPARATORS
+    if cells.str.len().max() > CELL:
+        return False
     several = written_as_list(cells) or any(sign in cell for cell in cells for sign in signs)
     return several and len({x for row in labels_of(cells, separator) for x in row}) <= max(20, len(cells) // 4)
 
@@ -390,9 +401,7 @@ def keep(problems: list[tuple[str, str]], file: Path) -> bool:
         if not problems:
             file.unlink(missing_ok=True)
             return False
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("file", "problem"), *problems])
-        write(file, text.getvalue())
+        write_csv(file, [("file", "problem"), *problems])
     except OSError:  # a cache that can only be read
         return False
     return True

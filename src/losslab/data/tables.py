@@ -5,7 +5,6 @@ bins) come from the training rows alone; the names of the classes and labels com
 """
 
 import copy
-import gzip
 import re
 import zlib
 from pathlib import Path
@@ -16,8 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.dataset import Array, Dataset, New, Rows, split, strata
+from losslab.data.reading import table
 from losslab.errors import Refused, nearest
 
+CELL = 100_000  # letters of a list of labels
 SHIPPED = Path(__file__).parent / "files"
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
@@ -37,32 +38,6 @@ def csv(path: str, target: str | list[str], **settings: Any) -> Dataset:
         Refused: where the file is missing, empty or not a table, and for all that `encode` refuses.
     """
     return encode(table(path, "data.path"), target, **settings)
-
-
-def table(path: str, key: str) -> pd.DataFrame:
-    """The table in a file, all of it text; `key` is the setting that named the file.
-
-    Raises:
-        Refused: where the file is missing, empty or not a table.
-    """
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise Refused(f"{key}={path} is a folder: type the path of a CSV file")
-    if not file.is_file():
-        folder = file.parent if file.parent.is_dir() else Path()
-        near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
-        raise Refused(f"{key}={path} is not there; {near}")
-    try:
-        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
-            delimiter = max((",", "\t", ";"), key=lines.readline().count)
-        frame = pd.read_csv(file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError:
-        raise Refused(f"{key}={path} is empty: it must be a table with a header line") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:
-        raise Refused(f"{key}={path} is not a table in UTF-8 text: {' '.join(str(error).split())}") from None
-    if frame.empty:
-        raise Refused(f"{key}={path} has a header but no rows")
-    return frame
 
 
 def shipped(file: str, target: str, **settings: Any) -> Dataset:
@@ -367,6 +342,8 @@ def labels_of(cells: "pd.Series[str]", separator: str | None) -> list[list[str]]
     >>> labels_of(pd.Series(["['a', 'b c']", "[]"]), None)
     [['a', 'b c'], []]
     """
+    if (longest := cells.str.len().max()) > CELL:
+        raise Refused(f"a list of labels has {longest:,} letters: type data.target=COLUMN of a column of labels")
     if separator is None and written_as_list(cells):
         quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
         items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]

@@ -11,9 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from losslab.allowlist import held
 from losslab.door import CONF
 from losslab.record.client import client
-from losslab.trust import held
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
 LARGEST = 1 << 20  # bytes of a file that is code

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from losslab.files import read_bytes
+
 BLOCK = 32768  # the log is cut into blocks, as LevelDB's is; a record that crosses an edge comes in parts
 WHOLE, FIRST, LAST = 1, 2, 4
 Record = dict[str, Any]
@@ -25,7 +27,7 @@ def offline(path: str) -> Record:
     """
     found: Record = {"config": {}, "summary": {}, "history": [], "exit": None, "job_type": None}
     (log,) = Path(path).glob("run-*.wandb")
-    for record in records(log.read_bytes()):
+    for record in records(read_bytes(log, limit=2**30)):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             found["job_type"] = record.run.job_type

@@ -233,7 +233,9 @@ def sync_command(run: Any) -> str:
     """What uploads an offline run: all its folders, one for each start; W&B syncs those of one run in their order."""
     here = Path.cwd()
     folders = (folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in starts(run))
-    return shlex.join(["wandb", "sync", *map(str, folders)])
+    return shlex.join(
+        ["wandb", "sync", *(f"./{folder}" if str(folder).startswith("-") else str(folder) for folder in folders)]
+    )
 
 
 def starts(run: Any) -> list[Path]:

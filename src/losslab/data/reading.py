@@ -1,0 +1,113 @@
+"""A file becomes a frame of text, read no further than any table goes: it may unpack to more than the memory holds."""
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+from losslab.errors import Refused, nearest
+from losslab.files import Unreadable, open_regular
+
+COLUMNS = 100_000  # of a table: the next order of magnitude takes minutes to look at
+LINE = 2**26  # bytes of one line
+UNPACKED = 2**28  # bytes that any file may unpack to
+RATIO = 200  # times its own size that a larger one may; text packs to a tenth, bytes that are all alike to a thousandth
+
+
+class TooMuch(ValueError):
+    """A table that goes on beyond all measure, told in what follows its name."""
+
+
+class Bounded(io.RawIOBase):
+    """The bytes of a regular file, unpacked where its name ends in `.gz`.
+
+    Args:
+        file: its path.
+
+    Raises:
+        Unreadable: where it is none, or may not be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.source = open_regular(file)
+        self.packed = file.suffix == ".gz"
+        self.stream: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=self.source) if self.packed else self.source
+        self.taken = self.line = 0  # bytes so far, and of the line that they end in
+        self.excess: TooMuch | None = None  # pandas forgets what a reader raises
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer, and tell by how much.
+
+        Raises:
+            TooMuch: for a line or a whole without end.
+        """
+        data = self.stream.read(len(buffer))
+        buffer[: len(data)] = data
+        first, last = data.find(b"\n"), data.rfind(b"\n")
+        longest = self.line + (len(data) if first < 0 else first)
+        self.line = longest if first < 0 else len(data) - last - 1
+        self.taken += len(data)
+        if longest > LINE:
+            self.excess = TooMuch(f"has a line of more than {LINE // 2**20} MB")
+        if self.packed and self.taken > max(UNPACKED, RATIO * self.source.tell()):
+            self.excess = TooMuch(f"unpacks to more than {RATIO} times its size")
+        if self.excess:
+            raise self.excess
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file, too."""
+        super().close()
+        self.source.close()
+
+
+def table(path: str, key: str) -> pd.DataFrame:
+    """The table in a file, all of it text; `key` is the setting that named the file.
+
+    Raises:
+        Refused: where the file is missing, empty or not a table.
+    """
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise Refused(f"{key}={path} is a folder: type the path of a CSV file")
+    if not file.exists():
+        folder = file.parent if file.parent.is_dir() else Path()
+        near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
+        raise Refused(f"{key}={path} is not there; {near}")
+    opened: list[Bounded] = []
+
+    def lines() -> io.BufferedReader:
+        opened.append(Bounded(file))
+        return io.BufferedReader(opened[-1])
+
+    try:
+        with lines() as text:
+            first = [text.readline(), text.readline()]
+        delimiter = max((",", "\t", ";"), key=first[0].decode("utf-8-sig").count)
+        if max(line.count(delimiter.encode()) for line in first) >= COLUMNS:
+            raise Refused(f"{key}={path} has more than {COLUMNS:,} columns: type the path of a table of fewer")
+        with lines() as text:
+            frame = pd.read_csv(text, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except Unreadable as error:
+        raise Refused(f"{key}={path} {error.why}: type the path of a CSV file") from None
+    except pd.errors.EmptyDataError:
+        raise Refused(f"{key}={path} is empty: it must be a table with a header line") from None
+    except (pd.errors.ParserError, ValueError, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, Refused):
+            raise
+        why = " ".join(str(error).split())
+        if excess := next((each.excess for each in opened if each.excess), None):
+            raise Refused(f"{key}={path} {excess}, as no table does: type the path of another") from None
+        if "out of memory" in why:
+            raise MemoryError(f"{key}={path}") from None
+        raise Refused(f"{key}={path} is not a table in UTF-8 text: {why}") from None
+    if frame.empty:
+        raise Refused(f"{key}={path} has a header but no rows")
+    return frame

@@ -1,0 +1,31 @@
+"""The rows of a run's `history.csv`, one for each epoch; read without torch."""
+
+import csv
+from contextlib import suppress
+from pathlib import Path
+
+from losslab.files import Unreadable, read_bytes
+
+Row = dict[str, float]
+COUNTS = ("epoch", "step")  # whole numbers, in every row
+
+
+def read_history(file: Path) -> list[Row]:
+    """The rows in the order of their epochs, but for those that are not whole: they were cut off or damaged.
+
+    >>> read_history(Path("none.csv"))
+    []
+    """
+    try:
+        heading, *lines = read_bytes(file, limit=2**30).decode(errors="replace").split("\n")[:-1] or [""]
+        names = next(csv.reader([heading.rstrip("\r")], strict=True), [])
+    except (Unreadable, csv.Error):
+        return []
+    rows: list[Row] = []
+    for line in lines if {*COUNTS} <= {*names} else ():
+        with suppress(ValueError):  # a cell that is no number, or a line of another length
+            cells = zip(names, line.rstrip("\r").split(","), strict=True)
+            row = {key: int(value) if key in COUNTS else float(value) for key, value in cells}
+            if row["epoch"] > (rows[-1]["epoch"] if rows else -1):
+                rows.append(row)
+    return rows

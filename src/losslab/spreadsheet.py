@@ -1,0 +1,51 @@
+"""CSV files for people: a spreadsheet shows the names in them and never computes them."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from losslab.files import write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMULA = tuple("=+-@\t\r\n|\uff1d\uff0b\uff0d\uff20")  # the last four are full-width, which spreadsheets also read
+
+
+def escape(value: Any) -> Any:
+    """A cell as it is written: a text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Numbers stay numbers, as texts too. To get the text back, remove one apostrophe where it stands before a formula.
+
+    >>> escape("=cmd|' /C calc'!A0"), escape("-drama"), escape("-3.2"), escape(-3.2), escape("mae")
+    ("'=cmd|' /C calc'!A0", "'-drama", '-3.2', -3.2, 'mae')
+    """
+    if not isinstance(value, str) or not value.lstrip("' \u00a0\ufeff").startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows of cells, the first of them the heading, as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([escape(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def write_csv(file: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Replace the file by rows of cells, the first of them the heading."""
+    write(file, csv_text(rows))
+
+
+def frame_csv(frame: "pd.DataFrame") -> str:
+    """A table as CSV."""
+    shown = frame.rename(columns=escape)
+    for name in shown.select_dtypes(exclude=["number", "bool"]):
+        shown[name] = shown[name].map(escape)
+    return str(shown.to_csv(index=False))
