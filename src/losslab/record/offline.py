@@ -86,5 +86,5 @@ def mend(path: Path) -> None:
     """Cut off what a killed run left half-written at its log's end: `wandb sync` would stop there, with an error."""
     (log,) = path.glob("run-*.wandb")
     end = max((end for end, _ in parts(log.read_bytes())), default=None)
-    if end is not None:
+    if end is not None and not log.is_symlink():
         os.truncate(log, end)
