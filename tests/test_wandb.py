@@ -21,6 +21,8 @@ from wandb.cli.cli import cli
 from losslab.compare.cells import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
+from losslab.door import configure
+from losslab.record.wandb import describe
 
 from .compare.written import grid
 from .conftest import ROOT, until
@@ -87,6 +89,36 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
             **{f"model-{name}": record, "source-losslab": ["mine/losses.py"]},
             f"run-{name}-samples": ["samples.table.json"],
         }
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "group", "notes"),
+    [
+        ((), {}, None, "loss=mae"),
+        (("output_dir=sweeps/mine/runs",), {}, "mine", "loss=mae"),
+        (("output_dir=sweeps/mine/runs", "logger.group=ours", "logger.notes=why"), {}, "ours", "why"),
+        (("output_dir=sweeps/mine/runs",), {"RUN_GROUP": "theirs", "NOTES": "why"}, None, None),
+        ((), {"SWEEP_ID": "sweep0"}, "sweep0", "loss=mae"),
+    ],
+)
+def test_a_runs_group_is_its_sweep_and_its_notes_what_was_typed(
+    words: tuple[str, ...],
+    variables: dict[str, str],
+    group: str | None,
+    notes: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps" / "mine").mkdir(parents=True)
+    (tmp_path / "sweeps" / "mine" / "sweep.json").write_text("{}")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    cfg = configure(["loss=mae", *words])
+    cfg.run.choices["loss"] = "a" * 100  # a sum of many losses
+    describe(cfg)
+    assert (cfg.logger.group, cfg.logger.notes) == (group, notes)
+    assert "a" * 64 in cfg.logger.tags, "W&B takes no longer ones"
 
 
 def agent(sweep: str) -> None:
