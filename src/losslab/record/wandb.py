@@ -279,7 +279,7 @@ def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:
         command = shlex.join(["wandb", "sync", "--no-skip-online", str(folder)])
         says = f"W&B did not take all of the run{incomplete}; nothing is lost: `{command}` uploads it"
     elif missing:
-        says = f"W&B took the run but not its tables ({missing}); they are in the run's folder"
+        says = f"W&B did not take all of the run ({missing}); nothing is lost: the run's folder has it"
     else:
         return
     print(says, file=sys.stderr, flush=True)
