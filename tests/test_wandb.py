@@ -189,9 +189,10 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
         process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
-        until(lambda: any(run.history for run in server.runs.values()) or process.poll() is not None)
+        held = tmp_path / "held-0"
+        until(lambda: any(run.history for run in server.runs.values()) and held.exists() or process.poll() is not None)
         assert process.returncode is None, process.said()
-    (tmp_path / "held-0").unlink()
+    held.unlink()
     began = time.monotonic()
     out, err = process.communicate()
     assert time.monotonic() - began < 15, "of which the client waits three seconds, as it was told"
@@ -234,9 +235,10 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
 def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
     with Loopback() as server:
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        slow = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "60"}
+        process = Fork(python(*words), tmp_path, environment(server, tmp_path) | slow)
         until((tmp_path / "held-0").exists)
-        process.kill()  # at once: what W&B was told may not have been sent, or written
+        process.kill()  # before W&B was sent what it was told
         process.wait()
         for log in tmp_path.glob("outputs/wandb/offline-run-*/*.wandb"):
             log.write_bytes(log.read_bytes()[:-3])  # it was writing
