@@ -407,7 +407,27 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
             if not silent(key):
                 raise
             dropped.append(text)
+            if key == "output_dir":  # the folder tells where that was
+                kept.append(f"output_dir={hydra_value(str(status.parents[1]))}")
     return kept + overrides, dropped
+
+
+def only_typed(words: Sequence[str]) -> list[str]:
+    """Those of a command's words that a record may not hold, so that who goes on with a run types them again.
+
+    >>> only_typed(["loss=mae", "logger.project=mine", "-m", "output_dir=runs"])
+    ['logger.project=mine']
+    """
+    found = []
+    for word in words:
+        key = key_of(word)
+        if "=" not in word or word.startswith("-") or key in ("allow", "ckpt", "output_dir") or "hydra" in key:
+            continue
+        try:
+            check_typed_in("", [word], [])
+        except Refused:
+            found.append(word)
+    return found
 
 
 def check_dropped(cfg: DictConfig) -> None:
