@@ -115,7 +115,8 @@ class Whole(TorchCheckpointIO):
         except FileNotFoundError as error:
             raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
         except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
-            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            of_disk = next((e for e in (error, error.__context__) if isinstance(e, OSError) and e.strerror), None)
+            why = of_disk.strerror if of_disk else " ".join(str(error).split())
             kept = "the last good one is kept" if file.is_file() else "there is none yet"
             raise Refused(
                 f"the checkpoint {file} could not be written ({why}); {kept}: free some space there, "

@@ -572,5 +572,6 @@ def finish(jobs: list[Job], refused: Any) -> list[BaseException | None]:
         except Exception as error:  # of one run: the others are recorded all the same
             job.error = job.error or (unwritten(job, error) if isinstance(error, OSError) else error)
         job.record.conclude(job.error, quiet=True)
+        job.error = job.error or job.record.unwritten
         errors.append(job.error)
     return errors

@@ -224,6 +224,7 @@ class Record(Logger):
         self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
         self.unmirrored: str | None = None
         self.history: list[Row] = []
+        self.unwritten: Refused | None = None  # why the last word on it could not be written
         self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
         self.began = time.time()
         self.status: dict[str, Any] = {
@@ -282,9 +283,11 @@ class Record(Logger):
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
         try:
             write_json(self.folder / "status.json", self.status)
-        except FileNotFoundError:  # the folder is gone, which what follows tells
-            pass
+            self.unwritten = None
         except OSError as error:  # a full disk: what stopped the run is told all the same
+            self.unwritten = machine_refusal(error)
+            if status == "finished" or isinstance(error, FileNotFoundError):  # of that the end tells
+                return
             print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
     @rank_zero_only
@@ -378,6 +381,8 @@ class Record(Logger):
             if self.status["status"] == "preempted":
                 preemption.requeue(by)
             sys.exit(128 + by)  # Lightning would say 0, or 1
+        if error is None:
+            refused = self.unwritten
         if refused is not None and refused is not error:
             raise refused from error
 
