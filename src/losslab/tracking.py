@@ -221,7 +221,7 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else {}
         self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.unwritten: Refused | None = None  # why the last word on it could not be written
