@@ -292,8 +292,11 @@ def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign
     """
     parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
     roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
-    if all(Path(root) == CONF for root in roots):
+    others = [root for root in roots if Path(root) != CONF]
+    if not others:
         return []
+    for other in others:
+        list(yaml_files(other))  # each of them can be read
     chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
     found: Foreign = []
     for default in chosen.defaults:
