@@ -57,11 +57,15 @@ def handle(handler: Callable[[int, FrameType | None], object], *numbers: int) ->
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it."""
+    """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it.
+
+    A worker of a sweep has an answer to it of its own.
+    """
     before = {number: signal.getsignal(number) for number in HEEDED}
     notice.by, notice.awaited = None, True
     notice.listen()
-    handle(signal.default_int_handler, signal.SIGINT)
+    if signal.getsignal(signal.SIGINT) is too_early:
+        handle(signal.default_int_handler, signal.SIGINT)
     try:
         yield
     finally:

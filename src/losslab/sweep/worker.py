@@ -8,6 +8,7 @@ on with from its last checkpoint. What is no job's fault, such as a full disk, e
 if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before all else is imported
 
+import errno
 import json
 import os
 import statistics
@@ -324,6 +325,8 @@ def main() -> None:
                 folder, plan, stack = Path(told["folder"]), Plan(**told["plan"]), told["stack"]
                 prepare(plan, stack)
                 stop.importing = False
+                if not (folder / "sweep.json").is_file():  # which the driver wrote: it is gone
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
                 parts.append((folder, plan, [Job(**job) for job in told["jobs"]], stack, Ledger(folder / "jobs")))
             if parts and not sum(work(*part) for part in parts):
                 time.sleep(0.2)
