@@ -190,7 +190,9 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
         env = {**environment(server, tmp_path), **more}
         process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
         held = tmp_path / "held-0"
-        until(lambda: any(run.history for run in server.runs.values()) and held.exists() or process.poll() is not None)
+        until(
+            lambda: (any(run.history for run in server.runs.values()) and held.exists()) or process.poll() is not None
+        )
         assert process.returncode is None, process.said()
     held.unlink()
     began = time.monotonic()

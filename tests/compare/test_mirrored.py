@@ -1,6 +1,7 @@
 """Offline W&B runs, written and read with the real client, say what the runs' own folders say."""
 
 import json
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,13 @@ def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> No
     (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
     assert offline(str(folder))["job_type"] == "report"
     assert len(read([str(tmp_path / "wandb")]).frame) == 1
+
+
+def test_a_comparison_that_wandb_does_not_take_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise OSError(ENOSPC, "No space left on device", "wandb/run")
+
+    monkeypatch.setattr("wandb.init", full)
+    said = log("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
+    assert said.startswith("W&B did not take the comparison ([Errno 28] No space left on device")
+    assert "\n" not in said
