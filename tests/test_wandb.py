@@ -18,6 +18,7 @@ import yaml
 from wandb import wandb_agent
 from wandb.cli.cli import cli
 
+from losslab import allowlist
 from losslab.compare.cells import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
@@ -31,6 +32,7 @@ from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
+CALLS = "from pytorch_lightning import Callback\n\n\nclass Nothing(Callback):\n    pass\n"
 MINE = "API_TOKEN = 'a-secret-of-the-user'\n"
 HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
 
@@ -48,16 +50,19 @@ def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedP
     return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
-def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp_path: Path) -> None:
+def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowlist, "here", allowlist.AllowedHere(tmp_path))  # as in a fresh process
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "losses.py").write_text("TWO = 2\n")
+    (tmp_path / "mine" / "calls.py").write_text(CALLS)
     (tmp_path / "mine" / "keys.py").write_text(MINE)
     (tmp_path / "mine" / "rows.csv").write_text("1,2\n")
     (tmp_path / "mine" / "link.py").symlink_to(ROOT / "train.py")
-    words = (*HEIGHTS, "trainer.max_epochs=3", "logger.log_model=true", "allow=[mine,torchvision]")
+    own = "+callbacks.mine={_target_: mine.calls.Nothing}"
+    words = (*HEIGHTS, "trainer.max_epochs=3", own, "logger.log_model=true", "allow=[mine,torchvision]")
     with Loopback() as server:
-        more = {"MY_TOKEN": "a-secret-of-the-user", "PYTHONPATH": str(tmp_path)}
-        done = run(server, tmp_path, str(ROOT / "train.py"), *words, **more)
+        done = run(server, tmp_path, str(ROOT / "train.py"), *words, MY_TOKEN="a-secret-of-the-user")
         assert done.returncode == 0, done.stderr
         assert not server.seen, "a request left the machine"
         command = re.search(r"`(wandb sync \S+)`", done.stdout)
@@ -86,7 +91,7 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
         files = {name: sorted(made["files"]) for name, made in server.artifacts.items()}
         record = ["best.ckpt", "config.yaml", "status.json", "summary.json"]
         assert files == {
-            **{f"model-{name}": record, "source-losslab": ["mine/losses.py"]},
+            **{f"model-{name}": record, "source-losslab": ["mine/calls.py"]},
             f"run-{name}-samples": ["samples.table.json"],
         }
 
