@@ -223,6 +223,7 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"]
     with Loopback() as server:
         process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        until((tmp_path / "held-0").exists)  # or it would be held when it goes on
         until(lambda: any(run.history for run in server.runs.values()))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
