@@ -46,7 +46,7 @@ class Sweeps:
         self.folder, self.jobs, self.words = folder, jobs, words or ("n=2",)
         self.file = sweep_file(folder, jobs)
         began = time.monotonic()
-        self.peace: Table = undisturbed(self.file, folder / "peace")
+        self.peace: Table = undisturbed(self.file, folder / "peace", *self.words)
         self.seconds = time.monotonic() - began
         self.number = self.over = 0
         self.slowest = 0.0
@@ -88,11 +88,13 @@ class Sweeps:
         )
 
 
-def moments(folder: Path, chance: random.Random, count: int = 488) -> None:
+def moments(
+    folder: Path, chance: random.Random, count: int = 488, jobs: int = 48, words: tuple[str, ...] = ("n=2",)
+) -> None:
     """A signal to the driver or to one of its workers at each moment from 0 to 6 s in steps of 0.1 s."""
     trials = list(product(range(61), ("driver", "worker"), SIGNALS))
     chance.shuffle(trials)
-    sweeps, nobody = Sweeps(folder, 48), 0
+    sweeps, nobody = Sweeps(folder, jobs, *words), 0
     for number, (tenths, whom, by) in enumerate(trials[:count]):
         driver = sweeps.driver()
         try:

@@ -112,6 +112,9 @@ class Workers:
             self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # what it has not read
+                    process.stdin.close()
             found = ledger.crashed(process.pid, [job.key for job in self.jobs])
             if not found:
                 self.in_vain += 1
