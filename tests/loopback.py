@@ -159,7 +159,7 @@ class Loopback:
     def operation(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """The reply to one GraphQL operation."""
         match name:
-            case "Viewer":
+            case "Viewer" | "GetDefaultEntity":
                 return {"viewer": VIEWER}
             case "ServerFeaturesQuery":
                 return {"serverInfo": {"features": []}}
@@ -205,7 +205,7 @@ class Loopback:
                 page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
                 runs = {"edges": edges, "pageInfo": page}
                 return {"project": {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": runs}}
-            case "Run":
+            case "Run" | "RunHistoryKeys":
                 return {"project": {"run": self.seen_by_api(given["name"])}}
             case "RunParquetHistory":
                 return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": None}}}}

@@ -115,7 +115,8 @@ class Whole(TorchCheckpointIO):
         except FileNotFoundError as error:
             raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
         except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
-            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            of_disk = next((e for e in (error, error.__context__) if isinstance(e, OSError) and e.strerror), None)
+            why = of_disk.strerror if of_disk else " ".join(str(error).split())
             kept = "the last good one is kept" if file.is_file() else "there is none yet"
             raise Refused(
                 f"the checkpoint {file} could not be written ({why}); {kept}: free some space there, "
@@ -123,11 +124,11 @@ class Whole(TorchCheckpointIO):
             ) from error
 
 
-def fitting(path: str | None, experiment: nn.Module) -> str | None:
+def fitting(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
     """The path of a checkpoint that this experiment can go on from, or `None` where there is none to go on from.
 
     Raises:
-        Refused: where it cannot be read, or its weights are another model's.
+        Refused: where it cannot be read, its weights are another model's, or it was trained for more epochs already.
     """
     if path is None:
         return None
@@ -139,6 +140,12 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
         raise Refused(
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
             "type the model and data that it was trained with"
+        )
+    if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
+        trained = saved["epoch"] + 1
+        raise Refused(
+            f"ckpt={path} was trained for {trained} epochs already, more than trainer.max_epochs={epochs}: "
+            f"type trainer.max_epochs={trained + 1} or more"
         )
     return path
 

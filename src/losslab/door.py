@@ -292,8 +292,11 @@ def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign
     """
     parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
     roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
-    if all(Path(root) == CONF for root in roots):
+    others = [root for root in roots if Path(root) != CONF]
+    if not others:
         return []
+    for other in others:
+        list(yaml_files(other))  # each of them can be read
     chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
     found: Foreign = []
     for default in chosen.defaults:
@@ -407,7 +410,27 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
             if not silent(key):
                 raise
             dropped.append(text)
+            if key == "output_dir":  # the folder tells where that was
+                kept.append(f"output_dir={hydra_value(str(status.parents[1]))}")
     return kept + overrides, dropped
+
+
+def only_typed(words: Sequence[str]) -> list[str]:
+    """Those of a command's words that a record may not hold, so that who goes on with a run types them again.
+
+    >>> only_typed(["loss=mae", "logger.project=mine", "-m", "output_dir=runs"])
+    ['logger.project=mine']
+    """
+    found = []
+    for word in words:
+        key = key_of(word)
+        if "=" not in word or word.startswith("-") or key in ("allow", "ckpt", "output_dir") or "hydra" in key:
+            continue
+        try:
+            check_typed_in("", [word], [])
+        except Refused:
+            found.append(word)
+    return found
 
 
 def check_dropped(cfg: DictConfig) -> None:

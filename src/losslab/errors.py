@@ -98,8 +98,12 @@ def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
     outlive_readers()
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        yield
-        print(end="", flush=True)  # a full disk below it is told now
+        try:
+            yield
+        except SystemExit:
+            print(end="", flush=True)
+            raise
+        print(end="", flush=True)  # a full disk below it is told now, and not when Python ends
     except KeyboardInterrupt:
         print("losslab: stopped by Ctrl-C", file=sys.stderr, flush=True)
         sys.exit(130)

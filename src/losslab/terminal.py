@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
-from losslab.door import flatten, hydra_value
+from losslab.door import flatten, hydra_value, only_typed
 from losslab.record.wandb import links, sync_command
 from losslab.rules import silent
 
@@ -187,12 +187,12 @@ def command() -> str:
     flags = ("--config-dir", "-cd")
     own = [text for flag, text in pairwise(sys.argv) if flag in flags]
     own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
-    allowed = [text for text in sys.argv if text.startswith("allow=")]  # counts only where it is typed
-    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *allowed])
+    again = [*(text for text in sys.argv if text.startswith("allow=")), *only_typed(sys.argv[1:])]  # count where typed
+    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *again])
 
 
 def typed(key: str, value: str | Path) -> str:
-    """A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
+    r"""A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
 
     >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')

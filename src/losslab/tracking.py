@@ -16,19 +16,16 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
 import resource
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -40,7 +37,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from losslab import __version__, launch, preemption, terminal
+from losslab import launch, preemption, terminal
 from losslab.door import flatten
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
@@ -54,6 +51,7 @@ from losslab.files import (
     write,
     write_json,
 )
+from losslab.machine import environment
 from losslab.preemption import Preempted
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
@@ -176,29 +174,6 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> 
     return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
 
 
-def environment() -> dict[str, str | None]:
-    """Versions, machine and git commit, so that runs of different code or machines can be told apart."""
-
-    def git(*words: str) -> str | None:
-        """Of the clone that losslab runs from, else of the folder where the command was typed."""
-        for folder in (Path(__file__).parent, Path.cwd()) if shutil.which("git") else ():
-            found = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
-            if found.returncode == 0:
-                return found.stdout.strip()
-        return None
-
-    return {
-        "losslab": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": version("pytorch_lightning"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git_commit": git("rev-parse", "HEAD") or os.environ.get("LOSSLAB_COMMIT") or None,  # an image knows its own
-        "git_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
-    }
-
-
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory that was in use: the GPU's where training runs on one, else the process's, in MB."""
     if device.type == "cuda":
@@ -246,9 +221,10 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else {}
         self.unmirrored: str | None = None
         self.history: list[Row] = []
+        self.unwritten: Refused | None = None  # why the last word on it could not be written
         self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
         self.began = time.time()
         self.status: dict[str, Any] = {
@@ -307,9 +283,11 @@ class Record(Logger):
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
         try:
             write_json(self.folder / "status.json", self.status)
-        except FileNotFoundError:  # the folder is gone, which what follows tells
-            pass
+            self.unwritten = None
         except OSError as error:  # a full disk: what stopped the run is told all the same
+            self.unwritten = machine_refusal(error)
+            if status == "finished" or isinstance(error, FileNotFoundError):  # of that the end tells
+                return
             print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
     @rank_zero_only
@@ -403,6 +381,8 @@ class Record(Logger):
             if self.status["status"] == "preempted":
                 preemption.requeue(by)
             sys.exit(128 + by)  # Lightning would say 0, or 1
+        if error is None:
+            refused = self.unwritten
         if refused is not None and refused is not error:
             raise refused from error
 

@@ -1,6 +1,7 @@
 """The log of an offline W&B run, read without its client's help: it has no interface for that."""
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -48,10 +49,21 @@ def items(entries: Any) -> Record:
 
 
 def records(log: bytes) -> Iterator[Any]:
-    """The records of a log: after a header of 7 bytes, parts of `checksum, length, kind, bytes`."""
+    """The records of a log."""
     from wandb.proto import wandb_internal_pb2
 
     protocol: Any = wandb_internal_pb2
+    for _, whole in parts(log):
+        record = protocol.Record()
+        record.ParseFromString(whole)
+        yield record
+
+
+def parts(log: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where each whole record ends, and its bytes: after a header of 7 bytes, parts of `checksum, length, kind, bytes`.
+
+    The log ends where a part is torn or its checksum is wrong.
+    """
     if log[:4] != b":W&B":
         raise ValueError("its W&B log is half-written")
     at, whole = 7, b""
@@ -67,6 +79,12 @@ def records(log: bytes) -> Iterator[Any]:
         at += 7 + length
         whole = part if kind in (WHOLE, FIRST) else whole + part
         if kind in (WHOLE, LAST):
-            record = protocol.Record()
-            record.ParseFromString(whole)
-            yield record
+            yield at, whole
+
+
+def mend(path: Path) -> None:
+    """Cut off what a killed run left half-written at its log's end: `wandb sync` would stop there, with an error."""
+    (log,) = path.glob("run-*.wandb")
+    end = max((end for end, _ in parts(log.read_bytes())), default=None)
+    if end is not None and not log.is_symlink():
+        os.truncate(log, end)

@@ -20,7 +20,7 @@ from losslab import launch
 from losslab.door import key_of
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
-from losslab.record.offline import offline
+from losslab.record.offline import mend, offline
 from losslab.rules import silent
 
 Table = list[dict[str, str]]
@@ -72,10 +72,18 @@ class Mirror(WandbLogger):
         if not run.offline:
             # the summary may have been sent before its row; there are more rows than epochs where a run has ended
             return min(float(run.summary.get("epoch", -1)), run.starting_step - 1) if run.resumed else -1
-        rows = (
-            row for folder in starts(run) if folder != Path(run.dir).parent for row in offline(str(folder))["history"]
-        )
+        earlier = [folder for folder in starts(run) if folder != Path(run.dir).parent]
+        rows = [row for folder in earlier for row in self.rows_of(folder)]
         return max((row["epoch"] for row in rows if "train/loss" in row), default=-1)
+
+    @staticmethod
+    def rows_of(folder: Path) -> list[dict[str, Any]]:
+        """The rows in the log of an earlier start, which from now on is whole."""
+        try:
+            mend(folder)
+            return list(offline(str(folder))["history"])
+        except (OSError, ValueError):
+            return []
 
     def summary_of(self, name: str) -> str | None:
         """What the run's summary keeps of a metric: of a validation metric the best value and the last.
@@ -175,7 +183,11 @@ def links(mirrors: Iterable[Logger]) -> dict[str, str]:
 
 
 def log_pictures(
-    mirrors: Iterable[Logger], folder: Path, pictures: Iterable[str], tables: Mapping[str, Table], code: Sequence[Path]
+    mirrors: Iterable[Logger],
+    folder: Path,
+    pictures: Iterable[str],
+    tables: Mapping[str, Table],
+    code: Mapping[str, Path],
 ) -> str | None:
     """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
 
@@ -184,7 +196,7 @@ def log_pictures(
         folder: the run's.
         pictures: the names of those in `pictures/`.
         tables: by name.
-        code: the files that are the user's own.
+        code: the files that are the user's own, by name.
 
     Returns:
         Why W&B did not take all of it: its server went away, the disk is full. The folder is the truth.
