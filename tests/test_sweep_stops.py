@@ -195,17 +195,19 @@ def test_an_error_that_is_no_jobs_fault_is_no_jobs_result(
         from_our_own_code("theirs.losses"),
         RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         RecursionError("maximum recursion depth exceeded"),
+        SystemExit(3),
     ],
     ids=repr,
 )
 def test_an_error_of_the_users_own_is_that_jobs_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr("losslab.sweep.worker.one", fail)
     monkeypatch.setattr("losslab.sweep.faults.imported", {"losslab"})
+    monkeypatch.setattr(notice, "by", None)
     _, records = done_here(sweep_file(tmp_path), tmp_path / "sweep")
     assert [record["state"] for record in records.values()] == ["failed"] * 4
     assert not no_result(error, tmp_path / "sweep")
