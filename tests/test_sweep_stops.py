@@ -235,6 +235,8 @@ def test_after_a_stop_nothing_that_happens_is_a_jobs_result(tmp_path: Path, monk
         ("sys.exit(errno.ENOSPC)", "No space left on device: free some space there"),
         ("sys.exit(errno.ENOENT)", "No such file or directory: put it back"),
         ("sys.exit(errno.ENOMEM)", "Cannot allocate memory: type a smaller n=, or free some memory"),
+        ("os.write(2, b'cannot allocate memory for thread-local data: ABORT'); sys.exit(127)", "type a smaller n="),
+        ("sys.exit(200)", "with exit code 200"),
         ("raise ImportError('torch is broken')", "with exit code 1 (ImportError: torch is broken)"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "by SIGTERM"),
         ("sys.exit(143)", "by SIGTERM"),
