@@ -1,6 +1,6 @@
 """`python train.py loss=mae optimizer=adam`: the same as the installed command `losslab-train`."""
 
-from losslab.train import main
+from losslab.__main__ import train
 
 if __name__ == "__main__":
-    main()
+    train()

@@ -1,4 +1,4 @@
-"""A small W&B backend on the loopback interface, for the real client: runs, sync, sweeps, agents, early termination.
+"""A small W&B backend on the loopback interface, for the real client: runs, resume, sync, artifacts, sweeps, its `Api`.
 
 It knows what client 0.31 sends and nothing more: an operation that it does not know is noted in `unknown`, so that an
 upgrade fails loudly. Operations are told apart by name; replies hold what the client reads.
@@ -6,9 +6,11 @@ upgrade fails loudly. Operations are told apart by name; replies hold what the c
 
 import itertools
 import json
+import random
 import re
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -25,6 +27,8 @@ class Run:
     """What the client told of a run."""
 
     config: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None
+    notes: str | None = None
     group: str | None = None
     job_type: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -34,32 +38,56 @@ class Run:
     exit_code: int | None = None
     preempting: bool = False
 
+    @property
+    def state(self) -> str:
+        """As the server calls it."""
+        return {None: "running", 0: "finished"}.get(self.exit_code, "failed")
+
 
 @dataclass
 class Sweep:
-    """A grid, handed out job by job, and the runs that an early terminator stops."""
+    """A sweep's file; a grid, or values drawn, handed out job by job; and the runs that an early terminator stops."""
 
     text: str
     config: dict[str, Any]
-    jobs: Any = None
+    project: str | None = None
     handed_out: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.jobs = self.grid() if self.config["method"] == "grid" else self.drawn()
+
+    def grid(self) -> Iterator[tuple[Any, ...]]:
+        """Every combination of the values."""
         values = [each.get("values", [each.get("value")]) for each in self.config["parameters"].values()]
-        self.jobs = itertools.product(*values)
+        return itertools.product(*values)
+
+    def drawn(self) -> Iterator[tuple[Any, ...]]:
+        """As many as `run_cap` says; of a range first its low end, then its high end, then what chance gives."""
+        chance = random.Random(0)
+        for number in range(self.config["run_cap"]):
+            yield tuple(
+                each["value"]
+                if "value" in each
+                else chance.choice(each["values"])
+                if "values" in each
+                else [each["min"], each["max"], chance.uniform(each["min"], each["max"])][min(number, 2)]
+                for each in self.config["parameters"].values()
+            )
 
 
 class Loopback:
     """The server, from `with Loopback() as server` on; `server.url` is its address.
 
-    Early termination is one rung of hyperband: of the runs that logged `min_iter` rows, those are stopped whose metric,
-    which is to be small, is more than twice the best one's by then.
+    Early termination is one rung of hyperband: of the runs that logged `min_iter` rows, those are stopped whose metric
+    is twice as bad as the best one's by then.
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.sweeps: dict[str, Sweep] = {}
+        self.artifacts: dict[str, dict[str, Any]] = {}  # by their names, what was said of them, and their files
+        self.keys: set[str] = set()  # that clients signed in with
         self.seen: Counter[str] = Counter()
         self.unknown: set[str] = set()
         self.lock = threading.RLock()
@@ -73,6 +101,7 @@ class Loopback:
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.keys.add(self.headers.get("Authorization") or "")
                 with outer.lock:
                     reply = json.dumps(outer.reply(self.path, body)).encode()
                 self.send_response(200)
@@ -80,7 +109,7 @@ class Loopback:
                 self.end_headers()
                 self.wfile.write(reply)
 
-            do_GET = do_POST = do_PUT = answer  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -121,8 +150,7 @@ class Loopback:
                 elif name == "wandb-summary.json":
                     run.summary = json.loads(part["content"][-1])
             run.preempting |= bool(sent.get("preempting"))
-            if sent.get("complete"):
-                run.exit_code = sent["exitcode"]
+            run.exit_code = sent["exitcode"] if sent.get("complete") else None
             return {"exitcode": None, "limits": {}, "stopped": False}
         if not path.startswith("/put/"):
             self.seen[path] += 1
@@ -131,7 +159,7 @@ class Loopback:
     def operation(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """The reply to one GraphQL operation."""
         match name:
-            case "Viewer":
+            case "Viewer" | "GetDefaultEntity":
                 return {"viewer": VIEWER}
             case "ServerFeaturesQuery":
                 return {"serverInfo": {"features": []}}
@@ -140,36 +168,27 @@ class Loopback:
             case "UpsertBucket":
                 return {"upsertBucket": {"bucket": self.bucket(given), "inserted": True}}
             case "RunResumeStatus":
-                return {"model": {**PROJECT, "bucket": None}}
+                return {"model": {**PROJECT, "bucket": self.resumed(given["name"])}}
             case "CreateRunFiles":
                 files = [{"name": file, "uploadUrl": f"{self.url}/put/{file}"} for file in given["files"]]
                 return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
             case "ArtifactType":
                 return {"project": {"artifact": None}}
             case "CreateArtifact":
-                made = {"id": "artifact", "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+                name = given["input"]["artifactCollectionName"]
+                self.artifacts[name] = {**given["input"], "files": []}
+                made = {"id": name, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
                 return {"createArtifact": {"artifact": made}}
             case "CreateArtifactManifest":
                 put = {"id": "file", "uploadUrl": f"{self.url}/put/manifest", "uploadHeaders": []}
                 return {"createArtifactManifest": {"artifactManifest": {"id": "manifest", "file": put}}}
             case "CreateArtifactFiles":
-                node: dict[str, Any] = {
-                    "storagePath": "put/table",
-                    "uploadUrl": f"{self.url}/put/table",
-                    "uploadHeaders": [],
-                    "uploadMultipartUrls": None,
-                    "artifact": {"id": "artifact"},
-                }
-                return {
-                    "createArtifactFiles": {
-                        "files": {"edges": [{"node": node} for _ in given["input"]["artifactFiles"]]}
-                    }
-                }
+                return {"createArtifactFiles": {"files": {"edges": self.uploads(given["input"]["artifactFiles"])}}}
             case "CommitArtifact":
-                return {"commitArtifact": {"artifact": {"id": "artifact", "digest": "0"}}}
+                return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "0"}}}
             case "UpsertSweep":
                 identity = f"sweep{len(self.sweeps)}"
-                self.sweeps[identity] = Sweep(given["config"], yaml.safe_load(given["config"]))
+                self.sweeps[identity] = Sweep(given["config"], yaml.safe_load(given["config"]), given["projectName"])
                 made = {"name": identity, "project": PROJECT}
                 return {"upsertSweep": {"sweep": made, "configValidationWarnings": []}}
             case "SweepWithRuns":
@@ -181,8 +200,70 @@ class Loopback:
             case "Heartbeat":
                 commands = json.dumps(self.commands(given["id"], json.loads(given["runState"])))
                 return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": commands}}
+            case "Runs":
+                edges = [{"node": self.seen_by_api(name), "cursor": name} for name in self.runs]
+                page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+                runs = {"edges": edges, "pageInfo": page}
+                return {"project": {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": runs}}
+            case "Run" | "RunHistoryKeys":
+                return {"project": {"run": self.seen_by_api(given["name"])}}
+            case "RunParquetHistory":
+                return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": None}}}}
+            case "HistoryPage":
+                rows = [json.dumps(row) for row in self.runs[given["run"]].history.values()]
+                return {"project": {"run": {"history": rows}}}
         self.unknown.add(name)
         return {}
+
+    def uploads(self, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Where the files of an artifact go."""
+        for file in files:
+            self.artifacts[file["artifactID"]]["files"].append(file["name"])
+        return [
+            {
+                "node": {
+                    "storagePath": f"put/{file['name']}",
+                    "uploadUrl": f"{self.url}/put/{file['name']}",
+                    "uploadHeaders": [],
+                    "uploadMultipartUrls": None,
+                    "artifact": {"id": file["artifactID"]},
+                }
+            }
+            for file in files
+        ]
+
+    def resumed(self, name: str) -> dict[str, Any] | None:
+        """What a client that goes on with a run is told of it."""
+        run = self.runs.get(name)
+        if run is None:
+            return None
+        rows = [json.dumps(row) for row in run.history.values()]
+        return {
+            **{"id": name, "name": name, "displayName": run.title, "tags": run.tags, "project": PROJECT},
+            **{"config": self.values(run), "summaryMetrics": json.dumps(run.summary), "wandbConfig": '{"t": 1}'},
+            **{"historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0},
+            **{"historyTail": json.dumps(rows[-1:]), "eventsTail": "[]"},
+        }
+
+    def seen_by_api(self, name: str) -> dict[str, Any]:
+        """What `wandb.Api` is told of a run."""
+        run = self.runs[name]
+        keys = {key: {"typeCounts": [{"type": "number", "count": 1}]} for row in run.history.values() for key in row}
+        last = max((row["_step"] for row in run.history.values()), default=-1)
+        return {
+            **{"projectId": 1, "id": name, "name": name, "displayName": run.title, "tags": run.tags},
+            **{"state": run.state, "config": self.values(run), "summaryMetrics": json.dumps(run.summary)},
+            **{"group": run.group, "jobType": run.job_type, "sweepName": run.sweep, "notes": run.notes},
+            **{"commit": None, "readOnly": False, "description": None, "systemMetrics": "{}"},
+            **{"createdAt": "2026-01-01T00:00:00", "heartbeatAt": "2026-01-01T00:00:00"},
+            **{"historyLineCount": len(run.history), "user": {"name": "lab", "username": "lab"}},
+            **{"historyKeys": {"keys": keys, "sets": [], "lastStep": last}},
+        }
+
+    @staticmethod
+    def values(run: Run) -> str:
+        """The configuration of a run as the server keeps it."""
+        return json.dumps({key: {"value": value} for key, value in run.config.items()})
 
     def bucket(self, given: dict[str, Any]) -> dict[str, Any]:
         """Create or update a run."""
@@ -191,6 +272,7 @@ class Loopback:
         run.config |= {key: part["value"] for key, part in json.loads(given["config"] or "{}").items()}
         run.group, run.job_type = given["groupName"] or run.group, given["jobType"] or run.job_type
         run.tags, run.sweep = given["tags"] or run.tags, given["sweep"] or run.sweep
+        run.title, run.notes = given["displayName"] or run.title, given.get("notes") or run.notes
         return {
             "id": name,
             "name": name,
@@ -221,10 +303,12 @@ class Loopback:
 
     def beaten(self, sweep: Sweep, name: str) -> bool:
         """Whether another run of the sweep was twice as good when both had logged `min_iter` rows."""
+        metric, factor = sweep.config["metric"], -1 if sweep.config["metric"]["goal"] == "maximize" else 1
         rule = sweep.config.get("early_terminate")
         if not rule:
             return False
-        metric, row = sweep.config["metric"]["name"], rule["min_iter"] - 1
-        there = {job: self.runs[job].history.get(row, {}).get(metric) for job in sweep.handed_out if job in self.runs}
-        values = {job: value for job, value in there.items() if value is not None}
-        return name in values and float(values[name]) > 2 * min(values.values())
+        row = rule["min_iter"] - 1
+        there = [job for job in sweep.handed_out if job in self.runs]
+        reached = {job: self.runs[job].history.get(row, {}).get(metric["name"]) for job in there}
+        values = {job: float(value) ** factor for job, value in reached.items() if value}
+        return name in values and values[name] > 2 * min(values.values())

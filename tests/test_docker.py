@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from losslab.tracking import environment
+from losslab.machine import environment
 
 from .conftest import ROOT
 

@@ -120,7 +120,7 @@ def test_values_set_on_what_was_chosen_make_what_hydra_composes(typed_now: list[
     with hydra_ready():
         expected = compose("config", typed_now)
         for _ in range(2):  # the second time, what was chosen is remembered, and nothing that was set on it
-            cfg, _, _ = laid_out(typed_now)
+            cfg, *_ = laid_out(typed_now)
             assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(expected)
             assert OmegaConf.is_struct(cfg)
             cfg.seed = 99

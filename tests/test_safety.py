@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_diabetes
 from torch import nn, optim
 
-from losslab import predict, trust
+from losslab import allowlist, predict
 from losslab.compare.cross import under_every_loss
-from losslab.door import CONF, configure
+from losslab.door import CONF, check_front, configure
 from losslab.errors import Refused
 from losslab.sweep.plan import read
 from losslab.train import train
@@ -106,8 +107,6 @@ def test_code_outside_of_what_options_are_for_is_refused_unless_the_user_allows_
         "torchvision.models.resnet.partial",
         "torchvision.models._api.load_state_dict_from_url",
         "torchvision.models.resnet.WeightsEnum.get_state_dict",
-        "pytorch_lightning.callbacks.ModelCheckpoint.format_checkpoint_name",
-        "pytorch_lightning.loggers.wandb.os.system",
         "torch.nn.NoSuchLoss",
     ],
 )
@@ -117,6 +116,21 @@ def test_what_is_reached_through_a_module_that_is_allowed_is_not_its_own(typed: 
         train(cfg)
 
 
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("callbacks.x", "pytorch_lightning.callbacks.ModelCheckpoint.format_checkpoint_name"),
+        ("logger", "pytorch_lightning.loggers.wandb.os.system"),
+    ],
+)
+def test_nor_is_it_in_the_groups_that_may_name_lightnings(key: str, target: str) -> None:
+    cfg = OmegaConf.create({"allow": []})
+    with pytest.raises(Refused, match=rf"{key}._target_={target} is (not there|no class or function of)"):
+        allowlist.check_targets(cfg, {"_target_": target}, key)
+    with pytest.raises(Refused, match="is code that options may not name"):
+        configure([f"loss._target_={target}"])
+
+
 def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
     cfg = OmegaConf.create({"allow": []})
     losses = [f"torch.nn.{name}" for name in dir(nn) if name.endswith("Loss")]
@@ -124,7 +138,7 @@ def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
     assert len(losses) > 15
     assert len(optimizers) > 10
     for target in (*losses, *optimizers, "torch.optim.lr_scheduler.StepLR", "torch.nn.functional.l1_loss"):
-        trust.vouched(cfg, {"_target_": target}, "loss")
+        allowlist.check_targets(cfg, {"_target_": target}, "loss")
 
 
 def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path: Path, undrawn: None) -> None:
@@ -155,11 +169,17 @@ def options(folder: Path, text: str, name: str = "experiment/theirs.yaml") -> Pa
 
 
 def test_options_of_a_stranger_can_allow_nothing(tmp_path: Path) -> None:
-    options(tmp_path, "# @package _global_\nallow: [os]\nloss: {_target_: os.system}\n")
     place = f"hydra.searchpath=['{tmp_path}']"
+    options(tmp_path, "# @package _global_\nallow: [os]\nloss: {_target_: os.system}\n")
+    for typed_now in ([], ["allow=os"], ["allow=[setting:allow]"]):
+        with pytest.raises(
+            Refused, match=r"theirs.yaml sets allow, which only you may: leave it out there and type allow"
+        ):
+            configure([place, "experiment=theirs", *typed_now])
+    options(tmp_path, "# @package _global_\nloss: {_target_: os.system}\n")
     with pytest.raises(Refused, match=r"loss._target_=os.system is code"):
         configure([place, "experiment=theirs"])
-    assert configure([place, "experiment=theirs", "allow=os"]).allow == ["os"], "what the user types wins"
+    assert configure([place, "experiment=theirs", "allow=os"]).allow == ["os"], "what the user types counts"
 
 
 @pytest.mark.parametrize(
@@ -168,8 +188,7 @@ def test_options_of_a_stranger_can_allow_nothing(tmp_path: Path) -> None:
         ("# @package _global_\nhydra: {callbacks: {x: {_target_: pandas.read_pickle}}}", "experiment/a.yaml"),
         ("# @package _global_\nhydra: {job: {env_set: {PYTHONPATH: here}}}", "experiment/a.yaml"),
         ("# @package _global_\nhydra: {sweeper: {_target_: mine.Sweeper}}", "experiment/a.yaml"),
-        ("# @package _global_\nhydra: {sweeper: {params: {allow: os}}}", "experiment/a.yaml"),
-        ("# @package _global_\nhydra: {sweeper: {params: {hydra.job_logging.x: 1}}}", "experiment/a.yaml"),
+        ("# @package _global_\nhydra: {sweeper: {params: [allow=os]}}", "experiment/a.yaml"),
         ('# @package _global_\n"hydr\\u0061": {job_logging: {version: 1}}', "experiment/a.yaml"),
         ("# @package hydra.callbacks\nx: {_target_: pandas.read_pickle}", "loss/a.yaml"),
         ("defaults: [{override /hydra/launcher: theirs}]", "experiment/a.yaml"),
@@ -177,11 +196,21 @@ def test_options_of_a_stranger_can_allow_nothing(tmp_path: Path) -> None:
         ("defaults: [{'loss@${place}': theirs}]", "experiment/a.yaml"),
         ("defaults: [/../theirs/a]", "experiment/a.yaml"),
         ("setup: [rm -rf /]", "hydra/launcher/a.yaml"),
-        ("a: b: c", "loss/a.yaml"),
+        ("# @package _name_\ncallbacks: {}", "experiment/hydra.yaml"),
     ],
 )
 def test_options_that_steer_hydra_are_found(tmp_path: Path, text: str, name: str) -> None:
-    assert trust.steers_hydra(options(tmp_path, text, name), tmp_path)
+    assert allowlist.unchecked(options(tmp_path, text, name), tmp_path)
+    with pytest.raises(Refused, match=re.escape(name)):
+        check_front(["--config-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize("content", [b"a: b: c", b"\xff\xfe", b"a: *a", b"a: &a [*a]", b"a: 1\na: 2", b"- " * 100_000])
+def test_an_option_that_is_no_yaml_is_told_as_that_and_not_as_a_danger(tmp_path: Path, content: bytes) -> None:
+    options(tmp_path, "", "loss/a.yaml").write_bytes(content)
+    with pytest.raises(Refused, match=r"loss/a.yaml cannot be read as YAML \(.*\): correct it") as refused:
+        check_front(["--config-dir", str(tmp_path)])
+    assert "allow=" not in str(refused.value)
 
 
 def test_our_own_options_and_a_sweep_in_an_experiment_steer_nothing(tmp_path: Path) -> None:
@@ -189,7 +218,7 @@ def test_our_own_options_and_a_sweep_in_an_experiment_steer_nothing(tmp_path: Pa
         file for file in CONF.rglob("*.yaml") if file.parent != CONF and "hydra" not in str(file.relative_to(CONF))
     ]
     assert len(files) > 80
-    assert not [file for file in files if trust.steers_hydra(file, CONF)]
+    assert not [file for file in files if allowlist.unchecked(file, CONF)]
 
 
 def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Path) -> None:
@@ -217,22 +246,20 @@ def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Pa
         "-m +logger.key=a",
     ],
 )
-def test_what_hydra_would_read_before_the_door_is_refused(monkeypatch: pytest.MonkeyPatch, typed_now: str) -> None:
-    monkeypatch.setattr("sys.argv", ["train.py", *typed_now.split()])
+def test_what_hydra_would_read_before_the_door_is_refused(typed_now: str) -> None:
     with pytest.raises(Refused):
-        trust.front()
+        check_front(typed_now.split())
 
 
-def test_links_and_hidden_folders_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_hidden_folders_hide_nothing(tmp_path: Path) -> None:
     text = "# @package _global_\nhydra: {callbacks: {x: {_target_: pandas.read_pickle}}}"
     for name in ("elsewhere/a.yaml", "hidden/.experiment/a.yaml"):
         options(tmp_path, text, name)
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "experiment").symlink_to(tmp_path / "elsewhere")
     for folder in ("linked", "hidden"):
-        monkeypatch.setattr("sys.argv", ["train.py", "--config-dir", str(tmp_path / folder)])
         with pytest.raises(Refused, match="sets more of Hydra"):
-            trust.front()
+            check_front(["--config-dir", str(tmp_path / folder)])
 
 
 def test_a_sweep_file_can_allow_nothing(tmp_path: Path) -> None:
@@ -242,7 +269,7 @@ def test_a_sweep_file_can_allow_nothing(tmp_path: Path) -> None:
             "command: ['${env}', '${interpreter}', '${program}', '${args_no_hyphens}']\n"
         )
         (tmp_path / "theirs.yaml").write_text(text)
-        with pytest.raises(Refused, match=r"theirs.yaml sets .*, which only you may"):
+        with pytest.raises(Refused, match=r"theirs.yaml sets (more of Hydra|\S+, which only you may)"):
             read(str(tmp_path / "theirs.yaml"), {})
     (tmp_path / "theirs.yaml").write_text(
         text.replace(", +allow: {values: [os]}", ", loss._target_: {value: os.system}")

@@ -16,8 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from losslab.door import CONF, configure, options
 from losslab.errors import Refused
-from losslab.sweep.__main__ import sweep
 from losslab.sweep.choice import best_settings, chosen, fresh
+from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once
@@ -63,7 +63,7 @@ LR = {"search.lr": {"min": 0.0, "max": 1.0}}
         ({"metod": "grid"}, "metod is not a key of a sweep file; nearest: method"),
         ({"method": "grind"}, "method: grind is not one of grid, random, bayes"),
         ({"program": "mine.py"}, "program: mine.py is not losslab's"),
-        ({"command": "left out"}, "${args_no_hyphens}"),
+        ({"command": ["python", "train.py"]}, "${args_no_hyphens}"),
         ({"command": [*COMMAND, "--lr"]}, "'--lr' in command cannot be read: type key=value"),
         ({"parameters": {"loss": {"values": []}}}, "loss has no values"),
         ({"parameters": {"loss": None}}, "loss has no values"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from losslab.errors import Refused
-from losslab.sweep.__main__ import sweep
+from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import attempt, work

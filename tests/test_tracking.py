@@ -19,8 +19,9 @@ from losslab.door import configure
 from losslab.errors import Diverged, Refused
 from losslab.files import write
 from losslab.losses import Loss
+from losslab.machine import environment
 from losslab.tasks import Task
-from losslab.tracking import Record, claim, claim_folder, environment, flat_config, run_id, run_name
+from losslab.tracking import Record, claim, claim_folder, flat_config, run_id, run_name
 from losslab.train import train
 
 from .conftest import Typed

@@ -3,22 +3,33 @@
 import json
 import os
 import re
+import shlex
 import signal
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from wandb import wandb_agent
 from wandb.cli.cli import cli
 
+from losslab.compare.cells import arrange
+from losslab.compare.runs import read
+from losslab.compare.table import figures
+
+from .compare.written import grid
 from .conftest import ROOT, until
 from .forks import Fork, python, ran
 from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
+MINE = "API_TOKEN = 'a-secret-of-the-user'\n"
 HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
 
 
@@ -36,8 +47,15 @@ def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedP
 
 
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "losses.py").write_text("TWO = 2\n")
+    (tmp_path / "mine" / "keys.py").write_text(MINE)
+    (tmp_path / "mine" / "rows.csv").write_text("1,2\n")
+    (tmp_path / "mine" / "link.py").symlink_to(ROOT / "train.py")
+    words = (*HEIGHTS, "trainer.max_epochs=3", "logger.log_model=true", "allow=[mine,torchvision]")
     with Loopback() as server:
-        done = run(server, tmp_path, str(ROOT / "train.py"), *HEIGHTS, "trainer.max_epochs=3")
+        more = {"MY_TOKEN": "a-secret-of-the-user", "PYTHONPATH": str(tmp_path)}
+        done = run(server, tmp_path, str(ROOT / "train.py"), *words, **more)
         assert done.returncode == 0, done.stderr
         assert not server.seen, "a request left the machine"
         command = re.search(r"`(wandb sync \S+)`", done.stdout)
@@ -49,78 +67,104 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
         folder = tmp_path / done.stdout.splitlines()[-1]
         assert name == json.loads((folder / "status.json").read_text())["id"]
         assert mirror.config.items() >= LOGGED.items()
-        assert mirror.exit_code == 0
+        assert (mirror.exit_code, mirror.group, mirror.title) == (0, None, folder.name)
+        assert mirror.notes == " ".join(words[:-2])
         rows = (folder / "history.csv").read_text().splitlines()
-        assert len([row for row in mirror.history.values() if "val/rmse" in row]) == len(rows) - 1 == 3
+        assert [row["epoch"] for row in mirror.history.values() if "val/rmse" in row] == list(range(len(rows) - 1))
         summary = json.loads((folder / "summary.json").read_text())
-        numbers = {key: value for key, value in mirror.summary.items() if key in summary}
-        assert numbers == pytest.approx({key: summary[key] for key in numbers})
-        assert {"test/rmse", "val/rmse_best", "train/loss"} <= set(numbers)
+        of_metrics = {key: mirror.summary[key] for key in summary if key.startswith(("train/", "val/", "test/"))}
+        expected = {key: summary[key] for key in of_metrics}
+        for metric, goal in {"loss": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}.items():
+            key = f"val/{metric}"
+            expected[key] = {goal: summary[f"{key}_best"], "last": summary[key]}
+            assert of_metrics.pop(key) == pytest.approx(expected.pop(key)), "the goal's value, and the last"
+        assert of_metrics == pytest.approx(expected), "plain numbers, by which W&B orders runs"
+        (test,) = (row for row in mirror.history.values() if "test/rmse" in row)
+        assert test["epoch"] == 2, "drawn over the epochs"
+        files = {name: sorted(made["files"]) for name, made in server.artifacts.items()}
+        record = ["best.ckpt", "config.yaml", "status.json", "summary.json"]
+        assert files == {
+            **{f"model-{name}": record, "source-losslab": ["mine/losses.py"]},
+            f"run-{name}-samples": ["samples.table.json"],
+        }
 
 
-def agent() -> None:
+def agent(sweep: str) -> None:
     """`wandb agent`, which polls each five seconds; everything else is the client's own."""
     wandb_agent.Agent.POLL_INTERVAL = 0.3  # type: ignore[assignment]
-    cli(["agent", "lab/losslab/sweep0"])
+    cli(["agent", f"lab/losslab/{sweep}"])
+
+
+def shortened(name: str, folder: Path, **changed: Any) -> str:
+    """A shipped sweep file with fewer values, in this folder."""
+    sweep = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())
+    sweep["parameters"] |= changed.pop("parameters")
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({**sweep, "program": str(ROOT / "train.py"), **changed}))
+    return f"{name}.yaml"
 
 
 @pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
-def test_two_agents_share_a_sweep_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
-    sweep = {
-        "program": str(ROOT / "train.py"),
-        "method": "grid",
-        "metric": {"name": "val/rmse", "goal": "minimize"},
-        "early_terminate": {"type": "hyperband", "min_iter": 20},
-        "parameters": {"optimizer.lr": {"values": [0.1, 1e-9, 0.08]}},
-        "command": [
-            *("${env}", "${interpreter}", "${program}", *HEIGHTS, *HELD, "+callbacks.held.rate=1e-6"),
-            "${args_no_hyphens}",
-        ],
-    }
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
+    one = {key: {"value": value} for key, value in {"loss": "focal", "optimizer": "momentum", "seed": 0}.items()}
+    held = ("allow=tests", "+callbacks.held={_target_: tests.held.Held, epoch: 10, mark: held, rate: 0.001}")
+    command = ["${env}", "${interpreter}", "${program}", *held, "${args}"]
+    tune = shortened("tune", tmp_path, parameters=one, run_cap=2, command=command)
+    one["data"] = {"value": "heights"}
+    short = {"loss": {"values": ["mae"]}, "seed": {"values": [0]}, "trainer.max_epochs": {"value": 2}}
+    plain = shortened("regression", tmp_path, parameters={"data": one["data"], **short})
     with Loopback() as server:
-        made = run(server, tmp_path, "-m", "wandb", "sweep", "--project", "losslab", "sweep.yaml")
-        assert made.returncode == 0, made.stderr
-        agents = [Fork(agent, tmp_path, environment(server, tmp_path)) for _ in range(2)]
+        for file in (tune, plain):
+            made = run(server, tmp_path, "-m", "wandb", "sweep", file)
+            assert made.returncode == 0, made.stderr
+        assert {sweep.project for sweep in server.sweeps.values()} == {"losslab"}
+        env = environment(server, tmp_path)
+        agents = [Fork(partial(agent, sweep), tmp_path, env) for sweep in ("sweep0", "sweep0", "sweep1")]
         said = ["".join(agent.communicate()) for agent in agents]
-        assert [agent.returncode for agent in agents] == [0, 0], said
+        assert [agent.returncode for agent in agents] == [0, 0, 0], said
         assert not server.unknown
         assert not any("locked by 'sweep'" in text for text in said)
-        found = {run.config["optimizer.lr"]: (name, run) for name, run in server.runs.items()}
-        assert sorted(found) == [1e-9, 0.08, 0.1]
-        for lr, (name, each) in found.items():
+        (by_default,) = (run for run in server.runs.values() if run.sweep == "sweep1")
+        assert (by_default.exit_code, by_default.group, by_default.tags[0]) == (0, "sweep1", "heights")
+        found = {run.config["search.lr"]: (name, run) for name, run in server.runs.items() if run.sweep == "sweep0"}
+        assert sorted(found) == [0.0, 1.0]
+        for name, each in found.values():
             assert name in server.sweeps["sweep0"].handed_out, "the id that the agent knows it by"
-            assert each.config.items() >= {**LOGGED, "optimizer.lr": lr, "trainer.max_epochs": 60}.items()
-            assert (each.group, each.job_type, each.sweep) == ("regression", "train", "sweep0")
-            assert sorted(each.tags) == ["heights", "linear", "mae", "sgd"]
+            chosen = {"loss": "focal", "optimizer": "momentum", "data.seed": 0, "task": "single_label"}
+            assert each.config.items() >= {**chosen, "trainer.max_epochs": 27}.items()
+            assert (each.group, each.job_type, sorted(each.tags)) == (
+                *("sweep0", "train", ["digits", "focal", "mlp", "momentum"]),
+            )
+            assert isinstance(each.summary["val/accuracy"], float), "W&B orders a sweep's runs by this number"
         status = {
-            yaml.safe_load((file.parent / "config.yaml").read_text())["optimizer.lr"]: json.loads(file.read_text())
-            for file in tmp_path.glob("outputs/*/status.json")
+            yaml.safe_load((file.parent / "config.yaml").read_text())["search.lr"]: json.loads(file.read_text())
+            for file in tmp_path.glob("outputs/digits*/status.json")
         }
-        assert len(status) == 3, "a folder for each"
-        assert {lr: each["status"] for lr, each in status.items()} == {
-            0.1: "finished",
-            0.08: "finished",
-            1e-9: "pruned",
+        assert {lr: each["status"] for lr, each in status.items()} == {0.0: "pruned", 1.0: "finished"}
+        assert "sweep" in status[0.0]["reason"]
+        assert status[1.0]["wandb"] == {
+            "run": f"{server.url}/lab/losslab/runs/{found[1.0][0]}",
+            "sweep": f"{server.url}/lab/losslab/sweeps/sweep0",
         }
-        assert "sweep" in status[1e-9]["reason"]
-        stopped = found[1e-9][1]
+        assert status[1.0]["wandb"]["sweep"] in "".join(said)
+        stopped = found[0.0][1]
         assert stopped.exit_code not in (0, None), "W&B must not take it for finished"
-        assert {each.exit_code for _, each in found.values() if each is not stopped} == {0}
-        assert 20 <= len(stopped.history) < 60
+        assert found[1.0][1].exit_code == 0
+        assert 3 <= len(stopped.history) < 27
 
 
-def test_a_server_that_goes_away_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     more = {"WANDB_FINISH_TIMEOUT": "3"}
-    monkeypatch.setattr("wandb.apis.public.Api._HTTP_TIMEOUT", 1)  # as WANDB_HTTP_TIMEOUT=1 does as it is imported
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
         process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
         until(lambda: any(run.history for run in server.runs.values()) or process.poll() is not None)
         assert process.returncode is None, process.said()
     (tmp_path / "held-0").unlink()
+    began = time.monotonic()
     out, err = process.communicate()
+    assert time.monotonic() - began < 15, "of which the client waits three seconds, as it was told"
     assert process.returncode == 0, err
+    assert len(err.splitlines()) == 1, "one sentence"
     command = re.search(r"`(wandb sync --no-skip-online \S+)`", err)
     assert command, err
     folder = tmp_path / out.splitlines()[-1]
@@ -152,3 +196,99 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
         assert not server.unknown
         epochs = {row["epoch"] for row in server.runs[name].history.values() if "val/rmse" in row}
         assert epochs == set(range(60))
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_path: Path) -> None:
+    words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
+    with Loopback() as server:
+        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        until((tmp_path / "held-0").exists)
+        process.kill()  # at once: what W&B was told may not have been sent, or written
+        process.wait()
+        for log in tmp_path.glob("outputs/wandb/offline-run-*/*.wandb"):
+            log.write_bytes(log.read_bytes()[:-3])  # it was writing
+        done = run(server, tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        assert "resumed  from" in done.stdout
+        if mode == "offline":
+            assert not server.seen
+            command = re.search(r"`(wandb sync .*)`", done.stdout)
+            assert command
+            assert len(shlex.split(command[1])) == 4, "a folder for each start"
+            synced = run(server, tmp_path, "-m", *shlex.split(command[1]), WANDB_ENTITY="lab")
+            assert synced.returncode == 0, synced.stderr
+        assert not server.unknown
+        ((_, mirror),) = server.runs.items()
+        assert mirror.exit_code == 0
+        assert [row["epoch"] for row in mirror.history.values() if "val/rmse" in row] == list(range(60))
+
+
+def tables(folders: list[str], out: Path) -> None:
+    """The table of each task's runs."""
+    out.mkdir()
+    for task in ("regression", "single_label", "multi_label"):
+        figures(arrange(read(folders), only={"task": task})).to_json(out / f"{task}.json")
+
+
+def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
+    tasks = {
+        "regression": ["data=heights", "model=linear", "loss=mae,mse", "trainer.max_epochs=3"],
+        "single_label": ["model=linear", "loss=cross_entropy,mse", "trainer.max_epochs=2"],
+        "multi_label": ["loss=bce,mse", "data.buckets=64", "data.batch_size=2048", "trainer.max_epochs=1"],
+    }
+    with Loopback() as server:
+        for task, words in tasks.items():
+            done = run(server, tmp_path, str(ROOT / "train.py"), "-m", f"task={task}", *words, "logger.mode=online")
+            assert done.returncode == 0, done.stderr
+        for name, what in {"folders": "outputs", "project": "wandb:lab/losslab"}.items():
+            fork = Fork(partial(tables, [what], tmp_path / name), tmp_path, environment(server, tmp_path))
+            assert fork.wait() == 0, fork.said()
+        done = run(server, tmp_path, "-m", "losslab.compare", "wandb:lab/losslab", "task=regression", "out=page")
+        assert done.returncode == 0, done.stderr
+        assert "mae" in done.stdout
+        assert not server.unknown
+        assert server.seen["Run"] <= 4, "pages of runs; of single ones their curves alone"
+    for task in tasks:
+        ours, theirs = (pd.read_json(tmp_path / name / f"{task}.json") for name in ("folders", "project"))
+        pd.testing.assert_frame_equal(
+            ours.drop(columns="seconds", errors="ignore"), theirs.drop(columns="seconds", errors="ignore")
+        )
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_folders_own_settings_of_wandb_do_not_get_the_key(command: str, tmp_path: Path) -> None:
+    grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
+    words = {
+        "train": [str(ROOT / "train.py"), *HEIGHTS, "trainer.max_epochs=1", "logger.mode=online"],
+        "compare": ["-m", "losslab.compare", "runs", "log=true"],
+    }
+    with Loopback() as server, Loopback() as stranger:
+        for name in ("wandb", ".wandb"):
+            (tmp_path / name).mkdir()
+            lines = {"base_url": stranger.url, "api_key": "s" * 40, "entity": "stranger", "http_proxy": stranger.url}
+            text = "\n".join(["[default]", *(f"{key} = {value}" for key, value in lines.items())])
+            (tmp_path / name / "settings").write_text(text)
+        config = tmp_path / "config"
+        config.mkdir()
+        (config / "settings").write_text(f"[default]\nbase_url = {server.url}\n")  # the user's own, which counts
+        env = {key: value for key, value in environment(server, tmp_path).items() if key != "WANDB_BASE_URL"}
+        fork = Fork(python(*words[command]), tmp_path, {**env, "WANDB_MODE": "online"})
+        assert fork.wait() == 0, fork.said()
+        assert server.runs
+        assert (stranger.seen, stranger.keys) == ({}, set()), "a stranger's folder was sent something"
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_server_that_is_not_there_is_a_sentence(command: str, tmp_path: Path) -> None:
+    grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
+    with Loopback() as server:
+        env = environment(server, tmp_path) | {"WANDB_INIT_TIMEOUT": "2", "WANDB_MODE": "online"}
+    if command == "train":
+        done = ran(str(ROOT / "train.py"), *HEIGHTS, folder=tmp_path, env=env)
+        assert (done.returncode, "losslab: W&B could not start" in done.stderr) == (1, True), done.stderr
+    else:
+        done = ran("-m", "losslab.compare", "runs", "log=true", folder=tmp_path, env=env)
+        assert (done.returncode, "W&B did not take the comparison" in done.stdout) == (0, True), done.stderr
+        assert (tmp_path / done.stdout.splitlines()[-1]).is_file(), "the page"
+    assert "Traceback" not in done.stderr

@@ -10,6 +10,9 @@
 `losslab sweep --help` and its like say more; each is `python -m losslab.sweep` by another name. What a run is made of:
 """
 
+import losslab.safe_path  # noqa: F401  # before all else is imported
+
+# isort: split
 import sys
 
 from losslab.preemption import heed_early
@@ -46,6 +49,14 @@ def main() -> None:
         elif first in ("-h", "--help"):
             print(__doc__)
         import_module(COMMANDS.get(first, COMMANDS["train"])).main()
+
+
+def train() -> None:
+    """The command `losslab-train`, and `python train.py`: a run."""
+    heed_early()
+    from importlib import import_module
+
+    import_module(COMMANDS["train"]).main()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ What is drawn is `Loss.of`, through the task's own views: the loss of one row as
 receives as gradient. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import re
 import textwrap
 from collections.abc import Sequence

@@ -4,7 +4,6 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 """
 
 import copy
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +13,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import create_defaults_list
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -24,16 +24,27 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import trust
+from losslab import allowlist
+from losslab.catalogue import CONF as CONF
+from losslab.catalogue import called as called
+from losslab.catalogue import fits as fits
+from losslab.catalogue import known_as as known_as
+from losslab.catalogue import options as options
+from losslab.catalogue import yaml_files
 from losslab.errors import Refused, nearest
-from losslab.files import writable_folder
-from losslab.rules import RULES, number
+from losslab.files import read_json, writable_folder
+from losslab.rules import RULES, number, silent
 
-HERE = Path(__file__).parent
+NEEDED = {  # what is a mapping in each configuration, and what is usual there
+    **{"task": "regression", "data": "diamonds", "model": "mlp", "loss": "mse", "optimizer": "adam"},
+    **{"scheduler": "constant", "trainer": "auto", "callbacks": "default", "search": "{lr: null}"},
+    **{"param_groups": "{decay: all, backbone_lr: 1.0}", "run": "{}"},
+}
+LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
 MARKS = ("also", "search", "stacks")  # keys of an option that speak to who looks for it, or makes a sweep of it
-CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
 
-Chosen = tuple[DictConfig, dict[str, str], list[str]]
+Foreign = list[tuple[str, dict[str, Any]]]  # files outside of our own catalogue, and what each sets
+Chosen = tuple[DictConfig, dict[str, str], list[str], Foreign]
 
 
 @contextmanager
@@ -62,22 +73,32 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     'single_label'
     """
     overrides = [text for typed in overrides for text in spelled_out(quoted(typed))]
-    trust.public(overrides)
+    allowlist.check_secrets(overrides)
+    for text in overrides:
+        if not key_of(text):
+            raise Refused(f"'{text}' cannot be read: type key=value, such as optimizer.lr=0.01")
+        if key_of(text).partition(".")[0] == "run":
+            raise Refused(
+                f"{key_of(text)} is filled in when the run starts: type output_dir=FOLDER for where it writes"
+            )
     allowing = any(key_of(text) == "allow" for text in overrides)  # typed now, by the user
     with hydra_ready():
         try:
-            overrides = recorded(overrides)
+            overrides, dropped = recorded(overrides)
             cfg = composed(overrides)
             wanted = cfg.data.get("task") if OmegaConf.is_dict(cfg.data) else None
             if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
                 overrides = [f"task={wanted}", *overrides]
                 cfg = composed(overrides)
-            trust.checked(cfg, allowing)
-            places = (*cfg.run.choices, "hydra.searchpath")
+            allowlist.check_composed(cfg, allowing)
+            cfg.run.dropped = dropped
+            places = (*cfg.run.choices, "hydra.searchpath", "allow")
             named = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
             check(cfg, composed(named) if named != overrides else cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
+        except OSError as error:  # such as a name that is too long
+            raise Refused(f"{str(error.filename)[:200]} cannot be read: {error.strerror}") from error
     return cfg
 
 
@@ -134,6 +155,9 @@ def spelled_out(override: str) -> list[str]:
         return [override]
     parts = [part.strip().rpartition("*") for part in found[1].split(",")]
     names = [name.strip() for _, _, name in parts]
+    for name, (factor, _, _) in zip(names, parts, strict=True):
+        if not allowlist.OPTION.fullmatch(name) or not re.fullmatch(r"[\d.e+-]*", factor.strip()):
+            raise Refused(f"{override} cannot be read: type losses with factors before them, such as [bce,0.5*dice]")
     if len(set(names)) < len(names):
         raise Refused(f"{override} names a loss twice: type each once, with a factor, such as loss=[bce,0.5*dice]")
     factors = [f"++loss.weights.{name}={factor}" for name, (factor, _, _) in zip(names, parts, strict=True) if factor]
@@ -149,8 +173,12 @@ def loss_paths(cfg: DictConfig) -> dict[str, str]:
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration of these overrides, with the choices and the overrides noted in it."""
-    cfg, choices, folders = laid_out(overrides)
+    cfg, choices, folders, foreign = laid_out(overrides)
+    allow = allowed(overrides)
+    for where, content in foreign:
+        allowlist.check_file(where, content, allow, is_group)
     OmegaConf.set_struct(cfg, False)
+    check_structure(cfg)
     if "parts" in cfg.loss:
         weights = cfg.loss.get("weights", {})
         cfg.loss = {"parts": cfg.loss.parts, "weights": {name: weights.get(name, 1.0) for name in cfg.loss.parts}}
@@ -164,45 +192,171 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def check_structure(cfg: DictConfig) -> None:
+    """Refuse a configuration in which a group has become something else, or a list that all its options have."""
+    for group, usual in NEEDED.items():
+        if not OmegaConf.is_dict(cfg.get(group)):
+            raise Refused(f"{group} is not an option any more: leave out what takes it away, or type {group}={usual}")
+    for key, usual in LISTS.items():
+        names = OmegaConf.select(cfg, key, default=[])
+        if not OmegaConf.is_list(names) or not all(isinstance(name, str) for name in names):
+            raise Refused(f"{key}={shown(names)} does not fit: it must be a list such as {usual}")
+    if "parts" in cfg.loss:
+        parts, weights = cfg.loss.parts, OmegaConf.create(cfg.loss.get("weights", {}))
+        losses = OmegaConf.is_dict(parts) and all(OmegaConf.is_dict(part) for part in parts.values())
+        if not losses or not OmegaConf.is_dict(weights) or not all(map(number, weights.values())):
+            raise Refused("loss.parts and loss.weights are no sum of losses: type loss=[bce,0.5*dice]")
+
+
 def laid_out(overrides: Sequence[str]) -> Chosen:
     """What Hydra composes: values change nothing of what is chosen and are set last, so here on a copy of that."""
-    loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
+    loader = config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    if any(override.is_hydra_override() or override.is_sweep_override() for override in parsed):
-        return chosen.__wrapped__(tuple(overrides), ())
     found: dict[bool, list[Override]] = {True: [], False: []}
     for override in parsed:
-        group = loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        group = is_group(override.key_or_group) and not isinstance(override.value(), dict)
         found[group].append(override)
+    check_options(found[True])
+    if any(override.is_hydra_override() or override.is_sweep_override() for override in parsed):
+        return chosen.__wrapped__(tuple(overrides), ())
     sources = (source.path.removeprefix("file://") for source in loader.get_sources() if source.scheme() == "file")
     files = tuple(file for folder in sources for file in ((folder, 0, 0), *scanned(folder)))
-    cfg, choices, folders = copy.deepcopy(chosen(tuple(str(override.input_line) for override in found[True]), files))
-    loader._apply_overrides_to_config(found[False], cfg)
-    return cfg, choices, folders
+    names = tuple(str(override.input_line) for override in found[True])
+    cfg, choices, folders, foreign = copy.deepcopy(chosen(names, files))
+    try:
+        loader._apply_overrides_to_config(found[False], cfg)
+    except (AssertionError, IndexError, TypeError, ValueError) as error:  # such as a name below a list
+        words = " ".join(str(override.input_line) for override in found[False])
+        raise Refused(f"{words} does not fit what it sets ({' '.join(str(error).split())})") from error
+    return cfg, choices, folders, foreign
+
+
+def check_options(overrides: Sequence[Override]) -> None:
+    """Refuse a group's override that names no option, such as a number, or a path out of the group."""
+    for override in overrides:
+        if override.is_sweep_override():
+            continue
+        group, value = override.key_or_group, override.value()
+        taken_away = override.is_delete() and group not in NEEDED
+        if (value is None and not taken_away) or (isinstance(value, list) and override.is_delete()):
+            raise Refused(f"{override.input_line} names no option of {group}: leave it out")
+        for name in value if isinstance(value, list) else [] if value is None else [value]:
+            allowlist.check_option(group, shown(name))
+            if not isinstance(name, str) or group == "hydra":
+                raise Refused(
+                    f"{group}={shown(name)} is not an option; {nearest(shown(name), options([str(CONF)], group))}"
+                )
+
+
+def config_loader() -> ConfigLoaderImpl:
+    """Hydra's loader of configurations, while `hydra_ready`."""
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    return loader
+
+
+def is_group(key: str) -> bool:
+    """Whether a key is a group of options."""
+    return config_loader().repository.group_exists(key)
+
+
+def allowed(overrides: Sequence[str]) -> list[str]:
+    """What the user typed as `allow`.
+
+    >>> allowed(["loss=mae", "allow=[my_losses,logger]"]), allowed(["allow=my_losses"]), allowed([])
+    (['my_losses', 'logger'], ['my_losses'], [])
+    """
+    parsed = OverridesParser.create().parse_overrides([text for text in overrides if key_of(text) == "allow"])
+    values = [override.value() for override in parsed]
+    return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
 
 
 @lru_cache(maxsize=64)
 def chosen(overrides: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> Chosen:
     """What Hydra composes, what is chosen in each group, and the catalogue's folders: once, while `files` stay."""
+    foreign = foreign_files(config_loader(), overrides)
     cfg = compose("config", list(overrides), return_hydra_config=True)
     groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
     choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
     folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg, choices, folders
+    return cfg, choices, folders, foreign
+
+
+def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign:
+    """Each file outside of our own catalogue that takes part in a composition, and what it sets, as Hydra reads it.
+
+    Raises:
+        Refused: where an option of those is chosen by a path, or its file is a link that leaves its group.
+    """
+    parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
+    roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
+    if all(Path(root) == CONF for root in roots):
+        return []
+    chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
+    found: Foreign = []
+    for default in chosen.defaults:
+        if default.config_path is None:
+            continue
+        loaded = loader._load_single_config(default, repo)
+        root = Path(loaded.path.removeprefix("file://"))
+        if loaded.path.startswith("file://") and root != CONF:
+            allowlist.check_place(root, default.config_path)
+            content: Any = OmegaConf.to_container(loaded.config, resolve=False)
+            found.append((str(root / f"{default.config_path}.yaml"), content))
+    return found
+
+
+def check_typed_in(where: str, overrides: Sequence[str], allow: Sequence[str]) -> None:
+    """Refuse overrides that stand in a file and do what a file may not.
+
+    Args:
+        where: the file.
+        overrides: as they would be typed.
+        allow: what the user typed as `allow`.
+
+    Raises:
+        Refused: for those, and for what cannot be read.
+    """
+    with hydra_ready():
+        try:
+            spelled = [each for text in overrides for each in spelled_out(quoted(text))]
+            parsed = OverridesParser.create().parse_overrides(spelled)
+            allowlist.check_overrides(where, parsed, allow, is_group)
+        except HydraException as error:
+            raise Refused(f"{where}: {explain(error, overrides)}") from None
+
+
+def check_front(words: Sequence[str]) -> None:
+    """Refuse, before Hydra reads any of it, what the command line has Hydra do that could run a stranger's code.
+
+    Args:
+        words: the command line, without the program's name.
+
+    Raises:
+        Refused: for that, and for options below `--config-dir` that set what a file may not.
+    """
+    asked = allowlist.check_command_line(words)
+    if asked.config_dir is None:
+        return
+    allow = allowed(asked.overrides)
+    folder = Path(asked.config_dir).absolute()
+    if not folder.is_dir():
+        raise Refused(f"--config-dir {asked.config_dir} is not there: type a folder of options, such as loss/mine.yaml")
+    allowlist.check_folder(asked.config_dir, allow)
+    path = create_config_search_path(str(CONF))
+    path.prepend("command-line", f"file://{folder}", anchor="schema")
+    with hydra_ready():
+        for where, content in foreign_files(ConfigLoaderImpl(path), asked.overrides):
+            allowlist.check_file(where, content, allow, is_group)
 
 
 def scanned(folder: str) -> Iterator[tuple[str, int, int]]:
     """Every option below a folder, when it was written and how long it is."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from scanned(entry.path)
-            elif entry.name.endswith(".yaml") and entry.is_file():
-                facts = entry.stat()
-                yield entry.path, facts.st_mtime_ns, facts.st_size
+    for file in yaml_files(folder):
+        facts = os.stat(file)  # noqa: PTH116 - a thousand of them at each start
+        yield file, facts.st_mtime_ns, facts.st_size
 
 
 def placed(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> None:
@@ -219,58 +373,80 @@ def placed(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]
         cfg.optimizer[key] = float(f"{low * (high / low) ** place:.6g}")
 
 
-def recorded(overrides: list[str]) -> list[str]:
-    """With `ckpt=`, what was typed when that run began, except what is typed now; nothing there can allow anything."""
-    path = next((text.split("=", 1)[1] for text in overrides if key_of(text) == "ckpt"), None)
-    if path in (None, "", "null"):
-        return overrides
-    try:
-        status = Path(typed_value(f"ckpt={path}")).parent / "status.json"
-    except (HydraException, OmegaConfBaseException):
-        return overrides  # which is told when they are composed
+def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """With `ckpt=`, what was typed when that run began, except what is typed now.
+
+    Returns:
+        The overrides, and those of the record that do not count: they say where that run wrote and logged, which is
+        for the user alone to say.
+
+    Raises:
+        Refused: where there is no record, or it sets what a file may not.
+    """
+    path = next((text.partition("=")[2] for text in overrides if key_of(text) == "ckpt"), "")
+    if path in ("", "null"):
+        return overrides, []
+    status = Path(typed_value(f"ckpt={path}")).parent / "status.json"
     if not status.is_file():
-        return overrides
+        return overrides, []
     typed = {key_of(text) for text in overrides}
     try:
-        before = [str(text) for text in json.loads(status.read_text())["overrides"]]
+        before = [str(text) for text in read_json(status)["overrides"]]
     except (ValueError, KeyError, TypeError):
         raise Refused(f"{status} is no record of a run: type the path of a checkpoint in its run's folder") from None
-    theirs = (key_of(text) for text in before)
-    kept = [not (key in typed or key == "allow" or "hydra" in key) for key in theirs]
-    return [text for text, keep in zip(before, kept, strict=True) if keep] + overrides
+    kept, dropped = [], []
+    for text in before:
+        key = key_of(text)
+        if key in typed or key == "allow" or "hydra" in key:
+            continue
+        try:
+            override = OverridesParser.create().parse_override(text)
+            allowlist.check_overrides(str(status), [override], allowed(overrides), is_group)
+            kept.append(text)
+        except Refused:
+            if not silent(key):
+                raise
+            dropped.append(text)
+            if key == "output_dir":  # the folder tells where that was
+                kept.append(f"output_dir={hydra_value(str(status.parents[1]))}")
+    return kept + overrides, dropped
 
 
-def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
-    """The files of a group, by name, from all folders of the catalogue; the first folder wins."""
-    found: dict[str, dict[str, Any]] = {}
-    for folder in catalogue:
-        for file in sorted(Path(folder, group).glob("*.yaml")):
-            found.setdefault(file.stem, yaml.safe_load(file.read_text()) or {})
+def only_typed(words: Sequence[str]) -> list[str]:
+    """Those of a command's words that a record may not hold, so that who goes on with a run types them again.
+
+    >>> only_typed(["loss=mae", "logger.project=mine", "-m", "output_dir=runs"])
+    ['logger.project=mine']
+    """
+    found = []
+    for word in words:
+        key = key_of(word)
+        if "=" not in word or word.startswith("-") or key in ("allow", "ckpt", "output_dir") or "hydra" in key:
+            continue
+        try:
+            check_typed_in("", [word], [])
+        except Refused:
+            found.append(word)
     return found
 
 
-def known_as(name: str, option: Mapping[str, Any]) -> bool:
-    """Whether an option's file gives `name` under `also`, or its class is called so; case and `_` do not count.
+def check_dropped(cfg: DictConfig) -> None:
+    """Refuse to go on with a run that would log elsewhere than it began, because its record may not say where.
 
-    >>> known_as("MSELoss", {"_target_": "torch.nn.MSELoss"}), known_as("l2", {"also": ["mean_squared_error", "l2"]})
-    (True, True)
+    Raises:
+        Refused: with what is to be typed again.
     """
-    names = [*option.get("also", []), str(option.get("_target_")).rpartition(".")[2]]
-    return name.replace("_", "").lower() in {other.replace("_", "").lower() for other in names}
-
-
-def called(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The options that are known as `name` elsewhere, the one that is spelled most like it first.
-
-    >>> called("SGD", options([str(CONF)], "optimizer"))[0]
-    'sgd'
-    """
-    return sorted((n for n, option in known.items() if known_as(name, option)), key=lambda n: n != name.lower())
-
-
-def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
-    """Whether the task offers the view of the scores and the form of the target that the loss wants."""
-    return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
+    flat = {**flatten(cfg), **cfg.run.choices}
+    again = [
+        text
+        for text in cfg.run.dropped
+        if key_of(text).startswith("logger.")
+        and key_of(text) in flat
+        and shown(flat[key_of(text)]) != text.partition("=")[2]
+    ]
+    if again:
+        words = " ".join(again)
+        raise Refused(f"ckpt={cfg.ckpt} was begun with {words}, which counts only where you type it: type {words} too")
 
 
 @cache
@@ -289,6 +465,10 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     """
     choice = cfg.run.choices
     values, usual = flatten(cfg), flatten(defaults)
+    for key in usual:
+        rule = rule_of(key)
+        if rule and key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            raise Refused(f"{key} takes one value and not several by name: it must be {rule[1]}")
     for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={choice.get(group)} needs {key}: type {key}=VALUE")
@@ -484,9 +664,9 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         try:
             with hydra_ready():
                 cfg = composed(others)
-        except (HydraException, OmegaConfBaseException):
+                known = {*flatten(cfg), *cfg.run.choices}
+        except (HydraException, OmegaConfBaseException, Refused):
             return f"{name} is not a setting; `--cfg job` prints them all"
-        known = {*flatten(cfg), *cfg.run.choices}
         same = sorted(key for key in known if key.split(".")[-1] == name.split(".")[-1])
         hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)
         return f"{name} is not a setting; {hint}; `--cfg job` prints them all"

@@ -21,7 +21,13 @@ MEMORY = re.compile(
 
 
 class Refused(ValueError):
-    """A user's mistake, told in one sentence: what was given, what fits, what to type instead."""
+    """A user's mistake, in one sentence: what was given, what fits, what to type instead.
+
+    Control characters in it, which may come from a file and would move a terminal's cursor, become spaces.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", sentence))
 
 
 class Diverged(Refused):

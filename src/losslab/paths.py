@@ -7,6 +7,9 @@ Each optimizer of the catalogue starts at the same point with its file's setting
 upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,6 +10,9 @@ train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its prob
 which had the best F1 on the validation rows; a class where it is the most probable one.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import sys
 import tempfile
 import warnings
@@ -201,7 +204,6 @@ def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1."""
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     with command(__doc__) as words:
         cfg, source, out = asked(words)
         rows, lines, notes = predicted(cfg, source)

@@ -33,6 +33,7 @@ class Notice:
     """Whether a signal has come, and which; looked at between two steps, where the state of a run is whole."""
 
     by: signal.Signals | None = None
+    awaited = False  # whether a run looks at it
 
     def heed(self, number: int, frame: FrameType | None) -> None:
         """What Python calls when the signal comes."""
@@ -56,14 +57,19 @@ def handle(handler: Callable[[int, FrameType | None], object], *numbers: int) ->
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it."""
+    """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it.
+
+    A worker of a sweep has an answer to it of its own.
+    """
     before = {number: signal.getsignal(number) for number in HEEDED}
-    notice.by = None
+    notice.by, notice.awaited = None, True
     notice.listen()
-    handle(signal.default_int_handler, signal.SIGINT)
+    if signal.getsignal(signal.SIGINT) is too_early:
+        handle(signal.default_int_handler, signal.SIGINT)
     try:
         yield
     finally:
+        notice.awaited = False
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -49,6 +49,7 @@ WIDTHS: Rule = (
 # What fits a key, wherever a value of the right type could still be wrong. For every other key the type decides.
 RULES: dict[str, Rule] = {
     "seed": (lambda v: whole(v, 0) and v < 2**32, "a whole number from 0 to 4294967295"),
+    "ckpt": (lambda v: v is None or (isinstance(v, str) and bool(v)), "the path of a checkpoint, or null"),
     "output_dir": (lambda v: isinstance(v, str) and bool(v), "a folder"),
     "data.batch_size": (lambda v: v == "all" or whole(v, 1), "a whole number of at least 1, or all"),
     "data.val": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.1"),

@@ -19,7 +19,8 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
 from losslab.data.dataset import Dataset
-from losslab.door import flatten, hydra_value
+from losslab.door import flatten, hydra_value, only_typed
+from losslab.record.wandb import links, sync_command
 from losslab.rules import silent
 
 
@@ -90,6 +91,7 @@ def opening(
         *(("note", note) for note in data.notes),
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
+        *(("sweep", url) for name, url in links(mirrors).items() if name == "sweep"),
         *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
         ("record", str(folder)),
     ]  # fmt: skip
@@ -122,9 +124,7 @@ def where(logger: WandbLogger) -> str:
     if getattr(run, "url", None):
         return str(run.url)
     if getattr(run, "offline", False):
-        folder = Path(run.dir).parent
-        shorter = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-        return f"offline; `wandb sync {pasted(shorter)}` uploads it"
+        return f"offline; `{sync_command(run)}` uploads it"
     return "disabled"
 
 
@@ -187,12 +187,12 @@ def command() -> str:
     flags = ("--config-dir", "-cd")
     own = [text for flag, text in pairwise(sys.argv) if flag in flags]
     own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
-    allowed = [text for text in sys.argv if text.startswith("allow=")]  # counts only where it is typed
-    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *allowed])
+    again = [*(text for text in sys.argv if text.startswith("allow=")), *only_typed(sys.argv[1:])]  # count where typed
+    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *again])
 
 
 def typed(key: str, value: str | Path) -> str:
-    """A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
+    r"""A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
 
     >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')

@@ -35,6 +35,7 @@ from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.experiment import Experiment
+from losslab.machine import environment
 from losslab.preemption import Preempted, notice
 from losslab.record import wandb
 from losslab.stack import SideBySide, Stack, numbers_of
@@ -312,7 +313,7 @@ def mirrored(job: Job, refused: Any) -> None:
 def fit(jobs: list[Job]) -> list[Job]:
     """Train these jobs as one and record each; those that have to be run one by one are left."""
     trainer = trainer_of(jobs[0].cfg)
-    here = tracking.environment()
+    here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
     with preemption.heeded():
         try:

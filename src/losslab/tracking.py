@@ -14,20 +14,18 @@ JSON and YAML files are replaced whole, so a reader never sees half of one.
 import fcntl
 import hashlib
 import json
+import math
 import os
-import platform
 import re
 import resource
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -39,7 +37,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from losslab import __version__, launch, preemption, terminal
+from losslab import launch, preemption, terminal
 from losslab.door import flatten
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
@@ -53,6 +51,7 @@ from losslab.files import (
     write,
     write_json,
 )
+from losslab.machine import environment
 from losslab.preemption import Preempted
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
@@ -175,29 +174,6 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> 
     return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
 
 
-def environment() -> dict[str, str | None]:
-    """Versions, machine and git commit, so that runs of different code or machines can be told apart."""
-
-    def git(*words: str) -> str | None:
-        """Of the clone that losslab runs from, else of the folder where the command was typed."""
-        for folder in (Path(__file__).parent, Path.cwd()) if shutil.which("git") else ():
-            found = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
-            if found.returncode == 0:
-                return found.stdout.strip()
-        return None
-
-    return {
-        "losslab": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": version("pytorch_lightning"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git_commit": git("rev-parse", "HEAD") or os.environ.get("LOSSLAB_COMMIT") or None,  # an image knows its own
-        "git_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
-    }
-
-
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory that was in use: the GPU's where training runs on one, else the process's, in MB."""
     if device.type == "cuda":
@@ -245,7 +221,7 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else []
+        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else {}
         self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.unwritten: Refused | None = None  # why the last word on it could not be written
@@ -284,6 +260,7 @@ class Record(Logger):
         self.status |= {"facts": dict(facts), "environment": dict(here or environment())}
         self.mirror(mirrors)
         self.history = read_history(self.folder / "history.csv")
+        wandb.catch_up(mirrors, self.history)
         write(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=True))
         self.note("running")
 
@@ -359,7 +336,8 @@ class Record(Logger):
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
-            logger.log_metrics({**best, **test, **ends, "train/loss_spread": last["train/loss_spread"]})
+            first = {"first/gradient_norm": self.history[0].get("gradient_norm", math.nan)}
+            logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:

@@ -1,5 +1,8 @@
 """One run, from what was typed to the test metrics."""
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import ctypes
 import os
 import re
@@ -18,7 +21,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import door, preemption, trust
+from losslab import allowlist, door, preemption
+from losslab.arguments import as_overrides
 from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
     theirs = OmegaConf.select(cfg, path).copy()
     for key in ours:
         theirs.pop(key, None)
-    trust.vouched(cfg, OmegaConf.to_container(theirs, resolve=True), path)
+    allowlist.check_targets(cfg, OmegaConf.to_container(theirs, resolve=True), path)
     try:
         return instantiate(theirs, _convert_="all", **more)
     except InstantiationException as error:
@@ -380,6 +384,7 @@ def job(typed: DictConfig) -> float:
         if hydra_config.mode == RunMode.RUN and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = door.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
+        door.check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
@@ -403,12 +408,11 @@ def side_by_side() -> None:
 def main() -> None:
     """The command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
     preemption.heed_early()
-    sys.argv[1:] = [door.quoted(text) for text in sys.argv[1:]]
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
-        trust.front()
+        sys.argv[1:] = [door.quoted(text) for text in as_overrides(sys.argv[1:])]
+        door.check_front(sys.argv[1:])
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
         else:

@@ -9,10 +9,10 @@ import pytest
 import wandb
 
 from losslab.compare.cells import arrange
-from losslab.compare.mirrored import offline
 from losslab.compare.report import log
 from losslab.compare.runs import flat, history, read
 from losslab.compare.table import figures
+from losslab.record.offline import offline
 
 from .written import grid
 

@@ -18,6 +18,9 @@ lie each plot as PNG with its numbers as CSV, and the table, the pairs and the r
     log=true            log table and plots to W&B, as a run of the type report, offline until you say otherwise
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
 import io
 import sys
 import time

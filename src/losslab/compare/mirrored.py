@@ -1,86 +1,22 @@
 """Runs of which only W&B's record is at hand: the log of an offline run, or a project on a server."""
 
-import json
-import struct
-import zlib
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from losslab.errors import Refused
-from losslab.files import read_bytes
+from losslab.record.client import client, is_fault, reason
+from losslab.record.offline import Record, offline
 
-BLOCK = 32768  # the log is cut into blocks, as LevelDB's is; a record that crosses an edge comes in parts
-WHOLE, FIRST, LAST = 1, 2, 4
-Record = dict[str, Any]
-
-
-@cache
-def offline(path: str) -> Record:
-    """What the log in an `offline-run-…` folder says: `config`, `summary`, `history`, `exit`, `job_type`.
-
-    The log's tail, which a killed run leaves half-written, is left out.
-
-    Raises:
-        ValueError: where it holds no run.
-    """
-    found: Record = {"config": {}, "summary": {}, "history": [], "exit": None, "job_type": None}
-    (log,) = Path(path).glob("run-*.wandb")
-    for record in records(read_bytes(log, limit=2**30)):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found["job_type"] = record.run.job_type
-            found["config"] |= items(record.run.config.update)
-        elif kind in ("config", "summary"):
-            found[kind] |= items(getattr(record, kind).update)
-        elif kind == "history":
-            found["history"].append(items(record.history.item))
-        elif kind == "exit":
-            found["exit"] = record.exit.exit_code
-    if found["job_type"] is None:
-        raise ValueError("its W&B log holds no run yet")
-    return found
-
-
-def items(entries: Any) -> Record:
-    """Keys and values of a record; nested keys are joined by points."""
-    return {".".join(entry.nested_key) or entry.key: json.loads(entry.value_json) for entry in entries}
-
-
-def records(log: bytes) -> Iterator[Any]:
-    """The records of a log: after a header of 7 bytes, parts of `checksum, length, kind, bytes`."""
-    from wandb.proto import wandb_internal_pb2
-
-    protocol: Any = wandb_internal_pb2
-    if log[:4] != b":W&B":
-        raise ValueError("its W&B log is half-written")
-    at, whole = 7, b""
-    while at + 7 <= len(log):
-        left = BLOCK - at % BLOCK
-        if left < 7:
-            at += left
-            continue
-        checksum, length, kind = struct.unpack("<IHB", log[at : at + 7])
-        part = log[at + 7 : at + 7 + length]
-        if len(part) < length or zlib.crc32(part, zlib.crc32(bytes([kind]))) != checksum:
-            return
-        at += 7 + length
-        whole = part if kind in (WHOLE, FIRST) else whole + part
-        if kind in (WHOLE, LAST):
-            record = protocol.Record()
-            record.ParseFromString(whole)
-            yield record
+KEPT = {"last": "", "first": "first/", "min": None, "max": None}  # of a metric, and what its name begins with here
 
 
 @cache
 def server() -> Any:
     """W&B's interface to what is on its server."""
-    import wandb
-
-    return wandb.Api(timeout=60)
+    return client().Api(timeout=60)
 
 
 def online(project: str) -> Iterator[tuple[str, Record]]:
@@ -90,19 +26,18 @@ def online(project: str) -> Iterator[tuple[str, Record]]:
         Refused: where it cannot be read.
     """
     try:
-        for run in server().runs(project, per_page=500):
+        for run in server().runs(project, per_page=100, lazy=False):  # lazy: a request for each run
             ended = {"finished": 0, "running": None}.get(run.state, 1)
             yield (
                 f"wandb:{'/'.join(run.path)}",
-                {"config": dict(run.config), "summary": dict(run.summary), "exit": ended, "history": [],
+                {"config": dict(run.config), "summary": dict(run.summary_metrics), "exit": ended, "history": [],
                  "job_type": run.job_type},
             )  # fmt: skip
     except Exception as error:
-        if not type(error).__module__.startswith(("wandb", "requests")) and not isinstance(error, ValueError):
+        if not is_fault(error) and not isinstance(error, ValueError):
             raise
-        why = " ".join(str(error).split())[:150]
         raise Refused(
-            f"wandb:{project} cannot be read ({why}): type wandb:ENTITY/PROJECT, after `wandb login`"
+            f"wandb:{project} cannot be read ({reason(error)}): type wandb:ENTITY/PROJECT, after `wandb login`"
         ) from None
 
 
@@ -111,12 +46,32 @@ def sorted_out(found: Record) -> tuple[Record, Record]:
     beyond = ("facts.", "environment.")
     config = {key: value for key, value in found["config"].items() if not key.startswith(("_", *beyond))}
     rest = {key: value for key, value in found["config"].items() if key.startswith(beyond)}
-    rest |= {key: value for key, value in found["summary"].items() if isinstance(value, int | float)}
+    rest |= plain(found["summary"])
     tested = any(key.startswith("test/") for key in found["summary"])
     ended = {None: "running", 0: "finished" if tested else "interrupted"}.get(found["exit"], "failed")
     norms = (row["gradient_norm"] for row in found["history"] if "gradient_norm" in row)
+    norm = next(norms, rest.get("first/gradient_norm", float("nan")))
     rest |= {"status": ended, "reason": None, "started": None, "seconds": found["summary"].get("_runtime")}
-    return config, {**rest, "first/gradient_norm": next(norms, float("nan"))}
+    return config, {**rest, "first/gradient_norm": norm}
+
+
+def plain(summary: Record) -> Record:
+    """The numbers of a summary by the names that a run's folder has them under.
+
+    W&B keeps several of a metric: the last, the best, which `_best` names, too, and of the gradient norm the first.
+
+    >>> plain({"val/mae": {"min": 1, "last": 2}, "gradient_norm.first": 3, "val/mae_best": 1, "samples": {"nrows": 9}})
+    {'val/mae': 2, 'first/gradient_norm': 3, 'val/mae_best': 1}
+    """
+    found = {}
+    for key, value in summary.items():
+        name, _, kind = key.rpartition(".")
+        kinds = value if isinstance(value, dict) else {kind: value} if name and kind in KEPT else {"last": value}
+        name = name if kind in KEPT and name else key
+        for kind, prefix in KEPT.items():
+            if prefix is not None and isinstance(kinds.get(kind), int | float):
+                found[f"{prefix}{name}"] = kinds[kind]
+    return found
 
 
 def history(folder: str) -> pd.DataFrame:
@@ -126,4 +81,7 @@ def history(folder: str) -> pd.DataFrame:
     else:
         rows = offline(folder)["history"]
     frame = pd.DataFrame([row for row in rows if any(key.startswith("val/") and "_best" not in key for key in row)])
-    return frame.rename(columns={"trainer/global_step": "step"})
+    frame = frame.rename(columns={"trainer/global_step": "step"})
+    if "epoch" not in frame:
+        return frame
+    return frame.drop_duplicates("epoch", keep="last", ignore_index=True)  # a run that was killed trains some again

@@ -1,10 +1,13 @@
 """A comparison in W&B: a run of the type `report`, with its tables and plots, offline until the user says otherwise."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from losslab.record.client import client, is_fault, reason
 
 
 def log(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame], out: Path) -> str:
@@ -17,20 +20,31 @@ def log(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame]
         out: the folder with the plots, where W&B's own folder goes, too.
 
     Returns:
-        Where the run is.
+        Where the run is, or why W&B did not take it.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
+    for key, value in {
+        "SILENT": "true",
+        "INIT_TIMEOUT": "30",
+        "FINISH_TIMEOUT": "60",
+        "FINISH_TIMEOUT_RAISES": "true",
+    }.items():
+        os.environ.setdefault(f"WANDB_{key}", value)
     os.environ.setdefault("WANDB_DATA_DIR", str(out.resolve() / "wandb" / "data"))
     mode = os.environ.setdefault("WANDB_MODE", "offline")
     if mode == "offline":
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    with wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "losslab"), name=title, job_type="report", notes="\n".join(sentences),
-        dir=out, settings=wandb.Settings(console="off"),
-    ) as run:  # fmt: skip
-        run.log({name: wandb.Table(dataframe=table) for name, table in tables.items()})
-        run.log({f"plots/{file.stem}": wandb.Image(str(file)) for file in sorted(out.glob("*.png"))})
-        folder = Path(run.dir).parent
-        return f"W&B: {run.url or f'offline; `wandb sync {folder}` uploads it'}"
+    wandb = client()
+    try:
+        with wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "losslab"), name=title, job_type="report",
+            notes="\n".join(sentences), dir=out, settings=wandb.Settings(console="off"),
+        ) as run:  # fmt: skip
+            run.log({name: wandb.Table(dataframe=table) for name, table in tables.items()})
+            run.log({f"plots/{file.stem}": wandb.Image(str(file)) for file in sorted(out.glob("*.png"))})
+            command = shlex.join(["wandb", "sync", str(Path(run.dir).parent)])
+            said = f"W&B: {run.url or f'offline; `{command}` uploads it'}"
+    except Exception as error:
+        if not is_fault(error):
+            raise
+        return f"W&B did not take the comparison ({reason(error)}); it is complete in {out}"
+    return said

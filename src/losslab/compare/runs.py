@@ -14,6 +14,7 @@ import pandas as pd
 from losslab.compare import mirrored
 from losslab.errors import Refused
 from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
+from losslab.record.offline import offline
 from losslab.record.rows import read_history
 
 Record = dict[str, Any]
@@ -120,7 +121,7 @@ def lost(path: str) -> Iterator[tuple[Record, Record]]:
 READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
     "status.json": run,
     "failed.json": lost,
-    ".wandb": lambda path: mirror(mirrored.offline(path)),
+    ".wandb": lambda path: mirror(offline(path)),
 }
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from losslab.data.dataset import Dataset, split
 from losslab.errors import Refused
 
+DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")  # pixels in `data`, classes in `targets`
+
 
 def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
     """scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
@@ -22,14 +24,16 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
     """A dataset of torchvision with its own test set; `val` is taken from its training set.
 
     Args:
-        dataset: `MNIST`, `FashionMNIST` or `CIFAR10`.
+        dataset: one of `DATASETS`, torchvision's names.
         root: the folder where it lies as torchvision lays it; downloaded there unless it is.
 
     Raises:
-        Refused: where it is not there and cannot be downloaded, or is damaged.
+        Refused: where it is not one of them, is not there and cannot be downloaded, or is damaged.
     """
     import torchvision.datasets
 
+    if dataset not in DATASETS:
+        raise Refused(f"data.dataset={dataset} is not one of {', '.join(DATASETS)}: type one of them")
     folder = Path(root).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

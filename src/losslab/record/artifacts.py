@@ -3,8 +3,7 @@
 import os
 import re
 import shutil
-import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +11,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from losslab.allowlist import held
 from losslab.door import CONF
 from losslab.record.client import client
-from losslab.trust import held
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
 LARGEST = 1 << 20  # bytes of a file that is code
-INSTALLED = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
+INSTALLED = ("site-packages", "dist-packages")  # whose versions say enough
 
 
-def log(folder: Path, run: Any, code: Sequence[Path]) -> None:
+def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
     """Log a run's model and, where the user has any, the code.
 
     The model's files are not copied: offline, `wandb sync` reads them where they lie.
@@ -29,7 +28,7 @@ def log(folder: Path, run: Any, code: Sequence[Path]) -> None:
     Args:
         folder: the run's.
         run: W&B's.
-        code: files of the user's own.
+        code: the files of the user's own, by their names there.
     """
     model = client().Artifact(safe(f"model-{run.id}"), type="model")
     for name in RECORD:
@@ -37,10 +36,9 @@ def log(folder: Path, run: Any, code: Sequence[Path]) -> None:
             model.add_file(str(folder / name), name=name, policy="immutable")
     run.log_artifact(model, aliases=["latest", "best"])
     if code:
-        above = os.path.commonpath([file.parent for file in code])
         with TemporaryDirectory() as copies:
-            for file in code:
-                copy = Path(copies, file.relative_to(above))
+            for name, file in code.items():
+                copy = Path(copies, name)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
             run.log_code(copies, name=safe(f"source-{run.project}"), include_fn=lambda _: True)
@@ -51,15 +49,15 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def own_code(cfg: DictConfig) -> list[Path]:
-    """The files of the packages that the user allowed and of `--config-dir`.
+def own_code(cfg: DictConfig) -> dict[str, Path]:
+    """The files of the packages that the user allowed and of `--config-dir`, by their names there.
 
     Links, large files, and files that hold a secret of the environment are left out, and so is what pip installed.
     """
     places = [place for name in cfg.get("allow", []) for place in of_package(name)]
     places += [Path(folder) for folder in cfg.run.catalogue or [] if Path(folder) != CONF]
-    files = {file.resolve() for place in places for file in below(place) if not file.is_symlink()}
-    return sorted(file for file in files if is_shown(file))
+    files = [(place.resolve().parent, file.resolve()) for place in places for file in below(place)]
+    return {str(file.relative_to(above)): file for above, file in files if is_shown(file)}
 
 
 def of_package(name: str) -> list[Path]:
@@ -77,17 +75,17 @@ def below(place: Path) -> Iterator[Path]:
     """A file, or the code and options below a folder."""
     if place.is_file():
         yield place
-        return
     for folder, inner, names in os.walk(place):
         inner[:] = [name for name in inner if not name.startswith((".", "__"))]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
+        files = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (file for file in files if not file.is_symlink())
 
 
 def is_shown(file: Path) -> bool:
     """Whether a file is code or an option, and may be uploaded."""
     if file.suffix not in (".py", ".yaml") or not file.is_file() or file.stat().st_size > LARGEST:
         return False
-    if any(file.is_relative_to(folder) for folder in INSTALLED):
+    if any(part in INSTALLED for part in file.parts):
         return False
     text = file.read_bytes()
     return not any(secret.encode() in text for secret in held().values())

@@ -24,7 +24,7 @@ def client() -> Any:
 
 def is_fault(error: BaseException) -> bool:
     """Whether the client or its server is to blame: the folder is the truth, and goes without them."""
-    return type(error).__module__.startswith(FAULTS) or isinstance(error, OSError | TimeoutError)
+    return type(error).__module__.startswith(FAULTS) or isinstance(error, OSError)
 
 
 def reason(error: BaseException) -> str:

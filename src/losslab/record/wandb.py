@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLError
@@ -19,6 +20,7 @@ from losslab import launch
 from losslab.door import key_of
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
+from losslab.record.offline import mend, offline
 from losslab.rules import silent
 
 Table = list[dict[str, str]]
@@ -40,18 +42,51 @@ class Mirror(WandbLogger):
         self.goals: Mapping[str, str] = {}
         self.plain: str | None = None
         self.defined: set[str] = set()
+        self.known: dict[int, Mapping[str, float]] = {}
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log an epoch's row, or what the run came to; every metric is drawn over the epochs."""
+        """Log an epoch's row, or what the run came to; every metric is drawn over the epochs.
+
+        An epoch that a resumed run trains again, to the same end, is not logged again.
+        """
+        if (known := self.known.get(int(metrics.get("epoch", -1)))) and known["train/loss"] == metrics["train/loss"]:
+            return
         rows = {name for name in metrics if "epoch" in metrics or name.startswith(("train/", "val/", "test/"))}
         for name in rows - {"epoch"} - self.defined:
             self.experiment.define_metric(name, step_metric="epoch", summary=self.summary_of(name))
             self.defined.add(name)
         super().log_metrics(metrics, step)
 
+    def catch_up(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Log what the run's own record knows and W&B does not, as the process was killed before it was sent."""
+        last = self.last_epoch()
+        self.known = {int(row["epoch"]): row for row in history if row["epoch"] <= last}
+        for row in history:
+            self.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
+            self.known[int(row["epoch"])] = row
+
+    def last_epoch(self) -> float:
+        """The last epoch that W&B knows of this run, on its server or in the logs of earlier starts; -1 if none."""
+        run = self.experiment
+        if not run.offline:
+            # the summary may have been sent before its row; there are more rows than epochs where a run has ended
+            return min(float(run.summary.get("epoch", -1)), run.starting_step - 1) if run.resumed else -1
+        earlier = [folder for folder in starts(run) if folder != Path(run.dir).parent]
+        rows = [row for folder in earlier for row in self.rows_of(folder)]
+        return max((row["epoch"] for row in rows if "train/loss" in row), default=-1)
+
+    @staticmethod
+    def rows_of(folder: Path) -> list[dict[str, Any]]:
+        """The rows in the log of an earlier start, which from now on is whole."""
+        try:
+            mend(folder)
+            return list(offline(str(folder))["history"])
+        except (OSError, ValueError):
+            return []
+
     def summary_of(self, name: str) -> str | None:
-        """What the run's summary keeps of a metric: of a validation metric its best value and its last.
+        """What the run's summary keeps of a metric: of a validation metric the best value and the last.
 
         The primary metric stays a plain number: W&B orders a sweep's runs by it. Its best value is `val/NAME_best`.
         """
@@ -66,7 +101,7 @@ def prepare(cfg: DictConfig) -> None:
         return
     waits = "600" if logger.get("log_model") else "60"  # a server may have gone away
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
-    usual |= {"WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
+    usual |= {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
     usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
     if in_sweep():
         if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
@@ -133,6 +168,13 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
             raise refused(error) from error
 
 
+def catch_up(mirrors: Iterable[Logger], history: Sequence[Mapping[str, float]]) -> None:
+    """Tell W&B the epochs of a resumed run that it does not know."""
+    for logger in mirrors:
+        if isinstance(logger, Mirror) and history:
+            logger.catch_up(history)
+
+
 def links(mirrors: Iterable[Logger]) -> dict[str, str]:
     """Where a run and its sweep are seen in W&B; nothing offline."""
     runs = [logger.experiment for logger in mirrors if isinstance(logger, WandbLogger)]
@@ -141,7 +183,11 @@ def links(mirrors: Iterable[Logger]) -> dict[str, str]:
 
 
 def log_pictures(
-    mirrors: Iterable[Logger], folder: Path, pictures: Iterable[str], tables: Mapping[str, Table], code: Sequence[Path]
+    mirrors: Iterable[Logger],
+    folder: Path,
+    pictures: Iterable[str],
+    tables: Mapping[str, Table],
+    code: Mapping[str, Path],
 ) -> str | None:
     """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
 
@@ -150,7 +196,7 @@ def log_pictures(
         folder: the run's.
         pictures: the names of those in `pictures/`.
         tables: by name.
-        code: the files that are the user's own.
+        code: the files that are the user's own, by name.
 
     Returns:
         Why W&B did not take all of it: its server went away, the disk is full. The folder is the truth.
@@ -189,6 +235,21 @@ def reachable(run: Any) -> bool:
     except (OSError, HTTPException):
         return False
     return True
+
+
+def sync_command(run: Any) -> str:
+    """What uploads an offline run: all its folders, one for each start; W&B syncs those of one run in their order."""
+    here = Path.cwd()
+    folders = (folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in starts(run))
+    return shlex.join(
+        ["wandb", "sync", *(f"./{folder}" if str(folder).startswith("-") else str(folder) for folder in folders)]
+    )
+
+
+def starts(run: Any) -> list[Path]:
+    """The folders of an offline run, one for each time that it was started."""
+    folder = Path(run.dir).parent
+    return sorted(folder.parent.glob(f"offline-run-*-{escape(run.id)}")) or [folder]
 
 
 def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:

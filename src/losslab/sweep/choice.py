@@ -38,8 +38,14 @@ def best_settings(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]
 def chosen(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
     """The settings to test: written down once, because no choice is made anew when test figures have been seen."""
     file = folder / "chosen.json"
-    before = json.loads(file.read_text()) if file.is_file() else []
-    known = {hashed(entry["cell"]) for entry in before}
+    try:
+        before = json.loads(file.read_text()) if file.is_file() else []
+        known = {hashed(entry["cell"]) for entry in before if entry["setting"]}
+    except (ValueError, TypeError, KeyError):
+        raise Refused(
+            f"{file} is not whole, so it does not say which settings are tested: delete it if no test figure has been "
+            "seen yet, or type name=ANOTHER for a sweep of its own"
+        ) from None
     found = before + [e for e in best_settings(plan, jobs, records) if hashed(e["cell"]) not in known]
     write_json(file, found)
     cells = {hashed(cell) for cell in plan.cells}

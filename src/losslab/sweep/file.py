@@ -1,16 +1,16 @@
 """A W&B sweep file, read: every word of it is one that is known, and every range is one that can be drawn from."""
 
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from losslab import door
 from losslab.errors import Refused, nearest
+from losslab.files import read_yaml
+from losslab.rules import number, whole
 
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
+COMMAND = 'command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]'
 TITLES = ("name", "description", "project", "entity")
 DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
 
@@ -20,12 +20,9 @@ def loaded(path: str) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
-    try:
-        sweep = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} cannot be read as YAML ({' '.join(str(error).split())})") from None
+    sweep = read_yaml(file)
     if not isinstance(sweep, dict):
-        raise Refused(f"{path} is no sweep file: it needs method, metric, parameters and command")
+        raise Refused(f"{path} is no sweep file: it needs method, metric and parameters")
     for key in sweep:
         if key not in (*FILE, *TITLES):
             raise Refused(f"{path}: {key} is not a key of a sweep file; {nearest(str(key), (*FILE, *TITLES))}")
@@ -35,17 +32,21 @@ def loaded(path: str) -> dict[str, Any]:
 
 
 def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that stand in the command itself."""
-    command = sweep.get("command")
-    if not isinstance(command, list) or "${args_no_hyphens}" not in command or "${program}" not in command:
-        right = "[${env}, ${interpreter}, ${program}, ${args_no_hyphens}]"
-        raise Refused(f"{path}: W&B's own way to type settings is not ours: type command: {right}")
+    """The settings that stand in the command itself; a file without one has W&B's own, which has none.
+
+    >>> commanded("a.yaml", {"command": ["${env}", "python", "${program}", "seed=1", "${args}"]})
+    {'seed': '1'}
+    """
+    command = sweep.get("command") or ["${program}", "${args}"]
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if "${program}" not in words or not {"${args}", "${args_no_hyphens}"} & set(words):
+        raise Refused(f"{path}: this command does not type the settings as key=value: type {COMMAND}, or leave it out")
     found = {}
-    for word in command[command.index("${program}") + 1 :]:
-        if word != "${args_no_hyphens}":
-            key, equals, value = str(word).partition("=")
-            if not equals:
-                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value")
+    for word in words[words.index("${program}") + 1 :]:
+        if word not in ("${args}", "${args_no_hyphens}"):
+            key, equals, value = word.removeprefix("--").partition("=")
+            if not equals or "${" in word:
+                raise Refused(f"{path}: '{word}' in command cannot be read: type key=value, such as seed=1")
             found[key] = value
     return found
 
@@ -67,12 +68,15 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
     if not isinstance(asked, dict) or not asked:
         raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
     if "parameters" in asked:
-        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(asked['parameters']))}")
+        below = asked["parameters"] if isinstance(asked["parameters"], dict) else {}
+        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(below), 'KEY')}")
     known = ("value", "values", "min", "max", "distribution", "q")
     for word in asked:
         if word not in known:
             raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), known)}")
     distribution = asked.get("distribution")
+    if "value" in asked and isinstance(asked["value"], dict):
+        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(asked['value']), 'KEY')}")
     if distribution not in (None, *DISTRIBUTIONS):
         raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
     if "value" in asked:
@@ -86,7 +90,7 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
         return {"values": asked["values"]}
     low, high = asked.get("min"), asked.get("max")
     for name, end in (("min", low), ("max", high)):
-        if not isinstance(end, int | float) or isinstance(end, bool) or not isfinite(end):
+        if not number(end):
             wrong = f"has no {name}" if end is None else f"{name}: {end} is not a number"
             raise Refused(f"{path}: {key} {wrong}: type numbers such as {{min: 0.001, max: 1.0}}, or values: [..]")
     assert low is not None
@@ -96,9 +100,18 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
     log = distribution == "log_uniform_values"
     if log and low <= 0:
         raise Refused(f"{path}: {key}: min {low} has no logarithm: type a number above 0")
-    whole = distribution == "int_uniform" or (distribution is None and isinstance(low, int) and isinstance(high, int))
+    integers = isinstance(low, int) and isinstance(high, int)
+    if distribution == "int_uniform" and not integers:
+        raise Refused(f"{path}: {key}: int_uniform draws whole numbers: type min and max without a point")
     step = asked.get("q", 1 if distribution == "q_uniform" else None)
-    return {"min": low, "max": high, "log": log, "whole": whole, "step": step}
+    if step is not None and not (number(step) and 0 < step <= high - low):
+        raise Refused(f"{path}: {key}: q: {step} does not fit: it must be a number above 0, up to {high - low:g}")
+    if log and step is not None:
+        raise Refused(f"{path}: {key}: log_uniform_values has no q: leave q out")
+    drawn_whole = distribution == "int_uniform" or (distribution is None and integers)
+    if drawn_whole and step is not None and not whole(step, 1):
+        raise Refused(f"{path}: {key}: q: {step} does not fit whole numbers: type q: 1, or min and max with a point")
+    return {"min": low, "max": high, "log": log, "whole": drawn_whole, "step": step}
 
 
 def hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
@@ -111,8 +124,11 @@ def hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
             raise Refused(f"{path}: early_terminate: {key} is not known; {nearest(str(key), known)}")
     if method == "grid":
         raise Refused(f"{path}: a grid is run whole: type method: random or bayes, or leave early_terminate out")
-    eta = asked.get("eta", 3)
-    least = asked.get("min_iter") or asked.get("max_iter", 0) // eta ** asked.get("s", 1)
-    if not isinstance(eta, int) or eta < 2 or not isinstance(least, int) or least < 1:
+    numbers = {key: value for key, value in asked.items() if key != "type"}
+    eta, brackets = numbers.get("eta", 3), numbers.get("s", 1)
+    if not all(whole(value, 1) for value in numbers.values()) or eta < 2 or brackets > 20:
         raise Refused(f"{path}: early_terminate needs whole numbers: type {{type: hyperband, min_iter: 3, eta: 3}}")
+    least = numbers.get("min_iter") or numbers.get("max_iter", 0) // eta**brackets
+    if least < 1:
+        raise Refused(f"{path}: early_terminate needs min_iter: type {{type: hyperband, min_iter: 3, eta: 3}}")
     return {"min_iter": least, "eta": eta}

@@ -13,8 +13,10 @@ import fcntl
 import json
 import os
 import platform
+import sys
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +25,15 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")  # a container without a network 
 HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"
 
 Record = dict[str, Any]
+
+
+def content(file: Path) -> Record:
+    """What a file of the folder holds; nothing where the machine stopped before the disk had it."""
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Ledger:
@@ -36,6 +47,7 @@ class Ledger:
     def __init__(self, folder: Path, lease: float = 60.0) -> None:
         self.folder, self.lease = folder, lease
         self.known: dict[str, Record] = {}
+        self.watched: dict[Path, tuple[float, float]] = {}  # when a claim was touched, and since when we know that
         folder.mkdir(parents=True, exist_ok=True)
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
@@ -45,9 +57,19 @@ class Ledger:
         for key in keys:
             if f"{key}.json" in there:
                 if key not in self.known:
-                    self.known[key] = json.loads((self.folder / f"{key}.json").read_text())
+                    record = content(self.folder / f"{key}.json")
+                    if "state" not in record:
+                        self.put_aside(f"{key}.json")
+                        continue
+                    self.known[key] = record
                 found[key] = self.known[key]
         return found
+
+    def put_aside(self, name: str) -> None:
+        """Keep a record that is not whole under another name, so that its job is done again."""
+        print(f"{self.folder / name} is not whole: its job is looked at again", file=sys.stderr, flush=True)
+        with suppress(FileNotFoundError):  # another process did so
+            (self.folder / name).replace(self.folder / f"{name}.damaged")
 
     def over(self, key: str) -> bool:
         """Whether the job is done or failed."""
@@ -76,17 +98,20 @@ class Ledger:
         path = self.folder / f"{key}.{int(last.suffix[1:]) + 1 if last else 1}"
         part = self.folder / f".{uuid.uuid4().hex}"
         file = part.open("w")
-        with suppress(OSError):  # a disk without locks: the lease decides
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.write(json.dumps({"host": HERE, "pid": os.getpid()}))
-        file.flush()
         try:
+            with suppress(OSError):  # a disk without locks: the lease decides
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(json.dumps({"host": HERE, "pid": os.getpid()}))
+            file.flush()
             os.link(part, path)
-        except FileExistsError:
-            file.close()
-            return None
+        except OSError as error:
+            with suppress(OSError):  # what a full disk did not take, it does not take now
+                file.close()
+            if isinstance(error, FileExistsError):
+                return None
+            raise
         finally:
-            part.unlink()
+            part.unlink(missing_ok=True)
         claim = Claim(self, key, path, file)
         if self.over(key):  # its holder came to an end between our two looks
             claim.release()
@@ -94,8 +119,16 @@ class Ledger:
         return claim
 
     def held(self, path: Path) -> bool:
-        """Whether the holder of a claim is still at it."""
-        if json.loads(path.read_text())["host"] == HERE:
+        """Whether the holder of a claim is still at it.
+
+        The lease is measured by two clocks, as either may jump: by the disk's it is over, or the claim is of the
+        future; and by our own the claim has not been touched since we first saw it, in more time than a holder lets
+        pass.
+        """
+        touched = path.stat().st_mtime
+        if not touched:  # released
+            return False
+        if content(path).get("host") == HERE:
             with path.open() as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -104,26 +137,41 @@ class Ledger:
                     return True
                 except OSError:
                     pass
-        return self.now() - path.stat().st_mtime < self.lease
+        known, since = self.watched.get(path, (None, 0.0))
+        if known != touched:
+            self.watched[path] = touched, (since := time.monotonic())
+        age, unchanged = self.now() - touched, time.monotonic() - since
+        if age < 0:
+            return unchanged < self.lease
+        return age < self.lease or unchanged < self.lease / 4
 
     def now(self) -> float:
         """The time by the clock of the disk, which all hosts share."""
         clock = self.folder / f".{uuid.uuid4().hex}"
         clock.touch()
-        now = clock.stat().st_mtime
-        clock.unlink()
-        return now
+        try:
+            return clock.stat().st_mtime
+        finally:
+            clock.unlink(missing_ok=True)
 
     def crashes(self, key: str) -> int:
         """How many processes died at a job."""
         return len(list(self.folder.glob(f"{key}.*.crashed")))
+
+    def crashed_last(self, keys: Sequence[str]) -> list[str]:
+        """These jobs in their order, but those at which processes died at the end."""
+        names = [entry.name for entry in os.scandir(self.folder)]
+        crashed = {name.partition(".")[0] for name in names if name.endswith(".crashed")}
+        return sorted(keys, key=lambda key: key in crashed)
 
     def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
         """Which jobs a process of this machine was at when it died, and how many died at each so far."""
         found = {}
         for key in keys:
             last = self.last_claim(key)
-            if last is None or self.over(key) or json.loads(last.read_text()) != {"host": HERE, "pid": pid}:
+            if last is None or self.over(key) or content(last) != {"host": HERE, "pid": pid}:
+                continue
+            if not last.stat().st_mtime:  # it was let go of before
                 continue
             (self.folder / f"{last.name}.crashed").touch()
             found[key] = self.crashes(key)
@@ -132,13 +180,16 @@ class Ledger:
     def write(self, name: str, text: str) -> bool:
         """Put a whole file into the folder, unless it is there; whether it was not."""
         part = self.folder / f".{uuid.uuid4().hex}"
-        part.write_text(text)
         try:
+            with part.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             os.link(part, self.folder / name)
         except FileExistsError:
             return False
         finally:
-            part.unlink()
+            part.unlink(missing_ok=True)
         return True
 
 
@@ -153,6 +204,10 @@ class Claim:
         os.utime(self.path)
         return not self.path.with_suffix(f".{int(self.path.suffix[1:]) + 1}").exists()
 
+    def crash(self) -> None:
+        """Say that a process can hardly live with the job: it is the last to be tried again, and alone."""
+        self.path.with_name(f"{self.path.name}.crashed").touch()
+
     def finish(self, record: Record) -> None:
         """The job is over."""
         self.ledger.write(f"{self.key}.json", json.dumps(record, indent=1) + "\n")
@@ -160,5 +215,7 @@ class Claim:
 
     def release(self) -> None:
         """Let another go on with it at once."""
-        os.utime(self.path, (0, 0))
-        self.file.close()
+        try:
+            os.utime(self.path, (0, 0))
+        finally:
+            self.file.close()

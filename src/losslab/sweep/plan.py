@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from losslab.rules import RULES, silent
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
 CELL = ("task", "data", "model", "loss", "optimizer")
+MOST = 1_000_000  # runs of one sweep
 QUIET = {"logger": "false", "trainer.enable_progress_bar": "false"}  # unless the file or the user says otherwise
 
 Setting = dict[str, Any]
@@ -148,13 +150,14 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
             )
         else:
             ranges[key] = spread
-    for key in (*fixed, *grid, *ranges):
-        if key.lstrip("+~") == "allow" or "hydra" in key:
-            raise Refused(
-                f"{path} sets {key}, which only you may: leave it out of the file, and type it if you trust it"
-            )
+    every = {key: [value] for key, value in fixed.items()} | grid
+    every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
+    texts = [f"{key}={door.shown(value)}" for key, values in every.items() for value in values]
+    door.check_typed_in(path, texts, door.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
+    if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
+        raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
     plan = Plan(Path(path).stem, method, fixed, grid, ranges, seeds)
     if method != "grid":
         if not ranges:
@@ -204,6 +207,8 @@ def judge(path: str, plan: Plan, cfg: Any, metric: Any) -> None:
     """Refuse to choose by anything but the task's yardstick on the validation rows."""
     right, goal = f"val/{cfg.task.yardstick}", {"min": "minimize", "max": "maximize"}[cfg.task.mode]
     asked = metric or {"name": right, "goal": goal}
+    if not isinstance(asked, dict):
+        raise Refused(f"{path}: metric: {asked} has no name: type metric: {{name: {right}, goal: {goal}}}")
     name, wanted = asked.get("name"), asked.get("goal", "minimize")
     why = {
         "test": "that would choose by the rows that the choice is tested on",

@@ -1,5 +1,6 @@
 """The worker processes of a driver: begun, replaced when they die, and let go of."""
 
+import errno
 import json
 import os
 import re
@@ -14,10 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from losslab.errors import Refused
+from losslab.sweep.faults import GO_ON, trouble
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan
 
-CRASHES = 3  # a job that its worker died of this often is given up
+CRASHES = 3  # a job that its worker died of this often is given up; and so is a sweep whose workers get nothing done
 
 
 def cores() -> int:
@@ -55,9 +57,10 @@ class Workers:
         self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
+        self.logs: dict[int, Path] = {}
         self.gpus = gpus() if count > 1 else []  # a run alone may have them all
         self.on: dict[int, str] = {}
-        self.left = self.idle_deaths = 0
+        self.left = self.in_vain = 0
         (folder / "logs").mkdir(exist_ok=True)
 
     def start(self) -> "subprocess.Popen[str]":
@@ -72,7 +75,7 @@ class Workers:
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}-{time.time_ns()}.txt"
         with log.open("w") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "losslab.sweep.worker"],
+                [sys.executable, "-P", "-m", "losslab.sweep.worker"],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -80,7 +83,7 @@ class Workers:
                 text=True,
                 start_new_session=True,
             )
-        self.on[process.pid] = gpu
+        self.on[process.pid], self.logs[process.pid] = gpu, log
         self.tell(process, self.jobs)
         return process
 
@@ -103,17 +106,17 @@ class Workers:
         """As many workers as there is work for; a job that keeps killing them is given up.
 
         Raises:
-            Refused: where workers die before they take a job.
+            Refused: where workers end and nothing gets done.
         """
         if left != self.left:
-            self.left, self.idle_deaths = left, 0
+            self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
             found = ledger.crashed(process.pid, [job.key for job in self.jobs])
             if not found:
-                self.idle_deaths += 1
-                if self.idle_deaths >= CRASHES:
-                    raise Refused(f"workers end before they take a job: see {self.folder / 'logs'}")
+                self.in_vain += 1
+                if self.in_vain >= CRASHES:
+                    raise Refused(self.why(process))
             for job in self.jobs:
                 if found.get(job.key, 0) >= CRASHES and (claim := ledger.claim(job.key)):
                     code = process.returncode
@@ -124,16 +127,14 @@ class Workers:
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
 
-    def stop(self) -> None:
-        """Let go of them: each keeps its last checkpoint, and ends."""
-        for process in self.processes:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-        deadline = time.monotonic() + 30
-        for process in self.processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    def why(self, process: "subprocess.Popen[str]") -> str:
+        """The sentence for a sweep whose workers end and get nothing done, from the last of them."""
+        code, log = process.returncode, self.logs[process.pid]
+        if code > 1 and code in errno.errorcode:
+            return trouble(self.folder, OSError(code, os.strerror(code)))
+        if code < 0 or code > 128:
+            last = f"by {signal.Signals(abs(code) % 128).name}"
+        else:
+            lines = log.read_text(errors="replace").splitlines()
+            last = f"with exit code {code}{f' ({lines[-1].strip()})' if lines else ''}"
+        return f"{CRASHES} workers ended before they had done anything, the last one {last}: see {log}; {GO_ON}"

@@ -3,6 +3,8 @@
 Its journal lies in the sweep's folder, so that processes on any number of hosts draw from the same studies.
 """
 
+import fcntl
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from optuna.distributions import (
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
 from losslab import door
@@ -27,6 +29,42 @@ from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+LINE = 1 << 20  # bytes: more than a line of the journal
+
+
+class Lock(JournalFileSymlinkLock):
+    """Lets one process at a time write to the journal; the kernel unlocks it when that process dies.
+
+    Optuna's own is a link, which whoever is killed leaves behind: the others wait for it, 30 seconds or for ever.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal.resolve()))
+        self.journal = journal
+
+    def acquire(self) -> bool:
+        self.file = self.journal.with_suffix(".lock").open("a")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+        except OSError:  # a disk without locks
+            self.file.close()
+            return super().acquire()
+        self.mend()
+        return True
+
+    def mend(self) -> None:
+        """Take away the half of a line that a full disk took: nothing could be read after it."""
+        with self.journal.open("rb+") as journal:
+            journal.seek(max(0, journal.seek(0, os.SEEK_END) - LINE))
+            begin, tail = journal.tell(), journal.read()
+            if tail and not tail.endswith(b"\n"):
+                journal.truncate(begin + tail.rfind(b"\n") + 1)
+
+    def release(self) -> None:
+        if self.file.closed:
+            super().release()
+        else:
+            self.file.close()
 
 
 def distribution(spread: dict[str, Any]) -> BaseDistribution:
@@ -55,7 +93,8 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
         if early
         else NopPruner()
     )
-    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    journal = folder / "optuna.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal), Lock(journal)))
     study = optuna.create_study(
         study_name=" ".join(f"{key}={value}" for key, value in job.cell.items()) or plan.name,
         storage=storage,
@@ -65,6 +104,8 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
         load_if_exists=True,
     )
     note = ledger.folder / f"{job.key}.trial"
+    if note.exists() and not note.read_text().isdigit():  # the machine stopped before the disk had it
+        note.unlink()
     if not note.exists():
         trial = study.ask({key: distribution(spread) for key, spread in plan.ranges.items()})
         ledger.write(note.name, str(trial.number))

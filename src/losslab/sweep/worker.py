@@ -2,12 +2,15 @@
 
 The driver writes the sweep to its standard input, a line for each part of it, and keeps that open: when it closes,
 because the sweep is over or stopped or its driver was killed, the worker stops as if by Ctrl-C, and its job can be gone
-on with from its last checkpoint.
+on with from its last checkpoint. What is no job's fault, such as a full disk, ends the worker and is no job's result.
 """
 
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
+import errno
 import json
 import os
-import signal
 import statistics
 import sys
 import threading
@@ -15,16 +18,19 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from losslab import door
 from losslab.errors import Pruned, Refused
 from losslab.stacks import alike
-from losslab.sweep.ledger import Claim, Ledger, Record
+from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
+from losslab.sweep.ledger import Claim, Ledger, Record, content
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
+from losslab.sweep.stopping import Stop
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -34,6 +40,9 @@ if TYPE_CHECKING:
 # of the runs that were trained with others, by job and seed: the folder and the summary, or why there is none
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
 Held = tuple[Job, Claim]
+
+
+stop = Stop()
 
 
 def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig":
@@ -55,6 +64,8 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
     cfg = door.configure(overrides)
     run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
     known = status_of(run)
+    if known["status"] is None:  # the machine stopped before the disk had it
+        (run / "status.json").unlink(missing_ok=True)
     if known["status"] == "pruned":
         raise Pruned(known["reason"])
     last = run / "last.ckpt"
@@ -67,15 +78,14 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
 def status_of(run: Path) -> dict[str, Any]:
     """What is known of a run in this folder; its status is `None` where it has not begun."""
     known: dict[str, Any] = {"status": None}
-    return known | json.loads(file.read_text()) if (file := run / "status.json").is_file() else known
+    return known | content(file) if (file := run / "status.json").is_file() else known
 
 
 def over(run: Path) -> dict[str, float] | None:
     """The summary of a run that has finished."""
     if status_of(run)["status"] != "finished":
         return None
-    summary: dict[str, float] = json.loads((run / "summary.json").read_text())
-    return summary
+    return content(run / "summary.json") or None
 
 
 def reached(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
@@ -182,15 +192,17 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | Non
                 raise end
             run |= reached(plan, *end) if end else one(folder, plan, job.key, typed, callbacks)
             callbacks = []
-        except Pruned as reason:
-            record["pruned"] = str(reason)
-            break
-        except Refused as error:
-            record |= {"state": "failed", "reason": str(error)}
+        except Pruned as error:
+            record["pruned"] = str(error)
             break
         except Exception as error:  # a bug, in losslab or in the user's own option: the other jobs go on
-            traceback.print_exc()
-            record |= {"state": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+            if stop.by is not None or no_result(error, folder):
+                raise
+            reason = str(error)
+            if not isinstance(error, Refused):
+                traceback.print_exc()
+                reason = f"{type(error).__name__}: {' '.join(reason.split())}"
+            record |= {"state": "failed", "reason": reason}
             break
     else:
         record["value"] = statistics.fmean(run["value"] for run in record["runs"])
@@ -209,9 +221,10 @@ def kept(claims: Sequence[Claim]) -> Iterator[None]:
     def beat() -> None:
         while not finished.wait(claims[0].ledger.lease / 6):
             for claim in claims:
-                if not claim.touch():
-                    print(f"job {claim.key} was taken over by another process", file=sys.stderr, flush=True)
-                    os._exit(1)
+                with suppress(OSError):  # the disk is away, and may come back
+                    if not claim.touch():
+                        print(f"job {claim.key} was taken over by another process", file=sys.stderr, flush=True)
+                        os._exit(1)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -244,21 +257,26 @@ def company(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, s
     return found
 
 
-def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
-    """Do each job that is free, in their order.
+def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: Ledger | None = None) -> int:
+    """Do each job that is free, in their order; those that processes died of come last.
 
     Args:
         folder: the sweep's.
         plan: the sweep.
         jobs: all that are to be done.
         stack: at most how many runs are trained as one.
+        ledger: of the jobs.
 
     Returns:
         How many jobs were done.
     """
-    ledger, count = Ledger(folder / "jobs"), 0
+    ledger, count = ledger or Ledger(folder / "jobs"), 0
     like = {job.key: alike(job.setting) for job in jobs} if stack > 1 else {}
+    by_key = {job.key: job for job in jobs}
+    jobs = [by_key[key] for key in ledger.crashed_last(list(by_key))]
     for number, job in enumerate(jobs):
+        if stop.by is not None:
+            break
         claim = ledger.claim(job.key)
         if claim is None:
             continue
@@ -273,39 +291,51 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
                     ends = as_one(folder, ledger, plan, [job for job, _ in turn], stack)
                 for job, claim in turn:
                     claim.finish(attempt(folder, ledger, plan, job, ends))
-        except BaseException:  # stopped: let another, or a later start, go on with it
-            for _, claim in turn:
-                claim.release()
+        except BaseException as error:  # stopped: let another, or a later start, go on with it
+            with suppress(OSError):  # of a folder that is gone
+                for _, claim in turn:
+                    if out_of_memory(error):
+                        claim.crash()
+                    claim.release()
             raise
         count += len(turn)
     return count
 
 
+def prepare(plan: Plan, stack: int) -> None:
+    """Import what runs need, before a job is claimed: what goes wrong with that is no job's fault."""
+    for name in ("experiment", "pictures", "tracking", "train", "together" if stack > 1 else "checkpoints"):
+        import_module(f"losslab.{name}")
+    if plan.trials:
+        import_module("losslab.sweep.search")
+    imported.update(name.partition(".")[0] for name in sys.modules)
+
+
 def main() -> None:
     """The command of a worker: `python -m losslab.sweep.worker`, begun by a driver."""
-    lines: SimpleQueue[str] = SimpleQueue()
-
-    def listen() -> None:
-        for line in os.fdopen(os.dup(0)):  # a forked process closes sys.stdin, and would wait for us to let go of it
-            lines.put(line)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are begun without it
-    threading.Thread(target=listen, daemon=True).start()
-    sys.path.append("")  # the user's own options may name modules in the folder where the command is typed
-    parts: list[tuple[Path, Plan, list[Job], int]] = []
+    stop.listen()
+    parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
     try:
-        while True:
+        while stop.by is None:
             try:
-                told: dict[str, Any] = json.loads(lines.get(block=not parts))
-                jobs = [Job(**job) for job in told["jobs"]]
-                parts.append((Path(told["folder"]), Plan(**told["plan"]), jobs, told["stack"]))
+                told: dict[str, Any] = json.loads(stop.lines.get(timeout=0 if parts else 1))
             except Empty:
                 pass
-            if not sum(work(*part) for part in parts):
+            else:
+                folder, plan, stack = Path(told["folder"]), Plan(**told["plan"]), told["stack"]
+                prepare(plan, stack)
+                stop.importing = False
+                if not (folder / "sweep.json").is_file():  # which the driver wrote: it is gone
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+                parts.append((folder, plan, [Job(**job) for job in told["jobs"]], stack, Ledger(folder / "jobs")))
+            if parts and not sum(work(*part) for part in parts):
                 time.sleep(0.2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Exception as error:
+        with suppress(OSError):  # the log may lie on a full disk
+            traceback.print_exc()
+            sys.stdout.flush()
+        os._exit(exit_code(error))
+    sys.exit(128 + stop.by)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,486 @@
+"""What a file may set, which code it may name, and where no secret may stand: an allow-list for each.
+
+A configuration is text, but `_target_` names what is imported and called, and other keys say where a run writes, what
+leaves the machine and what Hydra does. The user's own command line may set all of it. A file may not, whoever wrote it:
+an option below `--config-dir`, a sweep file, the record beside a checkpoint. It may set what is listed here, and the
+user adds to that by `allow=PACKAGE` and `allow=setting:KEY`. docs/security.md says who is trusted with what. Nothing
+here imports torch.
+"""
+
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from inspect import isclass, isfunction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from losslab.catalogue import CONF, yaml_files
+from losslab.errors import Refused
+
+# Code that makes losses, models and their like, and neither reads nor writes files nor runs what it is told.
+PURE = (
+    "losslab.data.dataset.arrays",
+    "losslab.losses",
+    "losslab.models",
+    "losslab.optimizers",
+    "losslab.schedules",
+    "pytorch_optimizer",
+    "torch.nn",
+    "torch.optim",
+    "torchvision.models",
+    "torchvision.ops",
+    "torchvision.transforms",
+)
+CODE = {"callbacks": (*PURE, "pytorch_lightning.callbacks"), "logger": (*PURE, "pytorch_lightning.loggers")}
+
+# Groups whose keys are arguments of the code that their option names: a file may set all of them.
+ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
+# The other settings that a file may make. A new setting is refused in files until it is listed here.
+SETTINGS = frozenset(
+    {
+        *("seed", "resume", "stage", "monitor", "search.lr", "param_groups.decay", "param_groups.backbone_lr"),
+        *(
+            f"data.{key}"
+            for key in (
+                *("_target_", "task", "gives", "takes", "val", "test", "seed", "batch_size", "drop_last", "workers"),
+                *("path", "labels", "file", "target", "separator", "none", "drop", "min_count", "rare", "group"),
+                *("size", "cache_gb", "buckets", "outliers", "dataset", "values", "x", "y"),
+            )
+        ),
+        *(
+            f"trainer.{key}"
+            for key in (
+                *("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "updates"),
+                *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "channels_last"),
+                *("check_val_every_n_epoch", "enable_progress_bar", "deterministic", "sync_batchnorm", "benchmark"),
+            )
+        ),
+        *(f"logger.{key}" for key in ("tags", "notes", "group", "job_type")),
+        *(
+            f"callbacks.*.{key}"
+            for key in (
+                *("monitor", "mode", "patience", "min_delta", "strict", "check_finite", "stopping_threshold"),
+                *("divergence_threshold", "epochs", "decay", "seconds", "within", "verbose", "interval", "duration"),
+                *("swa_lrs", "swa_epoch_start", "annealing_epochs", "annealing_strategy", "save_top_k"),
+                *("every_n_epochs", "save_weights_only", "save_on_train_epoch_end", "check_on_train_epoch_end"),
+                *("enable_version_counter", "auto_insert_metric_name", "logging_interval"),
+            )
+        ),
+    }
+)
+
+
+def holds_data(value: Any) -> bool:
+    """Whether a folder holds a data set of torchvision already, so that nothing is downloaded into it."""
+    names = ("MNIST", "FashionMNIST", "cifar-10-batches-py")
+    return isinstance(value, str) and any((Path(value).expanduser() / name).is_dir() for name in names)
+
+
+CALLBACKS = (  # those that write nowhere but to `dirpath`
+    "losslab.averaging.EMA",
+    "losslab.checkpoints.LastCheckpoint",
+    "losslab.finetune.Finetune",
+    "pytorch_lightning.callbacks.EarlyStopping",
+    "pytorch_lightning.callbacks.LearningRateMonitor",
+    "pytorch_lightning.callbacks.ModelCheckpoint",
+    "pytorch_lightning.callbacks.StochasticWeightAveraging",
+    "pytorch_lightning.callbacks.Timer",
+)
+# Settings that a file may make where the value is harmless.
+HARMLESS: dict[str, Callable[[Any], bool]] = {
+    "data.root": holds_data,
+    "callbacks.*.dirpath": lambda value: value == "${run.dir}",
+    "callbacks.*.filename": lambda value: isinstance(value, str) and re.fullmatch(r"[\w{}=.:-]+", value) is not None,
+    "callbacks.*._target_": lambda value: value in CALLBACKS,
+}
+NEVER = ("allow", "run")  # what no file may set, whatever the user allows
+ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TMPDIR", "WANDB_MODE")
+REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
+OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
+PART = re.compile(r"loss\.parts\.\w[\w-]*")  # where a weighted sum of losses keeps each of them
+
+SECRET = re.compile(r"(?:.*[._])?(?:api_?key|password|passwd|secret)|logger\.(?:.*[._])?(?:key|token)", re.IGNORECASE)
+SECRETS = re.compile(  # variables of the environment
+    r"AWS_(?:ACCESS|SECRET|SESSION).*|(?:.*_)?(?:API_?KEY|KEY|TOKEN|PASSWORD|PASSWD|PWD|PASS|SECRET|CREDENTIALS?|DSN)"
+    r"|PGPASSWORD|\w*DATABASE_URL",
+    re.IGNORECASE,
+)
+PLACES = ("PWD", "OLDPWD")  # what the shell calls folders
+LOGIN_IN_URL = re.compile(r"\w+://[^/\s:@]*:([^/\s@]+)@")
+SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host)")
+STEERS = (
+    "sets more of Hydra than hydra.mode and hydra.sweeper.params, which could run any code: "
+    "if you trust it, type allow=hydra"
+)
+INSTEAD = "set WANDB_API_KEY in the environment, or run `wandb login` once"
+
+
+class AllowedHere(MetaPathFinder):
+    """Finds the packages that the user allows in the folder where the command was typed, and nothing else there.
+
+    It is asked last, so nothing there takes the place of what is installed. While such a package is imported, the other
+    modules of the folder count too.
+
+    Args:
+        folder: that folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+        self.allow: set[str] = set()
+        self.importing = 0
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """What Python calls for a module that no other finder has found."""
+        if path is not None or not (self.importing or name in self.allow):
+            return None
+        return PathFinder.find_spec(name, [self.folder])
+
+    def load(self, packages: Sequence[str]) -> None:
+        """Import packages that the user allows, as far as they are in the folder.
+
+        Raises:
+            Refused: where one of them cannot be imported.
+        """
+        sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not self), self]
+        self.allow |= set(packages)
+        self.importing += 1
+        try:
+            for name in packages:
+                if name not in sys.modules and PathFinder.find_spec(name, [self.folder]):
+                    import_module(name)
+        except Exception as error:  # whatever the user's own code raises
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise Refused(f"allow={name}: {name} in {self.folder} cannot be imported ({why}): correct it") from error
+        finally:
+            self.importing -= 1
+
+
+here = AllowedHere(Path.cwd())
+
+
+def within(name: str, names: Iterable[str]) -> bool:
+    """Whether a dotted name is one of these or lies below one.
+
+    >>> within("torch.nn.MSELoss", ["torch.nn"]), within("torch.nnx", ["torch.nn"])
+    (True, False)
+    """
+    return any(name == other or name.startswith(f"{other}.") for other in names)
+
+
+@cache
+def catalogued(group: str) -> frozenset[str]:
+    """The code that the options of one group, and experiments, name in the catalogue that comes with losslab."""
+    files = [file for folder in (group, "experiment") for file in (CONF / folder).rglob("*.yaml")]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    return frozenset(name for text in texts for name in re.findall(r"\b_target_: *['\"]?([\w.]+)", text))
+
+
+def targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every `_target_` at or below a node, and the key that it stands under.
+
+    >>> list(targets({"a": [{"_target_": "os.system"}]}, "data"))
+    [('data.a.0._target_', 'os.system')]
+    """
+    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in below:
+        where = f"{path}.{key}" if path else str(key)
+        if key == "_target_":
+            yield where, str(value)
+        else:
+            yield from targets(value, where)
+
+
+def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value below a node, and its key."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def check_name(key: str, target: str, allow: Sequence[str]) -> None:
+    """Refuse code that is not on the list, by its name, before anything is imported."""
+    group = key.partition(".")[0]
+    if not within(target, [*CODE.get(group, PURE), *allow]) and target not in catalogued(group):
+        raise Refused(
+            f"{key}={target} is code that options may not name unless you allow it: if you trust it, type "
+            f"allow={target.partition('.')[0]}"
+        )
+
+
+def check_targets(cfg: DictConfig, option: Any, path: str) -> None:
+    """Refuse an option that names anything but classes and functions of the modules on the list, by importing them.
+
+    Packages that the user allows are imported from the folder where the command was typed, if they are there.
+
+    `torch.nn.functional.torch.hub.load` begins like a name that is allowed, and is another module's function.
+    """
+    allow = cfg.get("allow", [])  # a drawing of optimizers has no such setting
+    for key, target in targets(option, path):
+        check_name(key, target, allow)
+        group = key.partition(".")[0]
+        if within(target, allow):
+            here.load([target.partition(".")[0]])
+            continue
+        if target in catalogued(group):
+            continue
+        module, _, name = target.rpartition(".")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise Refused(f"{key}={target} is not there ({error}): type a class or function of a module") from None
+        defined = CODE.get(group, PURE)
+        if not (isclass(found) or isfunction(found)) or not within(f"{found.__module__}.{name}", defined):
+            raise Refused(f"{key}={target} is no class or function of {module}'s own: type where it is defined")
+
+
+def check_composed(cfg: DictConfig, typed: bool) -> None:
+    """Refuse a configuration that names code that is not on the list, or holds a secret; `allow` becomes a list.
+
+    Args:
+        cfg: all of it.
+        typed: whether the user typed `allow`; it counts from nowhere else.
+    """
+    given = cfg.get("allow")
+    if (
+        typed
+        and not isinstance(given, str)
+        and not (OmegaConf.is_list(given) and all(isinstance(n, str) for n in given))
+    ):
+        raise Refused(f"allow={given} does not fit: it must be a package, or a list of packages such as [my_losses]")
+    cfg.allow = ([given] if isinstance(given, str) else list(given)) if typed else []
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    plain.pop("run")
+    for key, target in targets(plain, ""):
+        check_name(key, target, cfg.allow)
+    secrets = held()
+    for key, value in leaves(plain, ""):
+        if SERVER.fullmatch(key) and value is not None:
+            raise Refused(f"{key} would send your key to another server: set WANDB_BASE_URL, or leave it out")
+        if SECRET.fullmatch(key) and isinstance(value, str):
+            raise Refused(f"{key} would be written into the run's record: {INSTEAD}")
+        for name, secret in secrets.items():
+            if secret in str(value):
+                raise Refused(f"{key} holds what {name} holds, which would be written into the run's record: leave it")
+
+
+def held() -> dict[str, str]:
+    """The secrets that the environment holds, by the names of their variables."""
+    found = {}
+    for name, value in os.environ.items():
+        if name not in PLACES and SECRETS.fullmatch(name) and len(value) >= 8:
+            found[name] = value
+        elif (login := LOGIN_IN_URL.match(value)) and len(login[1]) >= 8:
+            found[name] = login[1]
+    return found
+
+
+def check_secrets(words: Sequence[str]) -> None:
+    """Refuse a secret on the command line, before anything repeats it; the sentence does not hold its value."""
+    secrets = held().values()
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if SECRET.fullmatch(key) or any(secret in word for secret in secrets):
+            raise Refused(f"{key} holds a secret, which would be written into the run's record: {INSTEAD}")
+
+
+def may_set(key: str, value: Any) -> bool:
+    """Whether a file may make a setting.
+
+    >>> may_set("loss.delta", 2), may_set("logger.mode", "online"), may_set("data.path", "${oc.env:AWS_KEY}")
+    (True, False, False)
+    """
+    if any("${" in REFERENCE.sub("", text) for _, text in leaves(value, "") if isinstance(text, str)):
+        return False
+    if key.partition(".")[0] in ARGUMENTS:
+        return True
+    listed = re.sub(r"^callbacks\.[^.]+", "callbacks.*", key)
+    if listed in HARMLESS:
+        return HARMLESS[listed](value)
+    return within(listed, SETTINGS) if key.startswith("data.") else listed in SETTINGS
+
+
+def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> None:
+    """Refuse a setting that a file may not make, unless the user allows it by `allow=setting:KEY`."""
+    settings = [name.removeprefix("setting:") for name in allow if name.startswith("setting:")]
+    top = key.partition(".")[0]
+    if may_set(key, value) or (top not in NEVER and (within(key, settings) or (top == "hydra" and top in allow))):
+        return
+    if any("${" in text for _, text in leaves(value, "") if isinstance(text, str)) and may_set(key, None):
+        known = ", ".join(ENVIRONMENT)
+        raise Refused(f"{where} sets {key} to what is resolved: a file refers to other settings, or to one of {known}")
+    plain = isinstance(value, str | int | float) and re.fullmatch(r"[\w./:-]+", str(value))
+    shown = str(value).lower() if isinstance(value, bool) else str(value) if plain else "VALUE"
+    trusted = (
+        "" if top in NEVER else f", or allow={'hydra' if top == 'hydra' else f'setting:{key}'} if you trust the file"
+    )
+    typed = "" if top == "run" else f" and type {key}={shown}"
+    raise Refused(f"{where} sets {key}, which only you may: leave it out there{typed}{trusted}")
+
+
+def settings_in(node: Any, path: str, allow: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a file, but those of code that the user allows, which may be told anything."""
+    if isinstance(node, dict) and not within(str(node.get("_target_", "")), allow):
+        for key, value in node.items():
+            yield from settings_in(value, f"{path}.{key}" if path else str(key), allow)
+    elif isinstance(node, list) and node:
+        for number, value in enumerate(node):
+            yield from settings_in(value, f"{path}.{number}" if isinstance(value, dict | list) else path, allow)
+    elif not isinstance(node, dict) or not node:
+        yield path, node
+
+
+def check_file(where: str, content: Mapping[str, Any], allow: Sequence[str], groups: Callable[[str], bool]) -> None:
+    """Refuse an option whose file makes settings that a file may not make.
+
+    Args:
+        where: the file.
+        content: what it sets, under the names that it has in the whole configuration.
+        allow: what the user typed.
+        groups: tells whether a key is a group of options.
+    """
+    for key, value in settings_in({key: content[key] for key in content if key != "hydra"}, "", allow):
+        check_setting(where, key, value, allow)
+    hydra = content.get("hydra", {})
+    if "hydra" in allow:
+        return
+    if not only_sweeps(hydra):
+        raise Refused(f"{where} {STEERS}")
+    words = [f"{key}={value}" for key, value in hydra.get("sweeper", {}).get("params", {}).items()]
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except OverrideParseException as error:
+        raise Refused(f"{where}: '{error.override}' in hydra.sweeper.params cannot be read: type key: a,b") from None
+    check_overrides(where, parsed, allow, groups)
+
+
+def check_overrides(
+    where: str, overrides: Sequence[Override], allow: Sequence[str], groups: Callable[[str], bool]
+) -> None:
+    """Refuse overrides that stand in a file and do what a file may not: in a sweep file, an experiment, a record."""
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_sweep_override() and not isinstance(override.value(), Glob):
+            values: list[Any] = list(override.sweep_iterator())
+        else:
+            values = [override.value()]
+        for value in values:
+            check_override(where, override, key, value, allow, groups)
+
+
+def check_override(
+    where: str, override: Override, key: str, value: Any, allow: Sequence[str], groups: Callable[[str], bool]
+) -> None:
+    """Refuse one override of a file, with one of the values that it sweeps over."""
+    if not groups(key) or isinstance(value, dict):
+        if isinstance(value, Glob):
+            raise Refused(f"{where}: {override.input_line} names no group: type key=a,b")
+        for below, leaf in settings_in(value, key, allow):
+            check_setting(where, below, leaf, allow)
+        return
+    if key.partition("/")[0] == "hydra" or (override.package and not PART.fullmatch(override.package)):
+        check_setting(where, override.get_key_element().replace("/", "."), value, allow)
+    for name in [] if isinstance(value, Glob) or value is None else value if isinstance(value, list) else [value]:
+        check_option(f"{where}: {key}", str(name).lower() if isinstance(name, bool) else str(name))
+
+
+def check_option(where: str, name: str) -> None:
+    """Refuse what is no name of an option, such as a path out of its group."""
+    if not OPTION.fullmatch(name):
+        raise Refused(
+            f"{where}={name[:100]} is no option's name, which has letters, digits, - and _ only; no path fits"
+        )
+
+
+def check_command_line(words: Sequence[str]) -> Namespace:
+    """Refuse what is typed for Hydra and would run what is pickled, read other folders, or change nothing here.
+
+    Returns:
+        The command line as Hydra reads it.
+    """
+    asked = get_args_parser().parse_args(list(words))
+    check_secrets(asked.overrides)
+    if asked.experimental_rerun:
+        raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")
+    if asked.config_path or asked.config_name or any("hydra.searchpath" in text for text in asked.overrides):
+        raise Refused("options of your own come from one folder: type --config-dir FOLDER")
+    for text in asked.overrides:
+        key = text.partition("=")[0].lstrip("+~")
+        if key in ("hydra.run.dir", "hydra.sweep.subdir") and "LOCAL_RANK" not in os.environ:  # Lightning types it then
+            raise Refused(f"{key} changes nothing here, as each run has a folder of its own: type output_dir=FOLDER")
+    return asked
+
+
+def unchecked(file: Path, folder: Path) -> str | None:
+    """Why an option's file could do what is not checked where it is chosen: it steers Hydra, or reaches other files.
+
+    Hydra configures logging for each run of a sweep before that run is composed here, and logging can name code. So all
+    files below `--config-dir` are looked at before Hydra is, and not only those that are chosen first.
+
+    Raises:
+        Refused: where the file cannot be read as YAML.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        option = OmegaConf.to_container(OmegaConf.load(file)) or {}
+    except Exception as error:  # of PyYAML, OmegaConf, or a file that is not text; Hydra could not read it either
+        why = " ".join(str(error).split())[:150]
+        raise Refused(f"{file} cannot be read as YAML ({why}): correct it, or take it out of the folder") from None
+    if not isinstance(option, dict):
+        return None
+    package = " ".join(re.findall(r"@package.*", text))
+    chosen = option.get("defaults") or []
+    entries = chosen if isinstance(chosen, list) else [chosen]
+    groups = [str(key) for entry in entries for key in (entry if isinstance(entry, dict) else [entry])]
+    if ".." in str(chosen) or any("${" in group for group in groups):
+        return "chooses an option by a path or a reference, where a name must stand: type the option's name there"
+    parts = file.relative_to(folder).with_suffix("").parts
+    steers = "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts
+    return None if not steers and only_sweeps(option.get("hydra", {})) else STEERS
+
+
+def only_sweeps(hydra: Any) -> bool:
+    """Whether what a file sets of Hydra is a sweep and its parameters, and no more."""
+    sweeper = hydra.get("sweeper", {}) if isinstance(hydra, dict) else None
+    return (
+        isinstance(hydra, dict)
+        and set(hydra) <= {"mode", "sweeper"}
+        and isinstance(sweeper, dict)
+        and set(sweeper) <= {"params"}
+        and isinstance(sweeper.get("params", {}), dict)
+    )
+
+
+def check_folder(folder: str, allow: Sequence[str]) -> None:
+    """Refuse a folder of options in which a file steers Hydra, or chooses others that lie elsewhere."""
+    if "hydra" in allow:
+        return
+    for file in sorted(yaml_files(folder)):
+        if why := unchecked(Path(file), Path(folder)):
+            raise Refused(f"{file} {why}")
+
+
+def check_place(root: Path, option: str) -> None:
+    """Refuse the option `loss/mine` of a folder where its name is a path, or its file a link that leaves the group."""
+    group = option.rpartition("/")[0]
+    for part in option.split("/"):
+        check_option(group or "option", part)
+    file = root / f"{option}.yaml"
+    if not file.resolve().is_relative_to((root / group).resolve()):
+        raise Refused(f"{file} is a link to a file elsewhere: put the option itself there")

@@ -1,0 +1,121 @@
+"""How the processes of a sweep stop: at any moment, within seconds, and with nothing lost.
+
+All that a sweep knows is on disk and whole at any moment, so its driver needs no clean-up: it ends where the signal
+meets it, be it in the midst of an import. Workers hear of that by the end of their standard input. A worker only notes
+that it has to stop: its run keeps a checkpoint after the next step, its jobs are let go of. An exception out of the
+blue would be swallowed by some import, and leave half of a module behind.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from types import FrameType
+
+from losslab import preemption
+
+SIGNALS = tuple(dict.fromkeys((signal.SIGINT, signal.SIGHUP, *preemption.HEEDED)))
+GRACE = 10.0  # seconds in which a run that is told to stop has to keep its checkpoint
+BRIEF = 2.0  # the same for a process that has no run under way
+GO_ON = "stopped; nothing is lost: the same command goes on with what is missing"
+
+workers: list["subprocess.Popen[str]"] = []  # of this driver, living or not
+
+
+def until_signalled(handler: Callable[[int, FrameType | None], object]) -> None:
+    """From now on, call `handler` when a signal asks this process to stop."""
+    for number in SIGNALS:
+        # a shell begins background jobs with SIGINT ignored, which is not meant; with `nohup` it is
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def stop_the_driver(number: int, _: FrameType | None) -> None:
+    """Let the workers end, say how to go on, and end; a second signal waits for nobody."""
+    until_signalled(lambda *_: kill_workers())
+    with suppress(Exception):  # it may be closed, or in the midst of a line
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, f"\n{GO_ON}\n".encode())
+    stop_workers(os.close)
+    preemption.requeue(signal.Signals(number))
+    os._exit(128 + number)
+
+
+def stop_workers(close: Callable[[int], object] | None = None) -> None:
+    """Let go of the workers, and wait until they have ended; those that do not are killed.
+
+    Args:
+        close: closes the standard input of a worker, given as a number, where a file that is being written to must not
+            be touched.
+    """
+    for process in workers:
+        assert process.stdin is not None
+        with suppress(OSError, ValueError):
+            close(process.stdin.fileno()) if close else process.stdin.close()
+    deadline = time.monotonic() + GRACE + 2
+    while time.monotonic() < deadline and any(process.poll() is None for process in workers):
+        time.sleep(0.02)
+    kill_workers()
+    workers.clear()
+
+
+def kill_workers() -> None:
+    """Kill what is left of the workers, and all that they have started."""
+    for process in workers:
+        if process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+class Stop(threading.Thread):
+    """Hears what the driver writes, that it has ended, and signals; and sees to it that this worker ends in time.
+
+    The kernel writes the number of a signal into a pipe, whatever Python is at. This thread imports nothing and takes
+    no lock that an import may hold.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.by: signal.Signals | None = None  # why to stop
+        self.lines: SimpleQueue[str] = SimpleQueue()
+        self.importing = True  # then there is nothing to wait for
+
+    def listen(self) -> None:
+        """From now on, in the main thread of a worker."""
+        self.woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # which signals are its own
+        until_signalled(lambda *_: None)
+        self.start()
+
+    def run(self) -> None:
+        rest = b""
+        while self.by is None:
+            ready, _, _ = select.select([0, self.woken], [], [])
+            if self.woken in ready:
+                numbers = os.read(self.woken, 64)
+                self.by = next((number for number in SIGNALS if number in numbers), None)
+            elif text := os.read(0, 1 << 16):
+                *lines, rest = (rest + text).split(b"\n")
+                for line in lines:
+                    self.lines.put(line.decode())
+            else:
+                self.by = signal.SIGINT  # the driver is gone
+        began = idle = now = time.monotonic()
+        while not self.importing and now - began < GRACE and now - idle < BRIEF:
+            preemption.notice.by = self.by  # a run forgets, as it begins, what came before
+            time.sleep(0.02)
+            now = time.monotonic()
+            idle = now if preemption.notice.awaited else idle
+        if not self.importing and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # and all that the run has started
+        os._exit(128 + self.by)

@@ -1,0 +1,99 @@
+"""Settings as W&B's agents type them, and sweep files with and without a command."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from losslab import door
+from losslab.arguments import as_overrides
+from losslab.errors import Refused
+from losslab.sweep.file import commanded, loaded
+
+from .conftest import ROOT
+
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        *[
+            (flag, flag)
+            for flag in ("--cfg", "--cfg=job", "--info=all", "--help", "-m", "--multirun", "--multi", "-cd")
+        ],
+        *[(flag, flag) for flag in ("--config-dir=x", "--package=a=b", "--resolve", "loss=mae", "~augment", "+a.b=1")],
+        ("--loss=mae", "loss=mae"),
+        ("--optimizer.lr=1e-05", "optimizer.lr=1e-05"),
+        ("--model.hidden=[64, 32]", "model.hidden=[64, 32]"),
+        ("--loss=[bce,0.5*dice]", "loss=[bce,0.5*dice]"),
+        ("--trainer.deterministic=True", "trainer.deterministic=True"),
+        ("--data.path=a=b --c=d\n", "data.path=a=b --c=d\n"),
+        ("--data.seed=None", "data.seed=null"),
+        ("--data.path=", "data.path="),
+        ("--+callbacks.ema.decay=0.9", "+callbacks.ema.decay=0.9"),
+        ("--hydra/launcher=slurm", "hydra/launcher=slurm"),
+        ("data.seed=None", "data.seed=None"),
+    ],
+)
+def test_a_setting_with_hyphens_is_one_and_a_flag_stays_a_flag(word: str, read: str) -> None:
+    assert as_overrides([word]) == [read]
+
+
+@pytest.mark.parametrize("word", ["--lr", "--trainer.deterministic", "--multirum", "--a b=1", "--=3"])
+def test_neither_a_flag_nor_a_setting_is_refused(word: str) -> None:
+    with pytest.raises(Refused, match="no flag, and no setting"):
+        as_overrides([word])
+
+
+@pytest.mark.parametrize("macro", ["args", "args_no_hyphens"])
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
+    path: Path, macro: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = loaded(str(path))
+    assert (sweep["project"], "command" in sweep) == ("losslab", False)
+    assert create_sweep_command()[-1] == "${args}"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep0")
+    for end in (0, -1):
+        chosen = {
+            key: spread["value"] if "value" in spread else (spread.get("values") or [spread["min"], spread["max"]])[end]
+            for key, spread in {**sweep["parameters"], "trainer.updates": {"value": None}}.items()
+        }
+        if "data.path" in chosen:
+            continue  # a folder of the user's own
+        typed = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})[macro]
+        ours = [f"{key}={door.shown(value)}" for key, value in chosen.items()]
+        assert door.configure(as_overrides(typed)) == door.configure(ours)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["${env}", "${interpreter}", "${program}", f"${{{macro}}}"] for macro in ("args_json", "args_json_file")),
+        *(["${env}", "${interpreter}", "${program}", f"${{args_{macro}}}"] for macro in ("no_boolean_flags", "dict")),
+        *(["python", "${program}", f"${{args_{macro}}}"] for macro in ("append_hydra", "override_hydra", "no_equals")),
+        *(["python", "train.py", "${args}"], ["${program}"], "python train.py", {"a": 1}, 3, True),
+    ],
+)
+def test_the_remedy_for_a_command_that_cannot_work_is_yaml_that_does(command: object) -> None:
+    with pytest.raises(Refused) as refused:
+        commanded("a.yaml", {"command": command})
+    remedy = re.search(r"type (command: .*\]),", str(refused.value))
+    assert remedy
+    assert commanded("a.yaml", yaml.safe_load(remedy[1])) == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ({}, {}),
+        ({"command": None}, {}),
+        ({"command": ["${env}", "${interpreter}", "${program}", "${args}"]}, {}),
+        ({"command": ["python", "${program}", "loss=mae", "--seed=1", "${args}"]}, {"loss": "mae", "seed": "1"}),
+    ],
+)
+def test_a_command_is_w_and_bs_own_or_types_settings_of_all_runs(command: dict[str, object], found: object) -> None:
+    assert commanded("a.yaml", command) == found
