@@ -21,7 +21,7 @@ TINY = ("data=heights", "model=linear", "logger=false", "trainer.enable_progress
 COMMANDS = {
     "run": (*TINY, "trainer.max_epochs=100000"),
     "multirun": ("-m", *TINY, "trainer.max_epochs=100000", "seed=0,1"),
-    "stacked": ("-m", "hydra/launcher=stack", *TINY, "trainer.max_epochs=100000", "seed=0,1"),
+    "stacked": ("-m", "hydra/launcher=stacked", *TINY, "trainer.max_epochs=100000", "seed=0,1"),
     "compare": ("compare", "runs"),
     "card": ("card", "loss=focal"),
     "paths": ("paths",),
@@ -47,7 +47,8 @@ def fault(folder: Path, words: tuple[str, ...], by: signal.Signals, moment: floa
         text = said.read().decode(errors="replace")
     if "Traceback" in text or "Error" in text:
         return f"exit code {code}: {text[-300:]}"
-    return None if code in (0, 128 + by) else f"exit code {code}: {text[-300:]}"
+    over = (0, -by) if text else (0,)  # Python takes handlers away when it ends, with all that was to do done
+    return None if code in (*over, 128 + by) else f"exit code {code}: {text[-300:]}"
 
 
 def prepare(folder: Path) -> dict[str, tuple[str, ...]]:
