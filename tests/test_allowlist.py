@@ -233,13 +233,22 @@ def test_an_option_is_a_file_of_its_group(name: str, tmp_path: Path) -> None:
         configure([f"hydra.searchpath=['{tmp_path / 'conf'}']", f"{group}={option}"])
 
 
-def test_a_folder_of_links_in_circles_is_read_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [3, 9])
+def test_a_folder_of_links_in_circles_is_read_or_refused(tmp_path: Path, links: int) -> None:
     (tmp_path / "loss").mkdir()
-    for name in ("a", "b", "c"):
-        (tmp_path / "loss" / name).symlink_to(tmp_path)
+    for number in range(9):
+        (tmp_path / f"folder{number}").mkdir()
+    for number in range(links):
+        (tmp_path / "loss" / f"link{number}").symlink_to(tmp_path)
+        for other in range(links):
+            (tmp_path / f"folder{number}" / f"link{other}").symlink_to(tmp_path / f"folder{other}")
     (tmp_path / "loss" / "mine.yaml").write_text("_target_: torch.nn.L1Loss\ninput: prediction\ntarget: dense\n")
-    assert configure([f"hydra.searchpath=['{tmp_path}']", "loss=mine"]).loss.input == "prediction"
-    check_front(["--config-dir", str(tmp_path), "loss=mine"])
+    if links > 3:
+        with pytest.raises(Refused, match="holds more than 2,000 folders, links counted"):
+            check_front(["--config-dir", str(tmp_path), "loss=mine"])
+    else:
+        assert configure([f"hydra.searchpath=['{tmp_path}']", "loss=mine"]).loss.input == "prediction"
+        check_front(["--config-dir", str(tmp_path), "loss=mine"])
 
 
 def test_what_is_typed_for_a_run_of_ones_own_is_asked_for_again_where_a_record_may_not_say_it(tmp_path: Path) -> None:

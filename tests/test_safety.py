@@ -221,6 +221,25 @@ def test_our_own_options_and_a_sweep_in_an_experiment_steer_nothing(tmp_path: Pa
     assert not [file for file in files if allowlist.unchecked(file, CONF)]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "large", "broken link", "device"])
+def test_an_option_that_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "loss" / "a.yaml"
+    file.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "large":
+        with file.open("wb") as out:
+            out.truncate(2**33)
+    else:
+        file.symlink_to("/dev/zero" if kind == "device" else tmp_path / "nothing")
+    for look in (
+        lambda: check_front(["--config-dir", str(tmp_path), "loss=a"]),
+        lambda: configure([f"hydra.searchpath=['{tmp_path}']", "loss=a"]),
+    ):
+        with pytest.raises(Refused, match=r"loss/a.yaml is no option's file"):
+            look()
+
+
 def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Path) -> None:
     bomb, burst = tmp_path / "bomb.pickle", tmp_path / "burst"
     bomb.write_bytes(pickle.dumps(Bomb(burst)))

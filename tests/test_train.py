@@ -225,4 +225,6 @@ def test_checkpoints_that_do_not_fit_are_refused(typed: Typed, tmp_path: Path) -
         train(typed(*SHORT, f"ckpt={moved}", "model=linear"))
     with pytest.raises(Refused, match="is not a whole checkpoint"):
         train(typed(*SHORT, f"ckpt={cut}"))
-    assert fitting(None, None) is None  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=r"was trained for 3 epochs already, .*: type trainer.max_epochs=4 or more"):
+        train(typed(f"ckpt={last}", "trainer.max_epochs=1"))
+    assert fitting(None, None, 1) is None  # type: ignore[arg-type]

@@ -106,6 +106,7 @@ HARMLESS: dict[str, Callable[[Any], bool]] = {
     "callbacks.*.filename": lambda value: isinstance(value, str) and re.fullmatch(r"[\w{}=.:-]+", value) is not None,
     "callbacks.*._target_": lambda value: value in CALLBACKS,
 }
+SETTING = "setting:"  # what `allow` begins with to name a setting instead of a package
 NEVER = ("allow", "run")  # what no file may set, whatever the user allows
 ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TMPDIR", "WANDB_MODE")
 REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
@@ -181,6 +182,11 @@ def within(name: str, names: Iterable[str]) -> bool:
     return any(name == other or name.startswith(f"{other}.") for other in names)
 
 
+def packages(allow: Iterable[str]) -> list[str]:
+    """The packages that the user allows, without the settings."""
+    return [name for name in allow if not name.startswith(SETTING)]
+
+
 @cache
 def catalogued(group: str) -> frozenset[str]:
     """The code that the options of one group, and experiments, name in the catalogue that comes with losslab."""
@@ -216,7 +222,7 @@ def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 def check_name(key: str, target: str, allow: Sequence[str]) -> None:
     """Refuse code that is not on the list, by its name, before anything is imported."""
     group = key.partition(".")[0]
-    if not within(target, [*CODE.get(group, PURE), *allow]) and target not in catalogued(group):
+    if not within(target, [*CODE.get(group, PURE), *packages(allow)]) and target not in catalogued(group):
         raise Refused(
             f"{key}={target} is code that options may not name unless you allow it: if you trust it, type "
             f"allow={target.partition('.')[0]}"
@@ -234,7 +240,7 @@ def check_targets(cfg: DictConfig, option: Any, path: str) -> None:
     for key, target in targets(option, path):
         check_name(key, target, allow)
         group = key.partition(".")[0]
-        if within(target, allow):
+        if within(target, packages(allow)):
             here.load([target.partition(".")[0]])
             continue
         if target in catalogued(group):
@@ -318,7 +324,7 @@ def may_set(key: str, value: Any) -> bool:
 
 def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> None:
     """Refuse a setting that a file may not make, unless the user allows it by `allow=setting:KEY`."""
-    settings = [name.removeprefix("setting:") for name in allow if name.startswith("setting:")]
+    settings = [name.removeprefix(SETTING) for name in allow if name.startswith(SETTING)]
     top = key.partition(".")[0]
     if may_set(key, value) or (top not in NEVER and (within(key, settings) or (top == "hydra" and top in allow))):
         return
@@ -327,16 +333,14 @@ def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> Non
         raise Refused(f"{where} sets {key} to what is resolved: a file refers to other settings, or to one of {known}")
     plain = isinstance(value, str | int | float) and re.fullmatch(r"[\w./:-]+", str(value))
     shown = str(value).lower() if isinstance(value, bool) else str(value) if plain else "VALUE"
-    trusted = (
-        "" if top in NEVER else f", or allow={'hydra' if top == 'hydra' else f'setting:{key}'} if you trust the file"
-    )
+    trusted = "" if top in NEVER else f", or allow={'hydra' if top == 'hydra' else SETTING + key} if you trust the file"
     typed = "" if top == "run" else f" and type {key}={shown}"
     raise Refused(f"{where} sets {key}, which only you may: leave it out there{typed}{trusted}")
 
 
 def settings_in(node: Any, path: str, allow: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a file, but those of code that the user allows, which may be told anything."""
-    if isinstance(node, dict) and not within(str(node.get("_target_", "")), allow):
+    if isinstance(node, dict) and not within(str(node.get("_target_", "")), packages(allow)):
         for key, value in node.items():
             yield from settings_in(value, f"{path}.{key}" if path else str(key), allow)
     elif isinstance(node, list) and node:

@@ -7,27 +7,57 @@ from typing import Any
 
 import yaml
 
+from losslab.errors import Refused
+
+FOLDERS = 2000  # a catalogue has a dozen
+LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parent
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
 
 
-def yaml_files(folder: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield every YAML file below a folder, through links to folders too, but not round in circles."""
-    with os.scandir(folder) as entries:
+def yaml_files(folder: str) -> Iterator[str]:
+    """Yield every YAML file below a folder, through links to folders too, but not round in circles.
+
+    Raises:
+        Refused: for one that is no file, such as a pipe, which would keep a reader waiting; for a very large one; and
+            for thousands of folders.
+    """
+    left = FOLDERS
+    waiting = [(folder, frozenset({os.path.realpath(folder)}))]
+    while waiting:
+        place, above = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise Refused(
+                f"{folder} holds more than {FOLDERS:,} folders, links counted: type a folder of options alone"
+            )
+        with os.scandir(place) as found:
+            entries = list(found)
         for entry in entries:
             if entry.is_dir():
-                if (real := os.path.realpath(entry.path)) not in seen:  # a thousand of them at each start
-                    yield from yaml_files(entry.path, seen | {real})
-            elif entry.name.endswith(".yaml") and entry.is_file():
+                real = os.path.realpath(entry.path)
+                waiting += [(entry.path, above | {real})] if real not in above else []
+            elif entry.name.endswith(".yaml"):
+                if not entry.is_file() or entry.stat().st_size > LARGE:
+                    raise Refused(f"{entry.path} is no option's file: take it out of the folder of options")
                 yield entry.path
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
-    """The files of a group, by name, from all folders of the catalogue; the first folder wins."""
+    """The files of a group, by name, from all folders of the catalogue; the first folder wins.
+
+    Raises:
+        Refused: for a file that is no YAML.
+    """
     found: dict[str, dict[str, Any]] = {}
     for folder in catalogue:
         for file in sorted(Path(folder, group).glob("*.yaml")):
-            found.setdefault(file.stem, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+            if file.stem not in found:
+                try:
+                    option = yaml.safe_load(file.read_text(encoding="utf-8"))
+                except (yaml.YAMLError, ValueError, RecursionError) as error:
+                    raise Refused(f"{file} cannot be read as YAML ({' '.join(str(error).split())[:150]})") from None
+                found[file.stem] = option if isinstance(option, dict) else {}
     return found
 
 

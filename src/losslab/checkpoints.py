@@ -124,11 +124,11 @@ class Whole(TorchCheckpointIO):
             ) from error
 
 
-def fitting(path: str | None, experiment: nn.Module) -> str | None:
+def fitting(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
     """The path of a checkpoint that this experiment can go on from, or `None` where there is none to go on from.
 
     Raises:
-        Refused: where it cannot be read, or its weights are another model's.
+        Refused: where it cannot be read, its weights are another model's, or it was trained for more epochs already.
     """
     if path is None:
         return None
@@ -140,6 +140,12 @@ def fitting(path: str | None, experiment: nn.Module) -> str | None:
         raise Refused(
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
             "type the model and data that it was trained with"
+        )
+    if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
+        trained = saved["epoch"] + 1
+        raise Refused(
+            f"ckpt={path} was trained for {trained} epochs already, more than trainer.max_epochs={epochs}: "
+            f"type trainer.max_epochs={trained + 1} or more"
         )
     return path
 

@@ -266,7 +266,8 @@ def allowed(overrides: Sequence[str]) -> list[str]:
     >>> allowed(["loss=mae", "allow=[my_losses,logger]"]), allowed(["allow=my_losses"]), allowed([])
     (['my_losses', 'logger'], ['my_losses'], [])
     """
-    parsed = OverridesParser.create().parse_overrides([text for text in overrides if key_of(text) == "allow"])
+    typed = [text for text in overrides if key_of(text) == "allow"]
+    parsed = OverridesParser.create().parse_overrides(typed) if typed else []
     values = [override.value() for override in parsed]
     return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
 
@@ -290,21 +291,24 @@ def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign
     Raises:
         Refused: where an option of those is chosen by a path, or its file is a link that leaves its group.
     """
+    known = [source.path.removeprefix("file://") for source in loader.get_sources() if source.scheme() == "file"]
+    if all(Path(root) == CONF for root in known) and not any("hydra.searchpath" in text for text in overrides):
+        return []
     parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
     roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
-    if all(Path(root) == CONF for root in roots):
-        return []
+    for root in roots:
+        list(yaml_files(root))  # each of them can be read
     chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
     found: Foreign = []
     for default in chosen.defaults:
         if default.config_path is None:
             continue
         loaded = loader._load_single_config(default, repo)
-        root = Path(loaded.path.removeprefix("file://"))
-        if loaded.path.startswith("file://") and root != CONF:
-            allowlist.check_place(root, default.config_path)
+        place = Path(loaded.path.removeprefix("file://"))
+        if loaded.path.startswith("file://") and place != CONF:
+            allowlist.check_place(place, default.config_path)
             content: Any = OmegaConf.to_container(loaded.config, resolve=False)
-            found.append((str(root / f"{default.config_path}.yaml"), content))
+            found.append((str(place / f"{default.config_path}.yaml"), content))
     return found
 
 

@@ -339,7 +339,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     trainer = trainer_of(cfg)
     training, val, test = batches(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
     with preemption.heeded(), tracking.claim(cfg, module.task.better, trainer) as record:
-        ckpt = fitting(cfg.ckpt, module)
+        ckpt = fitting(cfg.ckpt, module, cfg.trainer.max_epochs)
         loggers = [build(cfg, "logger")] if cfg.get("logger") and record.first else []
         callbacks = [*build(cfg, "callbacks").values(), *more]
         if cfg.trainer.enable_progress_bar and record.first:
