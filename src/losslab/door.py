@@ -32,7 +32,7 @@ from losslab.catalogue import known_as as known_as
 from losslab.catalogue import options as options
 from losslab.catalogue import yaml_files
 from losslab.errors import Refused, nearest
-from losslab.files import read_json, writable_folder
+from losslab.files import Unreadable, read_json, writable_folder
 from losslab.rules import RULES, number, silent
 
 NEEDED = {  # what is a mapping in each configuration, and what is usual there
@@ -396,8 +396,11 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
     typed = {key_of(text) for text in overrides}
     try:
         before = [str(text) for text in read_json(status)["overrides"]]
-    except (ValueError, KeyError, TypeError):
-        raise Refused(f"{status} is no record of a run: type the path of a checkpoint in its run's folder") from None
+    except (ValueError, KeyError, TypeError) as error:
+        why = f" ({error.why})" if isinstance(error, Unreadable) else ""
+        raise Refused(
+            f"{status} is no record of a run{why}: type the path of a checkpoint in its run's folder"
+        ) from None
     kept, dropped = [], []
     for text in before:
         key = key_of(text)

@@ -279,8 +279,8 @@ class Experiment(pl.LightningModule):
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
-        self.last_row = {key: float(value) for key, value in row.items()}
-        self.last_row |= {"epoch": self.current_epoch, "step": self.global_step}
+        counts = {"epoch": self.current_epoch, "step": self.global_step}
+        self.last_row = {**counts, **{key: float(value) for key, value in row.items()}}
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
         if self.schedule["interval"] == "epoch":

@@ -33,7 +33,7 @@ from losslab import door, preemption, terminal, tracking
 from losslab.checkpoints import Whole, misfit, read
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
-from losslab.errors import Refused
+from losslab.errors import Refused, machine_refusal
 from losslab.experiment import Experiment
 from losslab.machine import environment
 from losslab.preemption import Preempted, notice
@@ -258,13 +258,11 @@ class Keeper(pl.callbacks.Checkpoint):
         return not stopping
 
 
-def unwritten(job: Job, error: OSError) -> Refused:
-    """The sentence for a folder that cannot be written."""
+def unwritten(job: Job, error: OSError) -> BaseException:
+    """The sentence for a folder that cannot be written, or is gone."""
     assert job.record is not None
-    why, folder = error.strerror or str(error), job.record.folder
-    return Refused(
-        f"{folder} could not be written ({why}): free some space there, or type output_dir=FOLDER on another disk"
-    )
+    error.filename = str(job.record.folder)
+    return machine_refusal(error) or error
 
 
 def write(job: Job) -> None:
@@ -570,7 +568,9 @@ def finish(jobs: list[Job], refused: Any) -> list[BaseException | None]:
             for logger in job.record.mirrors:
                 logger.save()
         except Exception as error:  # of one run: the others are recorded all the same
-            job.error = job.error or (unwritten(job, error) if isinstance(error, OSError) else error)
+            job.error = job.error or (
+                unwritten(job, error) if isinstance(error, OSError) else machine_refusal(error) or error
+            )
         job.record.conclude(job.error, quiet=True)
         job.error = job.error or job.record.unwritten
         errors.append(job.error)

@@ -308,8 +308,8 @@ class Record(Logger):
 
     def write_history(self) -> None:
         """Replace `history.csv` by all rows."""
-        rows: list[list[Any]] = [list(self.history[-1]), *(list(row.values()) for row in self.history)]
-        write_csv(self.folder / "history.csv", rows)
+        names = list(self.history[0])
+        write_csv(self.folder / "history.csv", [names, *([row.get(name) for name in names] for row in self.history)])
         self.rewrite = False
 
     def restore(self, row: Row | None) -> None:
