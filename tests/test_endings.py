@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from losslab import errors, terminal
-from losslab.door import hydra_value, typed_value
+from losslab.arguments import hydra_value, typed_value
 from losslab.files import write_together
 
 from .compare.written import run

@@ -313,7 +313,7 @@ def prepare(plan: Plan, stack: int) -> None:
 
 
 def main() -> None:
-    """The command of a worker: `python -m losslab.sweep.worker`, begun by a driver."""
+    """The command of a worker, `python -P -m losslab.sweep.worker`, begun by a driver."""
     stop.listen()
     parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
     try:
