@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -220,6 +221,9 @@ def test_a_claim_of_another_host_holds_until_its_lease_is_over(tmp_path: Path, m
     assert theirs.touch()
     long_ago = time.time() - ledger.lease - 1
     os.utime(theirs.path, (long_ago, long_ago))
+    assert ledger.claim("a") is None, "the clock may have jumped"
+    later = time.monotonic() + ledger.lease / 4 + 1
+    monkeypatch.setattr("losslab.sweep.ledger.time", SimpleNamespace(monotonic=lambda: later))
     ours = ledger.claim("a")
     assert ours is not None
     assert not theirs.touch(), "whoever lost a claim is told so"

@@ -18,9 +18,12 @@ import yaml
 from wandb import wandb_agent
 from wandb.cli.cli import cli
 
+from losslab import allowlist
 from losslab.compare.cells import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
+from losslab.door import configure
+from losslab.record.wandb import describe
 
 from .compare.written import grid
 from .conftest import ROOT, until
@@ -29,6 +32,7 @@ from .loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
+CALLS = "from pytorch_lightning import Callback\n\n\nclass Nothing(Callback):\n    pass\n"
 MINE = "API_TOKEN = 'a-secret-of-the-user'\n"
 HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
 
@@ -46,16 +50,19 @@ def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedP
     return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
-def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp_path: Path) -> None:
+def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowlist, "here", allowlist.AllowedHere(tmp_path))  # as in a fresh process
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "losses.py").write_text("TWO = 2\n")
+    (tmp_path / "mine" / "calls.py").write_text(CALLS)
     (tmp_path / "mine" / "keys.py").write_text(MINE)
     (tmp_path / "mine" / "rows.csv").write_text("1,2\n")
     (tmp_path / "mine" / "link.py").symlink_to(ROOT / "train.py")
-    words = (*HEIGHTS, "trainer.max_epochs=3", "logger.log_model=true", "allow=[mine,torchvision]")
+    own = "+callbacks.mine={_target_: mine.calls.Nothing}"
+    words = (*HEIGHTS, "trainer.max_epochs=3", own, "logger.log_model=true", "allow=[mine,torchvision]")
     with Loopback() as server:
-        more = {"MY_TOKEN": "a-secret-of-the-user", "PYTHONPATH": str(tmp_path)}
-        done = run(server, tmp_path, str(ROOT / "train.py"), *words, **more)
+        done = run(server, tmp_path, str(ROOT / "train.py"), *words, MY_TOKEN="a-secret-of-the-user")
         assert done.returncode == 0, done.stderr
         assert not server.seen, "a request left the machine"
         command = re.search(r"`(wandb sync \S+)`", done.stdout)
@@ -84,9 +91,39 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(tmp
         files = {name: sorted(made["files"]) for name, made in server.artifacts.items()}
         record = ["best.ckpt", "config.yaml", "status.json", "summary.json"]
         assert files == {
-            **{f"model-{name}": record, "source-losslab": ["mine/losses.py"]},
+            **{f"model-{name}": record, "source-losslab": ["mine/calls.py"]},
             f"run-{name}-samples": ["samples.table.json"],
         }
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "group", "notes"),
+    [
+        ((), {}, None, "loss=mae"),
+        (("output_dir=sweeps/mine/runs",), {}, "mine", "loss=mae"),
+        (("output_dir=sweeps/mine/runs", "logger.group=ours", "logger.notes=why"), {}, "ours", "why"),
+        (("output_dir=sweeps/mine/runs",), {"RUN_GROUP": "theirs", "NOTES": "why"}, None, None),
+        ((), {"SWEEP_ID": "sweep0"}, "sweep0", "loss=mae"),
+    ],
+)
+def test_a_runs_group_is_its_sweep_and_its_notes_what_was_typed(
+    words: tuple[str, ...],
+    variables: dict[str, str],
+    group: str | None,
+    notes: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps" / "mine").mkdir(parents=True)
+    (tmp_path / "sweeps" / "mine" / "sweep.json").write_text("{}")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    cfg = configure(["loss=mae", *words])
+    cfg.run.choices["loss"] = "a" * 100  # a sum of many losses
+    describe(cfg)
+    assert (cfg.logger.group, cfg.logger.notes) == (group, notes)
+    assert "a" * 64 in cfg.logger.tags, "W&B takes no longer ones"
 
 
 def agent(sweep: str) -> None:
@@ -157,9 +194,12 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
         process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
-        until(lambda: any(run.history for run in server.runs.values()) or process.poll() is not None)
+        held = tmp_path / "held-0"
+        until(
+            lambda: (any(run.history for run in server.runs.values()) and held.exists()) or process.poll() is not None
+        )
         assert process.returncode is None, process.said()
-    (tmp_path / "held-0").unlink()
+    held.unlink()
     began = time.monotonic()
     out, err = process.communicate()
     assert time.monotonic() - began < 15, "of which the client waits three seconds, as it was told"
@@ -202,9 +242,10 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
 def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
     with Loopback() as server:
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        slow = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "60"}
+        process = Fork(python(*words), tmp_path, environment(server, tmp_path) | slow)
         until((tmp_path / "held-0").exists)
-        process.kill()  # at once: what W&B was told may not have been sent, or written
+        process.kill()  # before W&B was sent what it was told
         process.wait()
         for log in tmp_path.glob("outputs/wandb/offline-run-*/*.wandb"):
             log.write_bytes(log.read_bytes()[:-3])  # it was writing

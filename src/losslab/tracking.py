@@ -26,6 +26,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -221,7 +222,7 @@ class Record(Logger):
         self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.code = own_code(cfg) if (cfg.get("logger") or {}).get("log_model") else {}
+        self.code = partial(own_code, cfg)  # at the end, when the packages that are allowed have been imported
         self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.unwritten: Refused | None = None  # why the last word on it could not be written

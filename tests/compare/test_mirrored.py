@@ -1,18 +1,21 @@
 """Offline W&B runs, written and read with the real client, say what the runs' own folders say."""
 
 import json
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 
 from losslab.compare.cells import arrange
 from losslab.compare.report import log
 from losslab.compare.runs import flat, history, read
 from losslab.compare.table import figures
 from losslab.record.offline import offline
+from losslab.record.wandb import Mirror, start
 
 from .written import grid
 
@@ -23,29 +26,37 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(f"WANDB_{key}", value)
 
 
-def mirror(folder: Path, where: Path, padding: str = "") -> None:
-    """The record of a run as `losslab.tracking` hands it to W&B."""
+def mirror(folder: Path, where: Path, padding: str = "", ours: bool = True) -> None:
+    """The record of a run as losslab hands it to W&B, or as it did with Lightning's own logger."""
     config: dict[str, Any] = flat((folder / "config.yaml").read_text()) | {"facts.train_rows": 100, "padding": padding}
     settings = wandb.Settings(console="off", silent=True)
-    with wandb.init(project="losslab", dir=where, config=config, mode="offline", settings=settings) as run:
-        for row in pd.read_csv(folder / "history.csv").to_dict("records"):
-            run.log({"trainer/global_step" if key == "step" else str(key): value for key, value in row.items()})
-        ends = json.loads((folder / "summary.json").read_text())
-        run.log({key: value for key, value in ends.items() if key != "val/rmse"})
+    kind = Mirror if ours else WandbLogger
+    logger = kind(project="losslab", save_dir=where, mode="offline", settings=settings)
+    start([logger], config, {"loss": "min", "rmse": "min", "mae": "min"}, "val/rmse")
+    for each in pd.read_csv(folder / "history.csv").astype(object).to_dict("records"):
+        row = {str(key): value for key, value in each.items()}
+        step = int(row.pop("step"))
+        logger.log_metrics({**row, "val/mae": 2 * row["val/rmse"], "train/loss": 1.0}, step)
+    ends = json.loads((folder / "summary.json").read_text())
+    logger.log_metrics({key: value for key, value in ends.items() if key != "val/rmse"})
+    wandb.finish()
     wandb.teardown()  # waits for the log
 
 
-def test_an_offline_run_is_read_like_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "lightning's"])
+def test_an_offline_run_is_read_like_its_folder(ours: bool, tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
     for number, folder in enumerate(sorted((tmp_path / "runs").iterdir())):
-        mirror(folder, tmp_path, padding="long " * 20_000 * number)  # one of them crosses the log's blocks
+        mirror(folder, tmp_path, padding="long " * 20_000 * number, ours=ours)  # one of them crosses the log's blocks
     found, true = (arrange(read([str(tmp_path / name)])) for name in ("wandb", "runs"))
     columns = ["cell", "n", "mean", "best epoch", "epochs", "updates", "samples/s", "MB"]
     pd.testing.assert_frame_equal(figures(found)[columns], figures(true)[columns], check_dtype=False)
     assert found.used["first/gradient_norm"].tolist() == [1.0, 1.0]
+    runs = found.used.set_index("loss")
+    assert runs["val/mae"].tolist() == (2 * runs["val/rmse"]).tolist(), "the last, of the values that W&B keeps of it"
     first, same = (each.used.set_index("loss")["folder"]["mae"] for each in (found, true))  # W&B's ids have no order
-    ours, theirs = (history(folder)[["epoch", "step", "val/rmse"]] for folder in (first, same))
-    pd.testing.assert_frame_equal(ours.reset_index(drop=True), theirs, check_dtype=False)
+    mirrored, written = (history(folder)[["epoch", "step", "val/rmse"]] for folder in (first, same))
+    pd.testing.assert_frame_equal(mirrored.reset_index(drop=True), written, check_dtype=False)
 
     (file,) = Path(first).glob("*.wandb")
     file.write_bytes(file.read_bytes()[:-60])  # as a run leaves it that was killed
@@ -65,3 +76,13 @@ def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> No
     (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
     assert offline(str(folder))["job_type"] == "report"
     assert len(read([str(tmp_path / "wandb")]).frame) == 1
+
+
+def test_a_comparison_that_wandb_does_not_take_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise OSError(ENOSPC, "No space left on device", "wandb/run")
+
+    monkeypatch.setattr("wandb.init", full)
+    said = log("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
+    assert said.startswith("W&B did not take the comparison ([Errno 28] No space left on device")
+    assert "\n" not in said

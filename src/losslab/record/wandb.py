@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from glob import escape
 from http.client import HTTPException
 from pathlib import Path
@@ -187,7 +187,7 @@ def log_pictures(
     folder: Path,
     pictures: Iterable[str],
     tables: Mapping[str, Table],
-    code: Mapping[str, Path],
+    code: Callable[[], Mapping[str, Path]],
 ) -> str | None:
     """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
 
@@ -196,7 +196,7 @@ def log_pictures(
         folder: the run's.
         pictures: the names of those in `pictures/`.
         tables: by name.
-        code: the files that are the user's own, by name.
+        code: finds the files that are the user's own, by their names there.
 
     Returns:
         Why W&B did not take all of it: its server went away, the disk is full. The folder is the truth.
@@ -211,7 +211,7 @@ def log_pictures(
                 for name, table in tables.items():
                     logger.log_table(name, list(table[0]), [list(row.values()) for row in table])
                 if isinstance(logger, Mirror) and logger.uploads:
-                    artifacts.log(folder, logger.experiment, code)
+                    artifacts.log(folder, logger.experiment, code())
             except Exception as error:
                 if not is_fault(error):
                     raise
@@ -279,7 +279,7 @@ def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:
         command = shlex.join(["wandb", "sync", "--no-skip-online", str(folder)])
         says = f"W&B did not take all of the run{incomplete}; nothing is lost: `{command}` uploads it"
     elif missing:
-        says = f"W&B took the run but not its tables ({missing}); they are in the run's folder"
+        says = f"W&B did not take all of the run ({missing}); nothing is lost: the run's folder has it"
     else:
         return
     print(says, file=sys.stderr, flush=True)

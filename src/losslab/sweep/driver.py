@@ -136,6 +136,8 @@ def sweep(path: str, words: Sequence[str]) -> int:
     writable_folder(folder, "output_dir")
     try:
         return run(folder, plan, count, stack, test_seeds, retry)
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
     except OSError as error:
         raise Refused(trouble(folder, error)) from error
 
