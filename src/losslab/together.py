@@ -34,7 +34,7 @@ from losslab.checkpoints import Whole, misfit, read
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
-from losslab.experiment import Experiment
+from losslab.experiment import Experiment, timeless
 from losslab.machine import environment
 from losslab.preemption import Preempted, notice
 from losslab.record import wandb
@@ -250,7 +250,11 @@ class Keeper(pl.callbacks.Checkpoint):
                 stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
-            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states, "row": job.record.history[-1]}
+            state = {
+                **stack.checkpoint(number, self.aside.taken),
+                "callbacks": states,
+                "row": timeless(job.record.history[-1]),
+            }
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
             job.kept |= {"best": state} if better else {}
