@@ -9,9 +9,9 @@
     python benchmarks/faults.py flat 1000       # so many runs in one process: memory, files and threads
     python benchmarks/faults.py resume 50       # kill -9 of runs, alone and stacked, of each task
 
-A second number is the seed of what is random. In the end every job must have one result and one finished run, each
-number of each run must be the undisturbed sweep's, and five seconds after a driver is gone none of its processes may be
-left.
+A second number is the seed of what is random, and a third, of moments, how many of them to skip. In the end every job
+must have one result and one finished run, each number of each run must be the undisturbed sweep's, and five seconds
+after a driver is gone none of its processes may be left.
 """
 
 import os
@@ -46,7 +46,7 @@ class Sweeps:
         self.folder, self.jobs, self.words = folder, jobs, words or ("n=2",)
         self.file = sweep_file(folder, jobs)
         began = time.monotonic()
-        self.peace: Table = undisturbed(self.file, folder / "peace")
+        self.peace: Table = undisturbed(self.file, folder / "peace", *self.words)
         self.seconds = time.monotonic() - began
         self.number = self.over = 0
         self.slowest = 0.0
@@ -88,12 +88,19 @@ class Sweeps:
         )
 
 
-def moments(folder: Path, chance: random.Random, count: int = 488) -> None:
+def moments(
+    folder: Path,
+    chance: random.Random,
+    count: int = 488,
+    skip: int = 0,
+    jobs: int = 48,
+    words: tuple[str, ...] = ("n=2",),
+) -> None:
     """A signal to the driver or to one of its workers at each moment from 0 to 6 s in steps of 0.1 s."""
     trials = list(product(range(61), ("driver", "worker"), SIGNALS))
     chance.shuffle(trials)
-    sweeps, nobody = Sweeps(folder, 48), 0
-    for number, (tenths, whom, by) in enumerate(trials[:count]):
+    sweeps, nobody = Sweeps(folder, jobs, *words), 0
+    for number, (tenths, whom, by) in enumerate(trials[skip:count]):
         driver = sweeps.driver()
         try:
             if driver.at(tenths / 10) and whom == "driver":
@@ -110,7 +117,7 @@ def moments(folder: Path, chance: random.Random, count: int = 488) -> None:
             raise
         if number % 50 == 49:
             print(f"{number + 1} moments: {sweeps.over} sweeps, {sweeps.slowest:.1f} s at most", flush=True)
-    sweeps.report(f"{min(count, len(trials))} moments ({nobody} before there was a worker)")
+    sweeps.report(f"{len(trials[skip:count])} moments ({nobody} before there was a worker)")
 
 
 def kills(folder: Path, chance: random.Random, count: int = 200) -> None:
@@ -266,10 +273,11 @@ def main(words: list[str]) -> None:
     }
     if not words or words[0] not in scenarios:
         sys.exit(__doc__)
-    count, seed = [*map(int, words[1:]), *(None, 0)[len(words) - 1 :]][:2]
+    numbers = [int(word) for word in words[1:]]
+    seed = numbers.pop(1) if len(numbers) > 1 else 0
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()
-        scenarios[words[0]](Path(name), random.Random(seed), *([] if count is None else [count]))
+        scenarios[words[0]](Path(name), random.Random(seed), *numbers)
         print(f"{words[0]}: {time.monotonic() - began:.0f} s")
 
 

@@ -127,9 +127,9 @@ def table(output: Path) -> Table:
     return found
 
 
-def undisturbed(file: Path, output: Path) -> Table:
+def undisturbed(file: Path, output: Path, *words: str) -> Table:
     """What a sweep comes to that is left in peace."""
-    driver = Driver(file, output, "n=2")
+    driver = Driver(file, output, *words)
     said = driver.ended()
     assert driver.process.returncode == 0, said
     return table(output)

@@ -14,9 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from losslab import allowlist
+from losslab import allowlist, targets
+from losslab.arguments import shown
 from losslab.catalogue import CONF, options
-from losslab.door import check_dropped, check_front, check_typed_in, configure, flatten, hydra_ready, is_group, shown
+from losslab.compose import hydra_ready, is_group
+from losslab.door import check_dropped, check_front, check_typed_in, configure, flatten
 from losslab.errors import Refused
 from losslab.sweep.plan import read
 
@@ -53,7 +55,7 @@ def every_key() -> dict[str, Any]:
         for option in options([str(CONF)], group).values():
             inner = option if group != "task" else option["task"]
             found |= {f"{group}.{key}": value for key, value in inner.items() if key != "defaults"}
-    return {below: leaf for key, value in found.items() for below, leaf in allowlist.leaves(value, key)}
+    return {below: leaf for key, value in found.items() for below, leaf in targets.leaves(value, key)}
 
 
 KEYS = every_key()

@@ -10,7 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.door import CONF, configure, explain, fits, flatten, hydra_ready, laid_out, launched, options, quoted
+from losslab.arguments import quoted
+from losslab.catalogue import CONF, fits, options
+from losslab.compose import hydra_ready, laid_out
+from losslab.door import configure, explain, flatten, launched
 from losslab.errors import Refused
 
 from .conftest import Typed

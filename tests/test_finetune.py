@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from losslab.catalogue import CONF, options
 from losslab.data.batches import Batches
-from losslab.door import CONF, options
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.finetune import Finetune

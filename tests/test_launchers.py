@@ -9,7 +9,8 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from losslab.door import LAUNCHERS, configure, hydra_ready, launched
+from losslab.compose import hydra_ready
+from losslab.door import LAUNCHERS, configure, launched
 from losslab.errors import Refused
 
 from .conftest import Command, Typed, numbers

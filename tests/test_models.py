@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from losslab.door import CONF, options
+from losslab.catalogue import CONF, options
 from losslab.errors import Refused
 from losslab.models import BagOfWords, backbone, head, resized
 from losslab.optimizers import param_groups

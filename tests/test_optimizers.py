@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
-from losslab.door import CONF, MARKS, configure, options
+from losslab.catalogue import CONF, options
+from losslab.compose import MARKS
+from losslab.door import configure
 from losslab.errors import Refused
 from losslab.experiment import Experiment
 from losslab.optimizers import SAM, Muon, param_groups

@@ -2,7 +2,7 @@
 
 import re
 
-from losslab.door import CONF, fits, options
+from losslab.catalogue import CONF, fits, options
 
 from .conftest import ROOT
 

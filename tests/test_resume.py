@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,8 +22,12 @@ from losslab.door import configure
 from losslab.errors import Refused
 from losslab.train import train
 
-from .conftest import numbers, until, without_pictures
+from .conftest import ROOT, numbers, until, without_pictures
 from .forks import Fork
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+import endurance
 
 KILLS = int(os.environ.get("LOSSLAB_KILLS", "6"))  # 20 takes a minute and more
 
@@ -89,6 +94,23 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
     begin(BUSY, killed).wait()
     assert same(whole, killed)
     assert middle >= KILLS // 4, "they were hardly ever killed in the midst of an epoch"
+
+
+@pytest.mark.parametrize("how", ["alone", "stacked"])
+@pytest.mark.parametrize("task", endurance.TASKS)
+def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_been(
+    tmp_path: Path, undrawn: None, task: str, how: str
+) -> None:
+    """The short form of `benchmarks/faults.py resume`."""
+    kills, ends, others = endurance.killed(endurance.runs_of(task)[how], tmp_path, random.Random(1), 1)
+    assert (kills, others) == (1, 0)
+    assert ends
+
+
+def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path, undrawn: None) -> None:
+    """The short form of `benchmarks/faults.py flat`, which looks at the memory, too."""
+    process = Fork(lambda: endurance.flat(tmp_path, random.Random(), 20), tmp_path)
+    assert process.wait() == 0, process.said()
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from losslab import allowlist
-from losslab.allowlist import AllowedHere
+from losslab import targets
 from losslab.door import configure
 from losslab.errors import Refused
+from losslab.targets import AllowedHere
 
 from .conftest import ROOT
 
@@ -99,7 +99,7 @@ def test_a_package_that_is_allowed_finds_its_helpers_and_shadows_nothing(
     (tmp_path / "statistics.py").write_text("raise SystemExit('shadowed')\n")
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     here = AllowedHere(tmp_path)
-    monkeypatch.setattr(allowlist, "here", here)
+    monkeypatch.setattr(targets, "here", here)
     with pytest.raises(ImportError):
         __import__("package_of_mine")
     here.load(["package_of_mine"])
@@ -113,7 +113,7 @@ def test_a_package_that_is_allowed_finds_its_helpers_and_shadows_nothing(
 
 def test_a_setting_that_is_allowed_is_no_package_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "logger.py").write_text("raise SystemExit('it ran')\n")
-    monkeypatch.setattr(allowlist, "here", AllowedHere(tmp_path))
+    monkeypatch.setattr(targets, "here", AllowedHere(tmp_path))
     for target in ("logger.Evil", "setting.Evil", "setting:logger.Evil"):
         with pytest.raises(Refused, match="is code that options may not name"):
             configure([f"loss._target_='{target}'", "allow=[setting:logger]"])

@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_diabetes
 from torch import nn, optim
 
-from losslab import allowlist, predict
+from losslab import allowlist, predict, targets
+from losslab.catalogue import CONF
 from losslab.compare.cross import under_every_loss
-from losslab.door import CONF, check_front, configure
+from losslab.door import check_front, configure
 from losslab.errors import Refused
 from losslab.sweep.plan import read
 from losslab.train import train
@@ -126,7 +127,7 @@ def test_what_is_reached_through_a_module_that_is_allowed_is_not_its_own(typed: 
 def test_nor_is_it_in_the_groups_that_may_name_lightnings(key: str, target: str) -> None:
     cfg = OmegaConf.create({"allow": []})
     with pytest.raises(Refused, match=rf"{key}._target_={target} is (not there|no class or function of)"):
-        allowlist.check_targets(cfg, {"_target_": target}, key)
+        targets.check_targets(cfg, {"_target_": target}, key)
     with pytest.raises(Refused, match="is code that options may not name"):
         configure([f"loss._target_={target}"])
 
@@ -138,7 +139,7 @@ def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
     assert len(losses) > 15
     assert len(optimizers) > 10
     for target in (*losses, *optimizers, "torch.optim.lr_scheduler.StepLR", "torch.nn.functional.l1_loss"):
-        allowlist.check_targets(cfg, {"_target_": target}, "loss")
+        targets.check_targets(cfg, {"_target_": target}, "loss")
 
 
 def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path: Path, undrawn: None) -> None:

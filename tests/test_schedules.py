@@ -12,7 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from losslab.door import CONF, configure, options
+from losslab.catalogue import CONF, options
+from losslab.door import configure
 from losslab.errors import Refused
 from losslab.schedules import OneCycle, cyclic, rate, warm_up
 from losslab.train import build, train

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
-from losslab.door import CONF, options
+from losslab.catalogue import CONF, options
 from losslab.preemption import Preempted
 from losslab.stacks import Planned, sort
 from losslab.together import Keeper, train_together

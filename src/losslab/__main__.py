@@ -7,7 +7,7 @@
     losslab card loss=focal                 a loss and its gradient, drawn
     losslab paths                           optimizers down a valley with two minima, drawn
 
-`losslab sweep --help` and its like say more; each is `python -m losslab.sweep` by another name. What a run is made of:
+`losslab sweep --help` and its like say more. What a run is made of:
 """
 
 import losslab.safe_path  # noqa: F401  # before all else is imported

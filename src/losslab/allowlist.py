@@ -1,4 +1,4 @@
-"""What a file may set, which code it may name, and where no secret may stand: an allow-list for each.
+"""What a file may set: a list of settings, checked for each file that takes part in a configuration.
 
 A configuration is text, but `_target_` names what is imported and called, and other keys say where a run writes, what
 leaves the machine and what Hydra does. The user's own command line may set all of it. A file may not, whoever wrote it:
@@ -9,16 +9,9 @@ here imports torch.
 
 import os
 import re
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib import import_module
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from inspect import isclass, isfunction
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -27,60 +20,32 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.catalogue import CONF, yaml_files
+from losslab.catalogue import OPTION, yaml_files
+from losslab.credentials import INSTEAD, SECRET, check_secrets, held
 from losslab.errors import Refused
-
-# Code that makes losses, models and their like, and neither reads nor writes files nor runs what it is told.
-PURE = (
-    "losslab.data.dataset.arrays",
-    "losslab.losses",
-    "losslab.models",
-    "losslab.optimizers",
-    "losslab.schedules",
-    "pytorch_optimizer",
-    "torch.nn",
-    "torch.optim",
-    "torchvision.models",
-    "torchvision.ops",
-    "torchvision.transforms",
-)
-CODE = {"callbacks": (*PURE, "pytorch_lightning.callbacks"), "logger": (*PURE, "pytorch_lightning.loggers")}
+from losslab.targets import SETTING, check_name, leaves, packages, targets, within
 
 # Groups whose keys are arguments of the code that their option names: a file may set all of them.
 ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
 # The other settings that a file may make. A new setting is refused in files until it is listed here.
-SETTINGS = frozenset(
-    {
-        *("seed", "resume", "stage", "monitor", "search.lr", "param_groups.decay", "param_groups.backbone_lr"),
-        *(
-            f"data.{key}"
-            for key in (
-                *("_target_", "task", "gives", "takes", "val", "test", "seed", "batch_size", "drop_last", "workers"),
-                *("path", "labels", "file", "target", "separator", "none", "drop", "min_count", "rare", "group"),
-                *("size", "cache_gb", "buckets", "outliers", "dataset", "values", "x", "y"),
-            )
-        ),
-        *(
-            f"trainer.{key}"
-            for key in (
-                *("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "updates"),
-                *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "channels_last"),
-                *("check_val_every_n_epoch", "enable_progress_bar", "deterministic", "sync_batchnorm", "benchmark"),
-            )
-        ),
-        *(f"logger.{key}" for key in ("tags", "notes", "group", "job_type")),
-        *(
-            f"callbacks.*.{key}"
-            for key in (
-                *("monitor", "mode", "patience", "min_delta", "strict", "check_finite", "stopping_threshold"),
-                *("divergence_threshold", "epochs", "decay", "seconds", "within", "verbose", "interval", "duration"),
-                *("swa_lrs", "swa_epoch_start", "annealing_epochs", "annealing_strategy", "save_top_k"),
-                *("every_n_epochs", "save_weights_only", "save_on_train_epoch_end", "check_on_train_epoch_end"),
-                *("enable_version_counter", "auto_insert_metric_name", "logging_interval"),
-            )
-        ),
-    }
-)
+LISTED = {
+    "data": "_target_ task gives takes val test seed batch_size drop_last workers path labels file target separator "
+    "none drop min_count rare group size cache_gb buckets outliers dataset values x y",
+    "trainer": "accelerator devices num_nodes strategy precision max_epochs updates accumulate_grad_batches "
+    "gradient_clip_val gradient_clip_algorithm channels_last check_val_every_n_epoch enable_progress_bar deterministic "
+    "sync_batchnorm benchmark",
+    "logger": "tags notes group job_type",
+    "callbacks.*": "monitor mode patience min_delta strict check_finite stopping_threshold divergence_threshold epochs "
+    "decay seconds within verbose interval duration swa_lrs swa_epoch_start annealing_epochs annealing_strategy "
+    "save_top_k every_n_epochs save_weights_only save_on_train_epoch_end check_on_train_epoch_end "
+    "enable_version_counter auto_insert_metric_name logging_interval",
+    "param_groups": "decay backbone_lr",
+    "search": "lr",
+}
+SETTINGS = {
+    *("seed", "resume", "stage", "monitor"),
+    *(f"{group}.{key}" for group, keys in LISTED.items() for key in keys.split()),
+}
 
 
 def holds_data(value: Any) -> bool:
@@ -106,153 +71,15 @@ HARMLESS: dict[str, Callable[[Any], bool]] = {
     "callbacks.*.filename": lambda value: isinstance(value, str) and re.fullmatch(r"[\w{}=.:-]+", value) is not None,
     "callbacks.*._target_": lambda value: value in CALLBACKS,
 }
-SETTING = "setting:"  # what `allow` begins with to name a setting instead of a package
 NEVER = ("allow", "run")  # what no file may set, whatever the user allows
 ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TMPDIR", "WANDB_MODE")
 REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
-OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
 PART = re.compile(r"loss\.parts\.\w[\w-]*")  # where a weighted sum of losses keeps each of them
-
-SECRET = re.compile(r"(?:.*[._])?(?:api_?key|password|passwd|secret)|logger\.(?:.*[._])?(?:key|token)", re.IGNORECASE)
-SECRETS = re.compile(  # variables of the environment
-    r"AWS_(?:ACCESS|SECRET|SESSION).*|(?:.*_)?(?:API_?KEY|KEY|TOKEN|PASSWORD|PASSWD|PWD|PASS|SECRET|CREDENTIALS?|DSN)"
-    r"|PGPASSWORD|\w*DATABASE_URL",
-    re.IGNORECASE,
-)
-PLACES = ("PWD", "OLDPWD")  # what the shell calls folders
-LOGIN_IN_URL = re.compile(r"\w+://[^/\s:@]*:([^/\s@]+)@")
 SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host)")
 STEERS = (
     "sets more of Hydra than hydra.mode and hydra.sweeper.params, which could run any code: "
     "if you trust it, type allow=hydra"
 )
-INSTEAD = "set WANDB_API_KEY in the environment, or run `wandb login` once"
-
-
-class AllowedHere(MetaPathFinder):
-    """Finds the packages that the user allows in the folder where the command was typed, and nothing else there.
-
-    It is asked last, so nothing there takes the place of what is installed. While such a package is imported, the other
-    modules of the folder count too.
-
-    Args:
-        folder: that folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-        self.allow: set[str] = set()
-        self.importing = 0
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """What Python calls for a module that no other finder has found."""
-        if path is not None or not (self.importing or name in self.allow):
-            return None
-        return PathFinder.find_spec(name, [self.folder])
-
-    def load(self, packages: Sequence[str]) -> None:
-        """Import packages that the user allows, as far as they are in the folder.
-
-        Raises:
-            Refused: where one of them cannot be imported.
-        """
-        sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not self), self]
-        self.allow |= set(packages)
-        self.importing += 1
-        try:
-            for name in packages:
-                if name not in sys.modules and PathFinder.find_spec(name, [self.folder]):
-                    import_module(name)
-        except Exception as error:  # whatever the user's own code raises
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise Refused(f"allow={name}: {name} in {self.folder} cannot be imported ({why}): correct it") from error
-        finally:
-            self.importing -= 1
-
-
-here = AllowedHere(Path.cwd())
-
-
-def within(name: str, names: Iterable[str]) -> bool:
-    """Whether a dotted name is one of these or lies below one.
-
-    >>> within("torch.nn.MSELoss", ["torch.nn"]), within("torch.nnx", ["torch.nn"])
-    (True, False)
-    """
-    return any(name == other or name.startswith(f"{other}.") for other in names)
-
-
-def packages(allow: Iterable[str]) -> list[str]:
-    """The packages that the user allows, without the settings."""
-    return [name for name in allow if not name.startswith(SETTING)]
-
-
-@cache
-def catalogued(group: str) -> frozenset[str]:
-    """The code that the options of one group, and experiments, name in the catalogue that comes with losslab."""
-    files = [file for folder in (group, "experiment") for file in (CONF / folder).rglob("*.yaml")]
-    texts = [file.read_text(encoding="utf-8") for file in files]
-    return frozenset(name for text in texts for name in re.findall(r"\b_target_: *['\"]?([\w.]+)", text))
-
-
-def targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every `_target_` at or below a node, and the key that it stands under.
-
-    >>> list(targets({"a": [{"_target_": "os.system"}]}, "data"))
-    [('data.a.0._target_', 'os.system')]
-    """
-    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in below:
-        where = f"{path}.{key}" if path else str(key)
-        if key == "_target_":
-            yield where, str(value)
-        else:
-            yield from targets(value, where)
-
-
-def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every value below a node, and its key."""
-    if isinstance(node, dict | list):
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
-
-
-def check_name(key: str, target: str, allow: Sequence[str]) -> None:
-    """Refuse code that is not on the list, by its name, before anything is imported."""
-    group = key.partition(".")[0]
-    if not within(target, [*CODE.get(group, PURE), *packages(allow)]) and target not in catalogued(group):
-        raise Refused(
-            f"{key}={target} is code that options may not name unless you allow it: if you trust it, type "
-            f"allow={target.partition('.')[0]}"
-        )
-
-
-def check_targets(cfg: DictConfig, option: Any, path: str) -> None:
-    """Refuse an option that names anything but classes and functions of the modules on the list, by importing them.
-
-    Packages that the user allows are imported from the folder where the command was typed, if they are there.
-
-    `torch.nn.functional.torch.hub.load` begins like a name that is allowed, and is another module's function.
-    """
-    allow = cfg.get("allow", [])  # a drawing of optimizers has no such setting
-    for key, target in targets(option, path):
-        check_name(key, target, allow)
-        group = key.partition(".")[0]
-        if within(target, packages(allow)):
-            here.load([target.partition(".")[0]])
-            continue
-        if target in catalogued(group):
-            continue
-        module, _, name = target.rpartition(".")
-        try:
-            found = getattr(import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise Refused(f"{key}={target} is not there ({error}): type a class or function of a module") from None
-        defined = CODE.get(group, PURE)
-        if not (isclass(found) or isfunction(found)) or not within(f"{found.__module__}.{name}", defined):
-            raise Refused(f"{key}={target} is no class or function of {module}'s own: type where it is defined")
 
 
 def check_composed(cfg: DictConfig, typed: bool) -> None:
@@ -284,26 +111,6 @@ def check_composed(cfg: DictConfig, typed: bool) -> None:
         for name, secret in secrets.items():
             if secret in str(value):
                 raise Refused(f"{key} holds what {name} holds, which would be written into the run's record: leave it")
-
-
-def held() -> dict[str, str]:
-    """The secrets that the environment holds, by the names of their variables."""
-    found = {}
-    for name, value in os.environ.items():
-        if name not in PLACES and SECRETS.fullmatch(name) and len(value) >= 8:
-            found[name] = value
-        elif (login := LOGIN_IN_URL.match(value)) and len(login[1]) >= 8:
-            found[name] = login[1]
-    return found
-
-
-def check_secrets(words: Sequence[str]) -> None:
-    """Refuse a secret on the command line, before anything repeats it; the sentence does not hold its value."""
-    secrets = held().values()
-    for word in words:
-        key = word.partition("=")[0].lstrip("+~")
-        if SECRET.fullmatch(key) or any(secret in word for secret in secrets):
-            raise Refused(f"{key} holds a secret, which would be written into the run's record: {INSTEAD}")
 
 
 def may_set(key: str, value: Any) -> bool:

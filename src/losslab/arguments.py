@@ -1,9 +1,13 @@
-"""The words of a command line as Hydra reads them: settings as `key=value`, and Hydra's own flags."""
+"""The words of a command line: settings as `key=value`, how each is typed and read, and Hydra's own flags."""
 
 import os
 import re
 from collections.abc import Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from losslab.catalogue import CONF, OPTION
 from losslab.errors import Refused
 
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
@@ -42,3 +46,70 @@ def hydra_flags() -> list[str]:
     from hydra._internal.utils import get_args_parser
 
     return [*get_args_parser()._option_string_actions]
+
+
+def key_of(override: str) -> str:
+    """The key of `key=value`, without Hydra's + and ~."""
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def quoted(override: str) -> str:
+    """`logger=false` names the option `false`, which Hydra would read as a boolean and refuse.
+
+    >>> quoted("logger=false"), quoted("trainer.deterministic=false")
+    ("logger='false'", 'trainer.deterministic=false')
+    """
+    group, _, value = override.partition("=")
+    return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
+
+
+def hydra_value(text: str) -> str:
+    """A text as it stands in an override, for Hydra and OmegaConf to read the same text in it.
+
+    Between quotes a backslash means something only before a quote and before what would be an interpolation.
+
+    >>> hydra_value("runs/last.ckpt"), hydra_value("my runs/a=b.ckpt")
+    ('runs/last.ckpt', "'my runs/a=b.ckpt'")
+    """
+    if re.fullmatch(r"[A-Za-z_./][\w./-]*/[\w./-]*", text, re.ASCII):
+        return text
+    for special, escaped in ((r"(\\*)'", r"\1\1\\'"), (r"(\\*)\$\{", r"\1\1\\${"), (r"(\\+)\Z", r"\1\1")):
+        text = re.sub(special, escaped, text)
+    return f"'{text}'"
+
+
+def typed_value(override: str) -> str:
+    """What Hydra reads in an override, as text: `hydra_value` the other way round.
+
+    >>> typed_value("ckpt='my runs/a=b.ckpt'")
+    'my runs/a=b.ckpt'
+    """
+    value = OverridesParser.create().parse_override(override).value()
+    return str(OmegaConf.create({"value": value})["value"])
+
+
+def spelled_out(override: str) -> list[str]:
+    """`loss=[bce,0.5*dice]`, a weighted sum of losses, as what Hydra composes it of.
+
+    >>> spelled_out("loss=[bce,0.5*dice]")
+    ['loss=bce', '+loss@loss.parts.bce=bce', '+loss@loss.parts.dice=dice', '++loss.weights.dice=0.5']
+    >>> spelled_out("loss=mae")
+    ['loss=mae']
+    """
+    found = re.fullmatch(r"loss=\[(.*)\]", override)
+    if not found:
+        return [override]
+    parts = [part.strip().rpartition("*") for part in found[1].split(",")]
+    names = [name.strip() for _, _, name in parts]
+    for name, (factor, _, _) in zip(names, parts, strict=True):
+        if not OPTION.fullmatch(name) or not re.fullmatch(r"[\d.e+-]*", factor.strip()):
+            raise Refused(f"{override} cannot be read: type losses with factors before them, such as [bce,0.5*dice]")
+    if len(set(names)) < len(names):
+        raise Refused(f"{override} names a loss twice: type each once, with a factor, such as loss=[bce,0.5*dice]")
+    factors = [f"++loss.weights.{name}={factor}" for name, (factor, _, _) in zip(names, parts, strict=True) if factor]
+    return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
+
+
+def shown(value: object) -> str:
+    """A value as it is typed."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,9 +1,9 @@
 """A card for a loss: its curve and its gradient, drawn without training, and what its file says of it.
 
-    python -m losslab.card loss=focal                               # beside two others; writes card-focal.png
-    python -m losslab.card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for train.py
-    python -m losslab.card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
-    python -m losslab.card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
+    losslab card loss=focal                               # beside two others; writes card-focal.png
+    losslab card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for train.py
+    losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
+    losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 
 What is drawn is `Loss.of`, through the task's own views: the loss of one row as its score moves, and what the score
 receives as gradient. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from losslab import door
+from losslab import arguments, catalogue, compose, door
 from losslab.errors import Refused, command, keyed, listed
 from losslab.files import replacing, writable_file
 
@@ -95,10 +95,10 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
         )
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
     out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
-    losses, tasks = (door.options([str(door.CONF)], group) for group in ("loss", "task"))
+    losses, tasks = (catalogue.options([str(catalogue.CONF)], group) for group in ("loss", "task"))
     parts = [part.rpartition("*")[2].strip() for part in listed(typed["loss"])]
     by_forms = sorted(tasks, key=lambda name: len(tasks[name]["task"]["targets"]))
-    fitting = [n for n in by_forms if all(p in losses and door.fits(tasks[n]["task"], losses[p]) for p in parts)]
+    fitting = [n for n in by_forms if all(p in losses and catalogue.fits(tasks[n]["task"], losses[p]) for p in parts)]
     task = typed.get("task") or (fitting[0] if fitting else "regression")
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
     cfg = door.configure([f"task={task}", *own])
@@ -106,7 +106,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     usual = [] if "parts" in cfg.loss else USUAL.get(cfg.run.choices.loss, USUAL.get(task, []))
     others = listed(typed["vs"]) if "vs" in typed else [name for name in usual if name != typed["loss"]][:2]
     for name in others:
-        fitting = [other for other, loss in losses.items() if door.fits(cfg.task, loss)]
+        fitting = [other for other, loss in losses.items() if catalogue.fits(cfg.task, loss)]
         if name not in fitting:
             why = f"does not fit task={task}" if name in losses else "is not an option"
             raise Refused(f"vs={name} {why}: type vs= any of {', '.join(fitting)}")
@@ -251,7 +251,7 @@ def called(cfg: DictConfig) -> str:
 
 def header(name: str) -> tuple[str, str, str]:
     """What a loss's file says of it at its top: description with formula, range, source."""
-    lines = (door.CONF / "loss" / f"{name}.yaml").read_text().splitlines()
+    lines = (catalogue.CONF / "loss" / f"{name}.yaml").read_text().splitlines()
     head = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     found = re.fullmatch(r"(.*) Range: (.*?)\. Source: (.*?)\.?", head)
     assert found, name
@@ -267,7 +267,7 @@ def axis(card: Card) -> str:
         return f"score of the label{' (its opposite has 0)' if two else ''}"
     if two:
         return "error in standard deviations (the other output has none)"
-    views = {OmegaConf.select(card.cfg, path).input for path in door.loss_paths(card.cfg).values()}
+    views = {OmegaConf.select(card.cfg, path).input for path in compose.loss_paths(card.cfg).values()}
     unit = "the data's units (target 3)" if views & {"values", "rate"} else "standard deviations"
     return f"{'score' if 'heads' in views else 'prediction'} - target, in {unit}"
 
@@ -275,8 +275,8 @@ def axis(card: Card) -> str:
 def text(card: Card) -> str:
     """What is printed: what the file of each loss says, its settings, and what was computed."""
     cfg, flat = card.cfg, door.flatten(card.cfg)
-    losses, tasks = (door.options([str(door.CONF)], group) for group in ("loss", "task"))
-    paths = {name: (path, OmegaConf.select(cfg, path)) for name, path in door.loss_paths(cfg).items()}
+    losses, tasks = (catalogue.options([str(catalogue.CONF)], group) for group in ("loss", "task"))
+    paths = {name: (path, OmegaConf.select(cfg, path)) for name, path in compose.loss_paths(cfg).items()}
     lines: list[str] = []
 
     def say(what: str, value: str) -> None:
@@ -291,12 +291,12 @@ def text(card: Card) -> str:
         say("is", says)
         say("wants", f"{keys.input}; targets as {keys.target}{domain}{heads}")
         say("range", bounds)
-        say("settings", " ".join(f"{key}={door.shown(flat[key])}" for key in settings) or "none")
+        say("settings", " ".join(f"{key}={arguments.shown(flat[key])}" for key in settings) or "none")
         say("source", source)
         say("also", ", ".join(losses[name].get("also", [])) or "no other name")
     if len(paths) > 1:
         lines.append(f"{cfg.run.choices.loss}, their weighted sum")
-    every = [name for name, file in tasks.items() if all(door.fits(file["task"], keys) for _, keys in paths.values())]
+    every = [n for n, file in tasks.items() if all(catalogue.fits(file["task"], keys) for _, keys in paths.values())]
     say("fits", f"task={', '.join(every)}")
     guess = {
         "regression": "3 is predicted for the targets 2 and 4",
@@ -345,7 +345,7 @@ def draw(card: Card) -> "Figure":
         panel.set_xlabel(axis(card))
     handles, labels = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
-    paths = list(door.loss_paths(card.cfg))
+    paths = list(compose.loss_paths(card.cfg))
     formula = header(paths[0])[0].split(". ")[0].rstrip(".") if len(paths) == 1 else ""
     drawn.suptitle(f"{called(card.cfg)}\n{formula}" if 0 < len(formula) <= 118 else called(card.cfg), fontsize=10.5)
     return drawn

@@ -1,6 +1,7 @@
 """The options of a group: where their files lie, what these say, and what else an option is called."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from losslab.errors import Refused
 
 FOLDERS = 2000  # a catalogue has a dozen
+OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
 LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parent
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone

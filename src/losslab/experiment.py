@@ -31,6 +31,11 @@ STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_st
 SO_FAR = ("train_loss", "gradient_norm", "rate", "val_row")  # of an epoch: what a checkpoint keeps of it
 
 
+def timeless(row: Mapping[str, float]) -> dict[str, float]:
+    """A row of a run's history without what the clock decides: checkpoints of equal runs are equal."""
+    return {key: value for key, value in row.items() if key != "examples_per_second"}
+
+
 class Seen:
     """Scores and targets of the rows that went by, judged all at once when the epoch ends.
 
@@ -279,8 +284,8 @@ class Experiment(pl.LightningModule):
         row["gradient_norm"] = self.gradient_norm or 0.0
         row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
-        self.last_row = {key: float(value) for key, value in row.items()}
-        self.last_row |= {"epoch": self.current_epoch, "step": self.global_step}
+        counts = {"epoch": self.current_epoch, "step": self.global_step}
+        self.last_row = timeless({**counts, **{key: float(value) for key, value in row.items()}})
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
         if self.schedule["interval"] == "epoch":

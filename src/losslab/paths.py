@@ -1,7 +1,7 @@
 """The paths of optimizers down a valley of two dimensions, where one minimum is not the lowest.
 
-    python -m losslab.paths                                   # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
-    python -m losslab.paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
+    losslab paths                                   # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
+    losslab paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
 
 Each optimizer of the catalogue starts at the same point with its file's settings, except that its learning rate is the
 upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from losslab import door
+from losslab import catalogue, compose
 from losslab.errors import Refused, command, keyed, listed, nearest
 from losslab.files import replacing, writable_file
 
@@ -76,10 +76,10 @@ def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
     """
     typed = keyed(words, KEYS)
     names = listed(typed["optimizers"]) if "optimizers" in typed else list(USUAL)
-    known = door.options([str(door.CONF)], "optimizer")
+    known = catalogue.options([str(catalogue.CONF)], "optimizer")
     for name in names:
         if name not in known:
-            called = door.called(name, known)
+            called = catalogue.called(name, known)
             hint = f"is called {called[0]} here" if called else f"is not an option; {nearest(name, known)}"
             raise Refused(f"optimizers={name} {hint}")
         if known[name].get("hidden"):
@@ -104,11 +104,11 @@ def descend(name: str, steps: int) -> Path2D:
 
     from losslab.train import build, call
 
-    file = door.options([str(door.CONF)], "optimizer")[name]
+    file = catalogue.options([str(catalogue.CONF)], "optimizer")[name]
     lr = float(file["search"]["lr"][1])
     cfg = OmegaConf.create({"optimizer": {**file, "lr": lr}, "run": {"choices": {"optimizer": name}}})
     point = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
-    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", *door.MARKS), [point])
+    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", *compose.MARKS), [point])
 
     def closure() -> "Tensor":
         optimizer.zero_grad()

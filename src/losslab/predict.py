@@ -1,8 +1,8 @@
 """What a trained model says of new rows: labels with their probabilities, or numbers in the data's units.
 
-    python -m losslab.predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
-    python -m losslab.predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
-    python -m losslab.predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
+    losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
+    losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
+    losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
 
 The checkpoint stays in its run's folder, which says what was typed. Names and a table's statistics come from the rows
 that it was trained on: type data.path=PLACE where they lie elsewhere now. Options of your own are typed as for
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from losslab import door
+from losslab import arguments, door
 from losslab.errors import Refused, command, keyed
 from losslab.files import writable_file
 from losslab.spreadsheet import write_csv
@@ -63,10 +63,15 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
     out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
-    mine = [f"hydra.searchpath=[{door.hydra_value(folder)}]" for folder in folders]
+    mine = [f"hydra.searchpath=[{arguments.hydra_value(folder)}]" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
     cfg = door.configure(
-        [*mine, f"ckpt={door.hydra_value(str(ckpt))}", f"output_dir={door.hydra_value(tempfile.gettempdir())}", *more]
+        [
+            *mine,
+            f"ckpt={arguments.hydra_value(str(ckpt))}",
+            f"output_dir={arguments.hydra_value(tempfile.gettempdir())}",
+            *more,
+        ]
     )
     rows = cfg.data.get("path")
     if rows and not Path(rows).expanduser().exists():

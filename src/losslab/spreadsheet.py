@@ -17,11 +17,14 @@ FORMULA = tuple("=+-@\t\r\n|\uff1d\uff0b\uff0d\uff20")  # the last four are full
 def escape(value: Any) -> Any:
     """A cell as it is written: a text that a spreadsheet would take for a formula gets an apostrophe before it.
 
-    Numbers stay numbers, as texts too. To get the text back, remove one apostrophe where it stands before a formula.
+    Numbers stay numbers, as texts too, and carriage returns become line feeds. To get the text back, remove one
+    apostrophe where it stands before a formula.
 
     >>> escape("=cmd|' /C calc'!A0"), escape("-drama"), escape("-3.2"), escape(-3.2), escape("mae")
     ("'=cmd|' /C calc'!A0", "'-drama", '-3.2', -3.2, 'mae')
     """
+    if isinstance(value, str):
+        value = value.replace("\r", "\n")  # which alone would end a line, unquoted
     if not isinstance(value, str) or not value.lstrip("' \u00a0\ufeff").startswith(FORMULA):
         return value
     try:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import door, preemption
+from losslab.catalogue import options
 from losslab.errors import Refused
 from losslab.rules import silent, whole
 
@@ -34,13 +35,13 @@ class Planned:
 @cache
 def element_wise(catalogue: tuple[str, ...]) -> frozenset[str]:
     """The optimizers of a catalogue that are marked `stacks: true`: they treat each weight by itself."""
-    return frozenset(name for name, option in door.options(catalogue, "optimizer").items() if option.get("stacks"))
+    return frozenset(name for name, option in options(catalogue, "optimizer").items() if option.get("stacks"))
 
 
 @cache
 def file(catalogue: tuple[str, ...], group: str, name: str) -> dict[str, Any]:
     """An option as it stands in the catalogue."""
-    return door.options(catalogue, group)[name]
+    return options(catalogue, group)[name]
 
 
 def followed(cfg: DictConfig, name: str) -> bool:

@@ -18,8 +18,9 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
+from losslab.arguments import hydra_value
 from losslab.data.dataset import Dataset
-from losslab.door import flatten, hydra_value, only_typed
+from losslab.door import flatten, only_typed
 from losslab.record.wandb import links, sync_command
 from losslab.rules import silent
 

@@ -33,8 +33,8 @@ from losslab import door, preemption, terminal, tracking
 from losslab.checkpoints import Whole, misfit, read
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
-from losslab.errors import Refused
-from losslab.experiment import Experiment
+from losslab.errors import Refused, machine_refusal
+from losslab.experiment import Experiment, timeless
 from losslab.machine import environment
 from losslab.preemption import Preempted, notice
 from losslab.record import wandb
@@ -250,7 +250,11 @@ class Keeper(pl.callbacks.Checkpoint):
                 stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
-            state = {**stack.checkpoint(number, self.aside.taken), "callbacks": states, "row": job.record.history[-1]}
+            state = {
+                **stack.checkpoint(number, self.aside.taken),
+                "callbacks": states,
+                "row": timeless(job.record.history[-1]),
+            }
             if stack.device.type != "cpu":  # what is written by a forked process must not lie on a GPU
                 state = move_data_to_device(state, torch.device("cpu"))
             job.kept |= {"best": state} if better else {}
@@ -258,13 +262,11 @@ class Keeper(pl.callbacks.Checkpoint):
         return not stopping
 
 
-def unwritten(job: Job, error: OSError) -> Refused:
-    """The sentence for a folder that cannot be written."""
+def unwritten(job: Job, error: OSError) -> BaseException:
+    """The sentence for a folder that cannot be written, or is gone."""
     assert job.record is not None
-    why, folder = error.strerror or str(error), job.record.folder
-    return Refused(
-        f"{folder} could not be written ({why}): free some space there, or type output_dir=FOLDER on another disk"
-    )
+    error.filename = str(job.record.folder)
+    return machine_refusal(error) or error
 
 
 def write(job: Job) -> None:
@@ -570,7 +572,9 @@ def finish(jobs: list[Job], refused: Any) -> list[BaseException | None]:
             for logger in job.record.mirrors:
                 logger.save()
         except Exception as error:  # of one run: the others are recorded all the same
-            job.error = job.error or (unwritten(job, error) if isinstance(error, OSError) else error)
+            job.error = job.error or (
+                unwritten(job, error) if isinstance(error, OSError) else machine_refusal(error) or error
+            )
         job.record.conclude(job.error, quiet=True)
         job.error = job.error or job.record.unwritten
         errors.append(job.error)

@@ -303,19 +303,21 @@ class Record(Logger):
             self.history.pop()
             self.rewrite = True
         self.history.append(row)
-        if self.rewrite or not append(self.folder / "history.csv", csv_text([list(row.values())])):
+        if self.rewrite or not append(
+            self.folder / "history.csv", csv_text([[row.get(name) for name in self.history[0]]])
+        ):
             self.write_history()
 
     def write_history(self) -> None:
         """Replace `history.csv` by all rows."""
-        rows: list[list[Any]] = [list(self.history[-1]), *(list(row.values()) for row in self.history)]
-        write_csv(self.folder / "history.csv", rows)
+        names = list(self.history[0])
+        write_csv(self.folder / "history.csv", [names, *([row.get(name) for name in names] for row in self.history)])
         self.rewrite = False
 
     def restore(self, row: Row | None) -> None:
         """The last row before a checkpoint, as that holds it: `history.csv` may have lost its end."""
         if row and self.first and (self.history[-1]["epoch"] if self.history else -1) < row["epoch"]:
-            self.history.append(row)
+            self.history.append({**row, "examples_per_second": math.nan})  # which no checkpoint keeps
             self.write_history()
 
     def best_epoch(self) -> int:

@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import allowlist, door, preemption
+from losslab import arguments, catalogue, compose, door, preemption, targets
 from losslab.arguments import as_overrides
 from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
 
@@ -69,7 +69,7 @@ def build(cfg: DictConfig, path: str, *ours: str, **more: Any) -> Any:
     theirs = OmegaConf.select(cfg, path).copy()
     for key in ours:
         theirs.pop(key, None)
-    allowlist.check_targets(cfg, OmegaConf.to_container(theirs, resolve=True), path)
+    targets.check_targets(cfg, OmegaConf.to_container(theirs, resolve=True), path)
     try:
         return instantiate(theirs, _convert_="all", **more)
     except InstantiationException as error:
@@ -105,7 +105,7 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     from losslab.losses import Loss, Sum
 
     parts: dict[str, Loss] = {}
-    for name, path in door.loss_paths(cfg).items():
+    for name, path in compose.loss_paths(cfg).items():
         keys = OmegaConf.select(cfg, path)
         weights = {key: keys[key] for key in ("weight", "pos_weight") if keys.get(key) is not None}
         for key, given in weights.items():
@@ -411,13 +411,13 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
-        sys.argv[1:] = [door.quoted(text) for text in as_overrides(sys.argv[1:])]
+        sys.argv[1:] = [arguments.quoted(text) for text in as_overrides(sys.argv[1:])]
         door.check_front(sys.argv[1:])
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
         else:
-            sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in door.spelled_out(text)]
-        hydra.main(version_base="1.3", config_path=str(door.CONF), config_name="config")(job)()
+            sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.spelled_out(text)]
+        hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
         side_by_side()
     except (Refused, HydraException, OmegaConfBaseException) as error:
         side_by_side()

@@ -7,8 +7,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from losslab.catalogue import CONF, options
 from losslab.data.augment import Augment, mix
-from losslab.door import CONF, options
 from losslab.errors import Refused
 from losslab.losses import Loss
 from losslab.tasks import SingleLabel

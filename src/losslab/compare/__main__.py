@@ -1,10 +1,10 @@
 """Which loss and which optimizer were better, by how much, and how sure that is: from runs to a verdict and a page.
 
-    python -m losslab.compare outputs                          # every run below a folder, or below several
-    python -m losslab.compare outputs by=[loss,model]          # what is compared: else loss and optimizer, as they vary
-    python -m losslab.compare outputs metric=mae alpha=0.01    # judged by another metric of the task, at another level
-    python -m losslab.compare outputs task=regression data=diamonds    # some of the runs
-    python -m losslab.compare wandb:ENTITY/PROJECT             # online; a folder of offline W&B runs works, too
+    losslab compare outputs                          # every run below a folder, or below several
+    losslab compare outputs by=[loss,model]          # what is compared: else loss and optimizer, as they vary
+    losslab compare outputs metric=mae alpha=0.01    # judged by another metric of the task, at another level
+    losslab compare outputs task=regression data=diamonds    # some of the runs
+    losslab compare wandb:ENTITY/PROJECT             # online; a folder of offline W&B runs works, too
 
 The verdict comes first, then the table, then what to be cautious about; the last line is the page. Settings and best
 epochs are chosen by the task's yardstick on the validation rows, and test figures are only reported. Beside the page

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from losslab import door
+from losslab import arguments, catalogue, door
 from losslab.compare.cells import Comparison
 from losslab.data.batches import Batches
 from losslab.errors import Refused
@@ -29,15 +29,15 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = door.configure([f"ckpt={door.hydra_value(str(checkpoint))}"])
+    cfg = door.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
     data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
         scores, y = torch.cat([model(x) for x, _ in batches]).float(), torch.cat([y for _, y in batches])
         values = task.view(scores, str(task.units)) if cfg.task.name == "regression" else None
         found = {}
-        for name, option in door.options([str(door.CONF)], "loss").items():
-            if not door.fits(cfg.task, option) or (option["input"] == "heads" and name != cfg.run.choices.loss):
+        for name, option in catalogue.options([str(catalogue.CONF)], "loss").items():
+            if not catalogue.fits(cfg.task, option) or (option["input"] == "heads" and name != cfg.run.choices.loss):
                 continue
             other: Any = cfg.copy()
             other.loss = {key: value for key, value in option.items() if key != "also"}

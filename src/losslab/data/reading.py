@@ -13,7 +13,7 @@ from losslab.files import Unreadable, open_regular
 
 COLUMNS = 100_000  # of a table: the next order of magnitude takes minutes to look at
 LINE = 2**26  # bytes of one line
-UNPACKED = 2**28  # bytes that any file may unpack to
+UNPACKED = 2**26  # bytes that any file may unpack to
 RATIO = 200  # times its own size that a larger one may; text packs to a tenth, bytes that are all alike to a thousandth
 
 

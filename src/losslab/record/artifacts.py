@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from losslab.allowlist import held
-from losslab.door import CONF
+from losslab.catalogue import CONF
+from losslab.credentials import held
 from losslab.record.client import client
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from losslab import launch
-from losslab.door import key_of
+from losslab.arguments import key_of
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
 from losslab.record.offline import mend, offline

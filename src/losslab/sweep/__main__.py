@@ -1,8 +1,8 @@
 """A W&B sweep file, run on this machine without a server or an account.
 
-    python -m losslab.sweep sweeps/loss_x_optimizer.yaml          # as many runs at a time as there are cores
-    python -m losslab.sweep sweeps/tune.yaml n=4 trainer.max_epochs=9    # settings for every run, as in train.py
-    python -m losslab.sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
+    losslab sweep sweeps/loss_x_optimizer.yaml          # as many runs at a time as there are cores
+    losslab sweep sweeps/tune.yaml n=4 trainer.max_epochs=9    # settings for every run, as in train.py
+    losslab sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
     n=2                   runs at a time
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone

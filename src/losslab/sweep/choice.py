@@ -41,7 +41,7 @@ def chosen(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
     try:
         before = json.loads(file.read_text()) if file.is_file() else []
         known = {hashed(entry["cell"]) for entry in before if entry["setting"]}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise Refused(
             f"{file} is not whole, so it does not say which settings are tested: delete it if no test figure has been "
             "seen yet, or type name=ANOTHER for a sweep of its own"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from losslab import door
+from losslab import arguments
 from losslab.errors import Refused, keyed, listed
 from losslab.files import writable_folder, write_json
 from losslab.rules import silent
@@ -34,7 +34,7 @@ def whole(key: str, value: str) -> int:
 
 def settled(folder: Path, plan: Plan) -> None:
     """Refuse to mix runs of two sweeps under one name; more losses, optimizers or trials are no other sweep."""
-    kept = {key: door.shown(value) for key, value in plan.fixed.items() if not silent(f"{key}=")}
+    kept = {key: arguments.shown(value) for key, value in plan.fixed.items() if not silent(f"{key}=")}
     drawn = {"ranges": plan.ranges, "early": plan.early, "seeds": plan.seeds} if plan.trials else {}
     now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
     file = folder / "sweep.json"
@@ -136,6 +136,8 @@ def sweep(path: str, words: Sequence[str]) -> int:
     writable_folder(folder, "output_dir")
     try:
         return run(folder, plan, count, stack, test_seeds, retry)
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
     except OSError as error:
         raise Refused(trouble(folder, error)) from error
 
@@ -204,5 +206,5 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
         )
         for reason in sorted(set(lost)):
             print(f"failed    {reason}")
-    print(f"compare   python -m losslab.compare {folder}\n{folder}")
+    print(f"compare   losslab compare {folder}\n{folder}")
     return 1 if failed else 0

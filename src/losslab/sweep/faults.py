@@ -7,8 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GO_ON = "nothing is lost: the same command then goes on"
+REMEDIES = {  # for what can end a worker, by the number of the error, which is the worker's exit code
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.ENOMEM: "type a smaller n=, or free some memory",
+    errno.EAGAIN: "type a smaller n=, or end other processes",
+    errno.EMFILE: "type a smaller n=, or raise ulimit -n",
+    errno.ENFILE: "type a smaller n=, or end other processes",
+    errno.ENOENT: "put it back",
+    errno.ENOTDIR: "put the folder back",
+    errno.ESTALE: "have the disk mounted again",
+    errno.EIO: "see to the disk",
+    errno.EACCES: "make it yours",
+    errno.EROFS: "make the disk writable",
+}
 imported: set[str] = set()  # packages that a worker imports before any option of the user's
-NO_MEMORY = re.compile("allocate memory|failed to map segment|can't start new thread|Cannot allocate")
+NO_MEMORY = re.compile("llocate memory|failed to map segment|can't start new thread|bad_alloc")
 MACHINE = (  # errors of the machine, whichever file they are about
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.EMFILE),
     errno.ENFILE,
@@ -52,19 +66,10 @@ def exit_code(error: BaseException) -> int:
     """The number by which the driver knows what has stopped a worker, where the system has one for it."""
     if out_of_memory(error):
         return errno.ENOMEM
-    return next((each.errno for each in chain(error) if isinstance(each, OSError) and each.errno), 1)
+    return next((each.errno for each in chain(error) if isinstance(each, OSError) and each.errno in REMEDIES), 1)
 
 
 def trouble(folder: Path, error: OSError) -> str:
     """The sentence for what stops all of a sweep: its folder, the disk or the memory."""
-    remedies = {
-        errno.ENOSPC: "free some space there",
-        errno.EDQUOT: "free some space there",
-        errno.ENOMEM: "type a smaller n=, or free some memory",
-        errno.EAGAIN: "type a smaller n=, or end other processes",
-        errno.ENOENT: "put it back",
-        errno.EACCES: "make it yours",
-        errno.EROFS: "make the disk writable",
-    }
-    remedy = remedies.get(error.errno or 0, "see to it")
+    remedy = REMEDIES.get(error.errno or 0, "see to it")
     return f"{folder}: {error.strerror or error}: {remedy}; {GO_ON}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from losslab import door
+from losslab import arguments
 from losslab.errors import Refused, nearest
 from losslab.files import read_yaml
 from losslab.rules import number, whole
@@ -84,7 +84,7 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
     if "values" in asked:
         if not isinstance(asked["values"], list) or not asked["values"]:
             raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
-        texts = [door.shown(value) for value in asked["values"]]
+        texts = [arguments.shown(value) for value in asked["values"]]
         if len(set(texts)) < len(texts):
             raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
         return {"values": asked["values"]}

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from losslab.files import Unreadable, read_json
+
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # a container without a network has no address to be known by
 HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"
 
@@ -30,10 +32,12 @@ Record = dict[str, Any]
 def content(file: Path) -> Record:
     """What a file of the folder holds; nothing where the machine stopped before the disk had it."""
     try:
-        found = json.loads(file.read_text())
-    except (ValueError, RecursionError):
+        found: Record = read_json(file)
+    except Unreadable as error:
+        if isinstance(error.__context__, OSError | MemoryError) and file.exists():
+            raise error.__context__ from None  # the file may be as good as ever
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 class Ledger:

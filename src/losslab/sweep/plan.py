@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from losslab import door
+from losslab import arguments, compose, door
 from losslab.errors import Refused
 from losslab.rules import RULES, silent
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
@@ -116,7 +116,7 @@ def typed_as(setting: Mapping[str, Any]) -> list[str]:
     >>> typed_as({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
     ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
     """
-    return [f"{key}={door.shown(value)}" for key, value in setting.items()]
+    return [f"{key}={arguments.shown(value)}" for key, value in setting.items()]
 
 
 def read(path: str, typed: Mapping[str, str]) -> Plan:
@@ -152,8 +152,8 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
             ranges[key] = spread
     every = {key: [value] for key, value in fixed.items()} | grid
     every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
-    texts = [f"{key}={door.shown(value)}" for key, values in every.items() for value in values]
-    door.check_typed_in(path, texts, door.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
+    texts = [f"{key}={arguments.shown(value)}" for key, values in every.items() for value in values]
+    door.check_typed_in(path, texts, compose.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
@@ -174,7 +174,7 @@ def share(path: str, plan: Plan, cap: Any) -> None:
     each = len(plan.cells) * len(plan.seeds)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
         raise Refused(
-            f"{path}: run_cap: {door.shown(cap)} does not give each of the {len(plan.cells)} cells a trial with "
+            f"{path}: run_cap: {arguments.shown(cap)} does not give each of the {len(plan.cells)} cells a trial with "
             f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
         )
     if cap % each:
@@ -192,7 +192,7 @@ def check(path: str, plan: Plan, metric: Any) -> None:
     for seed in plan.seeds:
         if not fits(seed):
             raise Refused(f"{path}: seed={seed} does not fit: it must be {words}")
-    with door.hydra_ready():
+    with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
                 setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}

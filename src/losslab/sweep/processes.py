@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from losslab.errors import Refused
-from losslab.sweep.faults import GO_ON, trouble
+from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, trouble
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan
 
@@ -112,13 +112,17 @@ class Workers:
             self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # what it has not read
+                    process.stdin.close()
             found = ledger.crashed(process.pid, [job.key for job in self.jobs])
-            if not found:
+            full = self.ran_out_of_memory(process)
+            if full or not found:
                 self.in_vain += 1
                 if self.in_vain >= CRASHES:
                     raise Refused(self.why(process))
             for job in self.jobs:
-                if found.get(job.key, 0) >= CRASHES and (claim := ledger.claim(job.key)):
+                if not full and found.get(job.key, 0) >= CRASHES and (claim := ledger.claim(job.key)):
                     code = process.returncode
                     died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
                     why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
@@ -129,12 +133,25 @@ class Workers:
 
     def why(self, process: "subprocess.Popen[str]") -> str:
         """The sentence for a sweep whose workers end and get nothing done, from the last of them."""
-        code, log = process.returncode, self.logs[process.pid]
-        if code > 1 and code in errno.errorcode:
+        code = errno.ENOMEM if self.ran_out_of_memory(process) else process.returncode
+        if code in REMEDIES:
             return trouble(self.folder, OSError(code, os.strerror(code)))
-        if code < 0 or code > 128:
-            last = f"by {signal.Signals(abs(code) % 128).name}"
+        by = -code if code < 0 else code - 128
+        if by in {*signal.Signals}:
+            last = f"by {signal.Signals(by).name}"
         else:
-            lines = log.read_text(errors="replace").splitlines()
+            lines = self.last_words(process)
             last = f"with exit code {code}{f' ({lines[-1].strip()})' if lines else ''}"
+        log = self.logs[process.pid]
         return f"{CRASHES} workers ended before they had done anything, the last one {last}: see {log}; {GO_ON}"
+
+    def last_words(self, process: "subprocess.Popen[str]") -> list[str]:
+        """The last lines of a worker's log."""
+        try:
+            return self.logs[process.pid].read_text(errors="replace").splitlines()[-20:]
+        except OSError:
+            return []
+
+    def ran_out_of_memory(self, process: "subprocess.Popen[str]") -> bool:
+        """Whether the C library says so, which then ends a process without asking Python."""
+        return process.returncode in (127, -signal.SIGABRT) and any(map(NO_MEMORY.search, self.last_words(process)))

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
-from losslab import door
+from losslab import arguments
 from losslab.errors import Pruned
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan
@@ -70,7 +70,7 @@ class Lock(JournalFileSymlinkLock):
 def distribution(spread: dict[str, Any]) -> BaseDistribution:
     """Optuna's word for the range of a parameter."""
     if "values" in spread:
-        return CategoricalDistribution([door.shown(v) if isinstance(v, list) else v for v in spread["values"]])
+        return CategoricalDistribution([arguments.shown(v) if isinstance(v, list) else v for v in spread["values"]])
     low, high, step = spread["min"], spread["max"], spread["step"]
     if spread["whole"]:
         return IntDistribution(low, high, step=step or 1)

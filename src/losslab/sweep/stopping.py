@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
@@ -38,41 +38,53 @@ def until_signalled(handler: Callable[[int, FrameType | None], object]) -> None:
 
 def stop_the_driver(number: int, _: FrameType | None) -> None:
     """Let the workers end, say how to go on, and end; a second signal waits for nobody."""
-    until_signalled(lambda *_: kill_workers())
+    until_signalled(lambda *_: kill(process.pid for process in workers if process.returncode is None))
     with suppress(Exception):  # it may be closed, or in the midst of a line
         sys.stdout.flush()
     with suppress(OSError):
         os.write(2, f"\n{GO_ON}\n".encode())
-    stop_workers(os.close)
+    living = [process.pid for process in workers if process.returncode is None]
+    for process in workers:
+        assert process.stdin is not None
+        with suppress(OSError, ValueError):
+            os.close(process.stdin.fileno())  # as the file itself may be in the midst of a write
+    deadline = time.monotonic() + GRACE + 2
+    while living and time.monotonic() < deadline:
+        living = [pid for pid in living if not has_ended(pid)]
+        time.sleep(0.02)
+    kill(living)
     preemption.requeue(signal.Signals(number))
     os._exit(128 + number)
 
 
-def stop_workers(close: Callable[[int], object] | None = None) -> None:
-    """Let go of the workers, and wait until they have ended; those that do not are killed.
+def has_ended(pid: int) -> bool:
+    """Whether a worker has ended; without the lock of its `Popen`, which the code that was stopped may hold."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
-    Args:
-        close: closes the standard input of a worker, given as a number, where a file that is being written to must not
-            be touched.
-    """
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill workers, and all that they have started."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def stop_workers() -> None:
+    """Let go of the workers, and wait until they have ended; those that do not are killed."""
     for process in workers:
         assert process.stdin is not None
-        with suppress(OSError, ValueError):
-            close(process.stdin.fileno()) if close else process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
     deadline = time.monotonic() + GRACE + 2
     while time.monotonic() < deadline and any(process.poll() is None for process in workers):
         time.sleep(0.02)
-    kill_workers()
-    workers.clear()
-
-
-def kill_workers() -> None:
-    """Kill what is left of the workers, and all that they have started."""
+    kill(process.pid for process in workers if process.poll() is None)
     for process in workers:
-        if process.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
+    workers.clear()
 
 
 class Stop(threading.Thread):

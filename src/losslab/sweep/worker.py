@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from losslab import door
+from losslab import door, preemption
 from losslab.errors import Pruned, Refused
 from losslab.stacks import alike
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
@@ -195,8 +195,9 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | Non
         except Pruned as error:
             record["pruned"] = str(error)
             break
-        except Exception as error:  # a bug, in losslab or in the user's own option: the other jobs go on
-            if stop.by is not None or no_result(error, folder):
+        except (Exception, SystemExit) as error:  # a bug, in losslab or in the user's own option: the others go on
+            stopped = stop.by is not None or (isinstance(error, SystemExit) and preemption.notice.by is not None)
+            if stopped or no_result(error, folder):
                 raise
             reason = str(error)
             if not isinstance(error, Refused):
@@ -312,7 +313,7 @@ def prepare(plan: Plan, stack: int) -> None:
 
 
 def main() -> None:
-    """The command of a worker: `python -m losslab.sweep.worker`, begun by a driver."""
+    """The command of a worker, `python -P -m losslab.sweep.worker`, begun by a driver."""
     stop.listen()
     parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
     try:
@@ -330,12 +331,16 @@ def main() -> None:
                 parts.append((folder, plan, [Job(**job) for job in told["jobs"]], stack, Ledger(folder / "jobs")))
             if parts and not sum(work(*part) for part in parts):
                 time.sleep(0.2)
+        code = 128 + stop.by
+    except SystemExit as ended:  # of a run that was stopped
+        code = ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
+        code = exit_code(error)
         with suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()
-            sys.stdout.flush()
-        os._exit(exit_code(error))
-    sys.exit(128 + stop.by)
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)  # all is on record, and threads of others do not matter
 
 
 if __name__ == "__main__":
