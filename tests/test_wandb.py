@@ -154,7 +154,7 @@ def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path
             made = run(server, tmp_path, "-m", "wandb", "sweep", file)
             assert made.returncode == 0, made.stderr
         assert {sweep.project for sweep in server.sweeps.values()} == {"losslab"}
-        env = environment(server, tmp_path)
+        env = environment(server, tmp_path) | {"PYTHONPATH": str(ROOT)}  # where the package `tests` is
         agents = [Fork(partial(agent, sweep), tmp_path, env) for sweep in ("sweep0", "sweep0", "sweep1")]
         said = ["".join(agent.communicate()) for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0, 0], said
