@@ -245,9 +245,16 @@ def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -
     assert len(runs(tmp_path / "it")) == 3, "the other model's were not begun"
 
 
-@pytest.mark.parametrize("file", ["best.ckpt", "history.csv", "pictures"])
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("best.ckpt", "could not be written"),
+        ("history.csv", "could not be read or written (Is a directory)"),
+        ("pictures", "is a file where a folder has to be"),
+    ],
+)
 def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_recorded(
-    typed: Typed, tmp_path: Path, file: str
+    typed: Typed, tmp_path: Path, file: str, said: str
 ) -> None:
     words = (*SHORT, "seed=0,1,2")
     name = run_name(typed(*SHORT, "seed=1", "logger=false"))
@@ -260,12 +267,12 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
     assert code == 1
     assert "Traceback" not in err
     assert f"outputs/{name}" in err
-    assert "could not be written" in err
+    assert said in err
     assert err.splitlines()[-1].startswith("losslab: ")
     found = runs(tmp_path / "it")
     assert {known["status"] for each, known in found.items() if each != name} == {"finished"}
     assert len(found) == 3
-    assert (found[name]["status"], "could not be written" in found[name]["reason"]) == ("failed", True)
+    assert (found[name]["status"], said in found[name]["reason"]) == ("failed", True)
     table = out.strip().split("\n\n")[-1].splitlines()
     assert [line.split()[0] for line in table] == ["seed", "0", "2"]
 
