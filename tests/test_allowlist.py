@@ -235,6 +235,40 @@ def test_an_option_is_a_file_of_its_group(name: str, tmp_path: Path) -> None:
         configure([f"hydra.searchpath=['{tmp_path / 'conf'}']", f"{group}={option}"])
 
 
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("data: {_target_: my_own.waves, cache: /elsewhere, number: 3}", True),
+        ("callbacks: {mine: {_target_: my_own.Callback, dirpath: /elsewhere}}", True),
+        ("_target_: my_own.Any\noutput_dir: /elsewhere", False),
+        ("_target_: my_own.Any\nlogger: {project: theirs}", False),
+        ("logger: {_target_: my_own.Logger, project: theirs}", False),
+        ("trainer: {_target_: my_own.Trainer, default_root_dir: /elsewhere}", False),
+        ("callbacks: {_target_: my_own.Any, best: {dirpath: /elsewhere}}", False),
+        ("callbacks: {best: {inner: {_target_: my_own.Any}, dirpath: /elsewhere}}", False),
+        ("param_groups: {_target_: my_own.Any, new: 3}", False),
+        ("defaults: [first, _self_]\ndata: {_target_: losslab.data.images.torchvision_images}", False),
+        (
+            "defaults: [_self_, first]\ndata: {_target_: losslab.data.images.torchvision_images, root: /elsewhere}",
+            False,
+        ),
+        ("data: {x: {_target_: losslab.data.images.torchvision_images, dataset: MNIST, root: elsewhere}}", False),
+        ("data: {x: {_target_: losslab.data.folder.images, cache: elsewhere}}", False),
+    ],
+)
+def test_code_that_is_allowed_lends_its_freedom_to_no_other_setting(text: str, fits: bool, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "e.yaml").write_text(f"# @package _global_\n{text}\n")
+    first = "# @package _global_\ndata: {_target_: my_own.waves, cache: /elsewhere}\n"
+    (tmp_path / "experiment" / "first.yaml").write_text(first)
+    typed = [f"hydra.searchpath=['{tmp_path}']", "experiment=e", "allow=my_own"]
+    if fits:
+        assert configure(typed).allow == ["my_own"]
+    else:
+        with pytest.raises(Refused, match=r"which only you may|is code that options may not name"):
+            configure(typed)
+
+
 @pytest.mark.parametrize("links", [3, 9])
 def test_a_folder_of_links_in_circles_is_read_or_refused(tmp_path: Path, links: int) -> None:
     (tmp_path / "loss").mkdir()

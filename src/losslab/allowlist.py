@@ -145,19 +145,45 @@ def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> Non
     raise Refused(f"{where} sets {key}, which only you may: leave it out there{typed}{trusted}")
 
 
-def settings_in(node: Any, path: str, allow: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a file, but those of code that the user allows, which may be told anything."""
-    if isinstance(node, dict) and not within(str(node.get("_target_", "")), packages(allow)):
+def settings_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every setting at or below a node, and its key; the items of a list have that of the list."""
+    if isinstance(node, dict):
         for key, value in node.items():
-            yield from settings_in(value, f"{path}.{key}" if path else str(key), allow)
+            yield from settings_in(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list) and node:
         for number, value in enumerate(node):
-            yield from settings_in(value, f"{path}.{number}" if isinstance(value, dict | list) else path, allow)
-    elif not isinstance(node, dict) or not node:
+            yield from settings_in(value, f"{path}.{number}" if isinstance(value, dict | list) else path)
+    else:
         yield path, node
 
 
-def check_file(where: str, content: Mapping[str, Any], allow: Sequence[str], groups: Callable[[str], bool]) -> None:
+def of_allowed_code(key: str, allow: Sequence[str], content: Mapping[str, Any], cfg: DictConfig | None) -> bool:
+    """Whether a setting is an argument of code that the user allows: of the data, or of a callback.
+
+    Args:
+        key: the setting.
+        allow: what the user typed.
+        content: what the file sets.
+        cfg: the whole configuration, in which another file may have put other code in that place; `None` where it is
+            not composed yet.
+    """
+    found = re.match(r"(data|callbacks\.[^.]+)\.", key)
+    if not found:
+        return False
+    named = [
+        OmegaConf.select(OmegaConf.create(dict(content)), f"{found[1]}._target_", throw_on_resolution_failure=False)
+    ]
+    named += [] if cfg is None else [OmegaConf.select(cfg, f"{found[1]}._target_", throw_on_resolution_failure=False)]
+    return all(within(str(name), packages(allow)) for name in named)
+
+
+def check_file(
+    where: str,
+    content: Mapping[str, Any],
+    allow: Sequence[str],
+    groups: Callable[[str], bool],
+    cfg: DictConfig | None = None,
+) -> None:
     """Refuse an option whose file makes settings that a file may not make.
 
     Args:
@@ -165,9 +191,11 @@ def check_file(where: str, content: Mapping[str, Any], allow: Sequence[str], gro
         content: what it sets, under the names that it has in the whole configuration.
         allow: what the user typed.
         groups: tells whether a key is a group of options.
+        cfg: the whole configuration, once it is composed.
     """
-    for key, value in settings_in({key: content[key] for key in content if key != "hydra"}, "", allow):
-        check_setting(where, key, value, allow)
+    for key, value in settings_in({key: content[key] for key in content if key != "hydra"}, ""):
+        if not of_allowed_code(key, allow, content, cfg):
+            check_setting(where, key, value, allow)
     hydra = content.get("hydra", {})
     if "hydra" in allow:
         return
@@ -202,7 +230,7 @@ def check_override(
     if not groups(key) or isinstance(value, dict):
         if isinstance(value, Glob):
             raise Refused(f"{where}: {override.input_line} names no group: type key=a,b")
-        for below, leaf in settings_in(value, key, allow):
+        for below, leaf in settings_in(value, key):
             check_setting(where, below, leaf, allow)
         return
     if key.partition("/")[0] == "hydra" or (override.package and not PART.fullmatch(override.package)):

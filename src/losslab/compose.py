@@ -60,7 +60,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     cfg, choices, folders, foreign = laid_out(overrides)
     allow = allowed(overrides)
     for where, content in foreign:
-        allowlist.check_file(where, content, allow, is_group)
+        allowlist.check_file(where, content, allow, is_group, cfg)
     OmegaConf.set_struct(cfg, False)
     check_structure(cfg)
     if "parts" in cfg.loss:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from losslab.catalogue import CONF
 from losslab.credentials import held
 from losslab.record.client import client
+from losslab.targets import packages
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
 LARGEST = 1 << 20  # bytes of a file that is code
@@ -54,7 +55,7 @@ def own_code(cfg: DictConfig) -> dict[str, Path]:
 
     Links, large files, and files that hold a secret of the environment are left out, and so is what pip installed.
     """
-    places = [place for name in cfg.get("allow", []) for place in of_package(name)]
+    places = [place for name in packages(cfg.get("allow", [])) for place in of_package(name)]
     places += [Path(folder) for folder in cfg.run.catalogue or [] if Path(folder) != CONF]
     files = [(place.resolve().parent, file.resolve()) for place in places for file in below(place)]
     return {str(file.relative_to(above)): file for above, file in files if is_shown(file)}

@@ -20,7 +20,7 @@ from types import FrameType
 
 from losslab import preemption
 
-SIGNALS = tuple(dict.fromkeys((signal.SIGINT, signal.SIGHUP, *preemption.HEEDED)))
+SIGNALS = (signal.SIGINT, *preemption.HEEDED)
 GRACE = 10.0  # seconds in which a run that is told to stop has to keep its checkpoint
 BRIEF = 2.0  # the same for a process that has no run under way
 GO_ON = "stopped; nothing is lost: the same command goes on with what is missing"
@@ -31,8 +31,8 @@ workers: list["subprocess.Popen[str]"] = []  # of this driver, living or not
 def until_signalled(handler: Callable[[int, FrameType | None], object]) -> None:
     """From now on, call `handler` when a signal asks this process to stop."""
     for number in SIGNALS:
-        # a shell begins background jobs with SIGINT ignored, which is not meant; with `nohup` it is
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+        # a shell begins background jobs with SIGINT ignored, which is not meant; with `nohup` SIGHUP is
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
