@@ -242,9 +242,9 @@ def check_override(
 def check_option(where: str, name: str) -> None:
     """Refuse what is no name of an option, such as a path out of its group."""
     if not OPTION.fullmatch(name):
-        raise Refused(
-            f"{where}={name[:100]} is no option's name, which has letters, digits, - and _ only; no path fits"
-        )
+        alone = name.rpartition("/")[2]
+        hint = f"type the name alone, {where}={alone}" if OPTION.fullmatch(alone) else "it has letters, digits, - and _"
+        raise Refused(f"{where}={name[:100]} is no option's name: {hint}")
 
 
 def check_command_line(words: Sequence[str]) -> Namespace:
