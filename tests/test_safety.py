@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import re
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from losslab.catalogue import CONF
 from losslab.compare.cross import under_every_loss
 from losslab.door import check_front, configure
 from losslab.errors import Refused
+from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read
 from losslab.train import train
 
@@ -220,6 +223,54 @@ def test_our_own_options_and_a_sweep_in_an_experiment_steer_nothing(tmp_path: Pa
     ]
     assert len(files) > 80
     assert not [file for file in files if allowlist.unchecked(file, CONF)]
+
+
+def test_an_option_of_aliases_in_aliases_is_refused_at_once_and_anchors_are_not(tmp_path: Path) -> None:
+    levels = "".join(f"{b}: &{b} [{', '.join(9 * [f'*{a}'])}]\n" for a, b in pairwise("abcdefghijkl"))
+    options(tmp_path, f"a: &a [1, 1, 1, 1]\n{levels}", "loss/a.yaml")
+    for look in (
+        lambda: check_front(["--config-dir", str(tmp_path), "loss=mae"]),
+        lambda: configure([f"hydra.searchpath=['{tmp_path}']", "loss=a"]),
+    ):
+        with pytest.raises(Refused, match=r"loss/a.yaml stands for more than 100,000 values by its YAML aliases"):
+            look()
+    text = "_target_: torch.nn.L1Loss\ninput: &view prediction\ntarget: dense\nnote: *view\n"
+    options(tmp_path, text, "loss/a.yaml")
+    assert configure([f"hydra.searchpath=['{tmp_path}']", "loss=a"]).loss.note == "prediction"
+
+
+@pytest.mark.parametrize("target", ["5", "[a]", "evil", "null", "{a: 1}", "a..b", "'a b'"])
+def test_a_target_that_is_no_name_is_told_as_that(target: str) -> None:
+    with pytest.raises(
+        Refused, match=r"loss._target_.* names no code: type a class or function, such as torch.nn.L1Loss"
+    ):
+        configure([f"loss._target_={target}"])
+
+
+@pytest.mark.parametrize("place", ["sweeps", "sweeps/theirs", "wandb"])
+def test_a_link_that_was_planted_in_the_output_folder_is_not_followed(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed
+) -> None:
+    elsewhere, output = tmp_path / "elsewhere", tmp_path / "outputs"
+    elsewhere.mkdir()
+    (output / place).parent.mkdir(parents=True)
+    (output / place).symlink_to(elsewhere)
+    file = tmp_path / "theirs.yaml"
+    file.write_text("method: grid\nparameters: {data: {value: heights}, model: {value: linear}, seed: {values: [0]}}\n")
+    run = partial(train, typed(*TINY, "logger=wandb")) if place == "wandb" else None
+    with pytest.raises(Refused, match=rf"outputs/{place} is a link, which could lead anywhere: remove it, or type"):
+        run() if run else sweep(str(file), [f"output_dir={output}"])
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    "overrides", [["--config-dir", "/tmp"], [1, None, {}], "abc", ["loss=mae", "a b"], [""], [["x"]]]
+)
+def test_a_record_of_no_settings_is_one_sentence_that_names_it(tmp_path: Path, overrides: Any) -> None:
+    (tmp_path / "last.ckpt").touch()
+    (tmp_path / "status.json").write_text(json.dumps({"overrides": overrides}))
+    with pytest.raises(Refused, match=r"status.json (holds overrides that are no settings|is no record of a run)"):
+        configure([f"ckpt={tmp_path / 'last.ckpt'}"])
 
 
 @pytest.mark.parametrize("kind", ["pipe", "large", "broken link", "device"])

@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.catalogue import OPTION, yaml_files
+from losslab.catalogue import OPTION, check_size, yaml_files
 from losslab.credentials import INSTEAD, SECRET, check_secrets, held
 from losslab.errors import Refused
 from losslab.targets import SETTING, check_name, leaves, packages, targets, within
@@ -311,6 +311,7 @@ def check_folder(folder: str, allow: Sequence[str]) -> None:
     if "hydra" in allow:
         return
     for file in sorted(yaml_files(folder)):
+        check_size(file)
         if why := unchecked(Path(file), Path(folder)):
             raise Refused(f"{file} {why}")
 

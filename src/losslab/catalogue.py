@@ -12,6 +12,7 @@ from losslab.errors import Refused
 
 FOLDERS = 2000  # a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
+NODES = 100_000  # values of an option; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parent
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
@@ -43,6 +44,26 @@ def yaml_files(folder: str) -> Iterator[str]:
                 if not entry.is_file() or entry.stat().st_size > LARGE:
                     raise Refused(f"{entry.path} is no option's file: take it out of the folder of options")
                 yield entry.path
+
+
+def check_size(file: str) -> None:
+    """Refuse a file whose aliases, written out, make it huge: a kilobyte of YAML can stand for terabytes."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 0  # for one that holds itself
+            below = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
+            sizes[id(node)] = 1 + sum(map(size, below))
+        return sizes[id(node)]
+
+    try:
+        whole = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        large = size(whole) > NODES
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise Refused(f"{file} cannot be read as YAML ({' '.join(str(error).split())[:150]}): correct it") from None
+    if large:
+        raise Refused(f"{file} stands for more than {NODES:,} values by its YAML aliases: write out what it needs")
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ Hydra's own parts are used here that are not public: each of them says what for.
 
 import copy
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab import allowlist
 from losslab.arguments import hydra_value, key_of, shown, typed_value
-from losslab.catalogue import CONF, options, yaml_files
+from losslab.catalogue import CONF, check_size, options, yaml_files
 from losslab.errors import Refused, nearest
 from losslab.files import Unreadable, read_json
 from losslab.rules import number, silent
@@ -32,6 +33,7 @@ NEEDED = {  # what is a mapping in each configuration, and what is usual there
     **{"param_groups": "{decay: all, backbone_lr: 1.0}", "run": "{}"},
 }
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
+SETTING_TYPED = re.compile(r"~[\w@/.]+(=.*)?|\+{0,2}[\w@/.]+=.*", re.DOTALL)
 MARKS = ("also", "search", "stacks")  # keys of an option that speak to who looks for it, or makes a sweep of it
 
 Foreign = list[tuple[str, dict[str, Any]]]  # files outside of our own catalogue, and what each sets
@@ -181,7 +183,8 @@ def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign
     parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
     roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
     for root in roots:
-        list(yaml_files(root))  # each of them can be read
+        for file in yaml_files(root) if Path(root) != CONF else ():
+            check_size(file)
     chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
     found: Foreign = []
     for default in chosen.defaults:
@@ -241,6 +244,8 @@ def recorded(overrides: list[str]) -> tuple[list[str], list[str]]:
         raise Refused(
             f"{status} is no record of a run{why}: type the path of a checkpoint in its run's folder"
         ) from None
+    if not all(SETTING_TYPED.fullmatch(text) for text in before):
+        raise Refused(f"{status} holds overrides that are no settings: type the path of a checkpoint of another run")
     kept, dropped = [], []
     for text in before:
         key = key_of(text)

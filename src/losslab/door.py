@@ -197,6 +197,8 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
         wanted = OmegaConf.select(cfg, path)
         if fits(cfg.task, wanted):
             continue
+        if not wanted.get("input") or not wanted.get("target"):
+            raise Refused(f"loss={name} does not say what it wants: its file needs input: prediction and target: dense")
         losses, tasks = options(cfg.run.catalogue, "loss"), options(cfg.run.catalogue, "task")
         fitting = [name for name, loss in losses.items() if fits(cfg.task, loss)]
         others = [name for name, task in tasks.items() if fits(task["task"], wanted)]

@@ -275,6 +275,12 @@ def append(file: Path, text: str) -> bool:
     return True
 
 
+def check_no_link(folder: Path, instead: str = "output_dir=FOLDER") -> None:
+    """Refuse a link where losslab makes a folder of its own."""
+    if folder.is_symlink():
+        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type {instead}")
+
+
 def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
     """Make a folder that is the user's own, or take the one that is there.
 
@@ -292,8 +298,7 @@ def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
         return folder
     except FileExistsError:
         facts = folder.lstat()
-    if stat.S_ISLNK(facts.st_mode):
-        raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type {instead}")
+    check_no_link(folder, instead)
     if not stat.S_ISDIR(facts.st_mode):
         raise Refused(f"{folder} is a file where a folder has to be: remove it, or type {instead}")
     if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new(folder):

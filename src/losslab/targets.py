@@ -130,6 +130,8 @@ def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def check_name(key: str, target: str, allow: Sequence[str]) -> None:
     """Refuse code that is not on the list, by its name, before anything is imported."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", target):
+        raise Refused(f"{key}={target} names no code: type a class or function, such as torch.nn.L1Loss")
     group = key.partition(".")[0]
     ours = target in catalogued(group) and (group != "data" or key == "data._target_")  # data sets write where they lie
     if not within(target, [*CODE.get(group, PURE), *packages(allow)]) and not ours:

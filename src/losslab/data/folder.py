@@ -156,7 +156,8 @@ def by_subfolder(root: Path, files: list[str], task: str) -> Labelled:
     """The class of an image is the name of the subfolder that it lies in."""
     classes = sorted({name.split("/")[0] for name in files if "/" in name})
     if task != "single_label":
-        raise Refused(f"data.path={root} holds no CSV or TSV, which task={task} needs: type data.labels=FILE")
+        also = ", or task=single_label, where each subfolder is a class" if len(classes) > 1 else ""
+        raise Refused(f"data.path={root} holds no CSV or TSV, which task={task} needs: type data.labels=FILE{also}")
     if len(classes) < 2:
         raise Refused(
             f"data.path={root} holds neither a CSV or TSV of labels nor a subfolder for each class: "

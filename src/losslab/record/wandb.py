@@ -1,5 +1,6 @@
 """The mirror of a run's record in Weights & Biases; the run's folder is the truth."""
 
+import logging
 import os
 import shlex
 import sys
@@ -18,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from losslab import launch
 from losslab.arguments import key_of
+from losslab.files import check_no_link
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
 from losslab.record.offline import mend, offline
@@ -99,6 +101,7 @@ def prepare(cfg: DictConfig) -> None:
     logger = cfg.get("logger") or {}
     if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
         return
+    check_no_link(Path(cfg.output_dir) / "wandb")
     waits = "600" if logger.get("log_model") else "60"  # a server may have gone away
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
     usual |= {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": waits, "WANDB_FINISH_TIMEOUT_RAISES": "true"}
@@ -112,6 +115,7 @@ def prepare(cfg: DictConfig) -> None:
     for key, value in usual.items():
         os.environ.setdefault(key, value)
     describe(cfg)
+    logging.raiseExceptions = False  # a full disk below the client's own log is told by the run, in one sentence
     client().setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
 
 

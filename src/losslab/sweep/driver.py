@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from losslab import arguments
 from losslab.errors import Refused, keyed, listed
-from losslab.files import writable_folder, write_json
+from losslab.files import check_no_link, writable_folder, write_json
 from losslab.rules import silent
 from losslab.sweep import stopping
 from losslab.sweep.choice import best_settings, chosen, fresh
@@ -134,6 +134,8 @@ def sweep(path: str, words: Sequence[str]) -> int:
         fresh(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
     writable_folder(folder, "output_dir")
+    for place in (folder.parent, folder):
+        check_no_link(place)
     try:
         return run(folder, plan, count, stack, test_seeds, retry)
     except BrokenPipeError:  # nobody reads what is printed
