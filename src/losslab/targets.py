@@ -45,11 +45,12 @@ class AllowedHere(MetaPathFinder):
     modules of the folder count too.
 
     Args:
-        folder: that folder.
+        folder: that folder; the current one when `None`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.given = folder
+        self.folder = ""
         self.allow: set[str] = set()
         self.importing = 0
 
@@ -65,6 +66,7 @@ class AllowedHere(MetaPathFinder):
         Raises:
             Refused: where one of them cannot be imported.
         """
+        self.folder = str(self.given or Path.cwd())
         sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not self), self]
         self.allow |= set(packages)
         self.importing += 1
@@ -79,7 +81,7 @@ class AllowedHere(MetaPathFinder):
             self.importing -= 1
 
 
-here = AllowedHere(Path.cwd())
+here = AllowedHere()
 
 
 def within(name: str, names: Iterable[str]) -> bool:
