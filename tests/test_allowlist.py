@@ -240,6 +240,8 @@ def test_an_option_is_a_file_of_its_group(name: str, tmp_path: Path) -> None:
     [
         ("data: {_target_: my_own.waves, cache: /elsewhere, number: 3}", True),
         ("callbacks: {mine: {_target_: my_own.Callback, dirpath: /elsewhere}}", True),
+        ("data: {_target_: losslab.data.dataset.arrays, read: {_target_: my_own.waves, _partial_: true}}", True),
+        ("data: {_target_: losslab.data.dataset.arrays, read: {_target_: losslab.data.folder.images}}", False),
         ("_target_: my_own.Any\noutput_dir: /elsewhere", False),
         ("_target_: my_own.Any\nlogger: {project: theirs}", False),
         ("logger: {_target_: my_own.Logger, project: theirs}", False),

@@ -115,5 +115,5 @@ def test_a_setting_that_is_allowed_is_no_package_that_is(tmp_path: Path, monkeyp
     (tmp_path / "logger.py").write_text("raise SystemExit('it ran')\n")
     monkeypatch.setattr(targets, "here", AllowedHere(tmp_path))
     for target in ("logger.Evil", "setting.Evil", "setting:logger.Evil"):
-        with pytest.raises(Refused, match="is code that options may not name"):
+        with pytest.raises(Refused, match=r"is code that options may not name|names no code"):
             configure([f"loss._target_='{target}'", "allow=[setting:logger]"])
