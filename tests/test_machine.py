@@ -17,15 +17,20 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", *own, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, in which the command is typed; losslab itself lies in none."""
-    folder = tmp_path / "clone"
+def repository(folder: Path) -> Path:
+    """Make a repository with one commit, of the file `a.txt`."""
     folder.mkdir()
     git(folder, "init", "--quiet")
     (folder / "a.txt").write_text("a")
     git(folder, "add", "a.txt")
     git(folder, "commit", "--quiet", "-m", "one")
+    return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit, in which the command is typed; losslab itself lies in none."""
+    folder = repository(tmp_path / "clone")
     monkeypatch.chdir(folder)
     (tmp_path / "installed").mkdir()
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "installed" / "machine.py"))
@@ -50,12 +55,7 @@ def test_no_program_of_a_downloaded_repository_is_run(how: str, clone: Path, tmp
     hooks.mkdir(exist_ok=True)
     inner = clone
     if how == "submodule":
-        inner = clone / "inner"
-        inner.mkdir()
-        git(inner, "init", "--quiet")
-        (inner / "a.txt").write_text("a")
-        git(inner, "add", "a.txt")
-        git(inner, "commit", "--quiet", "-m", "one")
+        inner = repository(clone / "inner")
         git(clone, "add", "inner")
         git(clone, "commit", "--quiet", "-m", "two")
     if how in ("monitor", "submodule"):
