@@ -151,7 +151,7 @@ def killed(does: Callable[[Path], object], folder: Path, chance: random.Random, 
 
 def runs_of(task: str) -> dict[str, Callable[[Path], object]]:
     """What leaves one run of a task in a folder, and what leaves four that are trained as one."""
-    from losslab.door import configure
+    from losslab.config.check import configure
     from losslab.sweep.plan import Plan, typed_as
     from losslab.sweep.worker import work
     from losslab.train import train
@@ -169,7 +169,13 @@ def runs_of(task: str) -> dict[str, Callable[[Path], object]]:
 
 def resume(folder: Path, chance: random.Random, count: int = 50) -> None:
     """kill -9 of runs at random moments, epochs and batches alike: of each task, alone and stacked."""
-    for name in ("losslab.together", "losslab.pictures", "sklearn.datasets", "losslab.models", "losslab.optimizers"):
+    for name in (
+        "losslab.stacking.train",
+        "losslab.page.pictures",
+        "sklearn.datasets",
+        "losslab.models",
+        "losslab.optim.optimizers",
+    ):
         import_module(name)
     import torch
 

@@ -31,8 +31,8 @@ from torchvision.datasets import MNIST
 from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from losslab.config.check import configure
 from losslab.data.batches import Batches
-from losslab.door import configure
 from losslab.train import OURS, build, train
 
 Times = dict[str, float]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from omegaconf import DictConfig
 
-from losslab.door import configure
+from losslab.config.check import configure
 
 settings.register_profile("losslab", deadline=None, derandomize=True)  # the same inputs on every machine, fast or slow
 settings.load_profile("losslab")
@@ -57,8 +57,8 @@ def typed(tmp_path: Path) -> Typed:
 def without_pictures() -> Iterator[None]:
     """Runs draw none, which takes half the time of a short run; other tests look at those."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("losslab.tracking.Record.keep_pictures", lambda *_: None)
-        patch.setattr("losslab.pictures.curves", lambda *_: None)
+        patch.setattr("losslab.record.record.Record.keep_pictures", lambda *_: None)
+        patch.setattr("losslab.page.pictures.curves", lambda *_: None)
         for task in ("Regression", "SingleLabel", "MultiLabel"):
             patch.setattr(f"losslab.tasks.{task}.pictures", lambda *_: {})
         yield
@@ -73,8 +73,8 @@ def undrawn() -> Iterator[None]:
 
 def cut_off(cfg: DictConfig, epoch: int) -> Path:
     """A run that breaks off as this epoch begins, and the checkpoint that it leaves."""
-    from losslab.experiment import Experiment
     from losslab.train import train
+    from losslab.training.module import Experiment
 
     class CutOff(Exception):
         pass

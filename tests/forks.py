@@ -27,7 +27,13 @@ IMPORTED = [  # what a run imports on its way; all that it imports in turn is th
     for name in (
         *("matplotlib.backends.backend_agg", "sklearn.datasets", "torch._dynamo", "torch.utils.serialization.config"),
         *("torchvision", "wandb.apis.public", "wandb.sdk.launch.sweeps.utils"),
-        *("losslab.experiment", "losslab.models", "losslab.optimizers", "losslab.predict", "losslab.together"),
+        *(
+            "losslab.training.module",
+            "losslab.models",
+            "losslab.optim.optimizers",
+            "losslab.predict",
+            "losslab.stacking.train",
+        ),
     )
 ]
 PATIENCE = 600.0  # seconds: whatever takes so long hangs

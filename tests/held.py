@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from losslab.preemption import notice
+from losslab.training.preemption import notice
 
 
 class Held(Callback):

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from losslab import allowlist, targets
-from losslab.arguments import shown
-from losslab.catalogue import CONF, options
-from losslab.compose import hydra_ready, is_group
-from losslab.door import check_dropped, check_front, check_typed_in, configure, flatten
+from losslab.config import allowlist, targets
+from losslab.config.arguments import shown
+from losslab.config.catalogue import CONF, options
+from losslab.config.check import check_dropped, check_front, check_typed_in, configure, flatten
+from losslab.config.compose import hydra_ready, is_group
 from losslab.errors import Refused
 from losslab.sweep.plan import read
 

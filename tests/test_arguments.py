@@ -7,8 +7,8 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from losslab import arguments, door
-from losslab.arguments import as_overrides
+from losslab.config import arguments, check
+from losslab.config.arguments import as_overrides
 from losslab.errors import Refused
 from losslab.sweep.file import commanded, loaded
 
@@ -66,7 +66,7 @@ def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
             continue  # a folder of the user's own
         typed = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})[macro]
         ours = [f"{key}={arguments.shown(value)}" for key, value in chosen.items()]
-        assert door.configure(as_overrides(typed)) == door.configure(ours)
+        assert check.configure(as_overrides(typed)) == check.configure(ours)
 
 
 @pytest.mark.parametrize(

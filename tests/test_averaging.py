@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from losslab.experiment import Experiment
 from losslab.train import train
+from losslab.training.module import Experiment
 
 from .conftest import Typed, cut_off, numbers
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from losslab import card
 from losslab.card import Card, asked, draw, example, limits, make, text
-from losslab.catalogue import CONF, fits, options
-from losslab.door import configure
+from losslab.config.catalogue import CONF, fits, options
+from losslab.config.check import configure
 from losslab.errors import Refused
 
 from .forks import ran

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 
 from .conftest import ROOT, Command, until
 from .forks import Fork, python, ran

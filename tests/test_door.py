@@ -10,10 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.arguments import quoted
-from losslab.catalogue import CONF, fits, options
-from losslab.compose import hydra_ready, laid_out
-from losslab.door import configure, explain, flatten, launched
+from losslab.config.arguments import quoted
+from losslab.config.catalogue import CONF, fits, options
+from losslab.config.check import configure, explain, flatten, launched
+from losslab.config.compose import hydra_ready, laid_out
 from losslab.errors import Refused
 
 from .conftest import Typed
@@ -258,7 +258,8 @@ def test_the_users_own_options_are_suggested_too(tmp_path: Path) -> None:
 
 def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
     program = (
-        "import sys; from losslab.train import main; from losslab.door import configure; configure(['loss=mae']);"
+        "import sys; from losslab.train import main; from losslab.config.check import configure;"
+        "configure(['loss=mae']);"
         "import losslab.data.tables; heavy = {'torch', 'pytorch_lightning', 'wandb', 'matplotlib', 'sklearn'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

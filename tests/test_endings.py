@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from losslab import errors, terminal
-from losslab.arguments import hydra_value, typed_value
+from losslab.config.arguments import hydra_value, typed_value
 from losslab.files import write_together
 
 from .compare.written import run
@@ -148,7 +148,7 @@ def test_files_that_go_together_come_together(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("checkpoints", ["0", "1000"])
 def test_a_runs_folder_that_is_deleted_meanwhile_is_a_sentence(tmp_path: Path, checkpoints: str) -> None:
     def does() -> None:
-        from losslab.experiment import Experiment
+        from losslab.training.module import Experiment
 
         start = Experiment.on_train_epoch_start
 
@@ -279,7 +279,7 @@ def test_any_text_is_the_same_once_a_shell_and_hydra_have_read_it() -> None:
 @pytest.mark.parametrize("name", ["a b", "it's (1), x=2 $y"])
 def test_the_printed_command_goes_on_with_the_run(tmp_path: Path, name: str) -> None:
     def does() -> None:
-        from losslab.experiment import Experiment
+        from losslab.training.module import Experiment
 
         start = Experiment.on_train_epoch_start
 
@@ -330,7 +330,7 @@ def until_heeded(pid: int) -> None:
 
 def hung_up(ignored: bool) -> None:
     """A run whose terminal is closed as each of its epochs begins."""
-    from losslab.experiment import Experiment
+    from losslab.training.module import Experiment
 
     start = Experiment.on_train_epoch_start
 
@@ -353,7 +353,7 @@ def test_a_run_whose_terminal_is_closed_goes_on_later_and_with_nohup_at_once(tmp
 
 def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def does() -> None:
-        from losslab.tracking import Record
+        from losslab.record.record import Record
 
         keep = Record.keep_pictures
 

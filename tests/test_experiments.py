@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from PIL import Image
 
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
 

@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.experiment import Experiment
-from losslab.finetune import Finetune
 from losslab.models import head
 from losslab.train import build, train
+from losslab.training.finetune import Finetune
+from losslab.training.module import Experiment
 
 from .conftest import Typed
 
@@ -88,7 +88,9 @@ def test_whatever_the_optimizer_only_the_head_moves_and_then_everything(
     assert moved(seen[1], seen[2]) >= {"1.weight", "3.weight", "5.weight"}
 
 
-@pytest.mark.parametrize("more", [(), ("callbacks.finetune.epochs=1", "+callbacks.ema._target_=losslab.averaging.EMA")])
+@pytest.mark.parametrize(
+    "more", [(), ("callbacks.finetune.epochs=1", "+callbacks.ema._target_=losslab.optim.averaging.EMA")]
+)
 def test_statistics_of_frozen_batch_norms_do_not_move(
     typed: Typed, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:

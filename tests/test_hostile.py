@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from losslab.compare.runs import read
-from losslab.door import configure
-from losslab.tracking import run_name
+from losslab.config.check import configure
+from losslab.record.record import run_name
 
 from . import hostile
 from .compare.written import run

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from losslab.door import configure
+from losslab.config.check import configure
 from losslab.train import train
 
 from .conftest import ROOT, Command, numbers, until

@@ -9,8 +9,8 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from losslab.compose import hydra_ready
-from losslab.door import LAUNCHERS, configure, launched
+from losslab.config.check import LAUNCHERS, configure, launched
+from losslab.config.compose import hydra_ready
 from losslab.errors import Refused
 
 from .conftest import Command, Typed, numbers

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import sigmoid_focal_loss
 
-from losslab.catalogue import CONF, fits, known_as, options
+from losslab.config.catalogue import CONF, fits, known_as, options
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.losses import (

@@ -11,10 +11,10 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
 from losslab.models import BagOfWords, backbone, head, resized
-from losslab.optimizers import param_groups
+from losslab.optim.optimizers import param_groups
 from losslab.train import build, call
 
 from .conftest import Typed

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
-from losslab.catalogue import CONF, options
-from losslab.compose import MARKS
-from losslab.door import configure
+from losslab.config.catalogue import CONF, options
+from losslab.config.check import configure
+from losslab.config.compose import MARKS
 from losslab.errors import Refused
-from losslab.experiment import Experiment
-from losslab.optimizers import SAM, Muon, param_groups
-from losslab.schedules import rate, warm_up
+from losslab.optim.optimizers import SAM, Muon, param_groups
+from losslab.optim.schedules import rate, warm_up
 from losslab.train import train
+from losslab.training.module import Experiment
 
 from .conftest import Typed, cut_off, numbers
 
@@ -378,5 +378,5 @@ def test_what_an_optimizer_cannot_do_is_told_at_the_door(typed_now: str, sentenc
 
 
 def test_an_optimizer_that_is_not_chosen_is_not_imported() -> None:
-    program = "import sys, losslab.optimizers, losslab.train; sys.exit('pytorch_optimizer' in sys.modules)"
+    program = "import sys, losslab.optim.optimizers, losslab.train; sys.exit('pytorch_optimizer' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

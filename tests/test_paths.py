@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize
 
 from losslab import paths
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
 from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, asked, descend, draw, table, valley
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from sklearn.calibration import calibration_curve
 
-from losslab import pictures
 from losslab.data.dataset import Dataset
+from losslab.page import pictures
 
 COLOURS = {"\u2713": "black", "\u25cb": pictures.BLUE, "\u2717": pictures.ORANGE}
 

@@ -2,7 +2,7 @@
 
 import re
 
-from losslab.catalogue import CONF, fits, options
+from losslab.config.catalogue import CONF, fits, options
 
 from .conftest import ROOT
 

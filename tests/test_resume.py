@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from losslab.door import configure
+from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.train import train
 

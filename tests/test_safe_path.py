@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from losslab import targets
-from losslab.door import configure
+from losslab.config import targets
+from losslab.config.check import configure
+from losslab.config.targets import AllowedHere
 from losslab.errors import Refused
-from losslab.targets import AllowedHere
 
 from .conftest import ROOT
 

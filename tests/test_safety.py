@@ -15,10 +15,11 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_diabetes
 from torch import nn, optim
 
-from losslab import allowlist, predict, targets
-from losslab.catalogue import CONF
+from losslab import predict
 from losslab.compare.cross import under_every_loss
-from losslab.door import check_front, configure
+from losslab.config import allowlist, targets
+from losslab.config.catalogue import CONF
+from losslab.config.check import check_front, configure
 from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read

@@ -12,10 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from losslab.catalogue import CONF, options
-from losslab.door import configure
+from losslab.config.catalogue import CONF, options
+from losslab.config.check import configure
 from losslab.errors import Refused
-from losslab.schedules import OneCycle, cyclic, rate, warm_up
+from losslab.optim.schedules import OneCycle, cyclic, rate, warm_up
 from losslab.train import build, train
 
 from .conftest import Typed, cut_off

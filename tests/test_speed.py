@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from losslab.data.dataset import Dataset
-from losslab.experiment import Experiment
-from losslab.stack import SideBySide, Stack
+from losslab.stacking.module import SideBySide, Stack
 from losslab.terminal import quieten
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, train, trainer_of
+from losslab.training.module import Experiment
 
 from .conftest import Typed
 

@@ -15,16 +15,17 @@ from omegaconf import DictConfig
 from sklearn.datasets import load_diabetes
 from torch import Tensor
 
-from losslab import predict, together
+from losslab import predict
 from losslab.compare.cautions import cautions
-from losslab.compare.cells import arrange, pairs
+from losslab.compare.design import arrange, pairs
 from losslab.compare.runs import read
 from losslab.errors import Refused
-from losslab.experiment import Experiment
-from losslab.stack import Stack
-from losslab.stacks import sort
-from losslab.tracking import Record, run_name
+from losslab.record.record import Record, run_name
+from losslab.stacking import train as together
+from losslab.stacking.group import sort
+from losslab.stacking.module import Stack
 from losslab.train import train
+from losslab.training.module import Experiment
 
 from .conftest import ROOT, Command, Typed, numbers, until, without_pictures
 from .forks import Fork, python

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from losslab.catalogue import CONF, options
-from losslab.door import configure
+from losslab.config.catalogue import CONF, options
+from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.driver import sweep

@@ -108,7 +108,7 @@ def die(folder: Path, path: str, what: str) -> None:
 def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path, undrawn: None) -> None:
     path, folder = sweep_file(tmp_path, parameters=EXACT), tmp_path / "sweeps" / "short"
     keys = [job.key for job in read(path, {}).jobs()]
-    process = Fork(lambda: die(folder, path, "losslab.together.train_together"), tmp_path)
+    process = Fork(lambda: die(folder, path, "losslab.stacking.train.train_together"), tmp_path)
     assert process.wait() == -signal.SIGKILL
     ledger = Ledger(folder / "jobs")
     assert ledger.crashed(process.pid, keys) == dict.fromkeys(keys, 1)

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from losslab.errors import Refused
-from losslab.preemption import notice
 from losslab.sweep import stopping, worker
 from losslab.sweep.choice import chosen
 from losslab.sweep.driver import settled, sweep
@@ -29,6 +28,7 @@ from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import read
 from losslab.sweep.processes import Workers
 from losslab.sweep.worker import work
+from losslab.training.preemption import notice
 
 from .conftest import ROOT
 from .forks import Fork
@@ -156,7 +156,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), errno.ENOMEM),
         (RuntimeError("can't start new thread"), errno.ENOMEM),
         (ImportError("libx.so: failed to map segment from shared object"), errno.ENOMEM),
-        (from_our_own_code("losslab.experiment"), 1),
+        (from_our_own_code("losslab.training.module"), 1),
     ],
     ids=repr,
 )
@@ -424,7 +424,7 @@ def test_a_disk_that_fills_up_and_is_emptied(tmp_path: Path, undrawn: None) -> N
 
 
 def test_a_folder_that_vanishes_and_returns(tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from losslab.experiment import Experiment
+    from losslab.training.module import Experiment
 
     path, folder = sweep_file(tmp_path), tmp_path / "sweep"
     begun, turns = Experiment.on_train_epoch_start, iter(range(100))

@@ -12,9 +12,9 @@ from sklearn import metrics
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from losslab.experiment import Experiment
 from losslab.tasks import MultiLabel, Regression, Task, average_precision, calibration_error, f1_scores
 from losslab.train import train
+from losslab.training.module import Experiment
 
 from .conftest import Typed
 from .test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared

@@ -12,11 +12,11 @@ import yaml
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
-from losslab.catalogue import CONF, options
-from losslab.preemption import Preempted
-from losslab.stacks import Planned, sort
-from losslab.together import Keeper, train_together
+from losslab.config.catalogue import CONF, options
+from losslab.stacking.group import Planned, sort
+from losslab.stacking.train import Keeper, train_together
 from losslab.train import train
+from losslab.training.preemption import Preempted
 
 from .conftest import Typed, numbers
 

@@ -16,13 +16,13 @@ import yaml
 from PIL import Image
 
 from losslab.compare.mirrored import plain
-from losslab.door import configure
+from losslab.config.check import configure
 from losslab.errors import Diverged, Refused
 from losslab.files import write
 from losslab.losses import Loss
 from losslab.machine import environment
+from losslab.record.record import Record, claim, claim_folder, flat_config, run_id, run_name
 from losslab.tasks import Task
-from losslab.tracking import Record, claim, claim_folder, flat_config, run_id, run_name
 from losslab.train import train
 
 from .conftest import Typed

@@ -11,11 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from losslab.checkpoints import fitting
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.experiment import Experiment
 from losslab.train import build, train
+from losslab.training.checkpoints import fitting
+from losslab.training.module import Experiment
 
 from .conftest import Typed, cut_off, numbers
 

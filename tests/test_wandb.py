@@ -18,11 +18,11 @@ import yaml
 from wandb import wandb_agent
 from wandb.cli.cli import cli
 
-from losslab import targets
-from losslab.compare.cells import arrange
+from losslab.compare.design import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
-from losslab.door import configure
+from losslab.config import targets
+from losslab.config.check import configure
 from losslab.record.wandb import describe
 
 from .compare.written import grid

@@ -37,7 +37,7 @@ class StackedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What Hydra's sweepers call; a run that is refused or fails leaves the others alone."""
-        from losslab.stacks import Share, sort
+        from losslab.stacking.group import Share, sort
 
         stacks, refused = sort([list(overrides) for overrides in job_overrides], self.width)
         found: dict[int, Any] = dict(refused)

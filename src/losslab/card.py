@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from losslab import arguments, catalogue, compose, door
+from losslab.config import arguments, catalogue, check, compose
 from losslab.errors import Refused, command, keyed, listed
 from losslab.files import replacing, writable_file
 
@@ -101,7 +101,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     fitting = [n for n in by_forms if all(p in losses and catalogue.fits(tasks[n]["task"], losses[p]) for p in parts)]
     task = typed.get("task") or (fitting[0] if fitting else "regression")
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
-    cfg = door.configure([f"task={task}", *own])
+    cfg = check.configure([f"task={task}", *own])
 
     usual = [] if "parts" in cfg.loss else USUAL.get(cfg.run.choices.loss, USUAL.get(task, []))
     others = listed(typed["vs"]) if "vs" in typed else [name for name in usual if name != typed["loss"]][:2]
@@ -110,7 +110,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
         if name not in fitting:
             why = f"does not fit task={task}" if name in losses else "is not an option"
             raise Refused(f"vs={name} {why}: type vs= any of {', '.join(fitting)}")
-    beside = {name: door.configure([f"task={task}", f"loss={name}"]) for name in others if name != called(cfg)}
+    beside = {name: check.configure([f"task={task}", f"loss={name}"]) for name in others if name != called(cfg)}
     return cfg, beside, out
 
 
@@ -274,7 +274,7 @@ def axis(card: Card) -> str:
 
 def text(card: Card) -> str:
     """What is printed: what the file of each loss says, its settings, and what was computed."""
-    cfg, flat = card.cfg, door.flatten(card.cfg)
+    cfg, flat = card.cfg, check.flatten(card.cfg)
     losses, tasks = (catalogue.options([str(catalogue.CONF)], group) for group in ("loss", "task"))
     paths = {name: (path, OmegaConf.select(cfg, path)) for name, path in compose.loss_paths(cfg).items()}
     lines: list[str] = []
@@ -318,7 +318,7 @@ def short(value: float) -> str:
 
 def draw(card: Card) -> "Figure":
     """Loss above gradient, a column for each side of a label; side by side in regression."""
-    from losslab.pictures import GREY, figure, stroke
+    from losslab.page.pictures import GREY, figure, stroke
 
     sides = {
         "single_label": ("A is the true class", "B is the true class"),

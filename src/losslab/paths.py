@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from losslab import catalogue, compose
+from losslab.config import catalogue, compose
 from losslab.errors import Refused, command, keyed, listed, nearest
 from losslab.files import replacing, writable_file
 
@@ -143,7 +143,7 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     """The paths over the contours of the valley."""
     import numpy as np
 
-    from losslab.pictures import GREY, figure, stroke
+    from losslab.page.pictures import GREY, figure, stroke
 
     drawn, grid = figure(9.0, 6.2)
     axis = grid[0, 0]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from losslab import arguments, door
+from losslab.config import arguments, check
 from losslab.errors import Refused, command, keyed
 from losslab.files import writable_file
 from losslab.spreadsheet import write_csv
@@ -65,7 +65,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
     mine = [f"hydra.searchpath=[{arguments.hydra_value(folder)}]" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
-    cfg = door.configure(
+    cfg = check.configure(
         [
             *mine,
             f"ckpt={arguments.hydra_value(str(ckpt))}",

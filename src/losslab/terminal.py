@@ -18,11 +18,11 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
-from losslab.arguments import hydra_value
+from losslab.config.arguments import hydra_value
+from losslab.config.check import flatten, only_typed
+from losslab.config.ranges import silent
 from losslab.data.dataset import Dataset
-from losslab.door import flatten, only_typed
 from losslab.record.wandb import links, sync_command
-from losslab.rules import silent
 
 
 class Progress(ProgressBar):

@@ -21,9 +21,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import arguments, catalogue, compose, door, preemption, targets
-from losslab.arguments import as_overrides
+from losslab.config import arguments, catalogue, check, compose, targets
+from losslab.config.arguments import as_overrides
 from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
+from losslab.training import preemption
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
     from losslab.data.batches import Batches
     from losslab.data.dataset import Dataset
-    from losslab.experiment import Experiment
     from losslab.losses import Loss, Sum
+    from losslab.record.record import Record
     from losslab.tasks import Task
-    from losslab.tracking import Record
+    from losslab.training.module import Experiment
 
 
 OURS = {  # keys that speak to losslab, and not to the constructor beside whose keys they stand
@@ -164,8 +165,8 @@ def restored(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, 
     from torch import nn
 
     from losslab import terminal
-    from losslab.checkpoints import read
     from losslab.data.batches import Pixels
+    from losslab.training.checkpoints import read
 
     terminal.quieten()
     data: Dataset = build(cfg, "data", *OURS["data"], **more)
@@ -210,8 +211,8 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     import torch
 
     from losslab.data.batches import Pixels
-    from losslab.experiment import Experiment
-    from losslab.optimizers import param_groups
+    from losslab.optim.optimizers import param_groups
+    from losslab.training.module import Experiment
 
     task, loss, model = assembled(cfg, data)
     if cfg.trainer.channels_last:
@@ -257,7 +258,7 @@ def planned(cfg: DictConfig, data: "Dataset") -> dict[str, int]:
 
 def trainer_of(cfg: DictConfig) -> "pl.Trainer":
     """Lightning's trainer; the record, the loggers and the callbacks follow when the run's folder is known."""
-    from losslab.checkpoints import Whole
+    from losslab.training.checkpoints import Whole
 
     trainer: pl.Trainer = build(
         cfg,
@@ -311,7 +312,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     """Train once, test the best epoch, and record all of it.
 
     Args:
-        cfg: what `losslab.door.configure` returns.
+        cfg: what `losslab.config.check.configure` returns.
         more: callbacks that are no settings of the run, such as a sweep's own.
 
     Returns:
@@ -321,15 +322,17 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
-    door.launched(cfg)
+    check.launched(cfg)
     # tables are read without torch: their faults are told at once, and only then the heavy imports begin
     data: Dataset = build(cfg, "data", *OURS["data"])
 
     import pytorch_lightning as pl
 
-    from losslab import launch, terminal, tracking
-    from losslab.checkpoints import fitting
+    from losslab import terminal
     from losslab.record import wandb
+    from losslab.record.record import claim
+    from losslab.training import distributed
+    from losslab.training.checkpoints import fitting
 
     terminal.quieten()
     wandb.prepare(cfg)
@@ -338,7 +341,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     facts = {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
     trainer = trainer_of(cfg)
     training, val, test = batches(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
-    with preemption.heeded(), tracking.claim(cfg, module.task.better, trainer) as record:
+    with preemption.heeded(), claim(cfg, module.task.better, trainer) as record:
         ckpt = fitting(cfg.ckpt, module, cfg.trainer.max_epochs)
         loggers = [build(cfg, "logger")] if cfg.get("logger") and record.first else []
         callbacks = [*build(cfg, "callbacks").values(), *more]
@@ -351,7 +354,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
         if record.first:
             print(terminal.opening(cfg, data, facts, loggers, record.folder, module.around(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
-        with launch.relaunched(cfg, trainer):
+        with distributed.relaunched(cfg, trainer):
             trainer.fit(module, training, val, ckpt_path=ckpt, weights_only=True)
             trainer.test(module, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if not record.first:
@@ -365,7 +368,7 @@ def told(
     cfg: DictConfig, record: "Record", data: "Dataset", task: "Task", row: dict[str, float], scores: "Tensor"
 ) -> dict[str, float]:
     """What is left to do when a run is trained and tested: its summary, and its pictures and tables."""
-    from losslab.pictures import curves
+    from losslab.page.pictures import curves
 
     summary = record.finish(row)
     figures = task.pictures(data, scores)
@@ -383,8 +386,8 @@ def job(typed: DictConfig) -> float:
     try:
         if hydra_config.mode == RunMode.RUN and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
-        cfg = door.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
-        door.check_dropped(cfg)
+        cfg = check.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
+        check.check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
@@ -412,7 +415,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
         sys.argv[1:] = [arguments.quoted(text) for text in as_overrides(sys.argv[1:])]
-        door.check_front(sys.argv[1:])
+        check.check_front(sys.argv[1:])
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
         else:
@@ -424,7 +427,7 @@ def main() -> None:
         if traceback_wanted:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
-        sys.exit(f"losslab: {error if isinstance(error, Refused) else door.explain(error, typed)}")
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else check.explain(error, typed)}")
     except Exception as error:
         side_by_side()
         if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):

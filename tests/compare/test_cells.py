@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from losslab.compare.cautions import cautions
-from losslab.compare.cells import arrange, factors, pairs
+from losslab.compare.design import arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.compare.table import figures
 from losslab.errors import Refused

@@ -10,10 +10,10 @@ import pytest
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from losslab.compare.cells import arrange
-from losslab.compare.report import log
+from losslab.compare.design import arrange
 from losslab.compare.runs import flat, history, read
 from losslab.compare.table import figures
+from losslab.page.report import log
 from losslab.record.offline import offline
 from losslab.record.wandb import Mirror, start
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from losslab.compare import plots
 from losslab.compare.__main__ import asked, compare
-from losslab.compare.cells import arrange
+from losslab.compare.design import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
 from losslab.errors import Refused
+from losslab.page import plots
 
 from ..forks import ran
 from .written import grid, run

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from losslab.compare.cautions import cautions
-from losslab.compare.cells import CROSS, arrange, pairs
+from losslab.compare.design import CROSS, arrange, pairs
 from losslab.compare.runs import read
 from losslab.compare.verdict import verdict
 

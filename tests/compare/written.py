@@ -1,4 +1,4 @@
-"""Run folders as `losslab.tracking` writes them, made up: the figures are given, nothing is trained."""
+"""Run folders as `losslab.record.record` writes them, made up: the figures are given, nothing is trained."""
 
 import csv
 import json

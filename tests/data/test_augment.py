@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from losslab.catalogue import CONF, options
+from losslab.config.catalogue import CONF, options
 from losslab.data.augment import Augment, mix
 from losslab.errors import Refused
 from losslab.losses import Loss

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from losslab.compare.cells import CROSS, Comparison, Pair, arrange, factors, pairs
+from losslab.compare.design import CROSS, Comparison, Pair, arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.errors import Refused, command, keyed, listed
 from losslab.files import writable_folder, write_together
@@ -124,10 +124,10 @@ def compare(wanted: Asked, runs: Runs) -> str:
     comparison = arrange(runs, wanted.by, wanted.metric, wanted.only, wanted.alpha, wanted.test)
 
     from losslab.compare.cautions import cautions
-    from losslab.compare.page import page
-    from losslab.compare.plots import cross, plots
     from losslab.compare.table import contrasts, figures, lined_up, words
     from losslab.compare.verdict import verdict
+    from losslab.page.html import page
+    from losslab.page.plots import cross, plots
 
     found = pairs(comparison)
     numbers = figures(comparison)
@@ -158,7 +158,7 @@ def compare(wanted: Asked, runs: Runs) -> str:
     write_together(wanted.out, files)
     logged = []
     if wanted.log:
-        from losslab.compare.report import log
+        from losslab.page.report import log
 
         logged = [log(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out)]
     text = ["\n".join(said), "", lined_up(words(comparison, numbers, whole=False)), ""]

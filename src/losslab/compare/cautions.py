@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from losslab.compare.cells import Comparison, Pair, leading, short, speaks, tried
+from losslab.compare.design import Comparison, Pair, leading, short, speaks, tried
 from losslab.compare.statistics import least_seeds
 from losslab.compare.verdict import listing
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from losslab import arguments, catalogue, door
-from losslab.compare.cells import Comparison
+from losslab.compare.design import Comparison
+from losslab.config import arguments, catalogue, check
 from losslab.data.batches import Batches
 from losslab.errors import Refused
 from losslab.train import build, objective, restored
@@ -29,7 +29,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = door.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
+    cfg = check.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
     data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))

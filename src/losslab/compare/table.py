@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from losslab.compare.cells import Comparison, Pair, tried
+from losslab.compare.design import Comparison, Pair, tried
 from losslab.compare.statistics import interval, iqm
 
 EXTRAS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}

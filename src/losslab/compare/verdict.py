@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from losslab.compare.cells import Comparison, Pair, factors
+from losslab.compare.design import Comparison, Pair, factors
 from losslab.compare.statistics import MOST, Ranking, least_seeds, ranking, seeds_needed, smallest_p
 
 NAMED = 3  # so many are told with their numbers, the others in one phrase

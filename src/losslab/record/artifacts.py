@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from losslab.catalogue import CONF
-from losslab.credentials import held
+from losslab.config.catalogue import CONF
+from losslab.config.credentials import held
+from losslab.config.targets import packages
 from losslab.record.client import client
-from losslab.targets import packages
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
 LARGEST = 1 << 20  # bytes of a file that is code

@@ -17,13 +17,13 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from losslab import launch
-from losslab.arguments import key_of
+from losslab.config.arguments import key_of
+from losslab.config.ranges import silent
 from losslab.files import check_no_link
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
 from losslab.record.offline import mend, offline
-from losslab.rules import silent
+from losslab.training import distributed
 
 Table = list[dict[str, str]]
 TAG = 64  # letters of a tag that W&B takes
@@ -99,7 +99,7 @@ class Mirror(WandbLogger):
 def prepare(cfg: DictConfig) -> None:
     """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
     logger = cfg.get("logger") or {}
-    if launch.rank() or "wandb" not in str(logger.get("_target_")).lower():
+    if distributed.rank() or "wandb" not in str(logger.get("_target_")).lower():
         return
     check_no_link(Path(cfg.output_dir) / "wandb")
     waits = "600" if logger.get("log_model") else "60"  # a server may have gone away

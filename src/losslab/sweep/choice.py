@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from losslab import door
+from losslab.config import check
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.sweep.ledger import Record
@@ -58,7 +58,7 @@ def fresh(plan: Plan, path: str, seeds: Sequence[int]) -> None:
         raise Refused(f"test_seeds={both} were tuned on: type seeds that are not in {plan.seeds}")
     splits = set()
     for seed in (plan.seeds[0], seeds[0]):
-        cfg = door.configure(typed_as({**QUIET, **plan.fixed, **plan.cells[0], "seed": seed}))
+        cfg = check.configure(typed_as({**QUIET, **plan.fixed, **plan.cells[0], "seed": seed}))
         splits.add(cfg.data.get("seed"))
     if len(splits) > 1:
         raise Refused(

@@ -10,10 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from losslab import arguments
+from losslab.config import arguments
+from losslab.config.ranges import silent
 from losslab.errors import Refused, keyed, listed
 from losslab.files import check_no_link, writable_folder, write_json
-from losslab.rules import silent
 from losslab.sweep import stopping
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.faults import trouble

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from losslab import arguments
+from losslab.config import arguments
+from losslab.config.ranges import number, whole
 from losslab.errors import Refused, nearest
 from losslab.files import read_yaml
-from losslab.rules import number, whole
 
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
 COMMAND = 'command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]'

@@ -13,9 +13,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from losslab import arguments, compose, door
+from losslab.config import arguments, check, compose
+from losslab.config.ranges import RULES, silent
 from losslab.errors import Refused
-from losslab.rules import RULES, silent
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
 CELL = ("task", "data", "model", "loss", "optimizer")
@@ -153,7 +153,7 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
     every = {key: [value] for key, value in fixed.items()} | grid
     every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
     texts = [f"{key}={arguments.shown(value)}" for key, values in every.items() for value in values]
-    door.check_typed_in(path, texts, compose.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
+    check.check_typed_in(path, texts, compose.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
@@ -165,7 +165,7 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
         share(path, plan, sweep.get("run_cap"))
     if "early_terminate" in sweep:
         plan.early = hyperband(path, method, sweep["early_terminate"])
-    check(path, plan, sweep.get("metric"))
+    check_plan(path, plan, sweep.get("metric"))
     return plan
 
 
@@ -183,7 +183,7 @@ def share(path: str, plan: Plan, cap: Any) -> None:
     plan.trials = cap // each
 
 
-def check(path: str, plan: Plan, metric: Any) -> None:
+def check_plan(path: str, plan: Plan, metric: Any) -> None:
     """Compose each cell at both ends of what is varied within it, and see that the metric is its yardstick."""
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
@@ -197,7 +197,7 @@ def check(path: str, plan: Plan, metric: Any) -> None:
             for turn in range(most if number == 0 else min(most, 2)):
                 setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}
                 try:
-                    cfg = door.configure(typed_as({"logger": "false", **plan.fixed, **cell, **setting}))
+                    cfg = check.configure(typed_as({"logger": "false", **plan.fixed, **cell, **setting}))
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
             judge(path, plan, cfg, metric)

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
-from losslab import arguments
+from losslab.config import arguments
 from losslab.errors import Pruned
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan

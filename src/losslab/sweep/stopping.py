@@ -18,7 +18,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
 
-from losslab import preemption
+from losslab.training import preemption
 
 SIGNALS = (signal.SIGINT, *preemption.HEEDED)
 GRACE = 10.0  # seconds in which a run that is told to stop has to keep its checkpoint

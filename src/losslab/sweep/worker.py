@@ -24,13 +24,14 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from losslab import door, preemption
+from losslab.config import check
 from losslab.errors import Pruned, Refused
-from losslab.stacks import alike
+from losslab.stacking.group import alike
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, content
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
 from losslab.sweep.stopping import Stop
+from losslab.training import preemption
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -58,10 +59,10 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
         Refused: where it does not fit.
         Pruned: where the run was stopped by hyperband before.
     """
-    from losslab.tracking import run_name
+    from losslab.record.record import run_name
 
     overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
-    cfg = door.configure(overrides)
+    cfg = check.configure(overrides)
     run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
     known = status_of(run)
     if known["status"] is None:  # the machine stopped before the disk had it
@@ -70,7 +71,7 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
         raise Pruned(known["reason"])
     last = run / "last.ckpt"
     if known["status"] in ("running", "interrupted", "preempted") and last.is_file():
-        cfg = door.configure([*overrides, f"ckpt='{last}'"])
+        cfg = check.configure([*overrides, f"ckpt='{last}'"])
     cfg.run.dir = str(run)
     return cfg
 
@@ -143,10 +144,10 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
     Returns:
         What became of those; whatever is not among them is left to `attempt`.
     """
-    from losslab import stacks
-    from losslab.together import train_together
+    from losslab.stacking import group
+    from losslab.stacking.train import train_together
 
-    runs: list[stacks.Planned] = []
+    runs: list[group.Planned] = []
     whose: list[tuple[str, int]] = []
     for job in jobs:
         setting, _ = setting_of(folder, ledger, plan, job)
@@ -154,10 +155,10 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
             with suppress(Refused, Pruned):  # as `attempt` will find
                 cfg = composed(folder, plan, job.key, {**setting, "seed": seed})
                 if over(Path(cfg.run.dir)) is None:
-                    runs.append(stacks.composed(len(runs), list(cfg.run.overrides), cfg))
+                    runs.append(group.composed(len(runs), list(cfg.run.overrides), cfg))
                     whose.append((job.key, seed))
     ends: Ends = {}
-    for some in stacks.apart(runs, stack):
+    for some in group.apart(runs, stack):
         for run, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
             ends[whose[run.number]] = (
                 outcome if isinstance(outcome, BaseException) else (Path(run.cfg.run.dir), outcome)

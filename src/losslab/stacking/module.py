@@ -23,9 +23,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from losslab.data.batches import Batches, Order
 from losslab.errors import Diverged
-from losslab.experiment import SO_FAR, Experiment, diverged, measures, straight
-from losslab.schedules import warm_up
-from losslab.tracking import peak_memory_mb
+from losslab.optim.schedules import warm_up
+from losslab.record.record import peak_memory_mb
+from losslab.training.module import SO_FAR, Experiment, diverged, measures, straight
 
 Batch = tuple[Tensor, Tensor]
 OF_LIGHTNING = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs

@@ -20,12 +20,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from losslab import allowlist
-from losslab.arguments import hydra_value, key_of, shown, typed_value
-from losslab.catalogue import CONF, check_size, options, yaml_files
+from losslab.config import allowlist
+from losslab.config.arguments import hydra_value, key_of, shown, typed_value
+from losslab.config.catalogue import CONF, check_size, options, yaml_files
+from losslab.config.ranges import number, silent
 from losslab.errors import Refused, nearest
 from losslab.files import Unreadable, read_json
-from losslab.rules import number, silent
 
 NEEDED = {  # what is a mapping in each configuration, and what is usual there
     **{"task": "regression", "data": "diamonds", "model": "mlp", "loss": "mse", "optimizer": "adam"},

@@ -38,8 +38,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from losslab import launch, preemption, terminal
-from losslab.door import flatten
+from losslab import terminal
+from losslab.config.check import flatten
+from losslab.config.ranges import silent
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
     Unreadable,
@@ -53,12 +54,12 @@ from losslab.files import (
     write_json,
 )
 from losslab.machine import environment
-from losslab.preemption import Preempted
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
 from losslab.record.rows import Row, read_history
-from losslab.rules import silent
 from losslab.spreadsheet import csv_text, write_csv
+from losslab.training import distributed, preemption
+from losslab.training.preemption import Preempted
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -168,7 +169,7 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> 
         folder, lock, ckpt = claim_folder(cfg)
         return {"dir": str(folder), "id": run_id(folder), "ckpt": ckpt}
 
-    told = launch.agreed(trainer, decide)
+    told = distributed.agreed(trainer, decide)
     folder = Path(told["dir"])
     cfg.ckpt = told["ckpt"]
     cfg.run.update(dir=told["dir"], name=folder.name, id=told["id"])
@@ -421,7 +422,7 @@ class Record(Logger):
             sys.exit(1)
         file = self.folder / "status.json"
         before = status_of(self.folder)
-        reason = f"process {launch.rank()}: {type(error).__name__}: {error}"
+        reason = f"process {distributed.rank()}: {type(error).__name__}: {error}"
         write_json(file, {**before, "status": "failed", "reason": reason})
 
     def failed_elsewhere(self) -> str | None:

@@ -14,10 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import door, preemption
-from losslab.catalogue import options
+from losslab.config import check
+from losslab.config.catalogue import options
+from losslab.config.ranges import silent, whole
 from losslab.errors import Refused
-from losslab.rules import silent, whole
+from losslab.training import preemption
 
 FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # runs of one stack may differ in these, and what is below
 
@@ -91,7 +92,7 @@ def alike(flat: Mapping[str, Any]) -> str:
 
 def composed(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
     """A run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**door.flatten(cfg), **cfg.run.choices})
+    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices})
 
 
 def apart(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
@@ -123,7 +124,7 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
     refused: dict[int, Refused] = {}
     for number, overrides in enumerate(typed):
         try:
-            cfg = door.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
+            cfg = check.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
         except Refused as error:
             if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
                 raise  # an option or a key that does not exist: nothing is trained before that is mended
@@ -150,7 +151,7 @@ class Share:
             signal.signal(signal.SIGUSR1, preemption.too_early)
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
-        from losslab.together import one, train_together
+        from losslab.stacking.train import one, train_together
         from losslab.train import Reached
 
         outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg)]

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from losslab.compare.cells import Comparison, direction, label, leading, short
+from losslab.compare.design import Comparison, direction, label, leading, short
 from losslab.compare.runs import history
 from losslab.compare.statistics import cliques, expected_best
 from losslab.compare.verdict import over_sets, p_value
 from losslab.errors import Refused
-from losslab.pictures import GREY, figure, stroke
+from losslab.page.pictures import GREY, figure, stroke
 
 LEFT, RIGHT = "\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"  # to what lies beyond the axis
 LINES = 5  # so many cells are legible in one panel

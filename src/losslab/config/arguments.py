@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from losslab.catalogue import CONF, OPTION
+from losslab.config.catalogue import CONF, OPTION
 from losslab.errors import Refused
 
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from losslab.compare.runs import Runs, history
 from losslab.compare.statistics import Difference, difference, holm, least_seeds
+from losslab.config.ranges import silent
 from losslab.errors import Refused, nearest
-from losslab.rules import silent
 
 TOLD_ELSEWHERE = (
     *("stage", "experiment", "search.*"),  # told by the settings that they lead to

@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from losslab.catalogue import CONF
+from losslab.config.catalogue import CONF
 from losslab.errors import Refused
 
 # Code that makes losses, models and their like, and neither reads nor writes files nor runs what it is told.
@@ -25,8 +25,8 @@ PURE = (
     "losslab.data.dataset.arrays",
     "losslab.losses",
     "losslab.models",
-    "losslab.optimizers",
-    "losslab.schedules",
+    "losslab.optim.optimizers",
+    "losslab.optim.schedules",
     "pytorch_optimizer",
     "torch.nn",
     "torch.optim",

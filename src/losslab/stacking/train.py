@@ -29,19 +29,21 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import move_data_to_device
 
-from losslab import door, preemption, terminal, tracking
-from losslab.checkpoints import Whole, misfit, read
+from losslab import terminal
+from losslab.config import check
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
-from losslab.experiment import Experiment, timeless
 from losslab.machine import environment
-from losslab.preemption import Preempted, notice
-from losslab.record import wandb
-from losslab.stack import SideBySide, Stack, numbers_of
-from losslab.stacks import Planned
+from losslab.record import record, wandb
+from losslab.stacking.group import Planned
+from losslab.stacking.module import SideBySide, Stack, numbers_of
 from losslab.sweep.processes import cores
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
+from losslab.training import preemption
+from losslab.training.checkpoints import Whole, misfit, read
+from losslab.training.module import Experiment, timeless
+from losslab.training.preemption import Preempted, notice
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Job:
     data: Dataset | None = None
     facts: dict[str, int] = field(default_factory=dict)
     run: Experiment | None = None
-    record: tracking.Record | None = None
+    record: record.Record | None = None
     best: ModelCheckpoint | None = None
     monitor: str = ""  # what it and early stopping look at
     callbacks: list[pl.Callback] = field(default_factory=list)
@@ -74,7 +76,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
     """Train these runs, together where they fit, and tell of each its summary, or why it has none.
 
     Args:
-        runs: as `losslab.stacks.sort` puts them together.
+        runs: as `losslab.stacking.group.sort` puts them together.
     """
     terminal.quieten()
     jobs = [Job(each.cfg, each.flat) for each in runs]
@@ -82,7 +84,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
     for job in jobs:
         key = job.of("data")
         try:
-            door.launched(job.cfg)
+            check.launched(job.cfg)
             if key not in read:
                 read[key] = build(job.cfg, "data", *OURS["data"])
             job.data = read[key]
@@ -279,7 +281,7 @@ def write(job: Job) -> None:
         job.error = job.error or error
 
 
-def release(record: tracking.Record) -> None:
+def release(record: record.Record) -> None:
     """Let others take the folder of a run; one that never began leaves none behind."""
     if record.lock is not None:
         if record.status["status"] is None and not (record.folder / "status.json").exists():
@@ -323,7 +325,7 @@ def fit(jobs: list[Job]) -> list[Job]:
                 assert job.run is not None
                 trainer.precision_plugin.convert_module(job.run)
                 try:
-                    job.record = tracking.claim(job.cfg, job.run.task.better, trainer)
+                    job.record = record.claim(job.cfg, job.run.task.better, trainer)
                 except Refused as error:
                     print(f"losslab: {error}", file=sys.stderr, flush=True)
                     job.outcome = error
@@ -461,7 +463,7 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         fresh = not any(job.record.history for job in jobs if job.record is not None)
         if isinstance(error, torch.OutOfMemoryError) and len(jobs) > 1 and fresh:
             return False
-        by = tracking.stopped_by(error)
+        by = record.stopped_by(error)
         if by is None and not isinstance(error, Exception):
             raise
         for job in jobs:  # first of all, as there may be little time

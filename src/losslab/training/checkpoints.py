@@ -13,8 +13,8 @@ from torch import nn
 
 from losslab.errors import Refused
 from losslab.files import check_archive, replacing
-from losslab.launch import any_of
-from losslab.preemption import Preempted, notice
+from losslab.training.distributed import any_of
+from losslab.training.preemption import Preempted, notice
 
 WHOLE_RUN = (
     "epoch",

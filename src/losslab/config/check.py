@@ -19,13 +19,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab import allowlist, credentials
-from losslab.arguments import key_of, quoted, shown, spelled_out
-from losslab.catalogue import CONF, called, fits, options
-from losslab.compose import allowed, composed, foreign_files, hydra_ready, is_group, loss_paths, recorded
+from losslab.config import allowlist, credentials
+from losslab.config.arguments import key_of, quoted, shown, spelled_out
+from losslab.config.catalogue import CONF, called, fits, options
+from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, is_group, loss_paths, recorded
+from losslab.config.ranges import RULES, number
 from losslab.errors import Refused, nearest
 from losslab.files import writable_folder
-from losslab.rules import RULES, number
 
 
 def configure(overrides: Sequence[str] = ()) -> DictConfig:

@@ -20,10 +20,10 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.catalogue import OPTION, check_size, yaml_files
-from losslab.credentials import INSTEAD, SECRET, check_secrets, held
+from losslab.config.catalogue import OPTION, check_size, yaml_files
+from losslab.config.credentials import INSTEAD, SECRET, check_secrets, held
+from losslab.config.targets import SETTING, check_name, leaves, packages, targets, within
 from losslab.errors import Refused
-from losslab.targets import SETTING, check_name, leaves, packages, targets, within
 
 # Groups whose keys are arguments of the code that their option names: a file may set all of them.
 ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
@@ -55,9 +55,9 @@ def holds_data(value: Any) -> bool:
 
 
 CALLBACKS = (  # those that write nowhere but to `dirpath`
-    "losslab.averaging.EMA",
-    "losslab.checkpoints.LastCheckpoint",
-    "losslab.finetune.Finetune",
+    "losslab.optim.averaging.EMA",
+    "losslab.training.checkpoints.LastCheckpoint",
+    "losslab.training.finetune.Finetune",
     "pytorch_lightning.callbacks.EarlyStopping",
     "pytorch_lightning.callbacks.LearningRateMonitor",
     "pytorch_lightning.callbacks.ModelCheckpoint",

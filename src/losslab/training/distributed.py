@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from losslab.catalogue import CONF
+from losslab.config.catalogue import CONF
 
 TOLD = "LOSSLAB_RUN"  # what the first process decided, for those that Lightning starts
 LEFT = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", TOLD)  # for the next run: not to inherit

@@ -17,14 +17,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from losslab import launch
 from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
 from losslab.errors import Diverged
 from losslab.losses import Loss, Sum
-from losslab.schedules import rate, warm_up
+from losslab.optim.schedules import rate, warm_up
+from losslab.record.record import peak_memory_mb
 from losslab.tasks import Task
-from losslab.tracking import peak_memory_mb
+from losslab.training import distributed
 
 Batch = tuple[Tensor, Tensor]
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -53,7 +53,7 @@ class Seen:
 
     def take(self) -> Batch:
         """All of them, of all processes, and start anew."""
-        scores, y = launch.rows(torch.cat(self.scores)), launch.rows(torch.cat(self.targets))
+        scores, y = distributed.rows(torch.cat(self.scores)), distributed.rows(torch.cat(self.targets))
         self.__init__()  # type: ignore[misc]
         return scores, y
 
@@ -157,7 +157,7 @@ class Experiment(pl.LightningModule):
         Returns:
             The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
         """
-        own, direct, world = optimizer.optimizer, self.detour is None, launch.processes()
+        own, direct, world = optimizer.optimizer, self.detour is None, distributed.processes()
         model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
         weights = [weight for group in own.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
@@ -184,7 +184,7 @@ class Experiment(pl.LightningModule):
             if direct:
                 self.on_before_optimizer_step(own)
             total = torch.stack(each).sum() if len(each) > 1 else each[0]
-            return total if world == 1 else launch.mean(total)
+            return total if world == 1 else distributed.mean(total)
 
         if direct:
             optimizer._on_before_step()  # Lightning counts its steps here
@@ -204,7 +204,7 @@ class Experiment(pl.LightningModule):
             losses: of each step, what `update` returns.
             rows: of each batch.
         """
-        values = iter(launch.mean(torch.stack([loss for step in losses for loss in step])).tolist())
+        values = iter(distributed.mean(torch.stack([loss for step in losses for loss in step])).tolist())
         total = self.train_loss
         for number, step in enumerate(losses):
             each = list(islice(values, len(step)))
@@ -306,7 +306,7 @@ class Experiment(pl.LightningModule):
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "seen": (self.train_seen.scores, self.train_seen.targets),
         }
-        checkpoint["processes"] = launch.gathered(state)
+        checkpoint["processes"] = distributed.gathered(state)
         checkpoint["epoch_so_far"] = {name: getattr(self, name) for name in SO_FAR}
         checkpoint["row"] = self.last_row
 
@@ -324,7 +324,7 @@ class Experiment(pl.LightningModule):
         for name, value in self.resumed["epoch_so_far"].items():
             setattr(self, name, value)
         states, rank = self.resumed["processes"], self.global_rank
-        if len(states) == launch.processes():
+        if len(states) == distributed.processes():
             torch.set_rng_state(states[rank]["rng"])  # such as dropout's
             if states[rank]["gpu_rng"] is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(states[rank]["gpu_rng"], self.device)

@@ -139,7 +139,7 @@ class Regression(Task):
         return found
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab import pictures
+        from losslab.page import pictures
 
         y, values = data.targets("test"), self.view(scores, self.units).numpy()
         figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
@@ -199,7 +199,7 @@ class SingleLabel(Task):
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab import pictures
+        from losslab.page import pictures
 
         y = data.targets("test")
         figures = {"confusion": pictures.confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
@@ -299,7 +299,7 @@ class MultiLabel(Task):
         return {**super().tables(data, scores), "labels": rows}
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab import pictures
+        from losslab.page import pictures
 
         p, y = self.view(scores, "prediction"), torch.from_numpy(data.targets("test"))
         each = self.average_precisions(scores, y).numpy()

@@ -14,7 +14,7 @@ FOLDERS = 2000  # a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
 NODES = 100_000  # values of an option; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
 
 

@@ -1,0 +1,63 @@
+"""The command `losslab`: a run, or one of the commands that go with runs.
+
+    losslab loss=mae optimizer=adam         one run, or with -m a sweep in one line: the command losslab-train
+    losslab sweep FILE                      the runs of a W&B sweep file, here
+    losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
+    losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
+    losslab card loss=focal                 a loss and its gradient, drawn
+    losslab paths                           optimizers down a valley with two minima, drawn
+
+`losslab sweep --help` and its like say more. What a run is made of:
+"""
+
+import losslab.safe_path  # noqa: F401  # before all else is imported
+
+# isort: split
+import sys
+
+from losslab.training.preemption import heed_early
+
+COMMANDS = {
+    "train": "losslab.train",
+    "sweep": "losslab.sweep.__main__",
+    "compare": "losslab.compare.__main__",
+    "predict": "losslab.predict",
+    "card": "losslab.card",
+    "paths": "losslab.paths",
+}
+
+
+def main() -> None:
+    """The command: the word that comes first says which, and a setting or a flag means a run.
+
+    Signals are heeded first: the imports take seconds, and the kernel ends no first process of a container by a signal
+    that it has no answer to, so that `docker stop` would wait.
+    """
+    heed_early()
+    from importlib import import_module
+
+    from losslab.errors import nearest, one_sentence
+
+    with one_sentence():
+        first = sys.argv[1] if len(sys.argv) > 1 else ""
+        if first in COMMANDS:
+            del sys.argv[1]
+        elif first and "=" not in first and not first.startswith(("-", "~")):
+            sys.exit(
+                f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}"
+            )
+        elif first in ("-h", "--help"):
+            print(__doc__)
+        import_module(COMMANDS.get(first, COMMANDS["train"])).main()
+
+
+def train() -> None:
+    """The command `losslab-train`, and `python train.py`: a run."""
+    heed_early()
+    from importlib import import_module
+
+    import_module(COMMANDS["train"]).main()
+
+
+if __name__ == "__main__":
+    main()

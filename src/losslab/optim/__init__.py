@@ -1,0 +1,1 @@
+"""Optimizers that torch lacks, schedules, and averages of weights."""
