@@ -147,5 +147,5 @@ ok "docker stop of a sweep: $took s, exit code 143"
 
 docker build "$@" --quiet --target test --tag losslab:test . > /dev/null
 docker run --rm --network none --read-only --tmpfs /tmp:exec --volume "$PWD:/repository:ro" --workdir /tmp losslab:test \
-    -n 0 -q -p no:cacheprovider /repository/tests/test_{main,door,losses,tasks,tracking}.py
+    -n 0 -q -p no:cacheprovider /repository/tests/{test_main,config/test_check,test_losses,test_tasks,record/test_record}.py
 ok "tests in the image, of a repository that is read only"

@@ -108,7 +108,7 @@ def numbers(summary: Mapping[str, float]) -> dict[str, float]:
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     """`python train.py …` in a process and a folder of its own, which has imported everything already."""
-    from .forks import PATIENCE, ran
+    from tests.forks import PATIENCE, ran
 
     def run(*typed: str, timeout: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
         env = {**os.environ, "WANDB_MODE": "offline"}

@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from losslab.config.catalogue import CONF, options
-
-from .conftest import ROOT, Command, until
-from .forks import Fork, python, ran
+from tests.conftest import ROOT, Command, until
+from tests.forks import Fork, python, ran
 
 QUIET = "logger=false"
 SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")

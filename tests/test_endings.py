@@ -21,10 +21,9 @@ from PIL import Image
 from losslab import errors, terminal
 from losslab.config.arguments import hydra_value, typed_value
 from losslab.files import write_together
-
-from .compare.written import run
-from .forks import Fork, python
-from .hostile import TINY
+from tests.compare.written import run
+from tests.forks import Fork, python
+from tests.hostile import TINY
 
 RUN = [*TINY, "output_dir=outputs"]
 
@@ -320,7 +319,7 @@ def test_a_signal_while_it_imports_is_one_sentence(tmp_path: Path, words: list[s
 
 def until_heeded(pid: int) -> None:
     """Wait until a process has an answer to SIGTERM."""
-    from .test_main import caught
+    from tests.test_main import caught
 
     deadline = time.monotonic() + 60
     while not caught(pid, signal.SIGTERM):

@@ -14,8 +14,7 @@ from PIL import Image
 from losslab.config.catalogue import CONF, options
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
-
-from .conftest import ROOT, Command, Typed, without_pictures
+from tests.conftest import ROOT, Command, Typed, without_pictures
 
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
 Claim = Callable[[Typed, Path], None]

@@ -39,9 +39,8 @@ from losslab.losses import (
 from losslab.models import MLP
 from losslab.tasks import MultiLabel, Regression, SingleLabel, Task
 from losslab.train import objective
-
-from .conftest import Typed
-from .test_optimizers import OPTIMIZERS, closure_of, make
+from tests.conftest import Typed
+from tests.optim.test_optimizers import OPTIMIZERS, closure_of, make
 
 Array = NDArray[Any]
 OURS = ("input", "target", "reduction", "domain", "also")

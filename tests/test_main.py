@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from losslab.cli import COMMANDS
-
-from .conftest import ROOT, until
-from .forks import PATIENCE, ran
+from tests.conftest import ROOT, until
+from tests.forks import PATIENCE, ran
 
 
 def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -16,8 +16,7 @@ from losslab.errors import Refused
 from losslab.models import BagOfWords, backbone, head, resized
 from losslab.optim.optimizers import param_groups
 from losslab.train import build, call
-
-from .conftest import Typed
+from tests.conftest import Typed
 
 MODELS = options([str(CONF)], "model")
 LARGE = [name for name, model in MODELS.items() if model["_target_"] == "losslab.models.backbone"]

@@ -18,9 +18,8 @@ from losslab.data.reading import table
 from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import OURS, build, train
-
-from .conftest import Typed
-from .forks import ran
+from tests.conftest import Typed
+from tests.forks import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
 

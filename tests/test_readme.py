@@ -3,8 +3,7 @@
 import re
 
 from losslab.config.catalogue import CONF, fits, options
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 

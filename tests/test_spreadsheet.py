@@ -13,8 +13,7 @@ import pytest
 from losslab.compare.__main__ import asked, compare
 from losslab.compare.runs import read
 from losslab.spreadsheet import FORMULA, csv_text, escape, frame_csv
-
-from .compare.written import run
+from tests.compare.written import run
 
 FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-drama", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "\uff1d1", '=x,"y"')
 

@@ -15,9 +15,8 @@ from torchmetrics.functional import classification
 from losslab.tasks import MultiLabel, Regression, Task, average_precision, calibration_error, f1_scores
 from losslab.train import train
 from losslab.training.module import Experiment
-
-from .conftest import Typed
-from .test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
+from tests.conftest import Typed
+from tests.test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:

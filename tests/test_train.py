@@ -16,8 +16,7 @@ from losslab.errors import Refused
 from losslab.train import build, train
 from losslab.training.checkpoints import fitting
 from losslab.training.module import Experiment
-
-from .conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, numbers
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
 

@@ -9,8 +9,7 @@ from losslab.compare.cross import under_every_loss
 from losslab.compare.runs import read
 from losslab.errors import Refused
 from losslab.train import train
-
-from ..conftest import Typed
+from tests.conftest import Typed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -16,8 +16,7 @@ from losslab.compare.table import figures
 from losslab.page.report import log
 from losslab.record.offline import offline
 from losslab.record.wandb import Mirror, start
-
-from .written import grid
+from tests.compare.written import grid
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,7 @@ import yaml
 
 from losslab.compare.runs import flat, history, read
 from losslab.errors import Refused
-
-from .written import run
+from tests.compare.written import run
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:

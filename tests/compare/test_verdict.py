@@ -10,8 +10,7 @@ from losslab.compare.cautions import cautions
 from losslab.compare.design import CROSS, arrange, pairs
 from losslab.compare.runs import read
 from losslab.compare.verdict import verdict
-
-from .written import grid, run
+from tests.compare.written import grid, run
 
 
 def told(folder: Path, **settings: Any) -> list[str]:

@@ -12,8 +12,7 @@ from losslab.data.augment import Augment, mix
 from losslab.errors import Refused
 from losslab.losses import Loss
 from losslab.tasks import SingleLabel
-
-from ..conftest import Typed
+from tests.conftest import Typed
 
 IMAGES = torch.randint(0, 256, (64, 3, 24, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 OPTIONS = list(options([str(CONF)], "augment"))

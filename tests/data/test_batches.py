@@ -9,8 +9,7 @@ import torch
 from losslab.data.batches import Batches, Order, Pixels, at_once
 from losslab.data.cache import Files
 from losslab.data.dataset import Dataset, split
-
-from .pictures import pictures
+from tests.data.pictures import pictures
 
 
 def table(count: int = 53) -> Dataset:

@@ -20,9 +20,8 @@ from losslab.data import cache
 from losslab.data.cache import Files, decoded, pixels
 from losslab.data.dataset import Dataset, split
 from losslab.errors import Refused
-
-from ..conftest import until
-from .pictures import picture, pictures
+from tests.conftest import until
+from tests.data.pictures import picture, pictures
 
 SLOW = """
 import sys, time

@@ -12,9 +12,8 @@ import pytest
 from losslab.data.dataset import Dataset, split
 from losslab.data.folder import images
 from losslab.errors import Refused
-
-from ..conftest import ROOT, Command
-from .pictures import picture, pictures
+from tests.conftest import ROOT, Command
+from tests.data.pictures import picture, pictures
 
 POSTERS = ROOT.parent / "shared" / "data" / "posters_96x144.zip"
 GENRES = [["Comedy", "Drama"], ["Drama"], ["Comedy", "War"], [], ["War"]]

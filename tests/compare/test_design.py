@@ -10,8 +10,7 @@ from losslab.compare.design import arrange, factors, pairs
 from losslab.compare.runs import Runs, read
 from losslab.compare.table import figures
 from losslab.errors import Refused
-
-from .written import grid, run
+from tests.compare.written import grid, run
 
 
 def runs_in(folder: Path) -> Runs:

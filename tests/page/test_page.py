@@ -17,9 +17,8 @@ from losslab.compare.runs import read
 from losslab.compare.table import figures
 from losslab.errors import Refused
 from losslab.page import plots
-
-from ..forks import ran
-from .written import grid, run
+from tests.compare.written import grid, run
+from tests.forks import ran
 
 PROGRAM = "import sys, losslab.compare.__main__ as m; m.main(); assert 'torch' not in sys.modules"
 PNG = b"\x89PNG\r\n\x1a\n"

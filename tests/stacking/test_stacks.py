@@ -26,12 +26,11 @@ from losslab.stacking.group import sort
 from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
-
-from .conftest import ROOT, Command, Typed, numbers, until, without_pictures
-from .forks import Fork, python
-from .loopback import Loopback
-from .test_together import checkpoint, close, same
-from .test_wandb import run
+from tests.conftest import ROOT, Command, Typed, numbers, until, without_pictures
+from tests.forks import Fork, python
+from tests.loopback import Loopback
+from tests.record.test_wandb import run
+from tests.stacking.test_module import checkpoint, close, same
 
 STACKED = ("-m", "hydra/launcher=stacked")
 SMALL = ("data=diabetes", "model=linear", "optimizer=sgd", "trainer.precision=64-true", "callbacks.last.seconds=0")

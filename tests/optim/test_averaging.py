@@ -9,8 +9,7 @@ from torch import Tensor
 
 from losslab.train import train
 from losslab.training.module import Experiment
-
-from .conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -13,10 +13,9 @@ from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import attempt, work
-
-from .conftest import until
-from .forks import Fork
-from .test_sweep import LR, start, sweep_file, table
+from tests.conftest import until
+from tests.forks import Fork
+from tests.sweep.test_sweep import LR, start, sweep_file, table
 
 EXACT = {"trainer.precision": {"value": "64-true"}, "optimizer": {"value": "sgd"}, "optimizer.lr": {"value": 0.01}}
 

@@ -29,10 +29,9 @@ from losslab.sweep.plan import read
 from losslab.sweep.processes import Workers
 from losslab.sweep.worker import work
 from losslab.training.preemption import notice
-
-from .conftest import ROOT
-from .forks import Fork
-from .test_sweep import LR, done_here, sweep_file, table
+from tests.conftest import ROOT
+from tests.forks import Fork
+from tests.sweep.test_sweep import LR, done_here, sweep_file, table
 
 sys.path.append(str(ROOT / "benchmarks"))
 

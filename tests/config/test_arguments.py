@@ -11,8 +11,7 @@ from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides
 from losslab.errors import Refused
 from losslab.sweep.file import commanded, loaded
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 

@@ -21,9 +21,8 @@ from pytorch_lightning.callbacks import Callback
 from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.train import train
-
-from .conftest import ROOT, numbers, until, without_pictures
-from .forks import Fork
+from tests.conftest import ROOT, numbers, until, without_pictures
+from tests.forks import Fork
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -17,8 +17,7 @@ from losslab.stacking.group import Planned, sort
 from losslab.stacking.train import Keeper, train_together
 from losslab.train import train
 from losslab.training.preemption import Preempted
-
-from .conftest import Typed, numbers
+from tests.conftest import Typed, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

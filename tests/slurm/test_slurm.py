@@ -18,10 +18,9 @@ import pytest
 import yaml
 
 from losslab.train import train
-
-from .conftest import ROOT, Typed, numbers
-from .forks import Fork, python
-from .slurm.cluster import Cluster, missing
+from tests.conftest import ROOT, Typed, numbers
+from tests.forks import Fork, python
+from tests.slurm.cluster import Cluster, missing
 
 WHY_NOT = missing() or ("no hydra-submitit-launcher here" if find_spec("submitit") is None else None)
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))

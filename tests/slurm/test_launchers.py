@@ -12,8 +12,7 @@ from hydra.core.plugins import Plugins
 from losslab.config.check import LAUNCHERS, configure, launched
 from losslab.config.compose import hydra_ready
 from losslab.errors import Refused
-
-from .conftest import Command, Typed, numbers
+from tests.conftest import Command, Typed, numbers
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=2", "loss=mse,mae", "seed=0,1")
 

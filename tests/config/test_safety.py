@@ -24,10 +24,9 @@ from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read
 from losslab.train import train
-
-from .conftest import Command, Typed
-from .loopback import Loopback
-from .test_wandb import environment
+from tests.conftest import Command, Typed
+from tests.loopback import Loopback
+from tests.record.test_wandb import environment
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=1")
 TINY = ("data=heights", "model=linear", "trainer.max_epochs=1")

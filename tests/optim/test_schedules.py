@@ -17,9 +17,8 @@ from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.optim.schedules import OneCycle, cyclic, rate, warm_up
 from losslab.train import build, train
-
-from .conftest import Typed, cut_off
-from .test_optimizers import OPTIMIZERS, closure_of, make, problem, put
+from tests.conftest import Typed, cut_off
+from tests.optim.test_optimizers import OPTIMIZERS, closure_of, make, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -24,8 +24,7 @@ from losslab.optim.optimizers import SAM, Muon, param_groups
 from losslab.optim.schedules import rate, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
-
-from .conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -15,8 +15,7 @@ from losslab.models import head
 from losslab.train import build, train
 from losslab.training.finetune import Finetune
 from losslab.training.module import Experiment
-
-from .conftest import Typed
+from tests.conftest import Typed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

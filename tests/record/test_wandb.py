@@ -24,11 +24,10 @@ from losslab.compare.table import figures
 from losslab.config import targets
 from losslab.config.check import configure
 from losslab.record.wandb import describe
-
-from .compare.written import grid
-from .conftest import ROOT, until
-from .forks import Fork, python, ran
-from .loopback import Loopback
+from tests.compare.written import grid
+from tests.conftest import ROOT, until
+from tests.forks import Fork, python, ran
+from tests.loopback import Loopback
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")

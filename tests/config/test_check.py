@@ -15,8 +15,7 @@ from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure, explain, flatten, launched
 from losslab.config.compose import hydra_ready, laid_out
 from losslab.errors import Refused
-
-from .conftest import Typed
+from tests.conftest import Typed
 
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], group)]

@@ -18,8 +18,7 @@ from losslab.stacking.module import SideBySide, Stack
 from losslab.terminal import quieten
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, train, trainer_of
 from losslab.training.module import Experiment
-
-from .conftest import Typed
+from tests.conftest import Typed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -24,8 +24,7 @@ from losslab.machine import environment
 from losslab.record.record import Record, claim, claim_folder, flat_config, run_id, run_name
 from losslab.tasks import Task
 from losslab.train import train
-
-from .conftest import Typed
+from tests.conftest import Typed
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
 ALONE: Any = SimpleNamespace(world_size=1, is_global_zero=True)  # a trainer of one process

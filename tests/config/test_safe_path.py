@@ -11,8 +11,7 @@ from losslab.config import targets
 from losslab.config.check import configure
 from losslab.config.targets import AllowedHere
 from losslab.errors import Refused
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 LOSSLAB = Path(sys.executable).with_name("losslab")
 OPTIONAL = (  # that torch, pandas, W&B and their like import if they are there

@@ -9,8 +9,7 @@ import pytest
 
 from losslab.record.rows import read_history
 from losslab.train import train
-
-from .conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, numbers
 
 WHOLE = "epoch,step,val/rmse\n0,1,0.5\n1,2,0.25\n2,3,0.125\n"
 
