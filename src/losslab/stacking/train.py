@@ -35,7 +35,8 @@ from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
 from losslab.machine import environment
-from losslab.record import record, wandb
+from losslab.record import wandb
+from losslab.record.record import Record, claim, stopped_by
 from losslab.stacking.group import Planned
 from losslab.stacking.module import SideBySide, Stack, numbers_of
 from losslab.sweep.processes import cores
@@ -55,7 +56,7 @@ class Job:
     data: Dataset | None = None
     facts: dict[str, int] = field(default_factory=dict)
     run: Experiment | None = None
-    record: record.Record | None = None
+    record: Record | None = None
     best: ModelCheckpoint | None = None
     monitor: str = ""  # what it and early stopping look at
     callbacks: list[pl.Callback] = field(default_factory=list)
@@ -281,7 +282,7 @@ def write(job: Job) -> None:
         job.error = job.error or error
 
 
-def release(record: record.Record) -> None:
+def release(record: Record) -> None:
     """Let others take the folder of a run; one that never began leaves none behind."""
     if record.lock is not None:
         if record.status["status"] is None and not (record.folder / "status.json").exists():
@@ -325,7 +326,7 @@ def fit(jobs: list[Job]) -> list[Job]:
                 assert job.run is not None
                 trainer.precision_plugin.convert_module(job.run)
                 try:
-                    job.record = record.claim(job.cfg, job.run.task.better, trainer)
+                    job.record = claim(job.cfg, job.run.task.better, trainer)
                 except Refused as error:
                     print(f"losslab: {error}", file=sys.stderr, flush=True)
                     job.outcome = error
@@ -463,7 +464,7 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         fresh = not any(job.record.history for job in jobs if job.record is not None)
         if isinstance(error, torch.OutOfMemoryError) and len(jobs) > 1 and fresh:
             return False
-        by = record.stopped_by(error)
+        by = stopped_by(error)
         if by is None and not isinstance(error, Exception):
             raise
         for job in jobs:  # first of all, as there may be little time
