@@ -53,11 +53,11 @@ def test_r2_is_left_out_where_a_target_does_not_vary_in_a_part() -> None:
     task, scores, y = prepared("regression")
     data = dataset(y.numpy())
     for part in ("train", "val", "test"):
-        data.rows = dict.fromkeys(("train", "val", "test"), np.arange(16)) | {part: np.array([3, 4])}
+        data.split = dict.fromkeys(("train", "val", "test"), np.arange(16)) | {part: np.array([3, 4])}
         task.fit(data, loss_named("mse"))
         assert set(task.metrics(scores.detach(), y)) == set(task.better)
         for same in ([3], [3, 3]):
-            data.rows[part] = np.array(same)
+            data.split[part] = np.array(same)
             task.fit(data, loss_named("mse"))
             assert set(task.metrics(scores.detach(), y)) == {"rmse", "mse", "mae", "msle"}
     data = dataset(torch.cat([y[:, :2], torch.full((16, 1), 0.1)], 1).numpy())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from losslab.data.cache import Files
 
 Array = NDArray[Any]
-Rows = dict[str, NDArray[np.int64]]
+Split = dict[str, NDArray[np.int64]]
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Dataset:
 
     x: "Array | Files"
     y: Array
-    rows: Rows  # "train", "val", "test" -> row numbers
+    split: Split  # "train", "val", "test" -> row numbers
     shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
     outputs: list[str]  # names of the targets, classes or labels
     inputs: list[str] = field(default_factory=list)  # names of the features, where they have any
@@ -70,7 +70,7 @@ class Dataset:
 
     def targets(self, part: str) -> Array:
         """The targets of the `train`, `val` or `test` rows."""
-        targets: Array = self.y[self.rows[part]]
+        targets: Array = self.y[self.split[part]]
         return targets
 
     def outside(self, domain: str) -> int:
@@ -83,7 +83,7 @@ class Dataset:
         """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
         if self.x.ndim != 4:
             return None
-        train, levels = self.rows["train"], np.arange(256)
+        train, levels = self.split["train"], np.arange(256)
         if self.sums is None:
             counts = np.zeros((self.x.shape[1], 256), np.int64)
             for images in (self.x[rows] for rows in np.array_split(train, len(train) // 1024 + 1)):
@@ -102,7 +102,7 @@ def arrays(
     """A dataset of your own: `read()` returns `x` and `y` as NumPy arrays, shaped as `Dataset` says.
 
     >>> data = arrays(lambda: (np.eye(20), np.arange(20.0)), "regression", val=0.2, test=0.2, seed=0)
-    >>> data.shape, data.y.shape, len(data.rows["train"])
+    >>> data.shape, data.y.shape, len(data.split["train"])
     ((20,), (20, 1), 12)
     """
     x, y = (np.asarray(values) for values in read())
@@ -116,7 +116,7 @@ def arrays(
         y = y.astype(np.int64)
         count = y.shape[1]
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    rows = split(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
+    rows = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
     return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)], inputs)
@@ -133,7 +133,7 @@ def strata(y: Array, task: str) -> NDArray[np.int64] | None:
     return None
 
 
-def split(
+def split_rows(
     count: int,
     *,
     val: float,
@@ -141,7 +141,7 @@ def split(
     seed: int,
     strata: NDArray[np.int64] | None = None,
     groups: Array | None = None,
-) -> Rows:
+) -> Split:
     """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
 
     Args:
@@ -154,7 +154,7 @@ def split(
     Raises:
         Refused: where there are too few rows.
 
-    >>> {part: rows.tolist() for part, rows in split(8, val=0.25, test=0.25, seed=0).items()}
+    >>> {part: rows.tolist() for part, rows in split_rows(8, val=0.25, test=0.25, seed=0).items()}
     {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
     """
     if groups is not None:
@@ -162,7 +162,7 @@ def split(
         if strata is not None:
             rarest = np.lexsort((np.bincount(strata)[strata], of))  # group by group, its rarest class first
             strata = strata[rarest[np.unique(of[rarest], return_index=True)[1]]]
-        together = split(len(first), val=val, test=test, seed=seed, strata=strata)
+        together = split_rows(len(first), val=val, test=test, seed=seed, strata=strata)
         return {part: np.flatnonzero(np.isin(of, chosen)) for part, chosen in together.items()}
     order = np.random.default_rng(seed).permutation(count)
     kept = order[:0]
@@ -170,7 +170,7 @@ def split(
         order = order[np.argsort(strata[order], kind="stable")]
         rare = np.bincount(strata)[strata[order]] < 3
         kept, order = order[rare], order[~rare]
-    parts: Rows = {}
+    parts: Split = {}
     for name, share in (("test", test), ("val", val)):
         size = max(2, round(share * count)) if share else 0
         if size > len(order) - 2:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.cache import decoded
-from losslab.data.dataset import Array, Dataset, split, strata
+from losslab.data.dataset import Array, Dataset, split_rows, strata
 from losslab.data.reading import table
 from losslab.data.tables import (
     CELL,
@@ -115,7 +115,7 @@ def images(
     y, outputs, kept, notes = encoded(cells, known.names, task, min_count, rare)
     used = np.flatnonzero(kept)
     groups = np.array([known.groups[name] for name in found.files])[used] if known.groups else None
-    parts = split(len(used), val=val, test=test, seed=seed, strata=strata(y[used], task), groups=groups)
+    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata(y[used], task), groups=groups)
     rows = {part: used[places] for part, places in parts.items()}
     where = found.folder / "problems.csv"
     if keep(known.problems, where):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.dataset import Array, Dataset, New, Rows, split, strata
+from losslab.data.dataset import Array, Dataset, New, Split, split_rows, strata
 from losslab.data.reading import table
 from losslab.errors import Refused, nearest
 
@@ -72,7 +72,7 @@ def encode(
     separator: str | None = None,
     buckets: int = 32768,
     outliers: float = 0.0,
-    rows: Rows | None = None,
+    rows: Split | None = None,
     new: str | None = None,
 ) -> Dataset:
     """From a frame to a dataset: infer what each column holds, split, and encode by the training rows.
@@ -103,7 +103,7 @@ def encode(
         if name not in frame.columns:
             raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
     y, outputs = encode_target(frame[targets], task, separator)
-    rows = rows or split(len(frame), val=val, test=test, seed=seed, strata=strata(y, task))
+    rows = rows or split_rows(len(frame), val=val, test=test, seed=seed, strata=strata(y, task))
     slipped = np.random.default_rng(seed).permutation(rows["train"])[: round(outliers * len(rows["train"]))]
     if len(slipped) and task != "regression":
         raise Refused(f"data.outliers={outliers} is for task=regression, not task={task}: type data.outliers=0")

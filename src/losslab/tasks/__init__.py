@@ -74,7 +74,7 @@ class Task(nn.Module, ABC):
 
     def sample(self, data: Dataset, scores: Tensor, count: int = 24) -> list[dict[str, str]]:
         """The first test rows, each with its true and its predicted target in words."""
-        rows = data.rows["test"][:count]
+        rows = data.split["test"][:count]
         named = zip(rows, self.words(data, torch.from_numpy(data.y[rows])), self.say(data, scores[:count]), strict=True)
         return [
             {"row": data.titles[row] if data.titles else str(row), "true": true, "predicted": predicted}
@@ -111,7 +111,7 @@ class Regression(Task):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(spread, dtype=torch.float32))
         self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
-        self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.rows.values())
+        self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.split.values())
         self.logarithmic = not data.outside(">= 0")
         self.heads, self.point = loss.heads, loss.point
         self.units = "rate" if loss.input == "rate" else "values"
