@@ -23,13 +23,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from losslab.data.batches import Batches, Order
 from losslab.errors import Diverged
+from losslab.internals.lightning import take_counted_step
+from losslab.internals.torch import PER_GROUP, unwrapped_step
 from losslab.optim.schedules import warm_up
 from losslab.record.record import peak_memory_mb
-from losslab.training.module import SO_FAR, Experiment, diverged, measures, straight
+from losslab.training.module import SO_FAR, Experiment, diverged, measures
 
 Batch = tuple[Tensor, Tensor]
 OF_LIGHTNING = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs
-OF_GROUPS = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")  # what a schedule holds for each group of parameters
 AT_ONCE = {"cpu": 2**20}  # bytes of scores that are judged at once: more would not stay in a CPU's cache
 
 
@@ -359,9 +360,7 @@ class Stack(pl.LightningModule):
         lying = {name: flat(grad) for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
             weight.grad = lying[name][first:last] if name in lying else None
-        optimizer._on_before_step()  # Lightning counts its steps here
-        straight(own)()
-        optimizer._on_after_step()
+        take_counted_step(optimizer, unwrapped_step(own))
         if self.runs[0].schedule["interval"] == "step":
             self.step_scheduler()
         return losses
@@ -616,7 +615,7 @@ def of_groups(state: Any, groups: Sequence[int]) -> Any:
     if isinstance(state, dict):
         return {
             key: [value[k] for k in groups]
-            if key in OF_GROUPS and isinstance(value, list)
+            if key in PER_GROUP and isinstance(value, list)
             else of_groups(value, groups)
             for key, value in state.items()
         }
@@ -629,7 +628,7 @@ def joined(states: Sequence[Any]) -> Any:
     if isinstance(first, dict):
         return {
             key: [each for state in states for each in state[key]]
-            if key in OF_GROUPS and isinstance(value, list)
+            if key in PER_GROUP and isinstance(value, list)
             else joined([state[key] for state in states])
             for key, value in first.items()
         }

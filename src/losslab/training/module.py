@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from types import MethodType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,11 +14,12 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
 from losslab.errors import Diverged
+from losslab.internals.lightning import take_counted_step
+from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
 from losslab.optim.schedules import rate, warm_up
 from losslab.record.record import peak_memory_mb
@@ -130,7 +130,7 @@ class Experiment(pl.LightningModule):
         batches = list(zip(x.split(rows), y.split(rows), here, whole, strict=True))  # type: ignore[no-untyped-call]
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        step = straight(optimizer.optimizer)
+        step = unwrapped_step(optimizer.optimizer)
         scores: list[Tensor] = []
         losses = [
             self.update(optimizer, step, batches[start : start + self.accumulate], scores)
@@ -187,9 +187,7 @@ class Experiment(pl.LightningModule):
             return total if world == 1 else distributed.mean(total)
 
         if direct:
-            optimizer._on_before_step()  # Lightning counts its steps here
-            step(closure)
-            optimizer._on_after_step()
+            take_counted_step(optimizer, step, closure)
         else:
             optimizer.step(closure)
         if self.schedule["interval"] == "step":
@@ -358,22 +356,6 @@ def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: boo
     found = {} if known else {"loss": loss.of(task, scores, y)}
     found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
     return found | task.metrics(scores, y)
-
-
-def straight(optimizer: Optimizer) -> Callable[..., Any]:
-    """An optimizer's step without what torch wraps it in, a label for profilers and a search for hooks, if it has none.
-
-    With `zero_grad`'s, those labels are a quarter of the time of a small step.
-    """
-    step = type(optimizer).step
-    by_schedule = getattr(vars(optimizer).get("step"), "__wrapped__", step) is step
-    hooks = [_global_optimizer_pre_hooks, _global_optimizer_post_hooks]
-    hooks += [getattr(optimizer, f"_optimizer_step_{when}_hooks", {"unknown": None}) for when in ("pre", "post")]
-    if any(hooks) or not by_schedule or not hasattr(step, "hooked"):
-        return optimizer.step
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # as schedules do, which ask for it
-    by_itself: Callable[..., Any] = MethodType(step.__wrapped__, optimizer)  # type: ignore[attr-defined]
-    return by_itself
 
 
 def diverged(loss: float, where: str, group: Mapping[str, Any]) -> str:
