@@ -67,7 +67,7 @@ def test_a_stack_leaves_the_callbacks_of_a_run_as_lightning_would(mode: str, tmp
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    rows = torch.utils.data.DataLoader(torch.ones(1, 1))  # type: ignore[arg-type]
+    rows: torch.utils.data.DataLoader[Tensor] = torch.utils.data.DataLoader([torch.ones(1)])  # type: ignore[arg-type]
     trainer.fit(Scores(scores), rows, rows)
 
     best_too = ModelCheckpoint(tmp_path, "best", "val/score", mode=mode, enable_version_counter=False)
