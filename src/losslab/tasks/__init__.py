@@ -32,13 +32,16 @@ class Task(nn.Module, ABC):
         targets: the forms of the target that it offers.
         yardstick: the metric that chooses the best epoch, drives plateau schedules and compares runs.
         mode: `min` or `max`, whichever is better.
+        truth: the canonical form of its targets: `numbers`, `class` or `labels`; see `losslab.data.truth`.
     """
 
     better: ClassVar[dict[str, str]]  # each metric, and whether `min` or `max` is better
 
-    def __init__(self, name: str, inputs: list[str], targets: list[str], yardstick: str, mode: str) -> None:
+    def __init__(
+        self, name: str, inputs: list[str], targets: list[str], yardstick: str, mode: str, truth: str | None = None
+    ) -> None:
         super().__init__()
-        self.name, self.inputs, self.targets = name, inputs, targets
+        self.name, self.inputs, self.targets, self.truth = name, inputs, targets, truth
         self.yardstick, self.mode = yardstick, mode
 
     def fit(self, data: Dataset, loss: "Loss | Sum") -> None:
