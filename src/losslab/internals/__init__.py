@@ -1,1 +1,1 @@
-"""Private parts of Lightning, torch and W&B: all that losslab uses of them, and what to do when they change."""
+"""Private parts of Hydra, Lightning, torch and W&B: all that losslab uses of them, and what to do when they change."""
