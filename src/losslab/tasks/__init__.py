@@ -142,9 +142,9 @@ class Regression(Task):
         from losslab.page import pictures
 
         y, values = data.targets("test"), self.view(scores, self.units).numpy()
-        figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
+        figures = {"predicted": pictures.draw_predictions(y, values, data.outputs)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
-            figures["line"] = pictures.line(data, values)
+            figures["line"] = pictures.draw_fit(data, values)
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:
@@ -199,12 +199,12 @@ class SingleLabel(Task):
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab.page import pictures
+        from losslab.page import image_grids, pictures
 
         y = data.targets("test")
-        figures = {"confusion": pictures.confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
+        figures = {"confusion": pictures.draw_confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
         if data.x.ndim == 4:
-            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+            figures["samples"] = image_grids.draw_classes(data, self.sample(data, scores))
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:
@@ -299,16 +299,16 @@ class MultiLabel(Task):
         return {**super().tables(data, scores), "labels": rows}
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab.page import pictures
+        from losslab.page import image_grids, pictures
 
         p, y = self.view(scores, "prediction"), torch.from_numpy(data.targets("test"))
         each = self.average_precisions(scores, y).numpy()
         figures = {
-            "average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs),
-            "calibration": pictures.reliability(p.numpy().ravel(), y.numpy().ravel()),
+            "average_precision": pictures.draw_average_precisions(each, y.float().mean(0).numpy(), data.outputs),
+            "calibration": pictures.draw_reliability(p.numpy().ravel(), y.numpy().ravel()),
         }
         if data.x.ndim == 4:
-            figures["samples"] = pictures.label_grid(data, (p > self.thresholds).numpy())
+            figures["samples"] = image_grids.draw_labels(data, (p > self.thresholds).numpy())
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:
