@@ -75,7 +75,7 @@ def prepared(name: str, rows: int = 16, loss: str = "mse") -> tuple[Task, Tensor
     }[name]
     task = kinds[name](**keys)
     task.fit(dataset(y.numpy()), loss_named(loss))
-    scores = torch.randn(rows, 3 * loss_named(loss).heads, generator=numbers, requires_grad=True)
+    scores = torch.randn(rows, 3 * loss_named(loss).scores_per_target, generator=numbers, requires_grad=True)
     return task, scores, y
 
 
@@ -119,7 +119,7 @@ exactly = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12, equal_nan=
 
 def value(task_name: str, loss_name: str) -> float:
     task, scores, y = prepared(task_name, loss=loss_name)
-    return float(loss_named(loss_name).of(task, scores, y))
+    return float(loss_named(loss_name).compute(task, scores, y))
 
 
 # the contract
@@ -128,7 +128,7 @@ def value(task_name: str, loss_name: str) -> float:
 @pytest.mark.parametrize(("task_name", "loss_name"), FITTING)
 def test_every_loss_that_fits_a_task_is_one_finite_number_with_a_gradient(task_name: str, loss_name: str) -> None:
     task, scores, y = prepared(task_name, loss=loss_name)
-    loss = loss_named(loss_name).of(task, scores, y)
+    loss = loss_named(loss_name).compute(task, scores, y)
     torch.autograd.backward(loss)
     assert loss.shape == ()
     assert torch.isfinite(loss)
@@ -141,10 +141,10 @@ def test_every_loss_that_fits_a_task_is_one_finite_number_with_a_gradient(task_n
 def test_a_step_against_the_gradient_lowers_every_loss(task_name: str, loss_name: str) -> None:
     task, scores, y = prepared(task_name, loss=loss_name)
     loss = loss_named(loss_name)
-    before = loss.of(task, scores, y)
+    before = loss.compute(task, scores, y)
     torch.autograd.backward(before)
     assert scores.grad is not None
-    assert loss.of(task, scores - 1e-3 * scores.grad / scores.grad.norm(), y) < before
+    assert loss.compute(task, scores - 1e-3 * scores.grad / scores.grad.norm(), y) < before
 
 
 @pytest.mark.parametrize(("task_name", "loss_name"), FITTING)
@@ -153,7 +153,7 @@ def test_every_loss_under_vmap_is_the_loss_of_each_batch(task_name: str, loss_na
     loss = loss_named(loss_name)
 
     def of(scores: Tensor, y: Tensor) -> Tensor:
-        return loss.of(task, scores, y)
+        return loss.compute(task, scores, y)
 
     each, gradients = (
         run(scores.detach().reshape(4, 4, -1), y.reshape(4, 4, *y.shape[1:]))
@@ -170,7 +170,7 @@ def test_every_loss_under_vmap_is_the_loss_of_each_batch(task_name: str, loss_na
 @pytest.mark.parametrize(("task_name", "loss_name"), FITTING)
 def test_runs_that_are_trained_as_one_have_the_losses_and_gradients_of_each(task_name: str, loss_name: str) -> None:
     runs = Runs(task_name, loss_name)
-    runs.run = partial(loss_named(loss_name).of, runs.task)
+    runs.run = partial(loss_named(loss_name).compute, runs.task)
     scores = runs.scores.clone().requires_grad_()
     every = runs.together(scores)
     every.sum().backward()
@@ -186,7 +186,9 @@ def test_runs_that_are_trained_as_one_have_the_losses_and_gradients_of_each(task
 
 def test_a_sum_of_losses_is_that_of_each_run() -> None:
     runs = Runs("regression")
-    runs.run = partial(Sum({name: loss_named(name) for name in ("mse", "msle", "mae")}, {"msle": 0.5}).of, runs.task)
+    runs.run = partial(
+        Sum({name: loss_named(name) for name in ("mse", "msle", "mae")}, {"msle": 0.5}).compute, runs.task
+    )
     exactly(runs.together(runs.scores), torch.stack([runs.alone(run, runs.scores[run]) for run in range(3)]))
 
 
@@ -244,10 +246,10 @@ def test_every_loss_of_half_precision_scores_is_computed_in_single(task_name: st
     task, scores, y = prepared(task_name, loss=loss_name)
     half = scores.detach().bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_named(loss_name).of(task, half, y)
+        loss = loss_named(loss_name).compute(task, half, y)
     torch.autograd.backward(loss)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, loss_named(loss_name).of(task, half.float(), y), rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(loss, loss_named(loss_name).compute(task, half.float(), y), rtol=0.02, atol=1e-3)
     assert half.grad is not None
     assert torch.isfinite(half.grad).all()
 
@@ -266,7 +268,7 @@ def test_every_loss_and_gradient_stays_finite_at_the_edges(task_name: str, loss_
             domain = LOSSES[loss_name].get("domain")
             if domain and dataset(targets.numpy()).outside(domain):
                 continue
-            loss = loss_named(loss_name).of(task, asked, targets)
+            loss = loss_named(loss_name).compute(task, asked, targets)
             torch.autograd.backward(loss)
             assert torch.isfinite(loss)
             assert asked.grad is not None
@@ -303,7 +305,7 @@ def test_every_file_says_its_range_and_source_and_keeps_to_the_range(name: str) 
     task_name = next(task for task, loss in FITTING if loss == name)
     task, scores, y = prepared(task_name, loss=name)
     for scale in (0.0, 0.1, 1.0, 10.0):
-        assert bottom - 1e-6 <= float(loss_named(name).of(task, scores.detach() * scale, y)) <= top + 1e-6
+        assert bottom - 1e-6 <= float(loss_named(name).compute(task, scores.detach() * scale, y)) <= top + 1e-6
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if "reduction" in LOSSES[name]])
@@ -476,7 +478,7 @@ def test_every_loss_and_its_gradient_are_those_of_an_independent_reference(
     file = {key: value for key, value in LOSSES[name].items() if key not in OURS}
     tensors = {key: torch.tensor(keys[key], dtype=torch.float64) for key in keys if key == "weight"}
     function = instantiate({**file, **{k: v for k, v in keys.items() if k not in tensors}}, _convert_="all", **tensors)
-    x, target = drawn(name, seed, scale, getattr(function, "heads", 1))
+    x, target = drawn(name, seed, scale, getattr(function, "scores_per_target", 1))
     asked = torch.tensor(x, requires_grad=True)
     loss = Loss(function.double(), LOSSES[name]["input"], LOSSES[name]["target"])(asked, torch.tensor(target))
     torch.autograd.backward(loss)
@@ -625,7 +627,7 @@ def test_a_weighted_sum_is_the_sum_of_its_parts_with_their_gradients() -> None:
     parts = {name: loss_named(name) for name in ("bce", "dice", "mse")}
     both = Sum(parts, {"dice": 0.5, "mse": 2.0})
     same(
-        lambda x: both.of(task, x, y),
+        lambda x: both.compute(task, x, y),
         lambda x: (
             F.binary_cross_entropy_with_logits(x, y.double())
             + 0.5 * TverskyLoss()(x.sigmoid(), y.double())
@@ -641,7 +643,7 @@ def test_losses_that_read_the_scores_differently_are_not_added() -> None:
     with pytest.raises(Refused, match="quantile 3, gaussian_nll 2"):
         Sum({name: loss_named(name) for name in ("quantile", "gaussian_nll")}, {})
     median = Sum({name: loss_named(name) for name in ("mse", "quantile")}, {})
-    assert (median.heads, median.point) == (3, 1)
+    assert (median.scores_per_target, median.prediction_index) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -739,7 +741,7 @@ def test_every_optimizer_lowers_every_loss(task_name: str, loss_name: str) -> No
     for name in OPTIMIZERS:
         loss = loss_named(loss_name)
         torch.manual_seed(0)
-        model, x = MLP((4,), 3 * loss.heads, hidden=[8, 8]), torch.randn(16, 4)
+        model, x = MLP((4,), 3 * loss.scores_per_target, hidden=[8, 8]), torch.randn(16, 4)
         optimizer = make(name, model, loss)
         closure = closure_of(optimizer, partial(lowered, task, loss, model, x, y))
         start = [p.detach().clone() for p in model.parameters()]
@@ -756,4 +758,4 @@ def test_every_optimizer_lowers_every_loss(task_name: str, loss_name: str) -> No
 
 
 def lowered(task: Task, loss: Loss, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return loss.of(task, model(x), y)
+    return loss.compute(task, model(x), y)

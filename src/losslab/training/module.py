@@ -158,7 +158,7 @@ class Experiment(pl.LightningModule):
             The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
         """
         own, direct, world = optimizer.optimizer, self.detour is None, distributed.processes()
-        model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
+        model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
         weights = [weight for group in own.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
@@ -355,8 +355,8 @@ class Experiment(pl.LightningModule):
 
 def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: bool) -> dict[str, Tensor]:
     """The loss, unless it is known, its parts and all metrics of the task, of all rows of a part of the data."""
-    found = {} if known else {"loss": loss.of(task, scores, y)}
-    found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
+    found = {} if known else {"loss": loss.compute(task, scores, y)}
+    found |= {f"loss_{name}": part.compute(task, scores, y) for name, part in loss.parts.items()}
     return found | task.metrics(scores, y)
 
 
