@@ -18,7 +18,7 @@ from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
 from tests.forks import ran
-from tests.test_losses import LOSSES, TASKS, loss_named
+from tests.losses.examples import LOSSES, TASKS, loss_named
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}

@@ -211,7 +211,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     import torch
 
     from losslab.data.batches import Pixels
-    from losslab.optim.optimizers import param_groups
+    from losslab.optim.groups import group_parameters
     from losslab.training.module import Experiment
 
     task, loss, model = assembled(cfg, data)
@@ -224,7 +224,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     def optimizer(module: "pl.LightningModule") -> Any:
         rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+        return call(cfg, "optimizer", make, group_parameters(module, rate, **cfg.param_groups, hidden=hidden))
 
     made = Experiment(
         model,

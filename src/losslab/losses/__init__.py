@@ -15,7 +15,6 @@ from losslab.losses.multi_label import (
     SoftMarginLoss,
     TverskyLoss,
 )
-from losslab.losses.numerics import one_hot
 from losslab.losses.regression import (
     CosineSimilarityLoss,
     GaussianNLLLoss,
@@ -70,5 +69,4 @@ __all__ = [
     "SumOfSquaresLoss",
     "TverskyLoss",
     "TweedieLoss",
-    "one_hot",
 ]

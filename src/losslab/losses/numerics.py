@@ -18,16 +18,6 @@ def power(base: Tensor, exponent: float) -> Tensor:
     return base.clamp(min=smallest_normal(base)) ** exponent if exponent else torch.ones_like(base)
 
 
-def one_hot(index: Tensor, classes: int) -> Tensor:
-    """Turn class indices `(N,)` into rows of 0 and 1 `(N, C)`; torch's own reads the values, which vmap forbids.
-
-    >>> one_hot(torch.tensor([1, 0]), 3)
-    tensor([[0., 1., 0.],
-            [1., 0., 0.]])
-    """
-    return (index[:, None] == torch.arange(classes, device=index.device)).float()
-
-
 def to_signs(labels: Tensor) -> Tensor:
     """Turn labels of 0 and 1 into -1 and 1."""
     return 2 * labels - 1

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from losslab.losses.contract import RowLoss
-from losslab.losses.numerics import one_hot, power
+from losslab.losses.numerics import power
+from losslab.metrics import one_hot
 
 
 class KLDivLoss(RowLoss):

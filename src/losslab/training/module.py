@@ -21,7 +21,7 @@ from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
 from losslab.errors import Diverged
 from losslab.losses import Loss, Sum
-from losslab.optim.schedules import rate, warm_up
+from losslab.optim.schedules import read_rate, warm_up
 from losslab.record.record import peak_memory_mb
 from losslab.tasks import Task
 from losslab.training import distributed
@@ -193,7 +193,7 @@ class Experiment(pl.LightningModule):
         else:
             optimizer.step(closure)
         if self.schedule["interval"] == "step":
-            self.rate = rate(own)  # before the schedule sets the next one
+            self.rate = read_rate(own)  # before the schedule sets the next one
             self.step_scheduler()
         return losses
 
@@ -282,7 +282,7 @@ class Experiment(pl.LightningModule):
         scores, y = self.train_seen.take()
         row = {**self.judge("train", scores, y, loss=self.train_loss / len(y)), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
-        row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
+        row["lr"] = self.rate if self.schedule["interval"] == "step" else read_rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
         counts = {"epoch": self.current_epoch, "step": self.global_step}
         self.last_row = timeless({**counts, **{key: float(value) for key, value in row.items()}})
