@@ -9,7 +9,7 @@ from torch import nn
 from losslab.errors import Refused
 from losslab.internals.lightning import finds_unused_parameters
 from losslab.internals.torch import BatchNorm
-from losslab.models import head
+from losslab.models import find_head
 
 
 class Finetune(pl.Callback):
@@ -60,5 +60,5 @@ class Finetune(pl.Callback):
     def backbone(self, module: nn.Module) -> list[nn.Parameter]:
         """The parameters of the model but its head's."""
         model = module.get_submodule("model")
-        last = set(head(model).parameters(recurse=False))
+        last = set(find_head(model).parameters(recurse=False))
         return [p for p in model.parameters() if p not in last]
