@@ -21,7 +21,7 @@ from losslab.config.check import configure
 from losslab.config.compose import MARKS
 from losslab.errors import Refused
 from losslab.optim.optimizers import SAM, Muon, param_groups
-from losslab.optim.schedules import rate, warm_up
+from losslab.optim.schedules import used_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed, cut_off, numbers
@@ -242,7 +242,7 @@ def test_state_read_back_without_running_code_goes_on_bit_for_bit(name: str) -> 
     resumed.load_state_dict(state)
     steps(resumed, again_loss, 4)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
-    assert rate(resumed) == rate(optimizer) == pytest.approx(OPTIMIZERS[name]["lr"])
+    assert used_rates(resumed)[0] == used_rates(optimizer)[0] == pytest.approx(OPTIMIZERS[name]["lr"])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
