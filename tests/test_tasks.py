@@ -12,12 +12,13 @@ from sklearn import metrics
 from torch import Tensor
 from torchmetrics.functional import classification
 
+from losslab.metrics import average_precision, calibration_error, f1_scores
 from losslab.record.rows import Row
-from losslab.tasks import MultiLabel, Regression, Task, average_precision, calibration_error, f1_scores
+from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed
-from tests.test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
+from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:
@@ -212,7 +213,7 @@ def test_a_run_whose_scores_are_no_numbers_leaves_the_others_alone(name: str) ->
 
 def labels(y: Tensor) -> MultiLabel:
     """A task for these labels."""
-    task = MultiLabel("multi_label", [], [], "average_precision", "max")
+    task = MultiLabel("multi_label", "labels", [], [], "average_precision", "max")
     data = dataset(y.numpy())
     data.outputs = [f"label {i}" for i in range(y.shape[1])]
     task.fit(data, None)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ class Evaluator(nn.Module):
 
     def forward(self, scores: Tensor, y: Tensor, ask: str) -> Any:
         if ask == "loss":
-            return self.loss.of(self.task, scores, y)
+            return self.loss.compute(self.task, scores, y)
         if ask == "tuned":
             return self.task.tuned(scores, y)
         return compute_metrics(self.task, self.loss, scores, y, with_loss=ask == "metrics and loss")

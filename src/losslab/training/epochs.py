@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from losslab.errors import Diverged
 from losslab.losses import Loss, Sum
-from losslab.optim.schedules import used_rates, warm_up
+from losslab.optim.schedules import read_rates, warm_up
 from losslab.record.record import peak_memory_mb
 from losslab.record.rows import GRADIENT_NORM, SPEED, Row
 from losslab.tasks import Task
@@ -197,7 +197,7 @@ class EpochModule(pl.LightningModule):
 
     def step_scheduler(self, optimizer: Optimizer) -> None:
         """Note the learning rates that were used, and tell the schedule that a step or an epoch is over."""
-        self.rates = used_rates(optimizer)
+        self.rates = read_rates(optimizer)
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(self.states[0].val_row[self.schedule["monitor"]])
         else:
@@ -216,8 +216,8 @@ class EpochModule(pl.LightningModule):
 
 def compute_metrics(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, with_loss: bool) -> dict[str, Tensor]:
     """Compute the loss if asked for, its parts, and all metrics of the task, each over all rows."""
-    found = {"loss": loss.of(task, scores, y)} if with_loss else {}
-    found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
+    found = {"loss": loss.compute(task, scores, y)} if with_loss else {}
+    found |= {f"loss_{name}": part.compute(task, scores, y) for name, part in loss.parts.items()}
     return found | task.metrics(scores, y)
 
 

@@ -116,7 +116,7 @@ class Experiment(EpochModule):
             The loss of each batch, and again for each time that the optimizer called the closure, on the device.
         """
         own, direct, world = optimizer.optimizer, self.bypasses_hooks, distributed.processes()
-        model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
+        model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
         weights = [weight for group in own.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
