@@ -369,11 +369,11 @@ def told(
     cfg: DictConfig, record: "Record", data: "Dataset", task: "Task", row: dict[str, float], scores: "Tensor"
 ) -> dict[str, float]:
     """What is left to do when a run is trained and tested: its summary, and its pictures and tables."""
-    from losslab.page.pictures import curves
+    from losslab.page.pictures import draw_curves
 
     summary = record.finish(row)
     figures = task.pictures(data, scores)
-    figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
+    figures["curves"] = draw_curves(record.history, cfg.task.yardstick, record.best_epoch())
     record.keep_pictures(figures, task.tables(data, scores))
     return summary
 
