@@ -140,7 +140,7 @@ def heads(task: "Task", loss: "Loss | Sum", scores: "Tensor") -> dict[str, "Tens
     from losslab.losses import GaussianNLLLoss
     from losslab.tasks import Regression
 
-    if loss.heads == 1 or not isinstance(task, Regression):
+    if loss.scores_per_target == 1 or not isinstance(task, Regression):
         return {}
     each, parts = task.view(scores, "heads"), [getattr(part, "function", None) for part in (loss, *loss.parts.values())]
     gaussian = next((part for part in parts if isinstance(part, GaussianNLLLoss)), None)

@@ -134,7 +134,7 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.of(task, torch.zeros(len(first), len(data.outputs) * loss.heads), first)
+        loss.compute(task, torch.zeros(len(first), len(data.outputs) * loss.scores_per_target), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -147,7 +147,7 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     task = build(cfg, "task")
     loss = objective(cfg, task, data)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.scores_per_target)
     return task, loss, model
 
 
@@ -211,7 +211,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     import torch
 
     from losslab.data.batches import Pixels
-    from losslab.optim.optimizers import param_groups
+    from losslab.optim.groups import group_parameters
     from losslab.training.module import Experiment
 
     task, loss, model = assembled(cfg, data)
@@ -224,7 +224,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     def optimizer(module: "pl.LightningModule") -> Any:
         rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+        return call(cfg, "optimizer", make, group_parameters(module, rate, **cfg.param_groups, hidden=hidden))
 
     made = Experiment(
         model,
@@ -368,11 +368,11 @@ def told(
     cfg: DictConfig, record: "Record", data: "Dataset", task: "Task", row: dict[str, float], scores: "Tensor"
 ) -> dict[str, float]:
     """What is left to do when a run is trained and tested: its summary, and its pictures and tables."""
-    from losslab.page.pictures import curves
+    from losslab.page.pictures import draw_curves
 
     summary = record.finish(row)
     figures = task.pictures(data, scores)
-    figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
+    figures["curves"] = draw_curves(record.history, cfg.task.yardstick, record.best_epoch())
     record.keep_pictures(figures, task.tables(data, scores))
     return summary
 
