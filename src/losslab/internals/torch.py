@@ -11,9 +11,6 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 # The base class of all batch norms, synchronised and lazy ones too. If it goes: list the public classes here.
 BatchNorm = nn.modules.batchnorm._NormBase
 
-# What a learning-rate schedule holds for each group of parameters. If a name changes: tests/stacking fails; rename it.
-PER_GROUP = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")
-
 
 def unwrapped_step(optimizer: Optimizer) -> Callable[..., Any]:
     """Return an optimizer's step without torch's wrapper, or `optimizer.step` where hooks need the wrapper.
