@@ -7,6 +7,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from losslab.internals.lightning import averaged_model
+
 
 class EMA(WeightAveraging):
     """Exponential moving average of the weights: `average = decay * average + (1 - decay) * weights` after each step.
@@ -32,11 +34,11 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # copied before Lightning moved the module to its device
-            self._average_model.to(trainer.strategy.root_device)
+        if (average := averaged_model(self)) is not None:  # copied before Lightning moved the module to its device
+            average.to(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        average = self._average_model
+        average = averaged_model(self)
         assert average is not None
         self.hook = trainer.optimizers[0].register_step_post_hook(lambda *_: average.update_parameters(pl_module))
 
@@ -45,8 +47,9 @@ class EMA(WeightAveraging):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy what the task has learned of the validation rows, such as thresholds, to the averaged module."""
-        assert self._average_model is not None
-        self._average_model.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
+        average = averaged_model(self)
+        assert average is not None
+        average.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.hook.remove()
