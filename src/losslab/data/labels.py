@@ -199,7 +199,7 @@ def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str |
         few_numbers = [name for name in numbers if filled[name].nunique() <= 20]
         readings = [words, flags if one_hot or len(flags) == 1 else [], few_numbers]
     found = next((reading for reading in readings if reading), [])
-    if len(found) == 1 or (found == flags and truth != "numbers"):
+    if len(found) == 1 or (found and found == flags and truth != "numbers"):
         return found
     which = f"several columns ({few(found)})" if found else "no column"
     some = few(found or filled, 8)
