@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out")
 SPAN, POINTS = 4.0, 401  # scores from -SPAN to SPAN; an odd number, so that 0 is one of them
-OURS = ("_target_", "input", "target", "domain")  # keys of a loss's file that are no settings of the loss
+OURS = ("_target_", "input", "target", "per", "domain")  # keys of a loss's file that are no settings of the loss
 USUAL = {
     "regression": ["mse", "mae", "huber"],
     "single_label": ["cross_entropy", "square", "multi_margin"],
