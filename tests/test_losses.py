@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import sigmoid_focal_loss
 
 from losslab.config.catalogue import CONF, fits, known_as, options
+from losslab.config.compose import MARKS
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.losses import (
@@ -43,9 +44,12 @@ from tests.conftest import Typed
 from tests.optim.test_optimizers import OPTIMIZERS, closure_of, make
 
 Array = NDArray[Any]
-OURS = ("input", "target", "reduction", "domain", "also")
+OURS = ("input", "target", "reduction", "domain", *MARKS)
 LOSSES = options([str(CONF)], "loss")
-TASKS = {name: file["task"] for name, file in options([str(CONF)], "task").items()}
+TASKS = {
+    name: {key: value for key, value in file["task"].items() if key not in MARKS}
+    for name, file in options([str(CONF)], "task").items()
+}
 FITTING = [(task, loss) for task in TASKS for loss in LOSSES if fits(TASKS[task], LOSSES[loss])]
 
 

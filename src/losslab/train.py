@@ -134,7 +134,7 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.of(task, torch.zeros(len(first), len(data.outputs) * loss.heads), first)
+        loss.of(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss.heads)), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -147,7 +147,9 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     task = build(cfg, "task")
     loss = objective(cfg, task, data)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
+    model = call(
+        cfg, "model", build(cfg, "model", "takes"), data.shape, task.count_scores(len(data.outputs), loss.heads)
+    )
     return task, loss, model
 
 

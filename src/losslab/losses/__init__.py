@@ -275,6 +275,10 @@ class GaussianNLLLoss(nn.Module):
         mean, variance = input[..., 0], functional.softplus(input[..., 1]) + self.eps
         return (variance.log() + (target - mean).square() / variance).mean() / 2
 
+    def deviation(self, input: Tensor) -> Tensor:
+        """Compute the standard deviation that scores `(N, D, 2)` predict."""
+        return (functional.softplus(input[..., 1]) + self.eps).sqrt()
+
 
 class CosineSimilarityLoss(nn.Module):
     """Cosine distance: the mean over samples of `1 - cos(input, target)`, the angle between the rows.
