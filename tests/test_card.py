@@ -19,7 +19,7 @@ from losslab.config.check import configure
 from losslab.config.compose import MARKS
 from losslab.errors import Refused
 from tests.forks import ran
-from tests.test_losses import LOSSES, TASKS, loss_named, prepared
+from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}
@@ -102,7 +102,7 @@ def test_what_is_drawn_is_the_loss_of_the_scores(name: str) -> None:
         if loss.input in ("prediction", "heads"):
             view, target = view - 3, target - 3
         if loss.input == "heads":
-            view = torch.tensor([[[float(view), *[0.0] * (loss.heads - 1)]]])
+            view = torch.tensor([[[float(view), *[0.0] * (loss.scores_per_target - 1)]]])
         forms = [target]
     for curve, form in zip([right, *wrong[: len(forms) - 1]], forms, strict=True):
         assert curve.loss[at] == pytest.approx(float(loss(view, form)), rel=1e-4)

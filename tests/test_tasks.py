@@ -17,7 +17,7 @@ from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed
-from tests.test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
+from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:

@@ -37,6 +37,7 @@ class StackedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What Hydra's sweepers call; a run that is refused or fails leaves the others alone."""
+        from losslab.internals.hydra import value_of
         from losslab.stacking.group import Share, sort
 
         stacks, refused = sort([list(overrides) for overrides in job_overrides], self.width)
@@ -51,7 +52,7 @@ class StackedLauncher(Launcher):
         )
         starts = [stack[0].overrides for stack in stacks]
         for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
-            each = back._return_value  # where a stack failed, `back.return_value` would raise that now
+            each = value_of(back)
             each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
             found |= zip((job.number for job in stack), each, strict=True)
         return [returned(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
@@ -77,4 +78,6 @@ class Composed:
 def returned(overrides: list[str], value: Any) -> JobReturn:
     """What Hydra's sweepers get of a run: its objective, or the exception that they raise."""
     status = JobStatus.FAILED if isinstance(value, BaseException) else JobStatus.COMPLETED
-    return JobReturn(overrides=overrides, status=status, _return_value=value)
+    done = JobReturn(overrides=overrides, status=status)
+    done.return_value = value
+    return done

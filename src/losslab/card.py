@@ -5,9 +5,9 @@
     losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
     losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 
-What is drawn is `Loss.of`, through the task's own views: the loss of one row as its score moves, and the gradient that
-the score receives. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn. Type
-options of your own as for train.py: --config-dir FOLDER, allow=PACKAGE.
+It draws `Loss.compute` through the task's own views: the loss of one row as its score moves, and the gradient that the
+score receives. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn. Type options
+of your own as for train.py: --config-dir FOLDER, allow=PACKAGE.
 """
 
 if __name__ == "__main__":
@@ -65,7 +65,7 @@ class Card:
         curves: the lines of the picture.
         perfect: its value where all is predicted right, if that is known.
         chance: its value where all scores are 0, and `guess`, what these predict.
-        outputs, heads: how many outputs the examples have, and how many scores each of them has.
+        outputs, scores_per_target: how many outputs the examples have, and how many scores each of them has.
         sides: the titles of the picture's columns.
         axis: what the horizontal axis shows.
     """
@@ -76,7 +76,7 @@ class Card:
     chance: float
     guess: str
     outputs: int
-    heads: int
+    scores_per_target: int
     sides: list[str]
     axis: str
 
@@ -172,7 +172,7 @@ def drawn_curve(task: "Task", read: "Loss | Sum", shown: "Loss | Sum", y: "Tenso
     held, values = task.trace(read, y, column, x)
 
     def of(score: "Tensor") -> "Tensor":
-        return shown.of(task, torch.where(torch.arange(held.shape[1]) == column, score, held), y)
+        return shown.compute(task, torch.where(torch.arange(held.shape[1]) == column, score, held), y)
 
     gradient, loss = torch.func.vmap(torch.func.grad_and_value(of))(values)
     return tuple(numbers.detach().numpy() for numbers in (x, values, loss, gradient))
@@ -187,15 +187,15 @@ def perfect(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float | None:
         return None
     y = torch.from_numpy(data.y)
     y = y.double() if y.is_floating_point() else y
-    return float(torch.func.vmap(lambda each: loss.of(task, each, y))(scores).min())
+    return float(torch.func.vmap(lambda each: loss.compute(task, each, y))(scores).min())
 
 
 def chance(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float:
     """Compute the loss of the examples where all scores are 0."""
     import torch
 
-    count = task.count_scores(len(data.outputs), loss.heads)
-    return float(loss.of(task, torch.zeros(len(data.y), count, dtype=torch.float64), torch.from_numpy(data.y)))
+    count = task.count_scores(len(data.outputs), loss)
+    return float(loss.compute(task, torch.zeros(len(data.y), count, dtype=torch.float64), torch.from_numpy(data.y)))
 
 
 def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
@@ -215,13 +215,13 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
             lines = [(name, True, task, loss, loss, column) for name, column in own.items()]
             for name, other in others.items():
                 its, beside, _ = prepared(other, y)
-                lines.append((name, False, its, beside, beside, beside.point))
+                lines.append((name, False, its, beside, beside, beside.prediction_index))
         except Refused:
             if number + 1 == len(examples):
                 raise
             continue
         if not others:
-            lines += [(name, False, task, loss, part, loss.point) for name, part in loss.parts.items()]
+            lines += [(name, False, task, loss, part, loss.prediction_index) for name, part in loss.parts.items()]
         sides = task.sides(data)
         drawn = [
             Curve(name, own, side, *drawn_curve(its, read, shown, target, column))
@@ -231,10 +231,9 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
         if all(any(c.gradient.any() for c in drawn if c.name == line[0]) for line in lines):
             break
     views = {OmegaConf.select(cfg, path).input for path in compose.loss_paths(cfg).values()}
-    return Card(
-        cfg, drawn, perfect(task, loss, data), chance(task, loss, data), task.chance, len(data.outputs), loss.heads,
-        list(sides), task.axis(data, views),
-    )  # fmt: skip
+    sure, unsure = perfect(task, loss, data), chance(task, loss, data)
+    outputs, scores = len(data.outputs), loss.scores_per_target
+    return Card(cfg, drawn, sure, unsure, task.chance, outputs, scores, list(sides), task.axis(data, views))
 
 
 def called(cfg: DictConfig) -> str:
@@ -268,12 +267,12 @@ def text(card: Card) -> str:
 
     for name, (path, keys) in paths.items():
         says, bounds, source = header(name, cfg.run.catalogue)
-        heads = f", {card.heads} scores for each target" if keys.input == "heads" else ""
+        several = f", {card.scores_per_target} scores for each target" if keys.input == "heads" else ""
         domain = f" {keys.domain}" if "domain" in keys else ""
         settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in OURS]
         lines.append(name)
         say("is", says)
-        say("wants", f"{keys.input}; targets as {keys.target}{domain}{heads}")
+        say("wants", f"{keys.input}; targets as {keys.target}{domain}{several}")
         say("range", bounds)
         say("settings", " ".join(f"{key}={arguments.shown(flat[key])}" for key in settings) or "none")
         say("source", source)

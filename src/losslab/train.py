@@ -134,7 +134,7 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.of(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss.heads)), first)
+        loss.compute(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss)), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -147,9 +147,8 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     task = build(cfg, "task")
     loss = objective(cfg, task, data)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(
-        cfg, "model", build(cfg, "model", "takes"), data.shape, task.count_scores(len(data.outputs), loss.heads)
-    )
+    scores = task.count_scores(len(data.outputs), loss)
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, scores)
     return task, loss, model
 
 
@@ -213,7 +212,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     import torch
 
     from losslab.data.batches import Pixels
-    from losslab.optim.optimizers import param_groups
+    from losslab.optim.groups import group_parameters
     from losslab.training.module import Experiment
 
     task, loss, model = assembled(cfg, data)
@@ -226,7 +225,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     def optimizer(module: "pl.LightningModule") -> Any:
         rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+        return call(cfg, "optimizer", make, group_parameters(module, rate, **cfg.param_groups, hidden=hidden))
 
     made = Experiment(
         model,

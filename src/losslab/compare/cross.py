@@ -46,9 +46,9 @@ def under_every_loss(folder: Path) -> dict[str, float]:
                 judge = objective(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
-            if judge.heads > 1 and name != cfg.run.choices.loss:
+            if judge.scores_per_target > 1 and name != cfg.run.choices.loss:
                 continue
-            cost = float(judge.of(reader, reader.translate(scores, task), y))
+            cost = float(judge.compute(reader, reader.translate(scores, task), y))
             if np.isfinite(cost):
                 found[name] = cost
     return found

@@ -20,7 +20,7 @@ from losslab.errors import Refused, nearest
 
 TOLD_ELSEWHERE = (
     *("stage", "experiment", "search.*"),  # told by the settings that they lead to
-    *("callbacks.*.dirpath", "*._*_", "task.truth", "data.truth"),
+    *("callbacks.*.dirpath", "*._*_"),
 )
 NOT_THE_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
 CROSS = " \N{MULTIPLICATION SIGN} "  # between the options that make a cell

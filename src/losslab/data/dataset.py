@@ -1,5 +1,6 @@
 """What every dataset is: arrays, a split by seed, and the facts that models and tasks are built from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslab.data.domain import within
+from losslab.data.truth import canonical, find_truth, strata
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -74,9 +77,8 @@ class Dataset:
         return targets
 
     def outside(self, domain: str) -> int:
-        """How many targets are not in the domain: `>= 0`, `> 0` or `!= 0`."""
-        within = {">= 0": np.greater_equal, "> 0": np.greater, "!= 0": np.not_equal}[domain](self.y, 0)
-        return int((~within).sum())
+        """Count the targets that are not in a domain, such as `>= 0`; see `losslab.data.domain`."""
+        return int((~within(self.y, domain)).sum())
 
     @cached_property
     def scale(self) -> tuple[Array, Array] | None:
@@ -97,40 +99,40 @@ class Dataset:
 
 
 def arrays(
-    read: Any, task: str, val: float, test: float, seed: int, outputs: list[str] | None = None, gives: str = "vector"
+    read: Callable[[], tuple[Any, Any]],
+    task: str,
+    val: float,
+    test: float,
+    seed: int,
+    outputs: list[str] | None = None,
+    gives: str = "vector",
+    truth: str | None = None,
 ) -> Dataset:
-    """A dataset of your own: `read()` returns `x` and `y` as NumPy arrays, shaped as `Dataset` says.
+    """Make a dataset of arrays: `read()` returns `x` and `y`, shaped as `Dataset` says.
+
+    Args:
+        read: called without arguments.
+        task: the task's name.
+        val, test, seed: the split; see `split_rows`.
+        outputs: names of the targets, classes or labels; their numbers if `None`.
+        gives: what the rows are: `vector`, `image` or `tokens`.
+        truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+
+    Raises:
+        Refused: if the targets do not fit the truth.
 
     >>> data = arrays(lambda: (np.eye(20), np.arange(20.0)), "regression", val=0.2, test=0.2, seed=0)
     >>> data.shape, data.y.shape, len(data.split["train"])
     ((20,), (20, 1), 12)
     """
+    truth = find_truth(task, truth)
     x, y = (np.asarray(values) for values in read())
-    if task == "regression":
-        y = y.reshape(len(y), -1).astype(np.float32)
-        count = y.shape[1]
-    elif task == "single_label":
-        y = y.astype(np.int64)
-        count = int(y.max()) + 1
-    else:
-        y = y.astype(np.int64)
-        count = y.shape[1]
+    y, count = canonical(y, truth)
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    rows = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, truth))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
-    return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)], inputs)
-
-
-def strata(y: Array, task: str) -> NDArray[np.int64] | None:
-    """What a split keeps in proportion: the class; the rarest of a row's labels; nothing for regression."""
-    if task == "single_label":
-        return y
-    if task == "multi_label":
-        rarity = y.sum(0)
-        rarest: NDArray[np.int64] = np.where(y.any(1), np.where(y > 0, rarity, len(y) + 1).argmin(1), y.shape[1])
-        return rarest
-    return None
+    return Dataset(x, y, split, shape, outputs or [str(i) for i in range(count)], inputs)
 
 
 def split_rows(

@@ -156,7 +156,7 @@ class Judge(nn.Module):
 
     def forward(self, scores: Tensor, y: Tensor, ask: str) -> Any:
         if ask == "loss":
-            return self.loss.of(self.task, scores, y)
+            return self.loss.compute(self.task, scores, y)
         if ask == "tuned":
             return self.task.tuned(scores, y)
         return measures(self.task, self.loss, scores, y, known=ask == "but the loss")

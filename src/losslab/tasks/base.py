@@ -22,14 +22,14 @@ class Reading(Protocol):
 
     Attributes:
         input: the view.
-        heads: how many scores it wants for each target.
-        point: which of these is the prediction.
+        scores_per_target: how many scores it wants for each target.
+        prediction_index: which of these is the prediction.
         parts: the losses of a weighted sum, by name.
     """
 
     input: str
-    heads: int
-    point: int
+    scores_per_target: int
+    prediction_index: int
 
     @property
     def parts(self) -> Mapping[str, Any]: ...
@@ -69,14 +69,9 @@ class Task(nn.Module, ABC):
         """Return what `balanced` stands for in a loss's key: a weight for each class or label."""
         return {}
 
-    def count_scores(self, outputs: int, heads: int) -> int:
-        """Return how many scores the model gives each row.
-
-        Args:
-            outputs: how many targets, classes or labels the data have.
-            heads: how many scores the loss wants for each of them.
-        """
-        return outputs * heads
+    def count_scores(self, outputs: int, loss: Reading) -> int:
+        """Return how many scores the model gives each row of data with so many targets, classes or labels."""
+        return outputs * loss.scores_per_target
 
     @abstractmethod
     def view(self, scores: Tensor, input: str) -> Tensor:
@@ -184,12 +179,12 @@ class Task(nn.Module, ABC):
     def trace(self, loss: Reading, y: Tensor, column: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return one row's scores `(1, S)`, and the values that the one in `column` takes where the axis shows `x`."""
         outputs = y.shape[1] if y.ndim > 1 else len(self.examples()[0])
-        return torch.zeros(1, self.count_scores(outputs, loss.heads), dtype=x.dtype), x
+        return torch.zeros(1, self.count_scores(outputs, loss), dtype=x.dtype), x
 
     def perfect(self, loss: Reading, data: Dataset) -> Tensor | None:
         """Return scores `(P, N, S)` that predict a card's examples right, if they are known; the best of them count."""
         outputs = len(data.outputs)
-        if self.truth == "numbers" or self.count_scores(outputs, loss.heads) != outputs:
+        if self.truth == "numbers" or self.count_scores(outputs, loss) != outputs:
             return None
         marks = torch.eye(2, dtype=torch.float64)[:, :outputs]
         sure = torch.linspace(0, 50, 1001, dtype=torch.float64)[:, None, None]

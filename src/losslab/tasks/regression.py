@@ -38,14 +38,14 @@ class Regression(Task):
         self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
         self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.split.values())
         self.logarithmic = not data.outside(">= 0")
-        self.heads, self.point = loss.heads, loss.point
+        self.scores_per_target, self.prediction_index = loss.scores_per_target, loss.prediction_index
         self.units = "rate" if loss.input == "rate" else "values"
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "heads":
-            return scores.reshape(len(scores), -1, self.heads)
-        if self.heads > 1:
-            scores = scores.reshape(len(scores), -1, self.heads)[..., self.point]
+            return scores.reshape(len(scores), -1, self.scores_per_target)
+        if self.scores_per_target > 1:
+            scores = scores.reshape(len(scores), -1, self.scores_per_target)[..., self.prediction_index]
         if input == "rate":
             return scores.exp() * self.level
         return scores * self.std + self.mean if input == "values" else scores
@@ -78,7 +78,7 @@ class Regression(Task):
     def columns(self, data: Dataset, loss: Reading, scores: Tensor) -> dict[str, Tensor]:
         """Also the quantile of each level, or the standard deviation, where the loss has several scores of a target."""
         found = super().columns(data, loss, scores)
-        if loss.heads == 1:
+        if loss.scores_per_target == 1:
             return found
         each, levels, deviation = self.view(scores, "heads"), offered(loss, "levels"), offered(loss, "deviation")
         more: dict[str, Tensor] = {}  # (N, D)
@@ -95,7 +95,7 @@ class Regression(Task):
 
     def translate(self, scores: Tensor, other: Task) -> Tensor:
         assert isinstance(other, Regression)
-        if self.heads > 1:  # the same loss
+        if self.scores_per_target > 1:  # the same loss
             return scores
         values = other.estimate(scores)
         if self.units == "rate":
@@ -104,11 +104,11 @@ class Regression(Task):
 
     def curves(self, loss: Reading) -> dict[int, str]:
         """The outermost scores of a target, and that of its prediction."""
-        if loss.heads == 1:
+        if loss.scores_per_target == 1:
             return {0: ""}
-        shown, levels = sorted({0, loss.point, loss.heads - 1}), offered(loss, "levels")
+        shown, levels = sorted({0, loss.prediction_index, loss.scores_per_target - 1}), offered(loss, "levels")
         if levels is None:
-            return {head: f"score {head + 1} of {loss.heads}" for head in shown}
+            return {head: f"score {head + 1} of {loss.scores_per_target}" for head in shown}
         return {head: f"level {float(levels[head]):g}" for head in shown}
 
     def axis(self, data: Dataset, views: set[str]) -> str:
@@ -130,7 +130,7 @@ class Regression(Task):
     def right(self, loss: Reading, y: Tensor) -> Tensor:
         """Return scores that predict `y` `(N, D)`: all scores of a target where they are levels, else just one."""
         score = (y / self.level).log() if loss.input == "rate" else (y - self.mean) / self.std
-        predicts = torch.arange(loss.heads) == loss.point
+        predicts = torch.arange(loss.scores_per_target) == loss.prediction_index
         return (score[..., None] * (predicts | (offered(loss, "levels") is not None))).flatten(1)
 
 

@@ -7,7 +7,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from losslab.errors import Refused
-from losslab.models import head
+from losslab.models import find_head
 
 
 class Finetune(pl.Callback):
@@ -58,5 +58,5 @@ class Finetune(pl.Callback):
     def backbone(self, module: nn.Module) -> list[nn.Parameter]:
         """The parameters of the model but its head's."""
         model = module.get_submodule("model")
-        last = set(head(model).parameters(recurse=False))
+        last = set(find_head(model).parameters(recurse=False))
         return [p for p in model.parameters() if p not in last]

@@ -21,7 +21,7 @@ from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
 from losslab.errors import Diverged
 from losslab.losses import Loss, Sum
-from losslab.optim.schedules import rate, warm_up
+from losslab.optim.schedules import read_rate, warm_up
 from losslab.record.record import peak_memory_mb
 from losslab.tasks import Task
 from losslab.training import distributed
@@ -158,7 +158,7 @@ class Experiment(pl.LightningModule):
             The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
         """
         own, direct, world = optimizer.optimizer, self.detour is None, distributed.processes()
-        model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
+        model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
         weights = [weight for group in own.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
@@ -193,7 +193,7 @@ class Experiment(pl.LightningModule):
         else:
             optimizer.step(closure)
         if self.schedule["interval"] == "step":
-            self.rate = rate(own)  # before the schedule sets the next one
+            self.rate = read_rate(own)  # before the schedule sets the next one
             self.step_scheduler()
         return losses
 
@@ -282,7 +282,7 @@ class Experiment(pl.LightningModule):
         scores, y = self.train_seen.take()
         row = {**self.judge("train", scores, y, loss=self.train_loss / len(y)), **self.val_row}
         row["gradient_norm"] = self.gradient_norm or 0.0
-        row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
+        row["lr"] = self.rate if self.schedule["interval"] == "step" else read_rate(self.trainer.optimizers[0])
         row["examples_per_second"] = len(y) / self.trained
         counts = {"epoch": self.current_epoch, "step": self.global_step}
         self.last_row = timeless({**counts, **{key: float(value) for key, value in row.items()}})
@@ -355,8 +355,8 @@ class Experiment(pl.LightningModule):
 
 def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: bool) -> dict[str, Tensor]:
     """The loss, unless it is known, its parts and all metrics of the task, of all rows of a part of the data."""
-    found = {} if known else {"loss": loss.of(task, scores, y)}
-    found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
+    found = {} if known else {"loss": loss.compute(task, scores, y)}
+    found |= {f"loss_{name}": part.compute(task, scores, y) for name, part in loss.parts.items()}
     return found | task.metrics(scores, y)
 
 
