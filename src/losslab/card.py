@@ -297,10 +297,12 @@ def short(value: float) -> str:
 
 def draw(card: Card) -> "Figure":
     """Draw the loss above its gradient, a column for each side; of one side, the two side by side."""
-    from losslab.page.pictures import GREY, figure, stroke
+    from losslab.page.figures import GREY, line_style, make_figure
 
     several = len(card.sides) > 1
-    drawn, grid = figure(4.5 * len(card.sides), 6.6, 2, len(card.sides)) if several else figure(9.0, 4.4, 1, 2)
+    drawn, grid = (
+        make_figure(4.5 * len(card.sides), 6.6, 2, len(card.sides)) if several else make_figure(9.0, 4.4, 1, 2)
+    )
     names = list(dict.fromkeys(curve.name for curve in card.curves))
     ends = [(curve.x[0], curve.x[-1]) for curve in card.curves]
     for row, what in enumerate(("loss", "gradient")):
@@ -311,7 +313,7 @@ def draw(card: Card) -> "Figure":
             for curve in card.curves:
                 if curve.side == side:
                     index, width = names.index(curve.name), 3.0 if curve.own else 1.8
-                    panel.plot(curve.x, getattr(curve, what), **stroke(index), linewidth=width, label=curve.name)
+                    panel.plot(curve.x, getattr(curve, what), **line_style(index), linewidth=width, label=curve.name)
             panel.set(ylim=limits(card.curves, what), xlim=(min(ends)[0], max(end for _, end in ends)))
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(color=GREY, alpha=0.2)
