@@ -128,8 +128,8 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
                 f"loss={name} is for targets {keys.domain}, which {outside} of the {data.y.size:,} targets of "
                 f"data={cfg.run.choices.data} are not: type another loss, or correct them"
             )
-        function = build(cfg, path, "input", "target", "reduction", "domain", *weights, **weights)
-        parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"))
+        function = build(cfg, path, "input", "target", "reduction", "per", "domain", *weights, **weights)
+        parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"), keys.get("per", "row"))
     loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
