@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from losslab.metrics import average_precision, calibration_error, f1_scores
+from losslab.record.rows import Row
 from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
@@ -323,18 +324,18 @@ def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_ga
     typed: Typed, monkeypatch: pytest.MonkeyPatch, callbacks: str
 ) -> None:
     judged: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
-    judge = Experiment.judge
+    evaluate = Experiment.evaluate
 
-    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, **keys: float) -> dict[str, float]:
+    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, with_loss: bool = True) -> list[Row]:
         if part == "val":
             alone = labels(y)
             tune(alone, scores, y)
             assert isinstance(self.task, MultiLabel)
             assert torch.equal(self.task.thresholds, alone.thresholds)
         judged[part].append(self.task.state_dict()["thresholds"].clone())
-        return judge(self, part, scores, y, **keys)
+        return evaluate(self, part, scores, y, with_loss)
 
-    monkeypatch.setattr(Experiment, "judge", watched)
+    monkeypatch.setattr(Experiment, "evaluate", watched)
     overrides = ("task=multi_label", "trainer.max_epochs=4", "optimizer.lr=0.03", "data.buckets=256", "data.test=0.6")
     cfg = typed(*overrides, f"callbacks={callbacks}")
     summary = train(cfg)
@@ -350,9 +351,9 @@ def test_labels_are_said_above_their_own_thresholds() -> None:
     y = torch.tensor([[1, 0, 1]] * 2)
     task, data = labels(y), dataset(y.numpy())
     scores = torch.tensor([[0.3, 0.3, 0.3], [0.6, 0.1, 0.9]]).logit()
-    assert task.say(data, scores) == ["{}", "{a, c}"]
+    assert task.describe(data, task.decide(scores)) == ["{}", "{a, c}"]
     task.thresholds = torch.tensor([0.2, 0.5, 0.2])
-    assert task.say(data, scores) == ["{a, c}", "{a, c}"]
+    assert task.describe(data, task.decide(scores)) == ["{a, c}", "{a, c}"]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -16,13 +16,14 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from losslab import predict
-from losslab.compare.cautions import cautions
-from losslab.compare.design import arrange, pairs
-from losslab.compare.runs import read
+from losslab.compare.cautions import find_cautions
+from losslab.compare.claims import compare_cells
+from losslab.compare.design import arrange
+from losslab.compare.runs import read_runs
 from losslab.errors import Refused
 from losslab.record.record import Record, run_name
 from losslab.stacking import train as together
-from losslab.stacking.group import sort
+from losslab.stacking.group import plan_stacks
 from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
@@ -41,7 +42,7 @@ Outcomes = list[dict[str, float] | BaseException]
 
 def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[DictConfig], Outcomes]:
     """Train these as one sweep does: their configurations, told of their folders, and what each came to."""
-    stacks, refused = sort([list(cfg.run.overrides) for cfg in jobs], width)
+    stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], width)
     found: dict[int, Any] = {number: (None, error) for number, error in refused.items()}
     for stack in stacks:
         for job, outcome in zip(stack, together.train_together(stack), strict=True):
@@ -475,9 +476,9 @@ def test_stacked_and_lone_runs_are_compared_with_a_caution(typed: Typed, undrawn
     swept([typed(*SHORT, f"seed={seed}", "loss=mse") for seed in range(3)])
     for seed in range(3):
         train(typed(*SHORT, f"seed={seed}", "loss=mae"))
-    found = arrange(read([str(tmp_path / "outputs")]))
-    said = cautions(found, pairs(found))
-    assert [each.gap.n for each in pairs(found)] == [3], "paired by their seeds"
+    found = arrange(read_runs([str(tmp_path / "outputs")]))
+    said = find_cautions(found, compare_cells(found))
+    assert [each.gap.n for each in compare_cells(found)] == [3], "paired by their seeds"
     assert any("3 of 6 runs trained in stacks of up to 3: their seconds" in text for text in said), said
 
 
