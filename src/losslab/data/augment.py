@@ -55,8 +55,8 @@ class Augment(nn.Module):
 def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     """Mix inputs in pairs: `share x + (1 - share) x'`, where `share ~ Beta(alpha, alpha)`.
 
-    `x'` are the same inputs in another order. The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`. For cross-entropies this is the loss of the
-    mixed targets, and every other loss can be mixed in the same way.
+    `x'` are the same inputs in another order. The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`:
+    for cross-entropies the loss of the mixed targets, and a sensible sum for every other loss.
 
     Args:
         x: inputs `(B, ...)`; bytes become float32.
