@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.domain import within
-from losslab.data.truth import canonical, find_truth, strata
+from losslab.data.truth import find_truth, stratify, to_canonical
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def arrays(
     """
     truth = find_truth(task, truth)
     x, y = (np.asarray(values) for values in read())
-    y, count = canonical(y, truth)
+    y, count = to_canonical(y, truth)
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, truth))
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=stratify(y, truth))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
     return Dataset(x, y, split, shape, outputs or [str(i) for i in range(count)], inputs)
