@@ -19,8 +19,8 @@ from wandb import wandb_agent
 from wandb.cli.cli import cli
 
 from losslab.compare.design import arrange
-from losslab.compare.runs import read
-from losslab.compare.table import figures
+from losslab.compare.runs import read_runs
+from losslab.compare.table import summarize_cells
 from losslab.config import targets
 from losslab.config.check import configure
 from losslab.record.wandb import describe
@@ -33,7 +33,11 @@ LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
 CALLS = "from pytorch_lightning import Callback\n\n\nclass Nothing(Callback):\n    pass\n"
 MINE = "API_TOKEN = 'a-secret-of-the-user'\n"
-HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
+HELD = (
+    "allow=tests",
+    "trainer.max_epochs=60",
+    "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 30, mark: held}",
+)
 
 
 def environment(server: Loopback, folder: Path) -> dict[str, str]:
@@ -142,7 +146,7 @@ def shortened(name: str, folder: Path, **changed: Any) -> str:
 @pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     one = {key: {"value": value} for key, value in {"loss": "focal", "optimizer": "momentum", "seed": 0}.items()}
-    held = ("allow=tests", "+callbacks.held={_target_: tests.held.Held, epoch: 10, mark: held, rate: 0.001}")
+    held = ("allow=tests", "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 10, mark: held, rate: 0.001}")
     command = ["${env}", "${interpreter}", "${program}", *held, "${args}"]
     tune = shortened("tune", tmp_path, parameters=one, run_cap=2, command=command)
     one["data"] = {"value": "heights"}
@@ -269,7 +273,7 @@ def tables(folders: list[str], out: Path) -> None:
     """The table of each task's runs."""
     out.mkdir()
     for task in ("regression", "single_label", "multi_label"):
-        figures(arrange(read(folders), only={"task": task})).to_json(out / f"{task}.json")
+        summarize_cells(arrange(read_runs(folders), only={"task": task})).to_json(out / f"{task}.json")
 
 
 def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
