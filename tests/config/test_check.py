@@ -259,7 +259,7 @@ def test_the_users_own_options_are_suggested_too(tmp_path: Path) -> None:
 
 def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
     program = (
-        "import sys; from losslab.train import main; from losslab.config.check import configure;"
+        "import sys; from losslab.app import main; from losslab.config.check import configure;"
         "configure(['loss=mae']);"
         "import losslab.data.tables; heavy = {'torch', 'pytorch_lightning', 'wandb', 'matplotlib', 'sklearn'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
