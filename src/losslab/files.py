@@ -24,6 +24,7 @@ import yaml
 from losslab.errors import Refused
 
 LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
+WINDOWS = os.name == "nt"
 DEPTH = 100  # levels of a YAML file: C code that reads it would run out of stack
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
@@ -370,7 +371,7 @@ def is_locked(file: Path) -> bool | None:
 
 def remove_locked(folder: Path, lock: int) -> None:
     """Remove a folder whose lock this process holds, and let go of the lock."""
-    if os.name == "nt":  # Windows removes no file that is open
+    if WINDOWS:  # Windows removes no file that is open
         os.close(lock)
         shutil.rmtree(folder)
     else:
@@ -405,7 +406,7 @@ def replace(part: Path, file: Path) -> None:
             part.replace(file)
             return
         except PermissionError:
-            if os.name != "nt" or time.monotonic() > deadline:
+            if not WINDOWS or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

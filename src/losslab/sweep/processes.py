@@ -60,7 +60,7 @@ class Workers:
 
     def start(self) -> "subprocess.Popen[str]":
         """A process in a session of its own: Ctrl-C is for the driver, which then lets go of it."""
-        own = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        own = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ, "PYTHONIOENCODING": "utf-8"}
         for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID"):
             own.pop(name, None)  # runs are no processes that SLURM started, and the driver has the job queued again
         living = [self.on.get(process.pid) for process in self.processes]
@@ -144,7 +144,7 @@ class Workers:
     def last_words(self, process: "subprocess.Popen[str]") -> list[str]:
         """The last lines of a worker's log."""
         try:
-            return self.logs[process.pid].read_text(errors="replace").splitlines()[-20:]
+            return self.logs[process.pid].read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
         except OSError:
             return []
 
