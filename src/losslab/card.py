@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config import arguments, catalogue, check, compose
 from losslab.errors import Refused, command, keyed, listed
-from losslab.files import replacing, writable_file
+from losslab.files import check_out, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
             f"a card is of one loss: type loss={first} vs=[{rest}], or, for their sum, loss=[{typed['loss']}]"
         )
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
-    out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
+    out = check_out(typed.get("out", f"card-{file}.png"), ".png")
     losses = catalogue.options([str(catalogue.CONF), *folders], "loss")
     task = typed.get("task") or own_task([part.rpartition("*")[2].strip() for part in listed(typed["loss"])], folders)
     mine = [*arguments.search_path(folders), *([f"allow={typed['allow']}"] if "allow" in typed else [])]

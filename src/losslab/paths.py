@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from losslab.config import catalogue, compose
 from losslab.errors import Refused, command, keyed, listed, nearest
-from losslab.files import replacing, writable_file
+from losslab.files import check_out, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
     steps = typed.get("steps", "200")
     if not (steps.isdecimal() and int(steps) > 0):
         raise Refused(f"steps={steps} does not fit: it must be a whole number of at least 1")
-    return list(dict.fromkeys(names)), int(steps), writable_file(typed.get("out", "paths.png"), ".png")
+    return list(dict.fromkeys(names)), int(steps), check_out(typed.get("out", "paths.png"), ".png")
 
 
 def descend(name: str, steps: int) -> Path2D:

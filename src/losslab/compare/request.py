@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from losslab.errors import Refused, keyed, listed
-from losslab.files import writable_folder
+from losslab.files import check_writable
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
@@ -56,7 +56,7 @@ def parse_request(words: Sequence[str]) -> Request:
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     return Request(
         folders,
-        writable_folder(Path(typed.get("out") or parent / "comparison"), "out"),
+        check_writable(Path(typed.get("out") or parent / "comparison"), "out"),
         listed(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},

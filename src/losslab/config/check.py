@@ -23,7 +23,7 @@ from losslab.config.catalogue import CONF, called, fits, options
 from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, loss_paths, recorded
 from losslab.config.ranges import RULES, number
 from losslab.errors import Refused, nearest
-from losslab.files import writable_folder
+from losslab.files import check_writable
 from losslab.internals.hydra import is_group, is_root, loader_for
 
 
@@ -220,7 +220,7 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     groupable(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
         raise Refused(f"ckpt={cfg.ckpt} is not there: type the path of a last.ckpt in a run's folder")
-    writable_folder(Path(cfg.output_dir), "output_dir")
+    check_writable(Path(cfg.output_dir), "output_dir")
 
 
 def check_launch(cfg: DictConfig) -> None:

@@ -48,7 +48,7 @@ from losslab.stacking.module import Stack, optimizer_settings
 from losslab.train import Summary, train
 from losslab.train import finish as finish_run
 from losslab.training import preemption
-from losslab.training.checkpoints import Whole, misfit, read
+from losslab.training.checkpoints import WholeCheckpointIO, find_misfit, read
 from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted, notice
 
@@ -273,7 +273,7 @@ def write(job: Job) -> None:
     assert job.record is not None
     try:
         for name, state in job.kept.items():
-            Whole().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
+            WholeCheckpointIO().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
     except Refused as error:
         job.error = job.error or error
 
@@ -317,7 +317,7 @@ def fit(jobs: list[Job]) -> list[Job]:
     trainer = build_trainer(jobs[0].cfg)
     here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
-    with preemption.heeded():
+    with preemption.note_signals():
         try:
             for job in jobs:
                 assert job.run is not None
@@ -357,7 +357,7 @@ def fit(jobs: list[Job]) -> list[Job]:
 
 def leave(by: signal.Signals) -> NoReturn:
     """The end of a process that a signal has stopped."""
-    if by in preemption.HEEDED:
+    if by in preemption.SIGNALS:
         preemption.requeue(by)
     sys.exit(128 + by)
 
@@ -377,7 +377,7 @@ def point(job: Job) -> object:
         scalars = any(not weight.ndim for weight in job.run.parameters())  # their state is not told from a count
         ended = any(state.get("stopped_epoch", 0) for state in saved["callbacks"].values())
         best = (job.record.folder / "best.ckpt").is_file()
-        if misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
+        if find_misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
             return str(job.record.folder)
     except (Refused, ValueError):  # no whole checkpoint, or one of several processes
         return str(job.record.folder)
@@ -491,7 +491,7 @@ def hand_in(jobs: list[Job], by: signal.Signals | None) -> None:
         by: the signal that stopped them, if one did.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, notice.heed)  # `fit` looks whether one came, when all that is over is on record
+        signal.signal(signal.SIGINT, notice.receive)  # `fit` looks whether one came, when all that is over is on record
     count = min(len(jobs), cores()) if sys.platform == "linux" and hasattr(os, "fork") else 1
     forks = multiprocessing.get_context("fork" if count > 1 else None)
     refused = forks.Value(c_bool, False)

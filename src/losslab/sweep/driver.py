@@ -13,7 +13,7 @@ from tqdm import tqdm
 from losslab.config import arguments
 from losslab.config.ranges import silent
 from losslab.errors import Refused, keyed, listed
-from losslab.files import check_no_link, writable_folder, write_json
+from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_test_seeds, choose_settings, find_best
 from losslab.sweep.faults import explain
@@ -132,7 +132,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     if test_seeds:
         check_test_seeds(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
-    writable_folder(folder, "output_dir")
+    check_writable(folder, "output_dir")
     for place in (folder.parent, folder):
         check_no_link(place)
     try:

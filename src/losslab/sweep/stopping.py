@@ -21,7 +21,7 @@ from types import FrameType
 from losslab.machine import kill_tree
 from losslab.training import preemption
 
-SIGNALS = (signal.SIGINT, *preemption.HEEDED)
+SIGNALS = (signal.SIGINT, *preemption.SIGNALS)
 GRACE = 10.0  # seconds that a run has to write its checkpoint
 BRIEF = 2.0  # the same for a process without a run
 GO_ON = "stopped; nothing is lost: the same command goes on with what is missing"
