@@ -159,8 +159,8 @@ def runs_of(task: str) -> dict[str, Callable[[Path], object]]:
     settings = {"task": task, **TASKS[task], **BUSY}
     typed = to_overrides(settings | ALONE)
     primary = configure(typed).task
-    metric = {"yardstick": str(primary.yardstick), "mode": primary.mode}
-    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, [0, 1], **metric)
+    primary_metric = {"metric": str(primary.yardstick), "mode": primary.mode}
+    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, [0, 1], **primary_metric)
     return {
         "alone": lambda out: train(configure([*typed, f"output_dir={out}"])),
         "stacked": lambda out: work(out, plan, plan.jobs(), 4),

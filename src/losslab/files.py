@@ -232,20 +232,20 @@ def write_together(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """
     new = not folder.exists()
     make_folder(folder, "out=FOLDER")
-    aside = folder / f".{uuid.uuid4().hex}{PART}"
+    staged = folder / f".{uuid.uuid4().hex}{PART}"
     try:
         if taken := [name for name in contents if (folder / name).is_dir()]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / taken[0]))
-        aside.mkdir()
+        staged.mkdir()
         for name, content in contents.items():
-            write(aside / name, content)
+            write(staged / name, content)
         for name in contents:
-            replace(aside / name, folder / name)
+            replace(staged / name, folder / name)
     except OSError as error:
         error.filename, error.filename2 = error.filename if error.errno == errno.EISDIR else str(folder), None
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
         if new:
             with suppress(OSError):
                 folder.rmdir()  # if nothing was put into it

@@ -78,7 +78,7 @@ LR = {"search.lr": {"min": 0.0, "max": 1.0}}
         ({"metric": {"name": "test/rmse", "goal": "minimize"}}, "choose by the rows that the choice is tested on"),
         ({"metric": {"name": "val/loss", "goal": "minimize"}}, "each loss has another unit"),
         ({"metric": {"name": "val/rmse", "goal": "maximize"}}, "goal: minimize}"),
-        ({"metric": {"name": "val/accuracy", "goal": "maximize"}}, "not what task=regression is judged by"),
+        ({"metric": {"name": "val/accuracy", "goal": "maximize"}}, "not the primary metric of task=regression"),
         ({"early_terminate": {"type": "hyperband", "min_iter": 1}}, "a grid is run whole"),
         ({"method": "bayes", "run_cap": 8}, "has nothing to draw"),
         ({"method": "bayes", "parameters": LR}, "run_cap: null does not give each of the 2 cells a trial"),

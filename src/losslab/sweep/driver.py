@@ -70,7 +70,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
-            best = {plan.yardstick: f"{better(values):.4g}"} if values else {}
+            best = {plan.metric: f"{better(values):.4g}"} if values else {}
             bar.set_postfix({"failed": failed, "left": len(keys) - len(records), **best}, refresh=True)
             if len(records) == len(keys):
                 return records
@@ -100,7 +100,7 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
     for entry in find_best(plan, jobs, records)[:1]:
         varied = {key: value for key, value in entry["setting"].items() if key not in plan.fixed}
         seeds = f"mean of {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "one seed"
-        print(f"best      val/{plan.yardstick} {entry['mean']:.5g}, {seeds}: {' '.join(to_overrides(varied))}")
+        print(f"best      val/{plan.metric} {entry['mean']:.5g}, {seeds}: {' '.join(to_overrides(varied))}")
 
 
 def sweep(path: str, words: Sequence[str]) -> int:

@@ -60,7 +60,7 @@ class Plan:
         seeds: of each setting.
         trials: settings drawn for each cell; 0 in a grid.
         early: hyperband's `min_iter` and `eta`.
-        yardstick: the primary metric, by which settings are chosen on the validation rows.
+        metric: the primary one, by which settings are chosen on the validation rows.
         mode: whether `min` or `max` of it is better.
         epochs: of each run.
     """
@@ -73,7 +73,7 @@ class Plan:
     seeds: list[int]
     trials: int = 0
     early: dict[str, int] | None = None
-    yardstick: str = ""
+    metric: str = ""
     mode: Literal["min", "max"] = "min"
     epochs: int = 1
 
@@ -159,7 +159,7 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
     if "early_terminate" in sweep:
         plan = replace(plan, early=parse_hyperband(path, method, sweep["early_terminate"]))
     task, epochs = check_cells(path, plan, sweep.get("metric"))
-    return replace(plan, yardstick=task.yardstick, mode=task.mode, epochs=epochs)
+    return replace(plan, metric=task.yardstick, mode=task.mode, epochs=epochs)
 
 
 def sort_parameters(
@@ -258,7 +258,7 @@ def check_metric(path: str, plan: Plan, cfg: DictConfig, metric: Any) -> None:
         why = " (each loss has another unit)"
     if (name, wanted) != (right, goal):
         raise Refused(
-            f"{path}: metric {name}, {wanted}, is not what task={cfg.task.name} is judged by{why}: "
+            f"{path}: metric {name}, {wanted}, is not the primary metric of task={cfg.task.name}{why}: "
             f"type metric: {{name: {right}, goal: {goal}}}"
         )
     if plan.early and plan.early["min_iter"] >= cfg.trainer.max_epochs:

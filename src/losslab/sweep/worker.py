@@ -93,9 +93,9 @@ def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
     Raises:
         Refused: where its primary metric is no finite number.
     """
-    value, known = summary[f"val/{plan.yardstick}_best"], read_status(run)
+    value, known = summary[f"val/{plan.metric}_best"], read_status(run)
     if not isfinite(value):
-        raise Refused(f"val/{plan.yardstick} was {value} at best")
+        raise Refused(f"val/{plan.metric} was {value} at best")
     return {"value": value, "seconds": known["seconds"], "stacked": known["facts"].get("stacked", 1)}
 
 
@@ -207,7 +207,7 @@ def report_to(trial: "Trial | None", plan: Plan) -> "list[pl.Callback]":
         return []
     from losslab.sweep.search import Reports, is_open
 
-    return [Reports(trial, f"val/{plan.yardstick}", plan.mode)] if is_open(trial) else []
+    return [Reports(trial, f"val/{plan.metric}", plan.mode)] if is_open(trial) else []
 
 
 def describe_error(error: BaseException) -> str:
