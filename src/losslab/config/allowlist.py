@@ -74,6 +74,7 @@ HARMLESS: dict[str, Callable[[Any], bool]] = {
 NEVER = ("allow", "run")  # what no file may set, whatever the user allows
 ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TMPDIR", "WANDB_MODE")
 REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
+RANGES = re.compile(r"(data|trainer|logger|callbacks\.[^.]+)\.ranges\b")  # what fits the option's own keys
 PART = re.compile(r"loss\.parts\.\w[\w-]*")  # where a weighted sum of losses keeps each of them
 SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host)")
 STEERS = (
@@ -121,7 +122,7 @@ def may_set(key: str, value: Any) -> bool:
     """
     if any("${" in REFERENCE.sub("", text) for _, text in leaves(value, "") if isinstance(text, str)):
         return False
-    if key.partition(".")[0] in ARGUMENTS:
+    if key.partition(".")[0] in ARGUMENTS or RANGES.match(key):
         return True
     listed = re.sub(r"^callbacks\.[^.]+", "callbacks.*", key)
     if listed in HARMLESS:

@@ -6,9 +6,7 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 import copy
 import os
 import re
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatch
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from losslab.config import allowlist, credentials
 from losslab.config.arguments import key_of, quoted, shown, spelled_out
 from losslab.config.catalogue import CONF, called, fits, options
 from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, loss_paths, recorded
-from losslab.config.ranges import RULES, number
+from losslab.config.ranges import Range, find_range, number
 from losslab.errors import Refused, nearest
 from losslab.files import writable_folder
 from losslab.internals.hydra import is_group, is_root, loader_for
@@ -55,16 +53,17 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     with hydra_ready():
         try:
             overrides, dropped = recorded(overrides)
-            cfg = composed(overrides)
+            cfg, ranges = composed(overrides)
             wanted = cfg.data.get("task") if OmegaConf.is_dict(cfg.data) else None
             if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
                 overrides = [f"task={wanted}", *overrides]
-                cfg = composed(overrides)
+                cfg, ranges = composed(overrides)
             allowlist.check_composed(cfg, allowing)
             cfg.run.dropped = dropped
             places = (*cfg.run.choices, "hydra.searchpath", "allow")
             named = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
-            check(cfg, composed(named) if named != overrides else cfg)
+            usual = composed(named)[0] if named != overrides else cfg
+            check(cfg, usual, ranges)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
         except OSError as error:  # such as a name that is too long
@@ -151,36 +150,33 @@ def check_dropped(cfg: DictConfig) -> None:
         raise Refused(f"ckpt={cfg.ckpt} was begun with {words}, which counts only where you type it: type {words} too")
 
 
-@cache
-def rule_of(key: str) -> tuple[Callable[[Any], bool], str] | None:
-    """What a value of this key has to fulfil, and that in words."""
-    ruled = re.sub(r"^loss\.parts\.\w+", "loss", key)
-    return next((rule for pattern, rule in RULES.items() if fnmatch(ruled, pattern)), None)
-
-
-def check(cfg: DictConfig, defaults: DictConfig) -> None:
+def check(cfg: DictConfig, defaults: DictConfig, ranges: Mapping[str, Range]) -> None:
     """Refuse what can be known to be wrong before data is read: gaps, types, ranges, misfits, files.
 
     Args:
         cfg: what was typed, composed.
         defaults: the same options with no value changed: their types are the types that fit.
+        ranges: what fits a key, as the options' files state it.
     """
     choice = cfg.run.choices
     values, usual = flatten(cfg), flatten(defaults)
     for key in usual:
-        rule = rule_of(key)
-        if rule and key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
-            raise Refused(f"{key} takes one value and not several by name: it must be {rule[1]}")
+        stated = find_range(key, ranges)
+        if stated and key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            raise Refused(f"{key} takes one value and not several by name: it must be {stated.words}")
     for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={choice.get(group)} needs {key}: type {key}=VALUE")
     for key, value in values.items():
-        if rule := rule_of(key):
-            if not rule[0](value):
-                raise Refused(f"{key}={shown(value)} does not fit: it must be {rule[1]}")
+        if stated := find_range(key, ranges):
+            if not stated.fits(value):
+                usually = usual.get(key)
+                such = f", such as {shown(usually).replace(' ', '')}" if isinstance(usually, list) else ""
+                raise Refused(f"{key}={shown(value)} does not fit: it must be {stated.words}{such}")
         elif key in usual and not same_type(value, usual[key]):
             raise Refused(f"{key}={shown(value)} does not fit: it must be {TYPES[type(usual[key])]}")
-    if cfg.data.get("val", 0) + cfg.data.get("test", 0) >= 1:
+    parts = [part for part in (cfg.data.get("val"), cfg.data.get("test")) if number(part) and 0 < part < 1]
+    if sum(parts) >= 1:
         raise Refused(f"data.val={cfg.data.val} and data.test={cfg.data.get('test', 0)} leave no rows to train on")
 
     if cfg.data.get("task", cfg.task.name) != cfg.task.name:
@@ -254,7 +250,7 @@ def lasting(cfg: DictConfig) -> None:
     for key in ("step_size", "milestones", "T_0") if known else ():
         value = cfg.scheduler.get(key)
         first = value[0] if OmegaConf.is_list(value) else value
-        if first is not None and first >= epochs:
+        if number(first) and first >= epochs:
             shorter = f"scheduler.{key}={f'[{epochs // 2}]' if value is not first else epochs // 2}, or "
             raise Refused(
                 f"scheduler.{key}={shown(value)} epochs is not reached in trainer.max_epochs={epochs}: "
@@ -362,7 +358,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         others = [text for text in overrides if key_of(text) != name]
         try:
             with hydra_ready():
-                cfg = composed(others)
+                cfg, _ = composed(others)
                 known = {*flatten(cfg), *cfg.run.choices}
         except (HydraException, OmegaConfBaseException, Refused):
             return f"{name} is not a setting; `--cfg job` prints them all"

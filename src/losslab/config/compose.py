@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from losslab.config import allowlist
 from losslab.config.arguments import hydra_value, key_of, shown, typed_value
 from losslab.config.catalogue import CONF, check_size, options, yaml_files
-from losslab.config.ranges import number, silent
+from losslab.config.ranges import Range, check_readable, number, silent, take_ranges
 from losslab.errors import Refused, nearest
 from losslab.files import Unreadable, read_json
 from losslab.internals.hydra import Files, Loader, current_loader, folders_of, is_group, set_values
@@ -30,9 +30,10 @@ NEEDED = {  # what is a mapping in each configuration, and what is usual there
 }
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
 SETTING_TYPED = re.compile(r"~[\w@/.]+(=.*)?|\+{0,2}[\w@/.]+=.*", re.DOTALL)
-MARKS = ("also", "search", "stacks")  # keys of an option that speak to who looks for it, or makes a sweep of it
+MARKS = ("also", "ranges", "search", "stacks")  # keys that describe an option, and set nothing
 
 Foreign = list[tuple[str, dict[str, Any]]]  # files outside of our own catalogue, and what each sets
+Composed = tuple[DictConfig, dict[str, Range]]
 Chosen = tuple[DictConfig, dict[str, str], list[str], Foreign]
 
 
@@ -53,13 +54,15 @@ def loss_paths(cfg: DictConfig) -> dict[str, str]:
     return {str(cfg.run.choices.loss): "loss"}
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of these overrides, with the choices and the overrides noted in it."""
+def composed(overrides: Sequence[str]) -> Composed:
+    """The configuration of these overrides, with the choices and the overrides noted in it, and what fits its keys."""
     cfg, choices, folders, foreign = laid_out(overrides)
     allow = allowed(overrides)
     for where, content in foreign:
         allowlist.check_file(where, content, allow, is_group, cfg)
+        check_readable(where, content)
     OmegaConf.set_struct(cfg, False)
+    ranges = take_ranges(cfg)
     check_structure(cfg)
     if "parts" in cfg.loss:
         weights = cfg.loss.get("weights", {})
@@ -71,7 +74,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         for key in MARKS:
             option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
-    return cfg
+    return cfg, ranges
 
 
 def check_structure(cfg: DictConfig) -> None:

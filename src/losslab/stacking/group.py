@@ -51,7 +51,7 @@ def followed(cfg: DictConfig, name: str) -> bool:
     if callback._target_ == "pytorch_lightning.callbacks.EarlyStopping":
         return bool(callback.monitor == cfg.monitor and callback.get("check_on_train_epoch_end"))
     usual = file(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
-    free = ("dirpath", "monitor", "mode", "seconds", "within")
+    free = ("dirpath", "monitor", "mode", "ranges", "seconds", "within")
     same = usual is not None and all(callback.get(key) == usual.get(key) for key in {*callback, *usual} - {*free})
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 

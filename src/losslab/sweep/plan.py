@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from losslab.config import arguments, check, compose
-from losslab.config.ranges import RULES, silent
+from losslab.config.ranges import common_ranges, silent
 from losslab.errors import Refused
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
@@ -188,10 +188,10 @@ def check_plan(path: str, plan: Plan, metric: Any) -> None:
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
     most = max(map(len, within.values()), default=1)
-    fits, words = RULES["seed"]
+    fitting = common_ranges()["seed"]
     for seed in plan.seeds:
-        if not fits(seed):
-            raise Refused(f"{path}: seed={seed} does not fit: it must be {words}")
+        if not fitting.fits(seed):
+            raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
