@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out")
 SPAN, POINTS = 4.0, 401  # scores from -SPAN to SPAN; an odd number, so that 0 is one of them
-OURS = ("_target_", "input", "target", "domain")  # keys of a loss's file that are no settings of the loss
+OURS = ("_target_", "input", "target", "per", "domain")  # keys of a loss's file that are no settings of the loss
 USUAL = {
     "regression": ["mse", "mae", "huber"],
     "single_label": ["cross_entropy", "square", "multi_margin"],
@@ -321,13 +321,13 @@ def short(value: float) -> str:
 
 def draw(card: Card) -> "Figure":
     """Loss above gradient, a column for each side of a label; side by side in regression."""
-    from losslab.page.pictures import GREY, figure, stroke
+    from losslab.page.figures import GREY, line_style, make_figure
 
     sides = {
         "single_label": ("A is the true class", "B is the true class"),
         "multi_label": ("the label is there", "the label is not there"),
     }.get(card.cfg.task.name)
-    drawn, grid = figure(9.0, 6.6, 2, 2) if sides else figure(9.0, 4.4, 1, 2)
+    drawn, grid = make_figure(9.0, 6.6, 2, 2) if sides else make_figure(9.0, 4.4, 1, 2)
     names = list(dict.fromkeys(curve.name for curve in card.curves))
     for row, what in enumerate(("loss", "gradient")):
         panels = grid[row] if sides else grid[0, row : row + 1]
@@ -337,7 +337,7 @@ def draw(card: Card) -> "Figure":
             for curve in card.curves:
                 if curve.case == case:
                     index, width = names.index(curve.name), 3.0 if curve.own else 1.8
-                    panel.plot(curve.x, getattr(curve, what), **stroke(index), linewidth=width, label=curve.name)
+                    panel.plot(curve.x, getattr(curve, what), **line_style(index), linewidth=width, label=curve.name)
             panel.set(ylim=limits(card.curves, what), xlim=(-SPAN, SPAN))
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(color=GREY, alpha=0.2)

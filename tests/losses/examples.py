@@ -27,7 +27,7 @@ def loss_named(name: str) -> Loss:
     """The loss of a file, with its defaults."""
     file = LOSSES[name]
     function = instantiate({key: value for key, value in file.items() if key not in OURS}, _convert_="all")
-    return Loss(function, file["input"], file["target"], file.get("reduction", "mean"))
+    return Loss(function, file["input"], file["target"], file.get("reduction", "mean"), file.get("per", "row"))
 
 
 def dataset(y: Array) -> Dataset:

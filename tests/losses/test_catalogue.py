@@ -102,3 +102,17 @@ def test_no_other_name_stands_for_two_losses_or_for_another_files_own_name() -> 
     others = [other for file in LOSSES.values() for other in file.get("also", [])]
     assert len(set(others)) == len(others)
     assert not set(others) & set(LOSSES)
+
+
+@pytest.mark.parametrize(("domain", "outside"), [("< 1", 2), ("> 0 and <= 3", 1), ("!= 2", 1)])
+def test_a_loss_of_ones_own_may_have_any_bounds_as_its_domain(typed: Typed, domain: str, outside: int) -> None:
+    cfg = typed("loss=mse", f"+loss.domain='{domain}'")
+    task, data = instantiate(cfg.task), dataset(np.array([[0.0], [2.0], [3.0]], np.float32))
+    with pytest.raises(Refused, match=f"loss=mse is for targets {domain}, which {outside} of the 3 targets"):
+        objective(cfg, task, data)
+
+
+def test_a_domain_that_cannot_be_read_is_refused(typed: Typed) -> None:
+    cfg = typed("loss=mse", "+loss.domain=positive")
+    with pytest.raises(Refused, match=r"domain: positive cannot be read: write bounds such as domain: \">= 0\""):
+        objective(cfg, instantiate(cfg.task), dataset(np.ones((3, 1), np.float32)))

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from losslab.errors import Refused
 from losslab.losses import BCEWithLogitsLoss, FocalLoss, Loss, Sum, TverskyLoss
-from losslab.stacking.module import Stacked
+from losslab.stacking.stacked import Stacked
 from losslab.tasks import Regression
 from tests.losses.examples import FITTING, LOSSES, Runs, dataset, exactly, loss_named, prepared, same
 

@@ -19,7 +19,7 @@ from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.optim.groups import group_parameters
 from losslab.optim.optimizers import SAM, Muon
-from losslab.optim.schedules import read_rate, warm_up
+from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed, cut_off, numbers
@@ -197,7 +197,7 @@ def test_state_read_back_without_running_code_goes_on_bit_for_bit(name: str) -> 
     resumed.load_state_dict(state)
     steps(resumed, again_loss, 4)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
-    assert read_rate(resumed) == read_rate(optimizer) == pytest.approx(OPTIMIZERS[name]["lr"])
+    assert read_rates(resumed)[0] == read_rates(optimizer)[0] == pytest.approx(OPTIMIZERS[name]["lr"])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -55,6 +55,7 @@ SIGNS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
     *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
     *("data.cache", "data.cache_gb", "data.workers"),
+    "loss.per",  # it says what the loss is
     *("task.truth", "data.truth"),  # they follow from the task
 )
 KINDS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
@@ -88,6 +89,7 @@ def silent(key: str) -> bool:
     >>> silent("logger.mode"), silent("optimizer.lr")
     (True, False)
     """
+    key = re.sub(r"^loss\.parts\.[^.]+", "loss", key)
     return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
 
 
@@ -274,7 +276,7 @@ def find_range(key: str, ranges: Mapping[str, Range]) -> Range | None:
     >>> find_range("loss.parts.bce.reduction", {}).words
     'mean or sum, over outputs'
     """
-    return ranges.get(key) or common_range(re.sub(r"^loss\.parts\.\w+", "loss", key))
+    return ranges.get(key) or common_range(re.sub(r"^loss\.parts\.[^.]+", "loss", key))
 
 
 @cache

@@ -66,9 +66,9 @@ class Regression(Task):
         from losslab.page import pictures
 
         y, values = data.targets("test"), self.view(scores, self.units).numpy()
-        figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
+        figures = {"predicted": pictures.draw_predictions(y, values, data.outputs)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
-            figures["line"] = pictures.line(data, values)
+            figures["line"] = pictures.draw_fit(data, values)
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:
