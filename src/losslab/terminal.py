@@ -85,7 +85,7 @@ def opening(
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
         ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
-        ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.name)}"),
+        ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.truth)}"),
         ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
@@ -113,9 +113,9 @@ def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 
 
-def many(outputs: list[str], task: str) -> str:
+def many(outputs: list[str], truth: str) -> str:
     """The targets by name, or their number where they are many."""
-    kind = {"regression": "target", "single_label": "classes", "multi_label": "labels"}.get(task, "outputs")
+    kind = {"numbers": "target", "class": "classes", "labels": "labels"}[truth]
     return f"{kind} {', '.join(outputs)}" if len(outputs) <= 4 else f"{len(outputs)} {kind}"
 
 

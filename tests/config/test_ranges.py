@@ -149,5 +149,5 @@ def test_the_common_ranges_are_of_settings_that_there_are() -> None:
     flat = {**flatten(configure([])), "loss.weights.mae": 1.0}
     for pattern, stated in common_ranges().items():
         keys = [key for key in flat if key.startswith(pattern.removesuffix("*"))]
-        assert keys or pattern in ("data.workers",), pattern
+        assert keys or pattern in ("data.workers", "loss.per"), pattern
         assert all(stated.fits(flat[key]) for key in keys)

@@ -34,6 +34,7 @@ from losslab.config import check
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
+from losslab.internals.lightning import update_best, update_early_stopping
 from losslab.machine import environment
 from losslab.record import wandb
 from losslab.record.record import Record, claim, stopped_by
@@ -237,22 +238,11 @@ class Keeper(pl.callbacks.Checkpoint):
         assert job.record is not None
         assert job.best is not None
         job.record.log_metrics(row, step=trainer.global_step)
-        best, score = job.best, torch.tensor(row[job.monitor])
-        known, best.current_score = best.best_model_score, score
-        better = known is None or bool(score < known if best.mode == "min" else score > known)
-        if better and score.isnan():  # as Lightning, so that any number is better than none
-            score = torch.tensor(torch.inf if best.mode == "min" else -torch.inf)
-        if better:
-            path = str(job.record.folder / "best.ckpt")
-            best.best_model_path = best.kth_best_model_path = path
-            best.best_model_score = best.kth_value = score
-            best.best_k_models = {path: score}
+        score = torch.tensor(row[job.monitor])
+        better = update_best(job.best, str(job.record.folder / "best.ckpt"), score)
         early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
-        stopping = False
-        for callback in early:  # as Lightning's own, which looks at one run
-            stop, reason = callback._evaluate_stopping_criteria(torch.tensor(row[job.monitor]))
-            if stop:
-                stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
+        stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]
+        stopping = any(stops)  # all of them are updated
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
             state = {

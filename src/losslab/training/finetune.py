@@ -7,6 +7,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from losslab.errors import Refused
+from losslab.internals.lightning import finds_unused_parameters
+from losslab.internals.torch import BatchNorm
 from losslab.models import find_head
 
 
@@ -37,7 +39,7 @@ class Finetune(pl.Callback):
                 "callbacks=default"
             )
         strategy: Any = trainer.strategy
-        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+        if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
             raise Refused(
                 "callbacks=finetune gives the backbone no gradients while it is frozen, for which several processes "
                 "would wait: type trainer.strategy=ddp_find_unused_parameters_true"
@@ -52,7 +54,7 @@ class Finetune(pl.Callback):
         for p in self.backbone(pl_module):
             p.requires_grad_(learns)
         for layer in pl_module.get_submodule("model").modules():
-            if isinstance(layer, nn.modules.batchnorm._NormBase):
+            if isinstance(layer, BatchNorm):
                 layer.train(learns)
 
     def backbone(self, module: nn.Module) -> list[nn.Parameter]:
