@@ -23,6 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import arguments, catalogue, check, compose, targets
 from losslab.config.arguments import as_overrides
+from losslab.config.command_line import check_command_line
+from losslab.config.explain import explain
+from losslab.config.launch import check_launch
+from losslab.config.recorded import check_dropped
 from losslab.errors import Refused, machine_errors, machine_refusal, one_sentence
 from losslab.training import preemption
 
@@ -323,7 +327,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     Raises:
         Refused: where data, model or checkpoint do not fit, or training diverges.
     """
-    check.launched(cfg)
+    check_launch(cfg)
     # tables are read without torch: their faults are told at once, and only then the heavy imports begin
     data: Dataset = build(cfg, "data", *OURS["data"])
 
@@ -389,7 +393,7 @@ def job(typed: DictConfig) -> float:
         if hydra_config.mode == RunMode.RUN and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = check.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
-        check.check_dropped(cfg)
+        check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
         if hydra_config.mode == RunMode.RUN:
@@ -416,12 +420,12 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print, and we can say it in a sentence
     try:
-        sys.argv[1:] = [arguments.quoted(text) for text in as_overrides(sys.argv[1:])]
-        check.check_front(sys.argv[1:])
+        sys.argv[1:] = [arguments.quote_option(text) for text in as_overrides(sys.argv[1:])]
+        check_command_line(sys.argv[1:])
         if {"-m", "--multirun"} & set(sys.argv):  # in a sweep each job is spelled out when its turn comes
             sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
         else:
-            sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.spelled_out(text)]
+            sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]
         hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
         side_by_side()
     except (Refused, HydraException, OmegaConfBaseException) as error:
@@ -429,7 +433,7 @@ def main() -> None:
         if traceback_wanted:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
-        sys.exit(f"losslab: {error if isinstance(error, Refused) else check.explain(error, typed)}")
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")
     except Exception as error:
         side_by_side()
         if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):

@@ -10,10 +10,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.config.arguments import quoted
+from losslab.config.arguments import quote_option
 from losslab.config.catalogue import CONF, fits, options
-from losslab.config.check import configure, explain, flatten, launched
-from losslab.config.compose import hydra_ready, laid_out
+from losslab.config.check import configure
+from losslab.config.compose import hydra_ready, load_config
+from losslab.config.explain import explain
+from losslab.config.flat import flatten
+from losslab.config.launch import check_launch
 from losslab.errors import Refused
 from tests.conftest import Typed
 
@@ -122,7 +125,7 @@ def test_values_set_on_what_was_chosen_make_what_hydra_composes(typed_now: list[
     with hydra_ready():
         expected = compose("config", typed_now)
         for _ in range(2):  # the second time, what was chosen is remembered, and nothing that was set on it
-            cfg, *_ = laid_out(typed_now)
+            cfg, *_ = load_config(typed_now)
             assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(expected)
             assert OmegaConf.is_struct(cfg)
             cfg.seed = 99
@@ -134,7 +137,7 @@ def test_an_option_that_is_rewritten_is_read_again(tmp_path: Path) -> None:
         (tmp_path / "config.yaml").write_text("defaults: [{loss: mine}]")
         for delta in (1, 2):
             (tmp_path / "loss" / "mine.yaml").write_text(f"delta: {delta}")
-            assert laid_out(["loss=mine"])[0].loss.delta == delta
+            assert load_config(["loss=mine"])[0].loss.delta == delta
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
@@ -239,7 +242,7 @@ def test_a_seed_of_zero_is_a_seed() -> None:
 
 
 def test_an_option_named_false_can_be_typed() -> None:
-    assert quoted("logger=false") == "logger='false'"
+    assert quote_option("logger=false") == "logger='false'"
     assert not configure(["logger=false"]).logger
 
 
@@ -271,4 +274,4 @@ def test_several_machines_are_refused_where_nobody_started_their_processes(
     for name in ("RANK", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(Refused, match="each device on each machine: start it by `torchrun` or by `srun`"):
-        launched(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))
+        check_launch(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))

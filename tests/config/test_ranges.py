@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from losslab.config.catalogue import CONF, options
-from losslab.config.check import configure, flatten
+from losslab.config.check import configure
+from losslab.config.flat import flatten
 from losslab.config.ranges import common_ranges, read_range
 from losslab.errors import Refused
 

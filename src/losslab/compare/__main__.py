@@ -32,7 +32,8 @@ import pandas as pd
 
 from losslab.compare.design import CROSS, Comparison, Pair, arrange, factors, pairs
 from losslab.compare.runs import Runs, read
-from losslab.errors import Refused, command, keyed, listed
+from losslab.config.words import command_words, parse_list, parse_settings
+from losslab.errors import Refused
 from losslab.files import writable_folder, write_together
 from losslab.spreadsheet import frame_csv
 
@@ -66,7 +67,7 @@ def asked(words: Sequence[str]) -> Asked:
     ['loss']
     """
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
-    typed = keyed([word for word in words if word not in folders], KEYS)
+    typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
     if typed.get("test", "t") not in TESTS:
@@ -86,7 +87,7 @@ def asked(words: Sequence[str]) -> Asked:
     return Asked(
         folders,
         writable_folder(Path(typed.get("out") or beside / "comparison"), "out"),
-        listed(typed.get("by", "")),
+        parse_list(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
         **numbers,
@@ -214,7 +215,7 @@ def how(comparison: Comparison, found: Sequence[Pair]) -> str:
 
 def main() -> None:
     """The command: a comparison, or one sentence and exit code 1 after what could be read."""
-    with command(__doc__, "out=FOLDER") as words:
+    with command_words(__doc__, "out=FOLDER") as words:
         wanted = asked(words)
         runs = read(wanted.folders)
         try:

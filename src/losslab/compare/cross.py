@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from losslab.compare.design import Comparison
-from losslab.config import arguments, catalogue, check, compose
+from losslab.config import arguments, catalogue, check
+from losslab.config.catalogue import DESCRIPTIONS
 from losslab.data.batches import Batches
 from losslab.errors import Refused
 from losslab.train import build, objective, restored
@@ -29,7 +30,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = check.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
+    cfg = check.configure([f"ckpt={arguments.quote_value(str(checkpoint))}"])
     data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
@@ -39,7 +40,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
             if not catalogue.fits(cfg.task, option):
                 continue
             other: Any = cfg.copy()
-            other.loss = {key: value for key, value in option.items() if key not in compose.MARKS}
+            other.loss = {key: value for key, value in option.items() if key not in DESCRIPTIONS}
             other.run.choices.loss = name
             reader = build(cfg, "task")
             try:

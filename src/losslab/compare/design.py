@@ -15,7 +15,7 @@ import pandas as pd
 
 from losslab.compare.runs import Runs, history
 from losslab.compare.statistics import Difference, difference, holm, least_seeds
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name
 from losslab.errors import Refused, nearest
 
 TOLD_ELSEWHERE = (
@@ -163,7 +163,7 @@ def arrange(
 
 def speaks(key: str) -> bool:
     """Whether a setting can change a run's figures, and no other setting tells so already."""
-    return not silent(key) and not any(fnmatch(key, pattern) for pattern in TOLD_ELSEWHERE)
+    return not excluded_from_name(key) and not any(fnmatch(key, pattern) for pattern in TOLD_ELSEWHERE)
 
 
 def rows_of(key: str) -> bool:

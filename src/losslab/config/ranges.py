@@ -52,12 +52,6 @@ SIGNS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "<": (lambda value, bound: value < bound, "below"),
     "<=": (lambda value, bound: value <= bound, "of at most"),
 }
-SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
-    *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
-    *("data.cache", "data.cache_gb", "data.workers"),
-    "loss.per",  # it says what the loss is
-    *("task.truth", "data.truth"),  # they follow from the task
-)
 KINDS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "text": (lambda value: isinstance(value, str) and value != "", "text", "texts"),
     "file": (
@@ -81,16 +75,6 @@ class Range:
     fits: Callable[[Any], bool]
     words: str
     plural: str
-
-
-def silent(key: str) -> bool:
-    """Whether a setting changes nothing that is measured.
-
-    >>> silent("logger.mode"), silent("optimizer.lr")
-    (True, False)
-    """
-    key = re.sub(r"^loss\.parts\.[^.]+", "loss", key)
-    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
 
 
 def number(value: object) -> bool:

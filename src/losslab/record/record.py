@@ -39,8 +39,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import terminal
-from losslab.config.check import flatten
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name, flatten
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
     Unreadable,
@@ -77,7 +76,7 @@ def run_name(cfg: DictConfig) -> str:
     Where it writes and how it is logged is not part of it.
     """
     config = flat_config(cfg)
-    what = {key: value for key, value in config.items() if not silent(key)}
+    what = {key: value for key, value in config.items() if not excluded_from_name(key)}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
     return name.replace("*", "")  # of a weighted sum of losses

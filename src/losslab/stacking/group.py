@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import check
 from losslab.config.catalogue import options
-from losslab.config.ranges import silent, whole
+from losslab.config.flat import excluded_from_name, flatten
+from losslab.config.ranges import whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
@@ -94,7 +95,11 @@ def group_key(flat: Mapping[str, Any]) -> str:
     >>> group_key({"seed": 1, "optimizer": "adam"}) == group_key({"seed": 2, "optimizer": "adam"})
     True
     """
-    free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
+    free = [
+        key
+        for key in flat
+        if excluded_from_name(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)
+    ]
     kept = {key: value for key, value in flat.items() if key not in free}
     optimizer = flat.get("optimizer._target_", flat.get("optimizer"))
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
@@ -102,7 +107,7 @@ def group_key(flat: Mapping[str, Any]) -> str:
 
 def plan_run(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
     """Return a run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices})
+    return Planned(number, overrides, cfg, {**flatten(cfg), **cfg.run.choices})
 
 
 def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:

@@ -30,7 +30,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import terminal
-from losslab.config import check
+from losslab.config.launch import check_launch
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
@@ -88,7 +88,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
     for job in jobs:
         key = job.of("data")
         try:
-            check.launched(job.cfg)
+            check_launch(job.cfg)
             if key not in read:
                 read[key] = build(job.cfg, "data", *OURS["data"])
             job.data = read[key]
