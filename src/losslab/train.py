@@ -408,9 +408,9 @@ def job(typed: DictConfig) -> float:
 def side_by_side() -> None:
     """After a sweep: what its runs differ in, and what each reached."""
     if len(done) > 1:
-        from losslab.terminal import table
+        from losslab.terminal import tabulate_runs
 
-        print(table([Path(done[number]) for number in sorted(done)]), flush=True)
+        print(tabulate_runs([Path(done[number]) for number in sorted(done)]), flush=True)
 
 
 @one_sentence()

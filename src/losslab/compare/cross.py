@@ -57,7 +57,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
 
 def table(comparison: Comparison) -> pd.DataFrame:
     """The mean cost of each cell's models under each loss, a row for each cell; of the first data set."""
-    used = comparison.used[comparison.used["rows"] == comparison.sets[0]]
+    used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     rows = [
         {"cell": cell, **under_every_loss(Path(path))} for cell, path in zip(used["cell"], used["folder"], strict=True)
     ]
