@@ -245,7 +245,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
 
 def test_mistakes_are_answered_before_torch_is_imported() -> None:
     program = (
-        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.asked([]);"
+        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.parse_words([]);"
         "sys.exit(bool({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -22,6 +22,7 @@ from losslab.config.catalogue import DESCRIPTIONS
 from losslab.config.words import command_words, parse_list, parse_settings
 from losslab.errors import Refused, nearest
 from losslab.files import replacing, writable_file
+from losslab.spreadsheet import text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,15 +139,14 @@ def format_table(paths: Sequence[Path2D]) -> str:
         {
             "optimizer": path.optimizer,
             "lr": f"{path.lr:g}",
-            "steps": len(path.points) - 1,
+            "steps": str(len(path.points) - 1),
             "ended at": "diverged" if path.diverged else "({:.4f}, {:.4f})".format(*path.points[-1]),
             "value": "" if path.diverged else f"{valley(*path.points[-1]):.6f}",
             "minimum": path.found,
         }
         for path in paths
     ]
-    width = max(len(path.optimizer) for path in paths)
-    return pd.DataFrame(rows).to_string(index=False, formatters={"optimizer": f"{{:{width}}}".format})
+    return text_table(pd.DataFrame(rows))
 
 
 def draw(paths: Sequence[Path2D]) -> "Figure":
