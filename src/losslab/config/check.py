@@ -50,6 +50,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
             allowlist.check_composed(cfg, allowing)
             cfg.run.dropped = dropped
             check(cfg, usual_values(cfg, overrides), ranges)
+            OmegaConf.set_readonly(cfg, True)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
         except OSError as error:  # such as a name that is too long
