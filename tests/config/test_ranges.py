@@ -9,8 +9,10 @@ import yaml
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
 from losslab.config.flat import flatten
+from losslab.config.make import make
 from losslab.config.ranges import common_ranges, read_range
 from losslab.errors import Refused
+from losslab.losses.assembly import class_weights
 
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("experiment", "hydra")
@@ -100,6 +102,16 @@ def test_an_option_of_ones_own_is_judged_by_its_own_file_alone(tmp_path: Path) -
             configure([*own, text])
     with pytest.raises(Refused, match=r"loss.parts.mine.delta=10 does not fit"):
         configure([place, "loss=[mse,mine]", "allow=my_losses", "loss.parts.mine.delta=10"])
+
+
+def test_a_weight_of_ones_own_reaches_the_loss_as_it_is(tmp_path: Path) -> None:
+    """Only `balanced` and a list of numbers are weights of classes."""
+    place = own_loss(tmp_path, weight=0.3)
+    cfg = configure([place, "loss=mine", "data=diabetes", "allow=my_losses"])
+    task, data = make(cfg, "task"), make(cfg, "data")
+    assert class_weights(cfg, "loss", task, data) == {}
+    cfg = configure([place, "loss=mine", "data=diabetes", "allow=my_losses", "loss.weight=0.5"])
+    assert class_weights(cfg, "loss", task, data) == {}
 
 
 @pytest.mark.parametrize(
