@@ -17,7 +17,9 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from losslab.config import arguments, check, compose
-from losslab.config.ranges import RULES, silent
+from losslab.config.flat import excluded_from_name
+from losslab.config.ranges import common_ranges
+from losslab.config.recorded import check_overrides_in
 from losslab.errors import Refused
 from losslab.sweep.file import find_parameters, load_file, parse_command, parse_hyperband, parse_parameter
 
@@ -114,7 +116,7 @@ def make_job(cell: Setting, setting: Setting, seed: int) -> Job:
 
 def hash_setting(setting: Mapping[str, Any], *more: str) -> str:
     """Return a name that follows from all overrides that can change the numbers."""
-    typed = sorted(text for text in to_overrides(setting) if not silent(text))
+    typed = sorted(text for text in to_overrides(setting) if not excluded_from_name(text))
     return hashlib.sha256(json.dumps([*typed, *more]).encode()).hexdigest()[:12]
 
 
@@ -124,7 +126,7 @@ def to_overrides(setting: Mapping[str, Any]) -> list[str]:
     >>> to_overrides({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
     ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
     """
-    return [f"{key}={arguments.shown(value)}" for key, value in setting.items()]
+    return [f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
 
 
 def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
@@ -145,8 +147,8 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
     fixed, grid, ranges = sort_parameters(path, method, sweep, typed)
     every = {key: [value] for key, value in fixed.items()} | grid
     every |= {key: ends(spread) for key, spread in ranges.items()}
-    texts = [f"{key}={arguments.shown(value)}" for key, values in every.items() for value in values]
-    check.check_typed_in(path, texts, compose.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
+    texts = [f"{key}={arguments.as_typed(value)}" for key, values in every.items() for value in values]
+    check_overrides_in(path, texts, compose.parse_allow([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
@@ -210,8 +212,8 @@ def count_trials(path: str, plan: Plan, cap: Any) -> int:
     each = len(plan.cells) * len(plan.seeds)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
         raise Refused(
-            f"{path}: run_cap: {arguments.shown(cap)} does not give each of the {len(plan.cells)} cells a trial with "
-            f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
+            f"{path}: run_cap: {arguments.as_typed(cap)} does not give each of the {len(plan.cells)} cells a trial "
+            f"with {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
         )
     if cap % each:
         fits = ", ".join(str(n * each) for n in (cap // each, cap // each + 1))
@@ -228,10 +230,10 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: ends(spread) for key, spread in plan.ranges.items()}
     most = max(map(len, within.values()), default=1)
-    fits, words = RULES["seed"]
+    fitting = common_ranges()["seed"]
     for seed in plan.seeds:
-        if not fits(seed):
-            raise Refused(f"{path}: seed={seed} does not fit: it must be {words}")
+        if not fitting.fits(seed):
+            raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
