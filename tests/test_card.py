@@ -17,7 +17,7 @@ from losslab.card import Card, asked, draw, example, limits, make, text
 from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
-from tests.forks import ran
+from tests.processes import ran
 from tests.test_losses import LOSSES, TASKS, loss_named
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,7 @@ import yaml
 
 from losslab.config.catalogue import CONF, options
 from tests.conftest import ROOT, Command, until
-from tests.forks import Fork, python, ran
+from tests.processes import Fork, python, ran
 
 QUIET = "logger=false"
 SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")

@@ -19,7 +19,7 @@ from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import OURS, build, train
 from tests.conftest import Typed
-from tests.forks import ran
+from tests.processes import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
 

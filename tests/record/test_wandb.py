@@ -26,8 +26,8 @@ from losslab.config.check import configure
 from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
-from tests.forks import Fork, python, ran
 from tests.loopback import Loopback
+from tests.processes import Fork, python, ran
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")

@@ -19,7 +19,7 @@ import yaml
 
 from losslab.train import train
 from tests.conftest import ROOT, Typed, numbers
-from tests.forks import Fork, python
+from tests.processes import Fork, python
 from tests.slurm.cluster import Cluster, missing
 
 WHY_NOT = missing() or ("no hydra-submitit-launcher here" if find_spec("submitit") is None else None)

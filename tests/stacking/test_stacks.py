@@ -27,8 +27,8 @@ from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import ROOT, Command, Typed, numbers, until, without_pictures
-from tests.forks import Fork, python
 from tests.loopback import Loopback
+from tests.processes import Fork, python
 from tests.record.test_wandb import run
 from tests.stacking.test_module import checkpoint, close, same
 

@@ -28,9 +28,9 @@ from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import read
 from losslab.sweep.processes import Workers
 from losslab.sweep.worker import work
-from losslab.training.preemption import notice
+from losslab.training import preemption
 from tests.conftest import ROOT
-from tests.forks import Fork
+from tests.processes import Fork
 from tests.sweep.test_sweep import LR, done_here, sweep_file, table
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -88,25 +88,21 @@ WHILE = cycle(("importing", "between runs", "in a run", "in a run", "between run
     ("at", "by", "under_way"),
     [(at, by, next(WHILE)) for at in HANGING for by in ("the driver's end", "SIGINT", "SIGTERM", "SIGHUP")],
 )
-def test_a_worker_ends_soon_whatever_it_is_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, by: str, under_way: str
-) -> None:
-    monkeypatch.setattr(stopping, "GRACE", 2 * QUICK)
-    monkeypatch.setattr(stopping, "BRIEF", QUICK)
-    reads, writes = os.pipe()
+def test_a_worker_ends_soon_whatever_it_is_at(tmp_path: Path, at: str, by: str, under_way: str) -> None:
+    os.mkfifo(tmp_path / "driver")
 
     def hang() -> None:
-        os.dup2(reads, 0)
-        os.close(writes)
+        stopping.GRACE, stopping.BRIEF = 2 * QUICK, QUICK
+        os.dup2(os.open(tmp_path / "driver", os.O_RDONLY), 0)
         stop = stopping.Stop()
         stop.listen()
         stop.importing = under_way == "importing"
-        notice.awaited = under_way == "in a run"
+        preemption.notice.awaited = under_way == "in a run"
         (tmp_path / "hangs").touch()
         HANGING[at]()
 
     process = Fork(hang, tmp_path)
-    os.close(reads)
+    writes = os.open(tmp_path / "driver", os.O_WRONLY)
     while not (tmp_path / "hangs").exists():
         time.sleep(0.01)
     began = time.monotonic()
@@ -206,7 +202,7 @@ def test_an_error_of_the_users_own_is_that_jobs_and_the_others_go_on(
 
     monkeypatch.setattr("losslab.sweep.worker.one", fail)
     monkeypatch.setattr("losslab.sweep.faults.imported", {"losslab"})
-    monkeypatch.setattr(notice, "by", None)
+    monkeypatch.setattr(preemption.notice, "by", None)
     _, records = done_here(sweep_file(tmp_path), tmp_path / "sweep")
     assert [record["state"] for record in records.values()] == ["failed"] * 4
     assert not no_result(error, tmp_path / "sweep")

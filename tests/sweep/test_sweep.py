@@ -25,7 +25,7 @@ from losslab.sweep.plan import Plan, read, typed_as
 from losslab.sweep.processes import Workers, at_once
 from losslab.sweep.worker import one, work
 from tests.conftest import ROOT, Command, until
-from tests.forks import Fork, python
+from tests.processes import Fork, python
 
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 NOT_COMPARED = ("peak_memory", "examples_per_second")

@@ -22,7 +22,7 @@ from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.train import train
 from tests.conftest import ROOT, numbers, until, without_pictures
-from tests.forks import Fork
+from tests.processes import Fork
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -106,9 +106,14 @@ def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_be
     assert ends
 
 
-def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path, undrawn: None) -> None:
+def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path) -> None:
     """The short form of `benchmarks/faults.py flat`, which looks at the memory, too."""
-    process = Fork(lambda: endurance.flat(tmp_path, random.Random(), 20), tmp_path)
+
+    def flat() -> None:
+        with without_pictures():
+            endurance.flat(tmp_path, random.Random(), 20)
+
+    process = Fork(flat, tmp_path)
     assert process.wait() == 0, process.said()
 
 
