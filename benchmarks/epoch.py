@@ -62,7 +62,7 @@ class Job:
         self.typed = [*typed, f"data.batch_size={batch}", f"trainer.max_epochs={epochs}", "trainer=cpu"]
         cfg = configure(self.typed)
         data = build(cfg, "data", *OURS["data"])
-        ((self.x, self.y),) = Batches(data, "train", len(data.rows["train"]))
+        ((self.x, self.y),) = Batches(data, "train", len(data.split["train"]))
         self.y = self.y.float() if self.y.ndim > 1 else self.y
         self.rows: Dataset[tuple[Tensor, ...]] = TensorDataset(self.x, self.y)
 

@@ -47,7 +47,7 @@ def predictions(folder: Path, source: Path, *words: str) -> pd.DataFrame:
 @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile", "gaussian_nll"])
 def test_numbers_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path, loss: str) -> None:
     folder, summary, data = trained("data=diamonds", f"loss={loss}", "trainer.max_epochs=1", "data.test=0.02")
-    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.rows["test"]]
+    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
     rows.drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
     found = predictions(folder, tmp_path / "new.csv")
     true = rows["price"].astype(float)
@@ -71,13 +71,13 @@ def test_classes_of_image_files_are_those_that_the_run_was_tested_by(trained: Tr
     folder, summary, data = trained("data=digits", "trainer.max_epochs=2")
     for mode in ("L", "RGB"):
         (tmp_path / mode).mkdir()
-        for row in data.rows["test"]:
+        for row in data.split["test"]:
             assert isinstance(data.x, np.ndarray)
             Image.fromarray(data.x[row, 0]).convert(mode).save(tmp_path / mode / f"{row:04}.png")
         found = predictions(folder, tmp_path / mode)
-        true = data.y[data.rows["test"]]
+        true = data.y[data.split["test"]]
         p = found[data.outputs].to_numpy()
-        assert found["row"].tolist() == [f"{row:04}.png" for row in data.rows["test"]]
+        assert found["row"].tolist() == [f"{row:04}.png" for row in data.split["test"]]
         assert (found["predicted"].astype(int) == true).mean() == pytest.approx(summary["test/accuracy"])
         assert metrics.log_loss(true, p / p.sum(1, keepdims=True)) == pytest.approx(summary["test/log_loss"], rel=1e-4)
     Image.new("L", (28, 28)).save(tmp_path / "large.png")
@@ -94,7 +94,7 @@ def test_labels_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path:
     model = ["model=mlp", drop] if drop else ["data.buckets=512"]
     own = ["data=csv", f"data.path={tmp_path / 'films.csv'}", "data.target=genres", "task=multi_label"]
     folder, summary, data = trained(*own, *model, "trainer.max_epochs=3")
-    rows = frame.iloc[data.rows["test"]]
+    rows = frame.iloc[data.split["test"]]
     rows.drop(columns="genres").to_csv(tmp_path / "new.csv", index=False)
     found = predictions(folder, tmp_path / "new.csv")
     true = data.targets("test")
@@ -111,7 +111,7 @@ def test_the_words_are_those_of_the_runs_own_samples(typed: Typed, tmp_path: Pat
     cfg = typed("data=diamonds", "data.test=0.01", "trainer.max_epochs=1")
     train(cfg)
     data = build(cfg, "data", *OURS["data"])
-    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.rows["test"]]
+    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
     rows.to_csv(tmp_path / "new.csv", index=False)
     samples = pd.read_csv(Path(cfg.run.dir) / "pictures" / "samples.csv", dtype=str)
     found = predictions(Path(cfg.run.dir), tmp_path / "new.csv")
@@ -129,7 +129,7 @@ def test_ones_own_images_are_decoded_as_those_that_were_trained_on(trained: Trai
     folder, summary, data = trained(*own, f"data.cache={tmp_path / 'cache'}", "model=linear", "trainer.max_epochs=2")
     assert data.titles
     (tmp_path / "new").mkdir()
-    kept = [data.titles[row] for row in data.rows["test"]]
+    kept = [data.titles[row] for row in data.split["test"]]
     for name in kept:
         shutil.copy(tmp_path / "pictures" / name, tmp_path / "new" / name.replace("/", "-"))
     (tmp_path / "new" / "broken.png").write_text("no image")
@@ -178,7 +178,7 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     cfg, _, _ = predict.asked(typed_now)
     new = build(cfg, "data", *OURS["data"], new=str(tmp_path / "new.csv")).new
     assert new is not None
-    train_rows = pd.read_csv(file).iloc[data.rows["train"]]
+    train_rows = pd.read_csv(file).iloc[data.split["train"]]
     place = {name: number for number, name in enumerate(data.inputs)}
     median, filled = train_rows["size"].median(), train_rows["size"].fillna(train_rows["size"].median())
     scaled = [(value - filled.mean()) / filled.std(ddof=0) for value in (median, 99, 0.5)]

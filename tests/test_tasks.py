@@ -12,7 +12,8 @@ from sklearn import metrics
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from losslab.tasks import MultiLabel, Regression, Task, average_precision, calibration_error, f1_scores
+from losslab.metrics import average_precision, calibration_error, f1_scores
+from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed
@@ -53,11 +54,11 @@ def test_r2_is_left_out_where_a_target_does_not_vary_in_a_part() -> None:
     task, scores, y = prepared("regression")
     data = dataset(y.numpy())
     for part in ("train", "val", "test"):
-        data.rows = dict.fromkeys(("train", "val", "test"), np.arange(16)) | {part: np.array([3, 4])}
+        data.split = dict.fromkeys(("train", "val", "test"), np.arange(16)) | {part: np.array([3, 4])}
         task.fit(data, loss_named("mse"))
         assert set(task.metrics(scores.detach(), y)) == set(task.better)
         for same in ([3], [3, 3]):
-            data.rows[part] = np.array(same)
+            data.split[part] = np.array(same)
             task.fit(data, loss_named("mse"))
             assert set(task.metrics(scores.detach(), y)) == {"rmse", "mse", "mae", "msle"}
     data = dataset(torch.cat([y[:, :2], torch.full((16, 1), 0.1)], 1).numpy())
@@ -211,7 +212,7 @@ def test_a_run_whose_scores_are_no_numbers_leaves_the_others_alone(name: str) ->
 
 def labels(y: Tensor) -> MultiLabel:
     """A task for these labels."""
-    task = MultiLabel("multi_label", [], [], "average_precision", "max")
+    task = MultiLabel("multi_label", "labels", [], [], "average_precision", "max")
     data = dataset(y.numpy())
     data.outputs = [f"label {i}" for i in range(y.shape[1])]
     task.fit(data, None)  # type: ignore[arg-type]

@@ -144,12 +144,12 @@ def test_an_optimizer_that_calls_its_closure_again_works_too(typed: Typed, tmp_p
     summary = train(cfg)
     data = build(cfg, "data", "gives", "batch_size")
     x = np.c_[data.x, np.ones(len(data.x))].astype(float)
-    rows = data.rows["train"]
+    rows = data.split["train"]
     best = np.linalg.lstsq(x[rows], data.y[rows], rcond=None)[0]
     assert summary["updates"] == 3
     assert summary["train/rmse"] >= np.sqrt(np.mean((x[rows] @ best - data.y[rows]) ** 2)) - 1e-3
     assert summary["test/rmse"] == pytest.approx(
-        np.sqrt(np.mean((x @ best - data.y)[data.rows["test"]] ** 2)), rel=0.02
+        np.sqrt(np.mean((x @ best - data.y)[data.split["test"]] ** 2)), rel=0.02
     )
 
 

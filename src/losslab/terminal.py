@@ -82,7 +82,7 @@ def opening(
 ) -> str:
     """Which data, model, loss and optimizer, where it logs, and why its steps are slower than they could be."""
     choice = cfg.run.choices
-    rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.rows.items()}
+    rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
         ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
         ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.name)}"),

@@ -247,7 +247,7 @@ def planned(cfg: DictConfig, data: "Dataset") -> dict[str, int]:
     """The rows that are trained on, batches an epoch and optimizer steps of a run; the configuration is told them."""
     from losslab.data.batches import epoch_rows
 
-    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
+    size = len(data.split["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
     rows = epoch_rows(data, size, cfg.data.get("drop_last", False))
     per_epoch = ceil(ceil(rows / size) / cfg.trainer.accumulate_grad_batches)
     if cfg.trainer.updates:
@@ -299,7 +299,7 @@ def batches(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 1, ahe
     """
     from losslab.data.batches import Batches, at_once
 
-    size = len(data.rows["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
+    size = len(data.split["train"]) if cfg.data.batch_size == "all" else cfg.data.batch_size
     together = cfg.trainer.accumulate_grad_batches * at_once(data, size, cfg.trainer)
     share = {"rank": rank, "world": world, "workers": cfg.data.get("workers", 0), "ahead": ahead}
     drop_last = cfg.data.get("drop_last", False)

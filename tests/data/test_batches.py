@@ -8,20 +8,20 @@ import torch
 
 from losslab.data.batches import Batches, Order, Pixels, at_once
 from losslab.data.cache import Files
-from losslab.data.dataset import Dataset, split
+from losslab.data.dataset import Dataset, split_rows
 from tests.data.pictures import pictures
 
 
 def table(count: int = 53) -> Dataset:
-    rows = split(count, val=0.1, test=0.1, seed=0)
+    rows = split_rows(count, val=0.1, test=0.1, seed=0)
     return Dataset(np.arange(count, dtype=np.float32)[:, None], np.arange(count)[:, None] * 1.0, rows, (1,), ["y"])
 
 
 def test_an_epoch_holds_every_training_row_once_with_its_own_target() -> None:
     data = table()
     batches = list(Batches(data, "train", 8, seed=3))
-    assert [len(x) for x, _ in batches] == [8] * 5 + [len(data.rows["train"]) - 40]
-    assert sorted(torch.cat([x for x, _ in batches])[:, 0].tolist()) == data.rows["train"].tolist()
+    assert [len(x) for x, _ in batches] == [8] * 5 + [len(data.split["train"]) - 40]
+    assert sorted(torch.cat([x for x, _ in batches])[:, 0].tolist()) == data.split["train"].tolist()
     assert all(torch.equal(x.double(), y) for x, y in batches)
 
 
@@ -46,14 +46,14 @@ def test_batches_handed_out_together_are_the_same_batches() -> None:
 
 def test_without_a_seed_rows_stay_as_they_stand() -> None:
     data = table()
-    assert torch.cat([x for x, _ in Batches(data, "val", 2)])[:, 0].tolist() == data.rows["val"].tolist()
+    assert torch.cat([x for x, _ in Batches(data, "val", 2)])[:, 0].tolist() == data.split["val"].tolist()
 
 
 @pytest.mark.parametrize("ahead", [2**29, 0])
 def test_images_are_normalised_ahead_or_a_batch_at_a_time(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("losslab.data.batches.NORMALISED_AHEAD", ahead)
     x = np.random.default_rng(0).integers(0, 255, (50, 1, 4, 4)).astype(np.uint8)
-    data = Dataset(x, np.arange(50) % 2, split(50, val=0.1, test=0.1, seed=0), (1, 4, 4), ["a", "b"])
+    data = Dataset(x, np.arange(50) % 2, split_rows(50, val=0.1, test=0.1, seed=0), (1, 4, 4), ["a", "b"])
     seen = torch.cat([x for x, _ in Batches(data, "train", 16, seed=0)])
     assert seen.dtype == (torch.float32 if ahead else torch.uint8)
     seen = Pixels(data.scale)(seen)
@@ -71,7 +71,7 @@ def test_large_batches_and_counting_trainers_get_one_batch_at_a_time() -> None:
 def test_images_read_from_their_files_are_those_in_memory_also_from_the_midst_of_an_epoch(tmp_path: Path) -> None:
     names = pictures(tmp_path, 30)
     files = Files(tmp_path, [f"{name}.png" for name in names], (12, 8))
-    rows = split(30, val=0.2, test=0.2, seed=0)
+    rows = split_rows(30, val=0.2, test=0.2, seed=0)
     there = Dataset(files[:], np.arange(30) % 2, rows, (3, 12, 8), ["a", "b"])
     afar = Dataset(files, np.arange(30) % 2, rows, (3, 12, 8), ["a", "b"])
     inside = Batches(there, "train", 4, 2, seed=5, ahead=False)

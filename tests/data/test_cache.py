@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from losslab.data import cache
 from losslab.data.cache import Files, decoded, pixels
-from losslab.data.dataset import Dataset, split
+from losslab.data.dataset import Dataset, split_rows
 from losslab.errors import Refused
 from tests.conftest import until
 from tests.data.pictures import picture, pictures
@@ -189,7 +189,7 @@ def test_what_is_too_large_stays_in_its_files(root: Path, tmp_path: Path, monkey
 
 def test_images_are_scaled_alike_wherever_they_lie(root: Path, tmp_path: Path) -> None:
     kept = str(tmp_path / "cache")
-    rows = split(20, val=0.2, test=0.2, seed=0)
+    rows = split_rows(20, val=0.2, test=0.2, seed=0)
     y = np.arange(20) % 2
     stored, left = (decoded(root, names(root), (12, 8), kept, limit) for limit in (1, 0))
     known = [Dataset(f.x, y, rows, (3, 12, 8), ["a", "b"], sums=f.sums).scale for f in (stored, left)]

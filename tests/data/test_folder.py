@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from losslab.data.dataset import Dataset, split
+from losslab.data.dataset import Dataset, split_rows
 from losslab.data.folder import images
 from losslab.errors import Refused
 from tests.conftest import ROOT, Command
@@ -163,7 +163,7 @@ def test_images_of_a_rare_class_are_left_out_or_merged(tmp_path: Path) -> None:
     root = folder(tmp_path, {"Id": ids(), "kind": kinds})
     data = read(root, "single_label", none=["N/A"], min_count=3)
     assert data.outputs == ["a", "b"]
-    used = np.concatenate(list(data.rows.values()))
+    used = np.concatenate(list(data.split.values()))
     assert {Path((data.titles or [])[row]).stem for row in used} == set(ids()[4:])
     for row in used:
         assert data.outputs[data.y[row]] == kinds[int(Path((data.titles or [])[row]).stem[1:])]
@@ -214,26 +214,26 @@ def test_groups_are_never_split(tmp_path: Path) -> None:
     root = folder(tmp_path, {"Id": ids(), "Genre": genres("|"), "patient": patients})
     for seed in range(5):
         data = read(root, group="patient", seed=seed)
-        parts = [{patients[int(Path((data.titles or [])[r]).stem[1:])] for r in rows} for rows in data.rows.values()]
+        parts = [{patients[int(Path((data.titles or [])[r]).stem[1:])] for r in rows} for rows in data.split.values()]
         assert not set.intersection(*parts) - {""}
         for one, other in ((0, 1), (0, 2), (1, 2)):
             assert not parts[one] & parts[other] - {""}
-        assert sorted(np.concatenate(list(data.rows.values()))) == list(range(COUNT))
+        assert sorted(np.concatenate(list(data.split.values()))) == list(range(COUNT))
 
 
 def test_a_split_of_groups_keeps_classes_in_proportion() -> None:
     groups = np.repeat(np.arange(300), 3)
     strata = np.where(groups < 60, 1, 0)
-    rows = split(900, val=0.2, test=0.2, seed=0, strata=strata, groups=groups)
+    rows = split_rows(900, val=0.2, test=0.2, seed=0, strata=strata, groups=groups)
     for part in ("val", "test"):
         assert len(rows[part]) == 180
         assert strata[rows[part]].sum() == pytest.approx(36, abs=3)
     mixed = np.where(np.arange(900) % 3 == 2, strata, 0)  # only the last row of 20 groups in a hundred is of class 1
     for seed in range(5):
-        rows = split(900, val=0.2, test=0.2, seed=seed, strata=mixed, groups=groups)
+        rows = split_rows(900, val=0.2, test=0.2, seed=seed, strata=mixed, groups=groups)
         assert [mixed[rows[part]].sum() for part in ("val", "test")] == pytest.approx([12, 12], abs=1)
-    alone = split(900, val=0.2, test=0.2, seed=3, strata=strata, groups=np.arange(900))
-    without = split(900, val=0.2, test=0.2, seed=3, strata=strata)
+    alone = split_rows(900, val=0.2, test=0.2, seed=3, strata=strata, groups=np.arange(900))
+    without = split_rows(900, val=0.2, test=0.2, seed=3, strata=strata)
     assert all(np.array_equal(alone[part], without[part]) for part in without)
 
 

@@ -36,7 +36,7 @@ def read(target: str | list[str], task: str = "regression", frame: pd.DataFrame 
 def test_numbers_are_standardised_categories_one_hot_dates_days() -> None:
     data = read("pay", drop=["note", "tags", "job", "good", "bad"])
     assert data.inputs == ["age", "town=Köln", "town=Ulm", "born"]
-    train = data.x[data.rows["train"]]
+    train = data.x[data.split["train"]]
     np.testing.assert_allclose(train[:, [0, 3]].mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(train[:, [0, 3]].std(0), 1, rtol=1e-5)
     assert (data.x[:, 1] + data.x[:, 2] == 1).all()
@@ -46,22 +46,22 @@ def test_numbers_are_standardised_categories_one_hot_dates_days() -> None:
 def test_statistics_come_from_the_training_rows_alone() -> None:
     before = read("pay")
     frame = PEOPLE.copy()
-    frame.loc[before.rows["test"], ["age", "town"]] = ["100000", "Atlantis"]
+    frame.loc[before.split["test"], ["age", "town"]] = ["100000", "Atlantis"]
     after = read("pay", frame=frame)
-    train = before.rows["train"]
+    train = before.split["train"]
     assert np.array_equal(before.x[train], after.x[train])
     assert before.inputs == after.inputs
 
 
 def test_empty_cells_are_filled_with_the_training_median_marked_and_reported() -> None:
     frame = PEOPLE.copy()
-    missing = read("pay").rows["train"][3]
+    missing = read("pay").split["train"][3]
     frame.loc[missing, "age"] = ""
     data = read("pay", frame=frame)
     age, empty = data.inputs.index("age"), data.inputs.index("age is empty")
     assert data.notes == ["age: 1 empty cells filled in", "tags: 10 empty cells filled in"]
     assert data.x[:, empty].sum() == 1
-    known = np.setdiff1d(data.rows["train"], missing)
+    known = np.setdiff1d(data.split["train"], missing)
     ages = frame["age"].iloc[known].astype(float)
     filled = np.append(ages, ages.median())
     assert data.x[missing, age] == pytest.approx((ages.median() - filled.mean()) / filled.std(), abs=1e-5)

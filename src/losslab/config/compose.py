@@ -83,6 +83,11 @@ def check_structure(cfg: DictConfig) -> None:
     for group, usual in NEEDED.items():
         if not OmegaConf.is_dict(cfg.get(group)):
             raise Refused(f"{group} is not an option any more: leave out what takes it away, or type {group}={usual}")
+    if not isinstance(cfg.task.get("truth"), str):
+        raise Refused(
+            f"task={cfg.task.get('name')} does not say what its targets are: "
+            "write truth: numbers, class or labels into its YAML"
+        )
     for key, usual in LISTS.items():
         names = OmegaConf.select(cfg, key, default=[])
         if not OmegaConf.is_list(names) or not all(isinstance(name, str) for name in names):

@@ -99,7 +99,7 @@ def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
 
 def epoch_rows(data: Dataset, size: int, drop_last: bool) -> int:
     """How many training rows an epoch takes."""
-    rows = len(data.rows["train"])
+    rows = len(data.split["train"])
     return rows // size * size if drop_last and rows > size else rows
 
 
@@ -136,7 +136,7 @@ class Batches:
         ahead: bool = True,
         workers: int = 0,
     ) -> None:
-        rows = data.rows[part]
+        rows = data.split[part]
         count = epoch_rows(data, size, drop_last) if part == "train" else len(rows)
         self.sampler = Order(len(rows), size, seed, count, at_once, rank, world)
         self.rows, self.y, self.workers = torch.from_numpy(rows), torch.from_numpy(data.y), workers

@@ -1,5 +1,6 @@
 """What every dataset is: arrays, a split by seed, and the facts that models and tasks are built from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -7,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslab.data.domain import within
+from losslab.data.truth import canonical, find_truth, strata
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
     from losslab.data.cache import Files
 
 Array = NDArray[Any]
-Rows = dict[str, NDArray[np.int64]]
+Split = dict[str, NDArray[np.int64]]
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Dataset:
 
     x: "Array | Files"
     y: Array
-    rows: Rows  # "train", "val", "test" -> row numbers
+    split: Split  # "train", "val", "test" -> row numbers
     shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
     outputs: list[str]  # names of the targets, classes or labels
     inputs: list[str] = field(default_factory=list)  # names of the features, where they have any
@@ -70,20 +73,19 @@ class Dataset:
 
     def targets(self, part: str) -> Array:
         """The targets of the `train`, `val` or `test` rows."""
-        targets: Array = self.y[self.rows[part]]
+        targets: Array = self.y[self.split[part]]
         return targets
 
     def outside(self, domain: str) -> int:
-        """How many targets are not in the domain: `>= 0`, `> 0` or `!= 0`."""
-        within = {">= 0": np.greater_equal, "> 0": np.greater, "!= 0": np.not_equal}[domain](self.y, 0)
-        return int((~within).sum())
+        """Count the targets that are not in a domain, such as `>= 0`; see `losslab.data.domain`."""
+        return int((~within(self.y, domain)).sum())
 
     @cached_property
     def scale(self) -> tuple[Array, Array] | None:
         """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
         if self.x.ndim != 4:
             return None
-        train, levels = self.rows["train"], np.arange(256)
+        train, levels = self.split["train"], np.arange(256)
         if self.sums is None:
             counts = np.zeros((self.x.shape[1], 256), np.int64)
             for images in (self.x[rows] for rows in np.array_split(train, len(train) // 1024 + 1)):
@@ -97,43 +99,43 @@ class Dataset:
 
 
 def arrays(
-    read: Any, task: str, val: float, test: float, seed: int, outputs: list[str] | None = None, gives: str = "vector"
+    read: Callable[[], tuple[Any, Any]],
+    task: str,
+    val: float,
+    test: float,
+    seed: int,
+    outputs: list[str] | None = None,
+    gives: str = "vector",
+    truth: str | None = None,
 ) -> Dataset:
-    """A dataset of your own: `read()` returns `x` and `y` as NumPy arrays, shaped as `Dataset` says.
+    """Make a dataset of arrays: `read()` returns `x` and `y`, shaped as `Dataset` says.
+
+    Args:
+        read: called without arguments.
+        task: the task's name.
+        val, test, seed: the split; see `split_rows`.
+        outputs: names of the targets, classes or labels; their numbers if `None`.
+        gives: what the rows are: `vector`, `image` or `tokens`.
+        truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+
+    Raises:
+        Refused: if the targets do not fit the truth.
 
     >>> data = arrays(lambda: (np.eye(20), np.arange(20.0)), "regression", val=0.2, test=0.2, seed=0)
-    >>> data.shape, data.y.shape, len(data.rows["train"])
+    >>> data.shape, data.y.shape, len(data.split["train"])
     ((20,), (20, 1), 12)
     """
+    truth = find_truth(task, truth)
     x, y = (np.asarray(values) for values in read())
-    if task == "regression":
-        y = y.reshape(len(y), -1).astype(np.float32)
-        count = y.shape[1]
-    elif task == "single_label":
-        y = y.astype(np.int64)
-        count = int(y.max()) + 1
-    else:
-        y = y.astype(np.int64)
-        count = y.shape[1]
+    y, count = canonical(y, truth)
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    rows = split(len(y), val=val, test=test, seed=seed, strata=strata(y, task))
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, truth))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
-    return Dataset(x, y, rows, shape, outputs or [str(i) for i in range(count)], inputs)
+    return Dataset(x, y, split, shape, outputs or [str(i) for i in range(count)], inputs)
 
 
-def strata(y: Array, task: str) -> NDArray[np.int64] | None:
-    """What a split keeps in proportion: the class; the rarest of a row's labels; nothing for regression."""
-    if task == "single_label":
-        return y
-    if task == "multi_label":
-        rarity = y.sum(0)
-        rarest: NDArray[np.int64] = np.where(y.any(1), np.where(y > 0, rarity, len(y) + 1).argmin(1), y.shape[1])
-        return rarest
-    return None
-
-
-def split(
+def split_rows(
     count: int,
     *,
     val: float,
@@ -141,7 +143,7 @@ def split(
     seed: int,
     strata: NDArray[np.int64] | None = None,
     groups: Array | None = None,
-) -> Rows:
+) -> Split:
     """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
 
     Args:
@@ -154,7 +156,7 @@ def split(
     Raises:
         Refused: where there are too few rows.
 
-    >>> {part: rows.tolist() for part, rows in split(8, val=0.25, test=0.25, seed=0).items()}
+    >>> {part: rows.tolist() for part, rows in split_rows(8, val=0.25, test=0.25, seed=0).items()}
     {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
     """
     if groups is not None:
@@ -162,7 +164,7 @@ def split(
         if strata is not None:
             rarest = np.lexsort((np.bincount(strata)[strata], of))  # group by group, its rarest class first
             strata = strata[rarest[np.unique(of[rarest], return_index=True)[1]]]
-        together = split(len(first), val=val, test=test, seed=seed, strata=strata)
+        together = split_rows(len(first), val=val, test=test, seed=seed, strata=strata)
         return {part: np.flatnonzero(np.isin(of, chosen)) for part, chosen in together.items()}
     order = np.random.default_rng(seed).permutation(count)
     kept = order[:0]
@@ -170,7 +172,7 @@ def split(
         order = order[np.argsort(strata[order], kind="stable")]
         rare = np.bincount(strata)[strata[order]] < 3
         kept, order = order[rare], order[~rare]
-    parts: Rows = {}
+    parts: Split = {}
     for name, share in (("test", test), ("val", val)):
         size = max(2, round(share * count)) if share else 0
         if size > len(order) - 2:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.cache import decoded
-from losslab.data.dataset import Array, Dataset, split, strata
+from losslab.data.dataset import Array, Dataset, split_rows
 from losslab.data.reading import table
 from losslab.data.tables import (
     CELL,
@@ -25,16 +25,17 @@ from losslab.data.tables import (
     label_columns,
     labels_of,
     multi_hot,
-    regression_target,
+    number_target,
     written_as_list,
 )
+from losslab.data.truth import TRUTHS, find_truth, strata
 from losslab.errors import Refused, nearest
 from losslab.spreadsheet import write_csv
 
 IMAGES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-WHAT = {"regression": "numbers", "single_label": "the class", "multi_label": "labels"}
+WHAT = {"numbers": "numbers", "class": "the class", "labels": "labels"}
 RARE = "other"  # what rare labels are merged into
 
 
@@ -67,12 +68,13 @@ def images(
     min_count: int = 0,
     rare: str = "drop",
     group: str | None = None,
+    truth: str | None = None,
 ) -> Dataset:
     """A folder of images with a table of labels, or with one subfolder for each class, decoded once into a cache.
 
     Args:
         path: the folder; images lie in it or in any subfolder.
-        task: `regression`, `single_label` or `multi_label`.
+        task: the task's name.
         size: height and width that each image is resized to, whatever its own proportions.
         val, test, seed: the split.
         cache, cache_gb: where decoded images are kept, and how much they may take; see `losslab.data.cache`.
@@ -83,6 +85,7 @@ def images(
         none: labels that are no label, such as `N/A`.
         min_count: labels of fewer images are rare, and left out; or merged into `other`, with `rare="merge"`.
         group: a column whose equal values never lie on both sides of the split.
+        truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
 
     Returns:
         Images `(N, 3, H, W)` uint8 in the order of their names. `notes` says what was inferred and left out.
@@ -90,6 +93,7 @@ def images(
     Raises:
         Refused: where the folder or the table is missing, its columns name no image or no labels, or nothing is left.
     """
+    truth = find_truth(task, truth)
     root = Path(path).expanduser()
     if not root.is_dir():
         what = "is a file: type the folder that holds the images" if root.exists() else "is not there: type a folder"
@@ -99,23 +103,23 @@ def images(
         raise Refused(f"data.path={path} holds no images ({', '.join(sorted(IMAGES))}): type another folder")
     source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
     if source is None:
-        known = by_subfolder(root, files, task)
+        known = by_subfolder(root, files, truth, task)
     else:
         frame = table(source, "data.labels")
         nothing = [str(label) for label in none or []]
-        known = by_table(frame, Path(source).name, files, task, file, target, separator, nothing, group)
-    encoded(dict(known.cells), known.names, task, min_count, rare)  # refuse it before the images are decoded
+        known = by_table(frame, Path(source).name, files, truth, task, file, target, separator, nothing, group)
+    encoded(dict(known.cells), known.names, truth, task, min_count, rare)  # refuse it before the images are decoded
     height, width = size
     found = decoded(root, list(known.cells), (height, width), cache, cache_gb)
-    doubled(known, found.copies, task)
+    doubled(known, found.copies, truth)
     known.problems += found.broken.items()
     if found.broken:
         known.notes.append(f"{counted(len(found.broken), 'image')} cannot be read, left out: {few(found.broken)}")
     cells = {name: known.cells[name] for name in found.files}
-    y, outputs, kept, notes = encoded(cells, known.names, task, min_count, rare)
+    y, outputs, kept, notes = encoded(cells, known.names, truth, task, min_count, rare)
     used = np.flatnonzero(kept)
     groups = np.array([known.groups[name] for name in found.files])[used] if known.groups else None
-    parts = split(len(used), val=val, test=test, seed=seed, strata=strata(y[used], task), groups=groups)
+    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata(y[used], truth), groups=groups)
     rows = {part: used[places] for part, places in parts.items()}
     where = found.folder / "problems.csv"
     if keep(known.problems, where):
@@ -152,11 +156,11 @@ def only_table(root: Path, path: str) -> str | None:
     return str(root / found[0]) if found else None
 
 
-def by_subfolder(root: Path, files: list[str], task: str) -> Labelled:
+def by_subfolder(root: Path, files: list[str], truth: str, task: str) -> Labelled:
     """The class of an image is the name of the subfolder that it lies in."""
     classes = sorted({name.split("/")[0] for name in files if "/" in name})
-    if task != "single_label":
-        also = ", or task=single_label, where each subfolder is a class" if len(classes) > 1 else ""
+    if truth != "class":
+        also = f", or task={TRUTHS['class']}, where each subfolder is a class" if len(classes) > 1 else ""
         raise Refused(f"data.path={root} holds no CSV or TSV, which task={task} needs: type data.labels=FILE{also}")
     if len(classes) < 2:
         raise Refused(
@@ -179,6 +183,7 @@ def by_table(
     frame: pd.DataFrame,
     source: str,
     files: list[str],
+    truth: str,
     task: str,
     file: str | None,
     target: str | list[str] | None,
@@ -196,13 +201,13 @@ def by_table(
             )
     frame = frame.apply(lambda column: column.str.strip())
     column, places = named(frame, source, files, file)
-    targets = wanted or inferred(frame.drop(columns=[column, *([group] if group else [])]), source, task, separator)
+    targets = wanted or inferred(frame.drop(columns=[column, *([group] if group else [])]), source, truth, separator)
     known = Labelled({}, targets)
-    known.notes.append(f"{source}: images by {column}, {WHAT[task]} from {few(targets)}")
+    known.notes.append(f"{source}: images by {column}, {WHAT[truth]} from {few(targets)}")
     ignored = [name for name in frame.columns if name not in targets and zero_one(frame[name])]
     if not wanted and len(ignored) > 1:
         known.notes.append(f"{len(ignored)} columns of 0 and 1 are not used: {few(ignored)}")
-    cells, unlabelled = meaning(frame, targets, task, separator, set(none))
+    cells, unlabelled = meaning(frame, targets, truth, task, separator, set(none))
     if unlabelled:
         known.notes.append(f"{', '.join(none)} is no label: {counted(unlabelled, 'row')}")
     missing: list[str] = []
@@ -216,7 +221,7 @@ def by_table(
         elif found[0] in known.cells:
             repeated.append(name)
             known.problems.append((name, f"stands in line {row + 2} again"))
-            differing += merge(known.cells, found[0], cells[row], task)
+            differing += merge(known.cells, found[0], cells[row], truth)
         else:
             known.cells[found[0]] = cells[row]
             if group:
@@ -224,11 +229,11 @@ def by_table(
     for names, what in (
         (missing, "of the table have no image"),
         (many, "of the table name several images"),
-        (repeated, "of the table name an image again" + merged(differing, task)),
+        (repeated, "of the table name an image again" + merged(differing, truth)),
     ):
         if names:
             known.notes.append(f"{counted(len(names), 'row')} {what}, left out: {few(names)}")
-    dropped = [name for name, labels in known.cells.items() if not labels and task != "multi_label"]
+    dropped = [name for name, labels in known.cells.items() if not labels and truth != "labels"]
     for name in dropped:
         del known.cells[name]
     if not known.cells:
@@ -269,7 +274,7 @@ def zero_one(cells: "pd.Series[str]") -> bool:
     return set(cells.unique()) <= {"0", "1", "0.0", "1.0"}
 
 
-def inferred(frame: pd.DataFrame, source: str, task: str, separator: str | None) -> list[str]:
+def inferred(frame: pd.DataFrame, source: str, truth: str, separator: str | None) -> list[str]:
     """The columns that hold the target, where just one reading of the table is possible.
 
     Raises:
@@ -282,21 +287,21 @@ def inferred(frame: pd.DataFrame, source: str, task: str, separator: str | None)
     numbers = [n for n in columns if n not in flags and pd.to_numeric(filled[n], errors="coerce").notna().all()]
     texts = [name for name in columns if name not in [*flags, *numbers]]
     words = [name for name in texts if filled[name].nunique() <= max(20, len(frame) // 10)]
-    if task == "multi_label":
+    if truth == "labels":
         lists = [name for name in texts if lists_labels(filled[name], separator)]
         bracketed = [name for name in lists if written_as_list(filled[name])]
         readings = [bracketed, lists, flags if len(flags) > 1 else [], words]
-    elif task == "single_label":
+    elif truth == "class":
         hot = len(flags) > 1 and bool((frame[flags].astype(float).sum(axis=1) == 1).all())
         readings = [words, flags if hot or len(flags) == 1 else [], [n for n in numbers if filled[n].nunique() <= 20]]
     else:
         readings = [numbers]
     found = next((reading for reading in readings if reading), [])
-    one = len(found) == 1 or (found == flags and task != "regression")
+    one = len(found) == 1 or (found == flags and truth != "numbers")
     if not one:
         which = f"several columns ({few(found)})" if found else "no column"
         some = few(found or [str(name) for name in frame.columns], 8)
-        raise Refused(f"{source} has {which} that could hold {WHAT[task]}: type data.target= one of {some}")
+        raise Refused(f"{source} has {which} that could hold {WHAT[truth]}: type data.target= one of {some}")
     return found
 
 
@@ -310,11 +315,11 @@ def lists_labels(cells: "pd.Series[str]", separator: str | None) -> bool:
 
 
 def meaning(
-    frame: pd.DataFrame, targets: list[str], task: str, separator: str | None, none: set[str]
+    frame: pd.DataFrame, targets: list[str], truth: str, task: str, separator: str | None, none: set[str]
 ) -> tuple[list[list[str]], int]:
     """The labels, the class or the numbers of each row, and in how many rows `none` was taken out."""
     columns = [Column(frame[name]) for name in targets]
-    if task == "regression":
+    if truth == "numbers":
         without = np.any([column.text.isin(none) for column in columns], 0)
         for column in columns:
             column.refuse(column.missing & ~without, "no value")
@@ -323,54 +328,54 @@ def meaning(
     if len(targets) > 1:
         hot = label_columns(columns)
         rows = [[targets[place] for place in np.flatnonzero(row)] for row in hot]
-    elif task == "single_label":
+    elif truth == "class":
         columns[0].refuse(columns[0].missing & ~columns[0].text.isin(none), "no value")
         rows = [[cell] for cell in columns[0].text]
     else:
         rows = [list(dict.fromkeys(row)) for row in labels_of(columns[0].text, separator)]
-    if task == "single_label" and any(len(row) != 1 for row in rows):
+    if truth == "class" and any(len(row) != 1 for row in rows):
         raise Refused(
-            f"data.target=[{few(targets)}] has rows with no 1 or several: task=single_label needs one in each; "
-            "type task=multi_label"
+            f"data.target=[{few(targets)}] has rows with no 1 or several: task={task} needs one in each; "
+            f"type task={TRUTHS['labels']}"
         )
     return [[label for label in row if label not in none] for row in rows], sum(bool(none & set(row)) for row in rows)
 
 
-def merge(cells: dict[str, list[str]], name: str, others: list[str], task: str) -> int:
-    """Add the labels of a second copy to an image; without `multi_label`, 1 where it has another target."""
-    if task == "multi_label":
+def merge(cells: dict[str, list[str]], name: str, others: list[str], truth: str) -> int:
+    """Add the labels of a second copy to an image; without `labels`, 1 where it has another target."""
+    if truth == "labels":
         cells[name] = list(dict.fromkeys([*cells[name], *others]))
         return 0
     return int(cells[name] != others)
 
 
-def merged(differing: int, task: str) -> str:
+def merged(differing: int, truth: str) -> str:
     """What became of the labels of a second copy."""
-    if task == "multi_label":
+    if truth == "labels":
         return " (their labels are added to the first)"
     return f" ({differing} with another target than the first)" if differing else ""
 
 
-def doubled(known: Labelled, copies: dict[str, str], task: str) -> None:
+def doubled(known: Labelled, copies: dict[str, str], truth: str) -> None:
     """Leave out all but the first of files with equal pixels, so that no image is on both sides of the split."""
-    differing = sum(merge(known.cells, first, known.cells[name], task) for name, first in copies.items())
+    differing = sum(merge(known.cells, first, known.cells[name], truth) for name, first in copies.items())
     known.problems += [(name, f"has the pixels of {first}") for name, first in copies.items()]
     if copies:
-        what = f"{counted(len(copies), 'image')} with the pixels of another{merged(differing, task)}"
+        what = f"{counted(len(copies), 'image')} with the pixels of another{merged(differing, truth)}"
         known.notes.append(f"{what}, left out: {few(copies)}")
 
 
 def encoded(
-    cells: dict[str, list[str]], names: list[str], task: str, min_count: int, rare: str
+    cells: dict[str, list[str]], names: list[str], truth: str, task: str, min_count: int, rare: str
 ) -> tuple[Array, list[str], NDArray[np.bool_], list[str]]:
     """The canonical target, the names of its outputs, which rows can be used, and what the user should know."""
     rows = list(cells.values())
     name = names[0] if len(names) == 1 else "labels"
     notes: list[str] = []
     kept = np.ones(len(rows), bool)
-    if task == "regression":
+    if truth == "numbers":
         columns = [Column(pd.Series([row[i] for row in rows], name=name)) for i, name in enumerate(names)]
-        return regression_target(columns), names, kept, notes
+        return number_target(columns, task), names, kept, notes
     counts = Counter(label for row in rows for label in row)
     scarce = {label: counts[label] for label in sorted(counts) if counts[label] < min_count}
     if scarce:
@@ -384,7 +389,7 @@ def encoded(
     if not any(rows):
         raise Refused(f"no label has data.min_count={min_count} images: type a smaller number")
     empty = np.array([not row for row in rows])
-    if task == "multi_label":
+    if truth == "labels":
         if empty.any():
             notes.append(f"{counted(int(empty.sum()), 'image')} with no label at all")
         return *multi_hot(rows, name), kept, notes

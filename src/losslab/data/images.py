@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from losslab.data.dataset import Dataset, split
+from losslab.data.dataset import Dataset, split_rows
 from losslab.errors import Refused
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")  # pixels in `data`, classes in `targets`
@@ -17,7 +17,9 @@ def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
     pixels, classes = load_digits(return_X_y=True)
     x = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
     y = classes.astype(np.int64)
-    return Dataset(x, y, split(len(y), val=val, test=test, seed=seed, strata=y), (1, 8, 8), [str(i) for i in range(10)])
+    return Dataset(
+        x, y, split_rows(len(y), val=val, test=test, seed=seed, strata=y), (1, 8, 8), [str(i) for i in range(10)]
+    )
 
 
 def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: int) -> Dataset:
@@ -47,5 +49,5 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
     x = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     y = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
     own = len(parts[0])
-    rows = split(own, val=val, test=0, seed=seed, strata=y[:own])
+    rows = split_rows(own, val=val, test=0, seed=seed, strata=y[:own])
     return Dataset(x, y, rows | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes])

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.dataset import Array, Dataset, New, Rows, split, strata
+from losslab.data.dataset import Array, Dataset, New, Split, split_rows
 from losslab.data.reading import table
+from losslab.data.truth import TRUTHS, find_truth, strata
 from losslab.errors import Refused, nearest
 
 CELL = 100_000  # letters of a list of labels
@@ -72,8 +73,9 @@ def encode(
     separator: str | None = None,
     buckets: int = 32768,
     outliers: float = 0.0,
-    rows: Rows | None = None,
+    rows: Split | None = None,
     new: str | None = None,
+    truth: str | None = None,
 ) -> Dataset:
     """From a frame to a dataset: infer what each column holds, split, and encode by the training rows.
 
@@ -83,7 +85,7 @@ def encode(
 
     Args:
         target: a column; several for multi-output regression or 0/1 labels.
-        task: `regression`, `single_label` or `multi_label`.
+        task: the task's name.
         takes: what the model takes; vectors are preferred over tokens.
         val, test, seed: the split.
         drop: columns to leave out.
@@ -92,21 +94,23 @@ def encode(
         outliers: the part of the training rows whose regression target is multiplied by ten, as by a slipped decimal
             point; the rows that are validated and tested on stay clean.
         rows: a fixed split instead of `val` and `test`.
+        truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
         new: the file of another table with the same features, with or without the target, to be predicted on.
 
     Raises:
         Refused: for columns that are missing, targets that do not fit the task, NaN, infinity, and text that the
             model cannot take.
     """
+    truth = find_truth(task, truth)
     targets = [target] if isinstance(target, str) else list(target)
     for name, key in [*((name, "data.target") for name in targets), *((name, "data.drop") for name in drop or [])]:
         if name not in frame.columns:
             raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
-    y, outputs = encode_target(frame[targets], task, separator)
-    rows = rows or split(len(frame), val=val, test=test, seed=seed, strata=strata(y, task))
+    y, outputs = encode_target(frame[targets], truth, task, separator)
+    rows = rows or split_rows(len(frame), val=val, test=test, seed=seed, strata=strata(y, truth))
     slipped = np.random.default_rng(seed).permutation(rows["train"])[: round(outliers * len(rows["train"]))]
-    if len(slipped) and task != "regression":
-        raise Refused(f"data.outliers={outliers} is for task=regression, not task={task}: type data.outliers=0")
+    if len(slipped) and truth != "numbers":
+        raise Refused(f"data.outliers={outliers} is for numbers, and task={task} has {truth}: type data.outliers=0")
     y[slipped] *= 10
     columns = [Column(frame[name]) for name in frame.columns if name not in targets and name not in (drop or [])]
     if not columns:
@@ -268,32 +272,32 @@ class Column:
         return found
 
 
-def encode_target(frame: pd.DataFrame, task: str, separator: str | None) -> tuple[Array, list[str]]:
-    """The canonical target of the task, and the names of its outputs."""
+def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | None) -> tuple[Array, list[str]]:
+    """Return the canonical target, and the names of its outputs."""
     names = [str(name) for name in frame.columns]
     columns = [Column(frame[name]) for name in frame.columns]
     for column in columns:
-        if task != "multi_label" or len(columns) > 1:
+        if truth != "labels" or len(columns) > 1:
             column.refuse(column.missing, "no value")
-    if task == "regression":
-        return regression_target(columns), names
-    if task == "single_label":
+    if truth == "numbers":
+        return number_target(columns, task), names
+    if truth == "class":
         if len(columns) > 1:
-            raise Refused(f"task=single_label has one target, not {', '.join(names)}: type data.target={names[0]}")
+            raise Refused(f"task={task} has one target, not {', '.join(names)}: type data.target={names[0]}")
         return class_target(columns[0])
     if len(columns) > 1:
         return label_columns(columns), names
     return label_lists(columns[0], separator)
 
 
-def regression_target(columns: list[Column]) -> Array:
-    """Numbers, as they are."""
+def number_target(columns: list[Column], task: str) -> Array:
+    """Return numbers, as they are."""
     for column in columns:
         if column.kind != "number":
             some = ", ".join(sorted(set(column.text))[:3])
             raise Refused(
-                f"data.target={column.name} holds text ({some}), but task=regression needs numbers: "
-                "type task=single_label, or name a column of numbers"
+                f"data.target={column.name} holds text ({some}), but task={task} needs numbers: "
+                f"type task={TRUTHS['class']}, or name a column of numbers"
             )
         if np.ptp(column.numbers) == 0:
             raise Refused(f"data.target={column.name} is {column.numbers[0]:g} in every row: there is nothing to learn")
@@ -309,7 +313,7 @@ def class_target(column: Column) -> tuple[Array, list[str]]:
         if (numbers != np.round(numbers)).any() or len(numbers) > max(20, len(index) // 2):
             raise Refused(
                 f"data.target={column.name} holds {len(numbers)} different numbers, which are no classes: "
-                "type task=regression, or name a column of classes"
+                f"type task={TRUTHS['numbers']}, or name a column of classes"
             )
     if len(classes) == 1:
         raise Refused(f"data.target={column.name} has one class only ({classes[0]}): there is nothing to tell apart")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from losslab.errors import Refused
+from losslab.metrics import one_hot
 
 if TYPE_CHECKING:
     from losslab.tasks import Task
@@ -103,11 +104,6 @@ class Sum(nn.Module):
 def tiny(values: Tensor) -> float:
     """The smallest positive normal number of the tensor's type: what a logarithm or a power is kept above."""
     return torch.finfo(values.dtype).tiny
-
-
-def one_hot(index: Tensor, classes: int) -> Tensor:
-    """Class indices `(N,)` as rows of 0 and 1 `(N, C)`; torch's own looks at the values, which vmap forbids."""
-    return (index[:, None] == torch.arange(classes, device=index.device)).float()
 
 
 def signs(labels: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def predicted_against_true(y: Array, values: Array, names: Sequence[str]) -> Fig
 def line(data: Dataset, values: Array) -> Figure:
     """The fitted curve over the one feature, with the test rows as points."""
     drawn, axes = framed(5.2, 3.8)
-    rows = data.rows["test"]
+    rows = data.split["test"]
     x = data.x[rows, 0] if data.axis is None else data.axis[rows]
     order = np.argsort(x)
     axes[0, 0].scatter(x, data.y[rows, 0], color=BLUE, label="test rows")
@@ -257,7 +257,7 @@ def grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = None)
     """
     columns, width, line, letters = 8, 1.35, 0.14, 19  # in inches, and what fits into one line
     rows, lines = -(-len(captions) // columns), max(len(caption) for caption in captions)
-    images = [data.x[row].transpose(1, 2, 0) for row, _ in zip(data.rows["test"], captions, strict=False)]
+    images = [data.x[row].transpose(1, 2, 0) for row, _ in zip(data.split["test"], captions, strict=False)]
     tall, across, channels = images[0].shape
     pixel = width / across  # in inches
     gap, text, top = (math.ceil(inches / pixel) for inches in (0.1, line * (lines + 1), 0.3 if key else 0.1))

@@ -1,0 +1,130 @@
+"""Metrics as functions of tensors, exact over all rows at once.
+
+They branch on no value, so that `torch.func.vmap` computes those of many runs in one call. They are written here
+because torchmetrics does not run under vmap, and took a fifth of a small run's time. Tests compare each with
+scikit-learn.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+
+def one_hot(index: Tensor, classes: int) -> Tensor:
+    """Return class indices `(N,)` as rows of 0 and 1 `(N, C)`; torch's own reads the values, which vmap forbids.
+
+    >>> one_hot(torch.tensor([1, 0]), 3)
+    tensor([[0., 1., 0.],
+            [1., 0., 0.]])
+    """
+    return (index[:, None] == torch.arange(classes, device=index.device)).float()
+
+
+def squared_log_error(values: Tensor, y: Tensor) -> Tensor:
+    """Compute the mean of `(log(1 + max(values, 0)) - log(1 + y))^2`, for targets of at least 0.
+
+    Source: scikit-learn's `mean_squared_log_error`.
+
+    >>> squared_log_error(torch.tensor([[0.0]]), torch.tensor([[torch.e - 1]]))
+    tensor(1.)
+    """
+    return functional.mse_loss(values.clamp(min=0).log1p(), y.log1p())
+
+
+def sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """The sum of the values `(N,)` of each group `(count,)`, whose number `(N,)` stands beside them.
+
+    >>> sums(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 2]), 3)
+    tensor([1., 0., 6.])
+    """
+    return torch.zeros(count, dtype=values.dtype, device=values.device).scatter_add(0, groups, values)
+
+
+class Keys(torch.autograd.Function):
+    """Integers in the reverse order of probabilities: the bits of numbers that are not negative, negated.
+
+    torch sorts them up to seven times as fast. The rule for vmap is here because torch 2.11 has none for bits.
+
+    >>> Keys.apply(torch.tensor([0.2, 0.9, 0.5])).argsort()
+    tensor([1, 2, 0])
+    """
+
+    @staticmethod
+    def forward(p: Tensor) -> Tensor:
+        return -p.view(torch.int32 if p.dtype == torch.float32 else torch.int64)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: there is no gradient."""
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int], p: Tensor) -> tuple[Tensor, int]:
+        return Keys.forward(p), dims[0]
+
+
+def ranked(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities `(..., N)` from high to low, how many of the first k `y` (0/1) are 1, and k.
+
+    >>> ranked(torch.tensor([0.2, 0.9, 0.5]), torch.tensor([1, 1, 0]))
+    (tensor([0.9000, 0.5000, 0.2000]), tensor([1, 1, 2]), tensor([1, 2, 3]))
+    """
+    order = Keys.apply(p).argsort(dim=-1)
+    return p.gather(-1, order), y.gather(-1, order).cumsum(-1), torch.arange(1, p.shape[-1] + 1, device=p.device)
+
+
+def average_precision(p: Tensor, y: Tensor) -> Tensor:
+    """Average precision: the sum over cuts k of `(R_k - R_(k-1)) P_k`, recall and precision of what is above the cut.
+
+    Shapes: probabilities `(..., N)` and what came true, 0/1 `(..., N)`; the result is `(...)`, NaN where nothing came
+    true. No cut parts equal probabilities. Source: scikit-learn's `average_precision_score`.
+
+    >>> average_precision(torch.tensor([[0.9, 0.5, 0.5], [0.9, 0.8, 0.1]]), torch.tensor([[1, 1, 0], [0, 0, 0]]))
+    tensor([0.8333,    nan])
+    """
+    p, hits, said = ranked(p, y)
+    cut = p > functional.pad(p[..., 1:], (0, 1), value=-1)
+    before = functional.pad(torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0))  # hits above the last cut
+    gained = torch.where(cut, hits - before, 0)
+    return (gained * (hits.to(p.dtype) / said)).sum(-1) / hits[..., -1]
+
+
+def f1_scores(guess: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """F1 of each label `(L,)`, and that of all decisions together; 0 where there is nothing to find and none is found.
+
+    >>> f1_scores(torch.tensor([[1, 1], [1, 0]]), torch.tensor([[1, 0], [0, 0]]))
+    (tensor([0.6667, 0.0000]), tensor(0.5000))
+    """
+    hits, both = (guess * y).sum(0), guess.sum(0) + y.sum(0)
+    return 2 * hits / both.clamp(min=1), 2 * hits.sum() / both.sum().clamp(min=1)
+
+
+def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> Tensor:
+    """Expected calibration error: the mean over decisions of `|mean p - share of y|` in the decision's bin of p.
+
+    Shapes: probabilities `(N,)` and what came true, 0/1 `(N,)`; the bins are of equal width.
+    Source: Naeini, Cooper & Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
+
+    >>> calibration_error(torch.tensor([0.9, 0.9, 0.2]), torch.tensor([1, 0, 0]))
+    tensor(0.3333)
+    """
+    which = (p * bins).long().clamp(0, bins - 1)  # a probability that is no number has a bin, too
+    return sums(p - y.to(p.dtype), which, bins).abs().sum() / len(p)
+
+
+def balanced(labels: NDArray[Any]) -> dict[str, Tensor]:
+    """Weights that make up for how often each column of 0 and 1 `(N, C)` is 1; a column without any counts one.
+
+    `weight` is `N / (C n)`, for classes, and `pos_weight` `(N - n) / n`, for labels that are there, n times of N.
+    Source: scikit-learn's `class_weight="balanced"`; torch.nn.BCEWithLogitsLoss.
+
+    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
+    {'weight': tensor([0.6667, 2.0000]), 'pos_weight': tensor([0.3333, 3.0000])}
+    """
+    rows, columns = labels.shape
+    there = np.maximum(labels.sum(0), 1)
+    weights = {"weight": rows / (columns * there), "pos_weight": (rows - there) / there}
+    return {name: torch.tensor(values, dtype=torch.float32) for name, values in weights.items()}

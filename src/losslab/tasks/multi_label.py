@@ -1,0 +1,119 @@
+"""Multi-label classification: any number of labels at once."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from losslab.data.dataset import Dataset
+from losslab.metrics import average_precision, balanced, calibration_error, f1_scores, ranked
+from losslab.tasks.base import Reading, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class MultiLabel(Task):
+    """Any number of L labels at once, 0/1 `(B, L)`.
+
+    Views: `logits` is the scores, `prediction` their sigmoid. `f1` takes a label for predicted where that is above one
+    half. The tuned metrics, and predictions in words and pictures, do so above the label's own threshold, which had the
+    best F1 on the validation rows: above one half, rare labels would hardly ever be said. A model that knows little
+    says many labels then, which is what F1 rewards.
+    """
+
+    better: ClassVar = {
+        "average_precision": "max",
+        "average_precision_micro": "max",
+        "f1": "max",
+        "f1_micro": "max",
+        "f1_tuned": "max",
+        "f1_micro_tuned": "max",
+        "log_loss": "min",
+        "brier": "min",
+        "ece": "min",
+    }
+    thresholds: Tensor  # of each label (L,); they travel in the checkpoint
+
+    def fit(self, data: Dataset, loss: Reading) -> None:
+        self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
+
+    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """For each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
+
+        Exact: every cut is tried. The highest of equally good ones is kept, and 0.5 for a label that no row has.
+        Source: Lipton, Elkan & Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
+        """
+        p, hits, said = ranked(scores.sigmoid().T, y.T)
+        below = functional.pad(p[:, 1:], (0, 1))
+        f1 = torch.where(p > below, 2 * hits / (said + hits[:, -1:]), 0)  # no threshold parts equal probabilities
+        best, cut = f1.max(-1)
+        high, low = (ends.gather(-1, cut[:, None])[:, 0] for ends in (p, below))
+        middle = (high + low) / 2
+        return {"thresholds": torch.where(best > 0, torch.where(middle < high, middle, low), 0.5)}
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        return scores.sigmoid() if input == "prediction" else scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y.float()
+
+    def balance(self, data: Dataset) -> dict[str, Tensor]:
+        return {"pos_weight": balanced(data.targets("train"))["pos_weight"]}
+
+    def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Average precision of each label `(L,)`; NaN for a label that no row has."""
+        return average_precision(scores.sigmoid().T, y.T)
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        p = scores.sigmoid()
+        found = {
+            "average_precision": average_precision(p.T, y.T).nanmean(),
+            "average_precision_micro": average_precision(p.flatten(), y.flatten()),
+            "log_loss": functional.binary_cross_entropy_with_logits(scores, y.to(p.dtype)),
+            "brier": (p - y).square().mean(),
+            "ece": calibration_error(p.flatten(), y.flatten()),  # of all decisions of all labels
+        }
+        for suffix, thresholds in (("", 0.5), ("_tuned", self.thresholds)):
+            each, micro = f1_scores(p > thresholds, y)
+            found |= {f"f1{suffix}": each.mean(), f"f1_micro{suffix}": micro}
+        return found
+
+    def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
+        """Also `labels`: how each label is predicted, the most frequent one first."""
+        p, y = scores.sigmoid(), torch.from_numpy(data.targets("test"))
+        columns = {
+            "average_precision": self.average_precisions(scores, y),
+            "prior": y.float().mean(0),
+            "f1": f1_scores(p > 0.5, y)[0],
+            "threshold": self.thresholds,
+            "f1_tuned": f1_scores(p > self.thresholds, y)[0],
+            "ece": torch.func.vmap(calibration_error)(p.T, y.T),
+        }
+        rows = [
+            {"label": data.outputs[label], "rows": str(int(y[:, label].sum()))}
+            | {name: "" if column[label].isnan() else f"{column[label]:.4g}" for name, column in columns.items()}
+            for label in y.sum(0).argsort(descending=True, stable=True).tolist()
+        ]
+        return {**super().tables(data, scores), "labels": rows}
+
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        from losslab.page import pictures
+
+        p, y = self.view(scores, "prediction"), torch.from_numpy(data.targets("test"))
+        each = self.average_precisions(scores, y).numpy()
+        figures = {
+            "average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs),
+            "calibration": pictures.reliability(p.numpy().ravel(), y.numpy().ravel()),
+        }
+        if data.x.ndim == 4:
+            figures["samples"] = pictures.label_grid(data, (p > self.thresholds).numpy())
+        return figures
+
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        names = data.outputs
+        return ["{" + ", ".join(n for n, on in zip(names, row, strict=True) if on) + "}" for row in y.tolist()]
+
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        return self.words(data, scores.sigmoid() > self.thresholds)

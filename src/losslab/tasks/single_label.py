@@ -1,0 +1,74 @@
+"""Single-label classification: one class out of several."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from losslab.data.dataset import Dataset
+from losslab.metrics import balanced, calibration_error, one_hot, sums
+from losslab.tasks.base import Reading, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class SingleLabel(Task):
+    """One class index `(B,)` out of C.
+
+    Views: `logits` is the scores, `prediction` their softmax, `log_prediction` its logarithm.
+    """
+
+    better: ClassVar = {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "f1": "max",
+        "log_loss": "min",
+        "brier": "min",
+        "ece": "min",
+    }
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        if input == "prediction":
+            return scores.softmax(-1)
+        return scores.log_softmax(-1) if input == "log_prediction" else scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y if target == "index" else one_hot(y, self.classes)
+
+    def fit(self, data: Dataset, loss: Reading) -> None:
+        self.classes = len(data.outputs)
+
+    def balance(self, data: Dataset) -> dict[str, Tensor]:
+        return balanced(np.eye(len(data.outputs))[data.targets("train")])
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        log_p, classes = scores.T.log_softmax(0), scores.shape[1]  # over a short last dimension it is slow
+        p, (best, guess) = log_p.exp(), log_p.max(0)
+        right, one = (guess == y).long(), torch.ones_like(y)
+        hits, there, said = (sums(*each, classes) for each in ((right, y), (one, y), (one, guess)))
+        hits, either = hits.to(p.dtype), there + said
+        return {
+            "accuracy": right.to(p.dtype).mean(),
+            "balanced_accuracy": (hits / there.clamp(min=1)).sum() / (there > 0).sum(),  # over the classes there are
+            "f1": (2 * hits / either.clamp(min=1)).sum() / (either > 0).sum(),  # over those that are there or are said
+            "log_loss": -log_p.gather(0, y[None]).mean(),
+            "brier": p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0).mean(),
+            "ece": calibration_error(best.exp(), right),  # of the class that is said
+        }
+
+    def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
+        from losslab.page import pictures
+
+        y = data.targets("test")
+        figures = {"confusion": pictures.confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
+        if data.x.ndim == 4:
+            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+        return figures
+
+    def words(self, data: Dataset, y: Tensor) -> list[str]:
+        return [data.outputs[i] for i in y.tolist()]
+
+    def say(self, data: Dataset, scores: Tensor) -> list[str]:
+        return self.words(data, scores.argmax(1))
