@@ -74,8 +74,8 @@ def same(one: Path, other: Path) -> bool:
 
 def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     whole, killed, chance = tmp_path / "whole", tmp_path / "killed", random.Random(0)
-    began = time.monotonic()
-    begin(BUSY, whole).wait()
+    process, began = begin(BUSY, whole), time.monotonic()
+    process.wait()
     takes, kills, middle = time.monotonic() - began, 0, 0
     while kills < KILLS:
         process = begin(BUSY, killed)

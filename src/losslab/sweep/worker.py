@@ -306,7 +306,8 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
 
 def prepare(plan: Plan, stack: int) -> None:
     """Import what runs need, before a job is claimed: what goes wrong with that is no job's fault."""
-    for name in ("experiment", "pictures", "tracking", "train", "together" if stack > 1 else "checkpoints"):
+    last = "stacking.train" if stack > 1 else "training.checkpoints"
+    for name in ("training.module", "page.pictures", "record.wandb", "train", last):
         import_module(f"losslab.{name}")
     if plan.trials:
         import_module("losslab.sweep.search")
