@@ -134,7 +134,7 @@ def cached(plant: Callable[[Path, Path], None]) -> Callable[[Path, Path], Words]
                 file = folder / "images" / kind / f"{shade}.png"
                 Image.new("RGB", (8, 8), (shade * 10, 0, 100 * (kind == "a"))).save(file)
                 names.append(f"{kind}/{file.name}")
-        place = folder / "cache" / cache.key(folder / "images", sorted(names), (8, 8), True)
+        place = folder / "cache" / cache.cache_name(folder / "images", sorted(names), (8, 8), True)
         place.parent.mkdir()
         plant(place, canary)
         return images("images", "data.size=[8,8]")

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class Quartic(nn.Module):
-    """The mean of the fourth power of the error."""
+    """The fourth power of the error."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """One number."""
-        return ((input - target) ** 4).mean()
+        """Return a value for each row and output; losslab takes their mean."""
+        return (input - target) ** 4
 
 
 def waves() -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ from losslab.card import Card, asked, draw, example, limits, make, text
 from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
+from tests.losses.examples import LOSSES, TASKS, loss_named
 from tests.processes import ran
-from tests.test_losses import LOSSES, TASKS, loss_named
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}
@@ -100,7 +100,7 @@ def test_what_is_drawn_is_the_loss_of_the_scores(name: str) -> None:
         if loss.input in ("prediction", "heads"):
             view, target = view - 3, target - 3
         if loss.input == "heads":
-            view = torch.tensor([[[float(view), *[0.0] * (loss.heads - 1)]]])
+            view = torch.tensor([[[float(view), *[0.0] * (loss.scores_per_target - 1)]]])
         forms = [target]
     for curve, form in zip([right, *wrong[: len(forms) - 1]], forms, strict=True):
         assert curve.loss[at] == pytest.approx(float(loss(view, form)), rel=1e-4)

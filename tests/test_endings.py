@@ -156,7 +156,7 @@ def test_a_runs_folder_that_is_deleted_meanwhile_is_a_sentence(tmp_path: Path, c
                 shutil.rmtree(tmp_path / "outputs")
             start(self)
 
-        Experiment.on_train_epoch_start = delete  # type: ignore[method-assign]
+        Experiment.on_train_epoch_start = delete  # type: ignore[assignment, method-assign]
         words = [*RUN, "trainer.max_epochs=9", f"callbacks.last.seconds={checkpoints}"]
         python("-m", "losslab", *words)()
 
@@ -287,7 +287,7 @@ def test_the_printed_command_goes_on_with_the_run(tmp_path: Path, name: str) -> 
                 raise KeyboardInterrupt
             start(self)
 
-        Experiment.on_train_epoch_start = stop  # type: ignore[method-assign]
+        Experiment.on_train_epoch_start = stop  # type: ignore[assignment, method-assign]
         words = [*TINY, f"output_dir={hydra_value(name)}", "trainer.max_epochs=3", "callbacks.last.seconds=0"]
         python("-m", "losslab", *words)()
 
@@ -335,7 +335,7 @@ def hung_up(ignored: bool) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         start(self)
 
-    Experiment.on_train_epoch_start = hang_up  # type: ignore[method-assign]
+    Experiment.on_train_epoch_start = hang_up  # type: ignore[assignment, method-assign]
     if ignored:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     python("-m", "losslab", *RUN)()

@@ -13,8 +13,8 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
-from losslab.models import BagOfWords, backbone, head, resized
-from losslab.optim.optimizers import param_groups
+from losslab.models import BagOfWords, backbone, find_head, resized
+from losslab.optim.groups import group_parameters
 from losslab.train import build, call
 from tests.conftest import Typed
 
@@ -116,8 +116,8 @@ def test_the_head_is_the_replaced_layer_and_learns_at_its_own_rate(name: str) ->
     resized = {key for key, weight in ours.items() if weight.shape != theirs[key.removeprefix(prefix)].shape}
     replaced = {key for key in resized if not key.endswith("pos_embedding")}
     assert len(ours) == len(theirs)
-    assert {key for key, weight in ours.items() if any(weight is p for p in head(model).parameters())} == replaced
-    groups = param_groups(nn.ModuleDict({"model": model, "loss": nn.Module()}), 1.0, backbone_lr=0.1)
+    assert {key for key, weight in ours.items() if any(weight is p for p in find_head(model).parameters())} == replaced
+    groups = group_parameters(nn.ModuleDict({"model": model, "loss": nn.Module()}), 1.0, backbone_lr=0.1)
     first, second = (group for group in groups if isinstance(group, dict))
     assert first["lr"] == 1.0
     assert {id(p) for p in first["params"]} == {id(ours[key]) for key in replaced}
@@ -145,8 +145,8 @@ def test_it_goes_on_from_weights_in_a_file(tmp_path: Path, name: str, channels: 
     source = torchvision.models.get_model(name, **({"image_size": 32} if name == "vit_b_16" else {}))
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     model = backbone((channels, 32, 32), 6, name, weights=str(tmp_path / "weights.pth"))
-    place = next(key for key, layer in source.named_modules() if layer is head(source))
-    source.set_submodule(place, head(model))
+    place = next(key for key, layer in source.named_modules() if layer is find_head(source))
+    source.set_submodule(place, find_head(model))
     grey = torch.randn(2, 1, 32, 32)
     colour = grey.expand(2, 3, 32, 32)
     with torch.no_grad():

@@ -13,11 +13,12 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from losslab.metrics import average_precision, calibration_error, f1_scores
+from losslab.record.rows import Row
 from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed
-from tests.test_losses import TASKS, Runs, dataset, exactly, loss_named, prepared
+from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:
@@ -323,18 +324,18 @@ def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_ga
     typed: Typed, monkeypatch: pytest.MonkeyPatch, callbacks: str
 ) -> None:
     judged: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
-    judge = Experiment.judge
+    evaluate = Experiment.evaluate
 
-    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, **keys: float) -> dict[str, float]:
+    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, with_loss: bool = True) -> list[Row]:
         if part == "val":
             alone = labels(y)
             tune(alone, scores, y)
             assert isinstance(self.task, MultiLabel)
             assert torch.equal(self.task.thresholds, alone.thresholds)
         judged[part].append(self.task.state_dict()["thresholds"].clone())
-        return judge(self, part, scores, y, **keys)
+        return evaluate(self, part, scores, y, with_loss)
 
-    monkeypatch.setattr(Experiment, "judge", watched)
+    monkeypatch.setattr(Experiment, "evaluate", watched)
     overrides = ("task=multi_label", "trainer.max_epochs=4", "optimizer.lr=0.03", "data.buckets=256", "data.test=0.6")
     cfg = typed(*overrides, f"callbacks={callbacks}")
     summary = train(cfg)

@@ -37,21 +37,22 @@ class StackedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What Hydra's sweepers call; a run that is refused or fails leaves the others alone."""
-        from losslab.stacking.group import Share, sort
+        from losslab.internals.hydra import value_of
+        from losslab.stacking.group import StackTask, plan_stacks
 
-        stacks, refused = sort([list(overrides) for overrides in job_overrides], self.width)
+        stacks, refused = plan_stacks([list(overrides) for overrides in job_overrides], self.width)
         found: dict[int, Any] = dict(refused)
         config = self.config.copy()
         with open_dict(config):
             config.hydra.launcher = OmegaConf.create(OmegaConf.to_container(self.on, resolve=True))
             config.hydra.hydra_logging.root.level = "WARNING"  # it would speak of stacks as if each were one run
-        share: Any = Share(stacks, initial_job_idx)
+        task: Any = StackTask(stacks, initial_job_idx)
         inner = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=share, config=config
+            hydra_context=self.hydra_context, task_function=task, config=config
         )
         starts = [stack[0].overrides for stack in stacks]
         for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
-            each = back._return_value  # where a stack failed, `back.return_value` would raise that now
+            each = value_of(back)
             each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
             found |= zip((job.number for job in stack), each, strict=True)
         return [returned(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
@@ -77,4 +78,6 @@ class Composed:
 def returned(overrides: list[str], value: Any) -> JobReturn:
     """What Hydra's sweepers get of a run: its objective, or the exception that they raise."""
     status = JobStatus.FAILED if isinstance(value, BaseException) else JobStatus.COMPLETED
-    return JobReturn(overrides=overrides, status=status, _return_value=value)
+    done = JobReturn(overrides=overrides, status=status)
+    done.return_value = value
+    return done

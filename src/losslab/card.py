@@ -5,8 +5,8 @@
     losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
     losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 
-What is drawn is `Loss.of`, through the task's own views: the loss of one row as its score moves, and what the score
-receives as gradient. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn.
+What is drawn is `Loss.compute`, through the task's own views: the loss of one row as its score moves, and what the
+score receives as gradient. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn.
 """
 
 if __name__ == "__main__":
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out")
 SPAN, POINTS = 4.0, 401  # scores from -SPAN to SPAN; an odd number, so that 0 is one of them
-OURS = ("_target_", "input", "target", "domain")  # keys of a loss's file that are no settings of the loss
+OURS = ("_target_", "input", "target", "per", "domain")  # keys of a loss's file that are no settings of the loss
 USUAL = {
     "regression": ["mse", "mae", "huber"],
     "single_label": ["cross_entropy", "square", "multi_margin"],
@@ -144,7 +144,7 @@ def right(loss: "Loss | Sum", y: "Tensor") -> "Tensor":
     import torch
 
     score = (y / 3).log() if loss.input == "rate" else y - 3
-    predicts = torch.arange(loss.heads) == loss.point
+    predicts = torch.arange(loss.scores_per_target) == loss.prediction_index
     return (score[..., None] * (predicts | (levels(loss) is not None))).flatten(1)
 
 
@@ -175,7 +175,7 @@ def curve(
         y, held, scores = torch.from_numpy(data.y[[case]]), torch.zeros(1, outputs).double(), x
 
     def of(score: "Tensor") -> "Tensor":
-        return shown.of(task, torch.where(torch.arange(held.shape[1]) == column, score, held), y)
+        return shown.compute(task, torch.where(torch.arange(held.shape[1]) == column, score, held), y)
 
     gradient, loss = torch.func.vmap(torch.func.grad_and_value(of))(scores)
     return tuple(numbers.detach().numpy() for numbers in (x, scores, loss, gradient))
@@ -183,9 +183,12 @@ def curve(
 
 def columns(loss: "Loss | Sum", name: str) -> dict[int, str]:
     """The scores of one target, by column, and what their curves are called: the outermost and the prediction's."""
-    if loss.heads == 1:
+    if loss.scores_per_target == 1:
         return {0: name}
-    said = {head: f"score {head + 1} of {loss.heads}" for head in sorted({0, loss.point, loss.heads - 1})}
+    said = {
+        head: f"score {head + 1} of {loss.scores_per_target}"
+        for head in sorted({0, loss.prediction_index, loss.scores_per_target - 1})
+    }
     if (known := levels(loss)) is not None:
         said = {head: f"level {float(known[head]):g}" for head in said}
     return {head: f"{name}, {what}" for head, what in said.items()}
@@ -197,10 +200,10 @@ def perfect(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float:
 
     y = torch.from_numpy(data.y)
     if task.name == "regression":
-        return float(loss.of(task, right(loss, y.double()), y.double()))
+        return float(loss.compute(task, right(loss, y.double()), y.double()))
     marks = torch.eye(2, dtype=torch.float64)[:, : len(data.outputs)]
     sure = torch.linspace(0, 50, 1001, dtype=torch.float64)
-    each = [torch.func.vmap(lambda s, m=m: loss.of(task, s * m, y))(sure) for m in (marks, 2 * marks - 1)]
+    each = [torch.func.vmap(lambda s, m=m: loss.compute(task, s * m, y))(sure) for m in (marks, 2 * marks - 1)]
     return float(torch.cat(each).min())
 
 
@@ -208,8 +211,8 @@ def chance(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float:
     """The loss of both rows where all scores are 0: the mean is predicted, or every class and label is as likely."""
     import torch
 
-    scores = torch.zeros(2, len(data.outputs) * loss.heads, dtype=torch.float64)
-    return float(loss.of(task, scores, torch.from_numpy(data.y)))
+    scores = torch.zeros(2, len(data.outputs) * loss.scores_per_target, dtype=torch.float64)
+    return float(loss.compute(task, scores, torch.from_numpy(data.y)))
 
 
 def make(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
@@ -225,13 +228,13 @@ def make(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
             lines = [(name, True, task, loss, loss, column) for column, name in columns(loss, called(cfg)).items()]
             for name, other in others.items():
                 its, beside = prepared(other, data)
-                lines.append((name, False, its, beside, beside, beside.point))
+                lines.append((name, False, its, beside, beside, beside.prediction_index))
         except Refused:
             if outputs == 2:
                 raise
             continue
         if not others:
-            lines += [(name, False, task, loss, part, loss.point) for name, part in loss.parts.items()]
+            lines += [(name, False, task, loss, part, loss.prediction_index) for name, part in loss.parts.items()]
         cases = range(1 if cfg.task.name == "regression" else 2)
         drawn = [
             Curve(name, own, case, *curve(its, read, shown, data, column, case))
@@ -240,7 +243,7 @@ def make(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
         ]
         if all(any(c.gradient.any() for c in drawn if c.name == line[0]) for line in lines):
             break
-    return Card(cfg, drawn, perfect(task, loss, data), chance(task, loss, data), outputs, loss.heads)
+    return Card(cfg, drawn, perfect(task, loss, data), chance(task, loss, data), outputs, loss.scores_per_target)
 
 
 def called(cfg: DictConfig) -> str:
@@ -318,13 +321,13 @@ def short(value: float) -> str:
 
 def draw(card: Card) -> "Figure":
     """Loss above gradient, a column for each side of a label; side by side in regression."""
-    from losslab.page.pictures import GREY, figure, stroke
+    from losslab.page.figures import GREY, line_style, make_figure
 
     sides = {
         "single_label": ("A is the true class", "B is the true class"),
         "multi_label": ("the label is there", "the label is not there"),
     }.get(card.cfg.task.name)
-    drawn, grid = figure(9.0, 6.6, 2, 2) if sides else figure(9.0, 4.4, 1, 2)
+    drawn, grid = make_figure(9.0, 6.6, 2, 2) if sides else make_figure(9.0, 4.4, 1, 2)
     names = list(dict.fromkeys(curve.name for curve in card.curves))
     for row, what in enumerate(("loss", "gradient")):
         panels = grid[row] if sides else grid[0, row : row + 1]
@@ -334,7 +337,7 @@ def draw(card: Card) -> "Figure":
             for curve in card.curves:
                 if curve.case == case:
                     index, width = names.index(curve.name), 3.0 if curve.own else 1.8
-                    panel.plot(curve.x, getattr(curve, what), **stroke(index), linewidth=width, label=curve.name)
+                    panel.plot(curve.x, getattr(curve, what), **line_style(index), linewidth=width, label=curve.name)
             panel.set(ylim=limits(card.curves, what), xlim=(-SPAN, SPAN))
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(color=GREY, alpha=0.2)

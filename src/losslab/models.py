@@ -82,10 +82,10 @@ class BagOfWords(nn.Module):
         return scores
 
 
-def head(model: nn.Module) -> nn.Module:
+def find_head(model: nn.Module) -> nn.Module:
     """The last layer with parameters of its own, which makes scores of features; all before it is the backbone.
 
-    >>> head(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Softmax(-1)))
+    >>> find_head(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Softmax(-1)))
     Linear(in_features=4, out_features=2, bias=True)
     """
     layers = [layer for layer in model.modules() if next(layer.parameters(recurse=False), None) is not None]
@@ -120,7 +120,7 @@ def backbone(shape: Sequence[int], outputs: int, name: str, weights: str | None 
     if channels not in (1, 3):
         raise Refused(f"model.name={name} takes images of 1 or 3 channels, not {channels}")
     model: Any = models.get_model(name, weights=None)
-    last = head(model)
+    last = find_head(model)
     if not isinstance(last, nn.Linear):
         raise Refused(f"model.name={name} does not end in a linear layer, which could be replaced: type another name")
     oblong = isinstance(model, models.VisionTransformer)

@@ -143,9 +143,9 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     """The paths over the contours of the valley."""
     import numpy as np
 
-    from losslab.page.pictures import GREY, figure, stroke
+    from losslab.page.figures import GREY, line_style, make_figure
 
-    drawn, grid = figure(9.0, 6.2)
+    drawn, grid = make_figure(9.0, 6.2)
     axis = grid[0, 0]
     across, up = (-1.05, 1.05), (-0.4, 1.15)
     x, y = np.meshgrid(np.linspace(*across, 400), np.linspace(*up, 400))
@@ -157,8 +157,10 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     for index, path in enumerate(paths):
         xs, ys = zip(*path.points, strict=True)
         label = f"{path.optimizer}, lr {path.lr:g}: {'diverged' if path.diverged else path.found}"
-        axis.plot(xs, ys, **stroke(index), linewidth=2, label=label)
-        axis.plot(xs[-1], ys[-1], "o", color=stroke(index)["color"], markeredgecolor="white", markersize=7, zorder=5)
+        axis.plot(xs, ys, **line_style(index), linewidth=2, label=label)
+        axis.plot(
+            xs[-1], ys[-1], "o", color=line_style(index)["color"], markeredgecolor="white", markersize=7, zorder=5
+        )
     axis.plot(*START, "s", color="black", markersize=7, label="start")
     for name, marker, aside, ha in (("local", "^", -14, "right"), ("global", "*", 16, "left")):
         axis.plot(*MINIMA[name], marker, color="white", markeredgecolor="black", markersize=18, zorder=4)

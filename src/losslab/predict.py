@@ -96,14 +96,12 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     import numpy as np
     from PIL import Image
 
-    from losslab.data.cache import opened, pixels, said
     from losslab.data.dataset import New
-    from losslab.data.folder import IMAGES, few, listed
+    from losslab.data.folder import few, list_images
+    from losslab.data.pixels import decode, describe, open_image
 
     channels, height, width = shape
-    names = (
-        [source.name] if source.is_file() else sorted(listed(source, lambda name: Path(name).suffix.lower() in IMAGES))
-    )
+    names = [source.name] if source.is_file() else list_images(source)
     if not names:
         raise Refused(f"input={source} holds no images: type the path of an image, or of a folder of images")
     root, x, titles, problems = source.parent if source.is_file() else source, [], [], {}
@@ -111,14 +109,14 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
         warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
         for name in names:
             try:
-                with opened(root / name) as source_image:
+                with open_image(root / name) as source_image:
                     size = source_image.size
                 if not resize and size != (width, height):
                     problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
                     continue
-                image = pixels(root / name, (height, width))
+                image = decode(root / name, (height, width))
             except Exception as error:  # what a broken file raises is up to its decoder
-                problems[name] = said(error)
+                problems[name] = describe(error)
                 continue
             if channels == 1:
                 image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
@@ -142,7 +140,7 @@ def heads(task: "Task", loss: "Loss | Sum", scores: "Tensor") -> dict[str, "Tens
     from losslab.losses import GaussianNLLLoss
     from losslab.tasks import Regression
 
-    if loss.heads == 1 or not isinstance(task, Regression):
+    if loss.scores_per_target == 1 or not isinstance(task, Regression):
         return {}
     each, parts = task.view(scores, "heads"), [getattr(part, "function", None) for part in (loss, *loss.parts.values())]
     gaussian = next((part for part in parts if isinstance(part, GaussianNLLLoss)), None)

@@ -128,13 +128,13 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
                 f"loss={name} is for targets {keys.domain}, which {outside} of the {data.y.size:,} targets of "
                 f"data={cfg.run.choices.data} are not: type another loss, or correct them"
             )
-        function = build(cfg, path, "input", "target", "reduction", "domain", *weights, **weights)
-        parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"))
+        function = build(cfg, path, "input", "target", "reduction", "per", "domain", *weights, **weights)
+        parts[name] = Loss(function, keys.input, keys.target, keys.get("reduction", "mean"), keys.get("per", "row"))
     loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.of(task, torch.zeros(len(first), len(data.outputs) * loss.heads), first)
+        loss.compute(task, torch.zeros(len(first), len(data.outputs) * loss.scores_per_target), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -147,7 +147,7 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     task = build(cfg, "task")
     loss = objective(cfg, task, data)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.heads)
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.scores_per_target)
     return task, loss, model
 
 
@@ -211,7 +211,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
     import torch
 
     from losslab.data.batches import Pixels
-    from losslab.optim.optimizers import param_groups
+    from losslab.optim.groups import group_parameters
     from losslab.training.module import Experiment
 
     task, loss, model = assembled(cfg, data)
@@ -224,7 +224,7 @@ def experiment(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     def optimizer(module: "pl.LightningModule") -> Any:
         rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", make, param_groups(module, rate, **cfg.param_groups, hidden=hidden))
+        return call(cfg, "optimizer", make, group_parameters(module, rate, **cfg.param_groups, hidden=hidden))
 
     made = Experiment(
         model,
@@ -333,6 +333,7 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
     from losslab.record.record import claim
     from losslab.training import distributed
     from losslab.training.checkpoints import fitting
+    from losslab.training.module import hook_listener
 
     terminal.quieten()
     wandb.prepare(cfg)
@@ -352,14 +353,14 @@ def train(cfg: DictConfig, *more: "pl.Callback") -> dict[str, float]:
         trainer.callbacks = ordered  # type: ignore[attr-defined]
         record.begin(loggers, facts)
         if record.first:
-            print(terminal.opening(cfg, data, facts, loggers, record.folder, module.around(trainer)), flush=True)
+            print(terminal.opening(cfg, data, facts, loggers, record.folder, hook_listener(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with distributed.relaunched(cfg, trainer):
             trainer.fit(module, training, val, ckpt_path=ckpt, weights_only=True)
             trainer.test(module, test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if not record.first:
             return {}
-        summary = told(cfg, record, data, module.task, module.test_row, module.test_scores)
+        summary = told(cfg, record, data, module.task, module.test_rows[0], module.test_scores)
     print(terminal.closing(summary, record.folder), flush=True)
     return summary
 
@@ -368,11 +369,11 @@ def told(
     cfg: DictConfig, record: "Record", data: "Dataset", task: "Task", row: dict[str, float], scores: "Tensor"
 ) -> dict[str, float]:
     """What is left to do when a run is trained and tested: its summary, and its pictures and tables."""
-    from losslab.page.pictures import curves
+    from losslab.page.pictures import draw_curves
 
     summary = record.finish(row)
     figures = task.pictures(data, scores)
-    figures["curves"] = curves(record.history, cfg.task.yardstick, record.best_epoch())
+    figures["curves"] = draw_curves(record.history, cfg.task.yardstick, record.best_epoch())
     record.keep_pictures(figures, task.tables(data, scores))
     return summary
 

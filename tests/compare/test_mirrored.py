@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from losslab.compare.design import arrange
 from losslab.compare.runs import flat, history, read
 from losslab.compare.table import figures
-from losslab.page.report import log
+from losslab.page.wandb_report import log_report
 from losslab.record.offline import offline
 from losslab.record.wandb import Mirror, start
 from tests.compare.written import grid
@@ -69,7 +69,7 @@ def test_an_offline_run_is_read_like_its_folder(ours: bool, tmp_path: Path) -> N
 def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"mae": 0.5}, 1)
     mirror(next((tmp_path / "runs").iterdir()), tmp_path)
-    said = log("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
+    said = log_report("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
     wandb.teardown()
     assert said.startswith("W&B: offline; `wandb sync ")
     (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
@@ -82,6 +82,6 @@ def test_a_comparison_that_wandb_does_not_take_is_a_sentence(tmp_path: Path, mon
         raise OSError(ENOSPC, "No space left on device", "wandb/run")
 
     monkeypatch.setattr("wandb.init", full)
-    said = log("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
+    said = log_report("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
     assert said.startswith("W&B did not take the comparison ([Errno 28] No space left on device")
     assert "\n" not in said

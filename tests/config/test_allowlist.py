@@ -18,8 +18,9 @@ from losslab.config import allowlist, targets
 from losslab.config.arguments import shown
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import check_dropped, check_front, check_typed_in, configure, flatten
-from losslab.config.compose import hydra_ready, is_group
+from losslab.config.compose import hydra_ready
 from losslab.errors import Refused
+from losslab.internals.hydra import is_group
 from losslab.sweep.plan import read
 
 GROUPS = ("augment", "callbacks", "data", "logger", "loss", "model", "optimizer", "scheduler", "task", "trainer")

@@ -129,7 +129,7 @@ def test_for_cross_entropy_two_losses_are_the_loss_of_mixed_targets() -> None:
     _, other, share = mix(torch.zeros(16, 1), y, 1.0)
     loss = Loss(nn.CrossEntropyLoss(), "logits", "index")
     task = SingleLabel("single_label", "class", ["logits"], ["index"], yardstick="accuracy", mode="max")
-    ours = share * loss.of(task, scores, y) + (1 - share) * loss.of(task, scores, other)
+    ours = share * loss.compute(task, scores, y) + (1 - share) * loss.compute(task, scores, other)
     soft = share * nn.functional.one_hot(y, 5) + (1 - share) * nn.functional.one_hot(other, 5)
     theirs = nn.functional.cross_entropy(scores, soft)
     torch.testing.assert_close(ours, theirs)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from losslab.data.batches import Batches, Order, Pixels, at_once
-from losslab.data.cache import Files
 from losslab.data.dataset import Dataset, split_rows
+from losslab.data.pixels import Files
 from tests.data.pictures import pictures
 
 

@@ -11,66 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
-from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
-from losslab.config.compose import MARKS
 from losslab.errors import Refused
-from losslab.optim.optimizers import SAM, Muon, param_groups
-from losslab.optim.schedules import rate, warm_up
+from losslab.optim.groups import group_parameters
+from losslab.optim.optimizers import SAM, Muon
+from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed, cut_off, numbers
+from tests.optim.examples import OPTIMIZERS, TASKS, closure_of, make, module_of, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-OPTIMIZERS = options([str(CONF)], "optimizer")
-OURS = (*MARKS, "hidden")  # keys that are not the constructor's
-TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "regression": lambda scores, y: nn.functional.mse_loss(scores, y @ torch.ones(6, 3)),
-    "single_label": lambda scores, y: nn.functional.cross_entropy(scores, y[:, :3].argmax(1)),
-    "multi_label": lambda scores, y: nn.functional.binary_cross_entropy_with_logits(scores, (y[:, 3:] > 0).float()),
-}
-
-
-def module_of(model: nn.Module, loss: nn.Module | None = None) -> nn.Module:
-    """What `param_groups` looks at."""
-    return nn.ModuleDict({"model": model, "loss": loss or nn.Module()})
-
-
-def make(name: str, model: nn.Module, loss: nn.Module | None = None, **keys: Any) -> Optimizer:
-    """An optimizer of the catalogue, without the front door."""
-    settings = {**OPTIMIZERS[name], **keys}
-    groups = param_groups(module_of(model, loss), settings["lr"], hidden=settings.get("hidden", False))
-    theirs = {key: value for key, value in settings.items() if key not in OURS}
-    made: Optimizer = instantiate(theirs, _convert_="all")(groups)
-    return made
-
-
-def closure_of(optimizer: Optimizer, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-
-    return closure
-
-
-def problem(task: str = "regression") -> tuple[nn.Module, Callable[[], Tensor]]:
-    """A small model, and its loss on a little data."""
-    torch.manual_seed(0)
-    model, x = models.MLP((6,), 3, hidden=[8, 8]), torch.randn(32, 6)
-    return model, lambda: TASKS[task](model(x), x)
-
-
-def put(optimizer: Optimizer, mode: str) -> None:
-    """Schedule-free ones train at other weights than they are judged at."""
-    getattr(optimizer, mode, lambda: None)()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -242,7 +197,7 @@ def test_state_read_back_without_running_code_goes_on_bit_for_bit(name: str) -> 
     resumed.load_state_dict(state)
     steps(resumed, again_loss, 4)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
-    assert rate(resumed) == rate(optimizer) == pytest.approx(OPTIMIZERS[name]["lr"])
+    assert read_rates(resumed)[0] == read_rates(optimizer)[0] == pytest.approx(OPTIMIZERS[name]["lr"])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -278,7 +233,7 @@ MODELS = [
 )
 def test_no_parameter_is_lost_or_taken_twice(model: nn.Module, decay: Any, backbone_lr: float, hidden: bool) -> None:
     module = module_of(model, nn.PReLU())
-    groups = param_groups(module, 0.5, decay, backbone_lr, hidden)
+    groups = group_parameters(module, 0.5, decay, backbone_lr, hidden)
     if (decay, backbone_lr, hidden) == ("all", 1.0, False):
         assert all(p is q for p, q in zip(groups, module.parameters(), strict=True))
         return
@@ -291,14 +246,14 @@ def test_no_parameter_is_lost_or_taken_twice(model: nn.Module, decay: Any, backb
         assert group_of[p]["lr"] == (0.5 if of_loss or head else 0.5 * backbone_lr)
         assert ("weight_decay" in group_of[p]) == (of_loss or (decay == "weights" and p.ndim < 2))
     assert group_of[next(last.parameters(recurse=False))] is groups[0]
-    without = param_groups(module, None, "weights")
+    without = group_parameters(module, None, "weights")
     assert all("lr" not in group for group in without if isinstance(group, dict))
 
 
 def test_hidden_matrices_are_neither_first_nor_last_nor_embeddings_nor_kernels() -> None:
     def hidden(model: nn.Module) -> list[str]:
         names = {p: name for name, p in model.named_parameters()}
-        groups = param_groups(module_of(model), 1.0, hidden=True)
+        groups = group_parameters(module_of(model), 1.0, hidden=True)
         return [
             names[p] for group in groups if isinstance(group, dict) and group.get("hidden") for p in group["params"]
         ]
@@ -312,7 +267,7 @@ def test_hidden_matrices_are_neither_first_nor_last_nor_embeddings_nor_kernels()
 def test_a_spared_parameter_does_not_decay() -> None:
     model = models.MLP((6,), 3, hidden=4)
     nn.init.ones_(list(model.parameters())[1])
-    groups = param_groups(module_of(model), 0.1, decay="weights")
+    groups = group_parameters(module_of(model), 0.1, decay="weights")
     optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for p in model.parameters():
@@ -324,12 +279,12 @@ def test_a_spared_parameter_does_not_decay() -> None:
 
 def test_a_backbone_needs_more_than_a_head() -> None:
     with pytest.raises(Refused, match=r"param_groups.backbone_lr=0.1 needs a model with more than its last layer"):
-        param_groups(module_of(models.Linear((6,), 3)), 0.1, backbone_lr=0.1)
+        group_parameters(module_of(models.Linear((6,), 3)), 0.1, backbone_lr=0.1)
 
 
 def test_groups_follow_a_schedule_each_at_its_own_rate() -> None:
     model, loss = problem()
-    groups = param_groups(module_of(model), 0.02, backbone_lr=0.5, hidden=True)
+    groups = group_parameters(module_of(model), 0.02, backbone_lr=0.5, hidden=True)
     assert isinstance(groups[0], dict)
     muon = Muon(groups, lr=0.02, adamw_lr=0.001)
     assert sorted(group["lr"] for group in muon.param_groups) == pytest.approx([0.0005, 0.001, 0.01])

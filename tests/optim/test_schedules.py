@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
 from losslab.errors import Refused
-from losslab.optim.schedules import OneCycle, cyclic, rate, warm_up
+from losslab.optim.schedules import OneCycle, cyclic, read_rates, warm_up
 from losslab.train import build, train
 from tests.conftest import Typed, cut_off
-from tests.optim.test_optimizers import OPTIMIZERS, closure_of, make, problem, put
+from tests.optim.examples import OPTIMIZERS, closure_of, make, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -61,7 +61,7 @@ def rates(cfg: Any, optimizer: Optimizer, warmup: int, scores: list[float]) -> l
     for score in scores:
         for _ in range(PER_EPOCH):
             optimizer.step()
-            used.append(rate(optimizer))
+            used.append(read_rates(optimizer)[0])
             if cfg.scheduler.interval == "step":
                 schedule.step()
         if cfg.scheduler.interval == "epoch":
@@ -119,7 +119,7 @@ def test_warm_up_is_the_rate_set_by_hand_before_each_step_for_every_optimizer(na
             group["lr"] = lr * min(1.0, t / 5)
         by_hand.step(closure_of(by_hand, twin_loss))  # type: ignore[arg-type]
         assert [group["lr"] for group in optimizer.param_groups] == own
-        assert rate(optimizer) == by_hand.param_groups[0]["lr"]
+        assert read_rates(optimizer)[0] == by_hand.param_groups[0]["lr"]
         assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True))
 
 

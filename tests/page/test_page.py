@@ -16,7 +16,8 @@ from losslab.compare.design import arrange
 from losslab.compare.runs import read
 from losslab.compare.table import figures
 from losslab.errors import Refused
-from losslab.page import plots
+from losslab.page.plots import draw_plots
+from losslab.page.search_plots import plateau_width
 from tests.compare.written import grid, run
 from tests.processes import ran
 
@@ -93,7 +94,7 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
 
 def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
     found = arrange(read([str(tuned(tmp_path))]))
-    drawn = {plot.name: plot for plot in plots.plots(found, figures(found))}
+    drawn = {plot.name: plot for plot in draw_plots(found, figures(found))}
     rates = drawn["learning_rate"].data.set_index(["line", "lr"])
     assert rates.at[("mae", 0.01), "mean"] == pytest.approx(0.51)
     budget = drawn["budget"].data
@@ -110,8 +111,8 @@ def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
 
 def test_a_plateau_is_as_wide_as_what_loses_little() -> None:
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
-    assert plots.plateau(rates, np.array([9.0, 1.01, 1.0, 9.0]), "min") == pytest.approx(1)
-    assert plots.plateau(rates, np.array([0.99, 0.2, 1.0, 0.99]), "max") == pytest.approx(1)
+    assert plateau_width(rates, np.array([9.0, 1.01, 1.0, 9.0]), "min") == pytest.approx(1)
+    assert plateau_width(rates, np.array([0.99, 0.2, 1.0, 0.99]), "max") == pytest.approx(1)
 
 
 def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
         for optimizer in ("adam", "sgd"):
             grid(tmp_path, {"mae": 1 + number, "mse": 2 + number}, 2, data=data, optimizer=optimizer)
     found = arrange(read([str(tmp_path)]))
-    drawn = {plot.name: plot.data for plot in plots.plots(found, figures(found))}
+    drawn = {plot.name: plot.data for plot in draw_plots(found, figures(found))}
     assert set(drawn["heatmap"].columns) == {"loss", "adam", "sgd"}
     ranks = drawn["critical_difference"].set_index("cell")["rank"]
     assert isinstance(ranks, pd.Series)

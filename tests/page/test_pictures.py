@@ -12,9 +12,9 @@ from matplotlib.transforms import Bbox
 from sklearn.calibration import calibration_curve
 
 from losslab.data.dataset import Dataset
-from losslab.page import pictures
+from losslab.page import figures, image_grids, pictures
 
-COLOURS = {"\u2713": "black", "\u25cb": pictures.BLUE, "\u2717": pictures.ORANGE}
+COLOURS = {"\u2713": "black", "\u25cb": figures.BLUE, "\u2717": figures.ORANGE}
 
 
 def labelled(y: Any, names: list[str], shape: tuple[int, ...] = (3, 12, 8)) -> Dataset:
@@ -35,7 +35,7 @@ def places_of_images(drawn: Figure, data: Dataset) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("shape", [(3, 12, 8), (1, 8, 8)])
 def test_below_each_image_stand_its_labels_right_missed_and_wrong(shape: tuple[int, ...], tmp_path: Path) -> None:
     data = labelled([[1, 1, 0, 0], [0, 0, 0, 1]], ["Drama", "Comedy", "War", "A long name of a genre"], shape)
-    drawn = pictures.label_grid(data, np.array([[1, 0, 1, 0], [0, 0, 0, 0]]))
+    drawn = image_grids.draw_labels(data, np.array([[1, 0, 1, 0], [0, 0, 0, 0]]))
     key, shown = drawn.texts[:3], drawn.texts[3:]
     assert [text.get_text() for text in key] == ["\u2713 right", "\u25cb missed", "\u2717 wrong"]
     said = ["\u2713 Drama", "\u25cb Comedy", "\u2717 War", "\u25cb A long name of a\u2026"]
@@ -57,7 +57,7 @@ def test_no_caption_touches_another_or_an_image(tmp_path: Path) -> None:
     names = [f"Documentary number {i}" for i in range(12)]
     y = np.random.default_rng(1).integers(0, 2, (24, 12))
     data = labelled(y, names)
-    drawn = pictures.label_grid(data, 1 - y)
+    drawn = image_grids.draw_labels(data, 1 - y)
     drawn.savefig(tmp_path / "labels.png")
     pixel = drawn.bbox.width / np.asarray(drawn.axes[0].images[0].get_array()).shape[1]
     images = [
@@ -77,14 +77,14 @@ def test_no_caption_touches_another_or_an_image(tmp_path: Path) -> None:
 def test_a_class_that_was_said_wrongly_stands_below_the_true_one() -> None:
     data = labelled([0, 1], ["cat", "dog"])
     samples = [{"true": "cat", "predicted": "cat"}, {"true": "dog", "predicted": "cat"}]
-    assert [text.get_text() for text in pictures.image_grid(data, samples).texts] == ["cat", "dog", "said cat"]
+    assert [text.get_text() for text in image_grids.draw_classes(data, samples).texts] == ["cat", "dog", "said cat"]
 
 
 def test_the_reliability_diagram_is_scikit_learns_curve() -> None:
     random = np.random.default_rng(0)
     p = random.random(2000)
     y = (random.random(2000) < p**1.3).astype(int)
-    above, below = pictures.reliability(p, y).axes
+    above, below = pictures.draw_reliability(p, y).axes
     share, mean = calibration_curve(y, p, n_bins=15)
     line = next(line for line in above.lines if line.get_label() == "test rows")
     np.testing.assert_allclose(np.asarray(line.get_xydata()), np.c_[mean, share])
@@ -103,12 +103,12 @@ def crowded() -> Iterator[Figure]:
     history = [{"epoch": i, **dict.fromkeys(keys, 1234.5 * 10.0**-i)} for i in range(6)]
     every = dict.fromkeys(("train", "val", "test"), np.arange(50))
     for classes in (1, 6, 8):
-        yield pictures.confusion_matrix(y, y, LONG * classes)
-    yield pictures.per_label(random.random(30), random.random(30), LONG * 10)
-    yield pictures.predicted_against_true(wide, wide, ["price in euros", "rent"])
-    yield pictures.line(Dataset(wide[:, :1], wide[:, 1:], every, (1,), ["rent"], ["size"]), wide[:, 1:])
-    yield pictures.curves(history, "rmse", 5)
-    yield pictures.reliability(random.random(99), random.integers(0, 2, 99))
+        yield pictures.draw_confusion_matrix(y, y, LONG * classes)
+    yield pictures.draw_average_precisions(random.random(30), random.random(30), LONG * 10)
+    yield pictures.draw_predictions(wide, wide, ["price in euros", "rent"])
+    yield pictures.draw_fit(Dataset(wide[:, :1], wide[:, 1:], every, (1,), ["rent"], ["size"]), wide[:, 1:])
+    yield pictures.draw_curves(history, "rmse", 5)
+    yield pictures.draw_reliability(random.random(99), random.integers(0, 2, 99))
 
 
 def test_nothing_is_cut_off_and_no_label_touches_names_or_numbers(tmp_path: Path) -> None:

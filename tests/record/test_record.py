@@ -133,13 +133,13 @@ def test_a_learning_rate_that_is_too_large_stops_the_run_in_a_sentence(typed: Ty
 
 def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = typed(*SHORT, "callbacks.last.seconds=0")
-    true_loss, calls = Loss.of, iter(range(10**6))
+    true_loss, calls = Loss.compute, iter(range(10**6))
 
     def turns_nan(self: Loss, task: Task, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         # called once by the door; then in each epoch ten times in training, and once for the validation rows
         return true_loss(self, task, scores, y) * (torch.nan if next(calls) == 1 + 2 * (10 + 1) + 4 else 1)
 
-    monkeypatch.setattr(Loss, "of", turns_nan)
+    monkeypatch.setattr(Loss, "compute", turns_nan)
     with pytest.raises(Diverged, match=r"the loss became nan at step 25 \(epoch 2\) with learning rate 0.001"):
         train(cfg)
     saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)

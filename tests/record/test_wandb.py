@@ -33,7 +33,11 @@ LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
 CALLS = "from pytorch_lightning import Callback\n\n\nclass Nothing(Callback):\n    pass\n"
 MINE = "API_TOKEN = 'a-secret-of-the-user'\n"
-HELD = ("allow=tests", "trainer.max_epochs=60", "+callbacks.held={_target_: tests.held.Held, epoch: 30, mark: held}")
+HELD = (
+    "allow=tests",
+    "trainer.max_epochs=60",
+    "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 30, mark: held}",
+)
 
 
 def environment(server: Loopback, folder: Path) -> dict[str, str]:
@@ -142,7 +146,7 @@ def shortened(name: str, folder: Path, **changed: Any) -> str:
 @pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     one = {key: {"value": value} for key, value in {"loss": "focal", "optimizer": "momentum", "seed": 0}.items()}
-    held = ("allow=tests", "+callbacks.held={_target_: tests.held.Held, epoch: 10, mark: held, rate: 0.001}")
+    held = ("allow=tests", "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 10, mark: held, rate: 0.001}")
     command = ["${env}", "${interpreter}", "${program}", *held, "${args}"]
     tune = shortened("tune", tmp_path, parameters=one, run_cap=2, command=command)
     one["data"] = {"value": "heights"}

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
-from losslab.stacking.group import Planned, sort
+from losslab.stacking.group import Planned, plan_stacks
 from losslab.stacking.train import Keeper, train_together
 from losslab.train import train
 from losslab.training.preemption import Preempted
@@ -35,11 +35,11 @@ def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tu
     """
     resume = [] if stop is None else ["resume=auto"]
     together, apart = ([typed(*job, *more) for job in jobs] for more in (resume, []))
-    (stack,), refused = sort([list(cfg.run.overrides) for cfg in together], width=64)
+    (stack,), refused = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
     assert not refused
     if stop is not None:
         taken_away(stack, stop)
-        ((stack,), _) = sort([list(cfg.run.overrides) for cfg in together], width=64)
+        ((stack,), _) = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
     outcomes = train_together(stack)
     together = [job.cfg for job in stack]
     for outcome, cfg in zip(outcomes, apart, strict=True):

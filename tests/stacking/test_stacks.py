@@ -22,7 +22,7 @@ from losslab.compare.runs import read
 from losslab.errors import Refused
 from losslab.record.record import Record, run_name
 from losslab.stacking import train as together
-from losslab.stacking.group import sort
+from losslab.stacking.group import plan_stacks
 from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
@@ -41,7 +41,7 @@ Outcomes = list[dict[str, float] | BaseException]
 
 def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[DictConfig], Outcomes]:
     """Train these as one sweep does: their configurations, told of their folders, and what each came to."""
-    stacks, refused = sort([list(cfg.run.overrides) for cfg in jobs], width)
+    stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], width)
     found: dict[int, Any] = {number: (None, error) for number, error in refused.items()}
     for stack in stacks:
         for job, outcome in zip(stack, together.train_together(stack), strict=True):

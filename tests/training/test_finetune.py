@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from losslab.config.catalogue import CONF, options
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.models import head
+from losslab.models import find_head
 from losslab.train import build, train
 from losslab.training.finetune import Finetune
 from losslab.training.module import Experiment
@@ -166,5 +166,5 @@ def test_it_lasts_at_least_one_epoch(typed: Typed) -> None:
 
 def test_the_head_is_the_last_layer_with_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1), nn.Softplus())
-    assert head(model) is model[1]
-    assert not list(head(nn.Identity()).parameters())
+    assert find_head(model) is model[1]
+    assert not list(find_head(nn.Identity()).parameters())

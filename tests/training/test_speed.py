@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from losslab.data.dataset import Dataset
-from losslab.stacking.module import SideBySide, Stack
+from losslab.stacking.batches import StackedBatches
+from losslab.stacking.module import Stack
 from losslab.terminal import quieten
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, train, trainer_of
-from losslab.training.module import Experiment
+from losslab.training.module import Experiment, hook_listener
 from tests.conftest import Typed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -121,7 +122,7 @@ def stack(typed: Typed, runs: int, steps: int, *more: str, rates: int = 1) -> Co
         cfg.optimizer.lr = 0.001 * (1 + cfg.seed * rates // runs)
         made.append(experiment(cfg, data))
         loaders.append(batches(cfg, data))
-    training, val, _ = (SideBySide(parts) for parts in zip(*loaders, strict=True))
+    training, val, _ = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
     make = optimizer_of(cfg)
     module = Stack(made, ["mse"] * runs, lambda groups: call(cfg, "optimizer", make, groups))
     return counted(Stack, lambda: trainer_of(cfg).fit(module, training, val))
@@ -197,7 +198,7 @@ def test_no_step_goes_through_hooks_that_nobody_listens_to(typed: Typed, callbac
     class Look(pl.Callback):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             assert isinstance(pl_module, Experiment)
-            detours.append(pl_module.around(trainer))
+            detours.append(hook_listener(trainer))
 
     class Listen(Look):
         def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -126,8 +126,9 @@ def compare(wanted: Asked, runs: Runs) -> str:
     from losslab.compare.cautions import cautions
     from losslab.compare.table import contrasts, figures, lined_up, words
     from losslab.compare.verdict import verdict
-    from losslab.page.html import page
-    from losslab.page.plots import cross, plots
+    from losslab.page.html_page import DrawnPlot, render_page
+    from losslab.page.plots import draw_plots
+    from losslab.page.result_plots import draw_cross
 
     found = pairs(comparison)
     numbers = figures(comparison)
@@ -137,30 +138,30 @@ def compare(wanted: Asked, runs: Runs) -> str:
 
     files: dict[str, str | bytes] = {}
     shown = []
-    drawn = list(plots(comparison, numbers))
+    drawn = list(draw_plots(comparison, numbers))
     if wanted.cross:
         from losslab.compare.cross import table
 
-        drawn.append(cross(table(comparison)))
+        drawn.append(draw_cross(table(comparison)))
     for plot in drawn:
         picture = io.BytesIO()
         plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
-        files |= {f"{plot.name}.png": picture.getvalue(), f"{plot.name}.csv": frame_csv(plot.data)}
-        shown.append((plot.name, plot.says, picture.getvalue(), frame_csv(plot.data)))
+        shown.append(DrawnPlot(plot.name, plot.caption, picture.getvalue(), frame_csv(plot.data)))
+        files |= {f"{plot.name}.png": shown[-1].png, f"{plot.name}.csv": shown[-1].csv}
     files |= {"cells.csv": frame_csv(numbers), "pairs.csv": frame_csv(against)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=["first/gradient_norm"]))
 
     title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
     lines = in_words(against, comparison)
-    files["index.html"] = page(
+    files["index.html"] = render_page(
         title, time.strftime("%Y-%m-%d"), said, warned, words(comparison, numbers), lines, shown, how(comparison, found)
     )
     write_together(wanted.out, files)
     logged = []
     if wanted.log:
-        from losslab.page.report import log
+        from losslab.page.wandb_report import log_report
 
-        logged = [log(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out)]
+        logged = [log_report(title, said + warned, {"cells": numbers, "pairs": against}, wanted.out)]
     text = ["\n".join(said), "", lined_up(words(comparison, numbers, whole=False)), ""]
     return "\n".join([*text, *(f"caution: {each}" for each in warned), "", *logged, str(wanted.out / "index.html")])
 

@@ -52,7 +52,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
                 read = (values / reader.level).clamp(min=1e-6).log()  # a rate is above 0
             elif values is not None and option["input"] != "heads":
                 read = reader.encode(values, "dense", "prediction")
-            cost = float(judge.of(reader, read, y))
+            cost = float(judge.compute(reader, read, y))
             if np.isfinite(cost):
                 found[name] = cost
     return found

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
@@ -24,6 +23,7 @@ from losslab.config.catalogue import OPTION, check_size, yaml_files
 from losslab.config.credentials import INSTEAD, SECRET, check_secrets, held
 from losslab.config.targets import SETTING, check_name, leaves, packages, targets, within
 from losslab.errors import Refused
+from losslab.internals.hydra import parse_command_line
 
 # Groups whose keys are arguments of the code that their option names: a file may set all of them.
 ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
@@ -253,7 +253,7 @@ def check_command_line(words: Sequence[str]) -> Namespace:
     Returns:
         The command line as Hydra reads it.
     """
-    asked = get_args_parser().parse_args(list(words))
+    asked = parse_command_line(words)
     check_secrets(asked.overrides)
     if asked.experimental_rerun:
         raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")

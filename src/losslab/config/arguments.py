@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from losslab.config.catalogue import CONF, OPTION
 from losslab.errors import Refused
+from losslab.internals.hydra import hydra_flags
 
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
 
@@ -39,13 +40,6 @@ def as_overrides(words: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
-
-
-def hydra_flags() -> list[str]:
-    """The flags that Hydra knows, such as `--multirun` and `-m`."""
-    from hydra._internal.utils import get_args_parser
-
-    return [*get_args_parser()._option_string_actions]
 
 
 def key_of(override: str) -> str:

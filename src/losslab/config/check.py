@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -22,10 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from losslab.config import allowlist, credentials
 from losslab.config.arguments import key_of, quoted, shown, spelled_out
 from losslab.config.catalogue import CONF, called, fits, options
-from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, is_group, loss_paths, recorded
+from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, loss_paths, recorded
 from losslab.config.ranges import RULES, number
 from losslab.errors import Refused, nearest
 from losslab.files import writable_folder
+from losslab.internals.hydra import is_group, is_root, loader_for
 
 
 def configure(overrides: Sequence[str] = ()) -> DictConfig:
@@ -110,10 +109,8 @@ def check_front(words: Sequence[str]) -> None:
     if not folder.is_dir():
         raise Refused(f"--config-dir {asked.config_dir} is not there: type a folder of options, such as loss/mine.yaml")
     allowlist.check_folder(asked.config_dir, allow)
-    path = create_config_search_path(str(CONF))
-    path.prepend("command-line", f"file://{folder}", anchor="schema")
     with hydra_ready():
-        for where, content in foreign_files(ConfigLoaderImpl(path), asked.overrides):
+        for where, content in foreign_files(loader_for(CONF, folder), asked.overrides):
             allowlist.check_file(where, content, allow, is_group)
 
 
@@ -290,7 +287,7 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     plain = OmegaConf.to_container(cfg)  # OmegaConf would parse each `${seed}` anew: most of the time this would take
     assert isinstance(plain, dict)
-    root = plain if cfg._get_parent() is None else {}
+    root = plain if is_root(cfg) else {}
 
     def walk(nodes: dict[Any, Any], path: tuple[Any, ...], refers: bool = True) -> None:
         for key, value in nodes.items():

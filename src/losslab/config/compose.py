@@ -1,7 +1,4 @@
-"""What Hydra makes of the words that are typed, and which other people's files take part in it.
-
-Hydra's own parts are used here that are not public: each of them says what for.
-"""
+"""What Hydra makes of the words that are typed, and which other people's files take part in it."""
 
 import copy
 import os
@@ -13,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -26,6 +21,7 @@ from losslab.config.catalogue import CONF, check_size, options, yaml_files
 from losslab.config.ranges import number, silent
 from losslab.errors import Refused, nearest
 from losslab.files import Unreadable, read_json
+from losslab.internals.hydra import Files, Loader, current_loader, folders_of, is_group, set_values
 
 NEEDED = {  # what is a mapping in each configuration, and what is usual there
     **{"task": "regression", "data": "diamonds", "model": "mlp", "loss": "mse", "optimizer": "adam"},
@@ -101,7 +97,7 @@ def check_structure(cfg: DictConfig) -> None:
 
 def laid_out(overrides: Sequence[str]) -> Chosen:
     """What Hydra composes: values change nothing of what is chosen and are set last, so here on a copy of that."""
-    loader = config_loader()
+    loader = current_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     found: dict[bool, list[Override]] = {True: [], False: []}
     for override in parsed:
@@ -110,12 +106,11 @@ def laid_out(overrides: Sequence[str]) -> Chosen:
     check_options(found[True])
     if any(override.is_hydra_override() or override.is_sweep_override() for override in parsed):
         return chosen.__wrapped__(tuple(overrides), ())
-    sources = (source.path.removeprefix("file://") for source in loader.get_sources() if source.scheme() == "file")
-    files = tuple(file for folder in sources for file in ((folder, 0, 0), *scanned(folder)))
+    files = tuple(file for folder in folders_of(loader) for file in ((folder, 0, 0), *scanned(folder)))
     names = tuple(str(override.input_line) for override in found[True])
     cfg, choices, folders, foreign = copy.deepcopy(chosen(names, files))
     try:
-        loader._apply_overrides_to_config(found[False], cfg)
+        set_values(cfg, found[False])
     except (AssertionError, IndexError, TypeError, ValueError) as error:  # such as a name below a list
         words = " ".join(str(override.input_line) for override in found[False])
         raise Refused(f"{words} does not fit what it sets ({' '.join(str(error).split())})") from error
@@ -139,18 +134,6 @@ def check_options(overrides: Sequence[Override]) -> None:
                 )
 
 
-def config_loader() -> ConfigLoaderImpl:
-    """Hydra's loader of configurations, while `hydra_ready`."""
-    loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    return loader
-
-
-def is_group(key: str) -> bool:
-    """Whether a key is a group of options."""
-    return config_loader().repository.group_exists(key)
-
-
 def allowed(overrides: Sequence[str]) -> list[str]:
     """What the user typed as `allow`.
 
@@ -166,7 +149,7 @@ def allowed(overrides: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=64)
 def chosen(overrides: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> Chosen:
     """What Hydra composes, what is chosen in each group, and the catalogue's folders: once, while `files` stay."""
-    foreign = foreign_files(config_loader(), overrides)
+    foreign = foreign_files(current_loader(), overrides)
     cfg = compose("config", list(overrides), return_hydra_config=True)
     groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
     choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
@@ -176,31 +159,24 @@ def chosen(overrides: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) 
     return cfg, choices, folders, foreign
 
 
-def foreign_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Foreign:
+def foreign_files(loader: Loader, overrides: Sequence[str]) -> Foreign:
     """Each file outside of our own catalogue that takes part in a composition, and what it sets, as Hydra reads it.
 
     Raises:
         Refused: where an option of those is chosen by a path, or its file is a link that leaves its group.
     """
-    known = [source.path.removeprefix("file://") for source in loader.get_sources() if source.scheme() == "file"]
-    if all(Path(root) == CONF for root in known) and not any("hydra.searchpath" in text for text in overrides):
+    searching = any("hydra.searchpath" in text for text in overrides)
+    if not searching and all(Path(folder) == CONF for folder in folders_of(loader)):
         return []
-    parsed, repo = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
-    roots = [source.path.removeprefix("file://") for source in repo.get_sources() if source.scheme() == "file"]
-    for root in roots:
+    files = Files(loader, overrides)
+    for root in files.folders:
         for file in yaml_files(root) if Path(root) != CONF else ():
             check_size(file)
-    chosen = create_defaults_list(repo, "config", parsed, prepend_hydra=True, skip_missing=False)
     found: Foreign = []
-    for default in chosen.defaults:
-        if default.config_path is None:
-            continue
-        loaded = loader._load_single_config(default, repo)
-        place = Path(loaded.path.removeprefix("file://"))
-        if loaded.path.startswith("file://") and place != CONF:
-            allowlist.check_place(place, default.config_path)
-            content: Any = OmegaConf.to_container(loaded.config, resolve=False)
-            found.append((str(place / f"{default.config_path}.yaml"), content))
+    for folder, option, content in files:
+        if folder != CONF:
+            allowlist.check_place(folder, option)
+            found.append((str(folder / f"{option}.yaml"), content))
     return found
 
 

@@ -1,6 +1,7 @@
 """What fits a setting: the ranges that the front door refuses values outside of, in words that a user can act on."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ Rule = tuple[Callable[[Any], bool], str]
 SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
     *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
     *("data.cache", "data.cache_gb", "data.workers"),
+    "loss.per",  # it says what the loss is
     *("task.truth", "data.truth"),  # they follow from the task
 )
 
@@ -21,6 +23,7 @@ def silent(key: str) -> bool:
     >>> silent("logger.mode"), silent("optimizer.lr")
     (True, False)
     """
+    key = re.sub(r"^loss\.parts\.\w+", "loss", key)
     return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
 
 
@@ -81,6 +84,7 @@ RULES: dict[str, Rule] = {
     ),
     "data.outliers": PART,
     "loss.weights.*": POSITIVE,
+    "loss.per": (lambda v: v in ("row", "batch"), "row or batch"),
     "loss.reduction": (lambda v: v in ("mean", "sum"), "mean or sum, over outputs"),
     "loss.weight": WEIGHTS,
     "loss.pos_weight": WEIGHTS,

@@ -1,7 +1,7 @@
 """Image files decoded once, into one memory-mapped file that every later start opens as it is.
 
-A cache is a folder of its own, made under another name by whoever holds its lock and then renamed: it is there whole,
-or not at all. Nothing here imports torch.
+A cache is a folder. The process that holds its lock builds it under another name and renames it when it is complete.
+Nothing here imports torch.
 """
 
 import fcntl
@@ -14,127 +14,85 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from losslab.data.dataset import Array
+from losslab.data.pixels import Files, decode, describe
 from losslab.errors import Refused
 from losslab.files import PART, create, open_lock, open_regular, read_json, write
 
-VERSION = 1  # of what a cache holds and how images become pixels: raise it when either changes
-RESAMPLING = Image.Resampling.BILINEAR  # Pillow's takes in all pixels when it shrinks: there is no aliasing
-SHALLOW = 2  # a JPEG is decoded at a half, a quarter or an eighth where that is still so many times what is wanted
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
-LARGE = 4096**2  # pixels: decoding that many takes a hundred megabytes and more
-ONE_LARGE = Lock()
-TOGETHER = 256  # images that are decoded before they are written
+VERSION = 1  # of a cache's content, and of how images become pixels: raise it when either changes
+CHUNK = 256  # images that are decoded before they are written
+
+Array = NDArray[Any]
 
 
 @dataclass
 class Decoded:
     """Images as `(N, 3, H, W)` uint8, and what became of each file."""
 
-    x: "Array | Files"
-    files: list[str]  # of each image
-    sums: Array  # (N, 3, 2): the sum of each channel of each image, and of its squares
-    copies: dict[str, str]  # files whose pixels equal those of another, and that other
-    broken: dict[str, str]  # files that cannot be read, and why
-    folder: Path  # where this is kept
+    x: Array | Files
+    files: list[str]  # the file of each image
+    sums: Array  # (N, 3, 2): each image's sum over each channel, and the sum of squares
+    copies: dict[str, str]  # file -> another file with the same pixels
+    broken: dict[str, str]  # file that cannot be read -> why
+    folder: Path  # of the cache
     note: str  # where the pixels are
 
 
-class Files:
-    """Images that stay in their files, decoded when a batch asks for them: `x[rows]` is an array.
+def decode_all(root: Path, files: list[str], size: tuple[int, int], cache: str, limit_gb: float) -> Decoded:
+    """Return the images of these files, decoded into a cache unless they already are.
 
     Args:
         root: the folder that the names start from.
-        files: one for each row.
-        size: height and width that each is resized to.
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 4
-
-    def __init__(self, root: Path, files: list[str], size: tuple[int, int]) -> None:
-        self.root, self.files, self.shape = root, files, (len(files), 3, *size)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, rows: Any) -> Array:
-        """One image `(3, H, W)` for a number; images `(B, 3, H, W)` for a slice, a mask or an array of numbers.
-
-        Raises:
-            Refused: for a file that was an image when the folder was read, and no longer is.
-        """
-        chosen = np.arange(len(self))[rows]
-        images = np.empty((chosen.size, *self.shape[1:]), np.uint8)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as when the folder was read
-            for place, row in enumerate(np.atleast_1d(chosen)):
-                try:
-                    images[place] = pixels(self.root / self.files[row], self.shape[2:])
-                except Exception as error:
-                    raise Refused(f"{self.root / self.files[row]} can no longer be read: {said(error)}") from error
-        return images if chosen.ndim else images[0]
-
-
-def decoded(root: Path, files: list[str], size: tuple[int, int], cache: str, limit_gb: float) -> Decoded:
-    """The images of these files, from the cache where they were decoded before.
-
-    Args:
-        root: the folder that the names start from.
-        files: names of image files, no two alike.
+        files: names of image files, each once.
         size: height and width that each is resized to, whatever its own proportions.
-        cache: the folder that caches are kept in.
-        limit_gb: what a cache may take; images that would take more, or more than is free, stay in their files, and
-            are read through once, to find those that are broken or doubled.
+        cache: the folder of all caches.
+        limit_gb: how large a cache may be. Images that would take more, or more than is free on the disk, stay in
+            their files. These are read once all the same, to find broken files and copies.
 
     Raises:
-        Refused: where no file can be read, or the cache cannot be written.
+        Refused: if no file can be read, or the cache cannot be written.
     """
     files = sorted(files)
     home = Path(cache).expanduser()
     need = len(files) * 3 * size[0] * size[1]
     keep = need <= limit_gb * 1e9
     why = f"more than data.cache_gb={limit_gb:g}"
-    folder = home / key(root, files, size, keep)
-    if keep and not folder.is_dir() and need > free(home):
+    folder = home / cache_name(root, files, size, keep)
+    if keep and not folder.is_dir() and need > free_space(home):
         keep, why = False, f"more than is free in data.cache={cache}"
-        folder = home / key(root, files, size, keep)
+        folder = home / cache_name(root, files, size, keep)
     if not folder.is_dir():
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with alone(folder.with_name(f"{folder.name}.lock"), folder):
+            with hold_lock(folder.with_name(f"{folder.name}.lock"), folder):
                 if not folder.is_dir():
                     build(folder, root, files, size, keep)
         except OSError as error:
-            raise Refused(f"data.cache={cache} cannot be written ({said(error)}): type data.cache=FOLDER") from error
-    index, sums = kept(folder, files)
+            raise Refused(
+                f"data.cache={cache} cannot be written ({describe(error)}): type data.cache=FOLDER"
+            ) from error
+    index, sums = read_index(folder, files)
     readable: list[str] = index["files"]
-    x = pixels_of(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
+    x = map_pixels(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
     note = f"{len(readable):,} images of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
     if not keep:
         note = f"{len(readable):,} images are decoded anew each epoch: decoded, they take {need / 1e9:.3g} GB, {why}"
     return Decoded(x, readable, sums, index["copies"], index["broken"], folder, note)
 
 
-def kept(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
-    """The index and the sums of a cache, which others may have written: it names none but these files.
+def read_index(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
+    """Return the index and the sums of a cache. Somebody else may have written it: it must name these files alone.
 
     Raises:
-        Refused: where it is a link or no whole cache.
+        Refused: if it is a link or incomplete.
     """
     try:
         if folder.is_symlink():
@@ -145,30 +103,30 @@ def kept(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
             raise ValueError("it names other files than the images")
         if not all(isinstance(why, str) for why in index["broken"].values()):
             raise ValueError("index.json is another's")
-        sums = whole_array(folder / "sums.npy", (len(index["files"]), 3, 2), np.int64)
-    except Exception as error:  # whatever a damaged file makes NumPy raise
+        sums = map_array(folder / "sums.npy", (len(index["files"]), 3, 2), np.int64)
+    except Exception as error:  # NumPy raises errors of many kinds
         raise Refused(
-            f"{folder} is no whole cache ({said(error)}): remove that folder, or type data.cache=FOLDER"
+            f"{folder} is no whole cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
         ) from None
     return index, sums
 
 
-def pixels_of(folder: Path, shape: tuple[int, ...]) -> Array:
-    """The images of a cache.
+def map_pixels(folder: Path, shape: tuple[int, ...]) -> Array:
+    """Map the images of a cache into memory.
 
     Raises:
-        Refused: where they are not all there.
+        Refused: if they are not all there.
     """
     try:
-        return whole_array(folder / "pixels.npy", shape, np.uint8)
+        return map_array(folder / "pixels.npy", shape, np.uint8)
     except Exception as error:
         raise Refused(
-            f"{folder} is no whole cache ({said(error)}): remove that folder, or type data.cache=FOLDER"
+            f"{folder} is no whole cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
         ) from None
 
 
-def whole_array(file: Path, shape: tuple[int, ...], dtype: type) -> Array:
-    """The array in a file, mapped into memory; its header is only believed where it says what is expected."""
+def map_array(file: Path, shape: tuple[int, ...], dtype: type) -> Array:
+    """Map the array in a file into memory, if its header says what is expected."""
     open_regular(file).close()
     array: Array = np.load(file, mmap_mode="c", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
@@ -176,8 +134,8 @@ def whole_array(file: Path, shape: tuple[int, ...], dtype: type) -> Array:
     return array
 
 
-def key(root: Path, files: list[str], size: tuple[int, int], keep: bool) -> str:
-    """The name of a cache: it follows from where the files lie, their names, sizes and times, and from the settings."""
+def cache_name(root: Path, files: list[str], size: tuple[int, int], keep: bool) -> str:
+    """Name a cache by a hash of the files' folder, names, sizes and times, and of the settings."""
     digest = hashlib.blake2b(repr((VERSION, str(root.resolve()), size, keep)).encode(), digest_size=8)
     for file in files:
         stat = (root / file).stat()
@@ -185,14 +143,14 @@ def key(root: Path, files: list[str], size: tuple[int, int], keep: bool) -> str:
     return f"{root.resolve().name or 'root'}-{size[0]}x{size[1]}-{digest.hexdigest()}"
 
 
-def free(folder: Path) -> int:
-    """Bytes that are free where the folder lies, or will lie."""
+def free_space(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     return shutil.disk_usage(next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())).free
 
 
 @contextmanager
-def alone(lock: Path, folder: Path) -> Iterator[None]:
-    """One process at a time, on this machine or another; the lock goes with the process, also when that is killed."""
+def hold_lock(lock: Path, folder: Path) -> Iterator[None]:
+    """Keep all other processes out, on this machine and others. A process that is killed releases the lock."""
     with os.fdopen(open_lock(lock), "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,16 +161,16 @@ def alone(lock: Path, folder: Path) -> Iterator[None]:
 
 
 def build(folder: Path, root: Path, files: list[str], size: tuple[int, int], keep: bool) -> None:
-    """Decode all files into a new folder; the caller holds its lock."""
+    """Decode all files into a new folder, whose lock the caller holds."""
     for left in folder.parent.glob(f".{folder.name}.*{PART}"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)  # left by a process that was killed
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PART}")
     part.mkdir()
     try:
         with create(part / "pixels.npy") as out:
-            index, sums = fill(out if keep else None, root, files, size)
+            index, sums = write_pixels(out if keep else None, root, files, size)
             out.flush()
-            os.fsync(out.fileno())  # on disk before its name is
+            os.fsync(out.fileno())  # on disk before the folder gets its name
         if not keep:
             (part / "pixels.npy").unlink()
         np.save(part / "sums.npy", sums)
@@ -223,27 +181,29 @@ def build(folder: Path, root: Path, files: list[str], size: tuple[int, int], kee
         raise
 
 
-def fill(out: BinaryIO | None, root: Path, files: list[str], size: tuple[int, int]) -> tuple[dict[str, Any], Array]:
-    """Write each different image to `out` as it comes, and return the index and the sums of those written."""
+def write_pixels(
+    out: BinaryIO | None, root: Path, files: list[str], size: tuple[int, int]
+) -> tuple[dict[str, Any], Array]:
+    """Decode the files, write each different image to `out`, and return the index and the sums of the images."""
     index: dict[str, Any] = {"files": [], "copies": {}, "broken": {}}
     sums: list[Array] = []
-    first: dict[bytes, str] = {}  # the first file of these pixels
-    header(out, 0, size)
+    first: dict[bytes, str] = {}  # hash of pixels -> the first file with them
+    write_header(out, 0, size)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def read(file: str) -> tuple[str, Array, Array, bytes] | tuple[str, str]:
         try:
-            image = pixels(root / file, size)
-        except Exception as error:  # what a broken file raises is up to its decoder
-            return file, said(error)
+            image = decode(root / file, size)
+        except Exception as error:  # each decoder raises errors of its own
+            return file, describe(error)
         wide = image.reshape(3, -1).astype(np.int64)
         return file, image, np.stack([wide.sum(1), (wide**2).sum(1)], 1), hashlib.blake2b(image.data).digest()
 
     bar = tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False)
     with bar, ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd but readable files; threads share the filter
-        for start in range(0, len(files), TOGETHER):  # Pillow decodes outside of Python's lock: threads are enough
-            for found in pool.map(read, files[start : start + TOGETHER]):
+        warnings.simplefilter("ignore")  # Pillow's, about odd but readable files; threads share the filter
+        for start in range(0, len(files), CHUNK):  # threads suffice: Pillow releases the GIL
+            for found in pool.map(read, files[start : start + CHUNK]):
                 bar.update()
                 if len(found) == 2:
                     index["broken"][found[0]] = found[1]
@@ -260,50 +220,12 @@ def fill(out: BinaryIO | None, root: Path, files: list[str], size: tuple[int, in
     if not sums:
         file, why = next(iter(index["broken"].items()))
         raise Refused(f"none of the {len(files)} images in data.path={root} can be read (first: {file}: {why})")
-    header(out, len(sums), size)
+    write_header(out, len(sums), size)
     return index, np.stack(sums)
 
 
-def header(out: BinaryIO | None, count: int, size: tuple[int, int]) -> None:
-    """NumPy's header for so many images; it takes the same room for any number of them."""
+def write_header(out: BinaryIO | None, count: int, size: tuple[int, int]) -> None:
+    """Write NumPy's header for so many images; it is equally long for any number of them."""
     if out:
         out.seek(0)
         np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (count, 3, *size)})
-
-
-def pixels(file: Path, size: tuple[int, int]) -> Array:
-    """One image file as `(3, H, W)` uint8: upright, in colour, on white where it is transparent, resized.
-
-    Raises:
-        Exception: whatever Pillow raises for a file that is no image, or a broken one.
-    """
-    with opened(file) as source, large(source.size):
-        source.draft(None, (SHALLOW * max(size),) * 2)
-        image: Image.Image = ImageOps.exif_transpose(source)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.mode in ("I", "F"):
-            raise ValueError("its pixels have 32 bits, of which nothing says what is white")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB").resize(size[::-1], RESAMPLING)
-        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def opened(file: Path) -> Image.Image:
-    """An image file, whatever its suffix says, of the formats that are images of pixels and nothing else.
-
-    Pillow would hand a PostScript file to a program that runs it.
-    """
-    return Image.open(file, formats=FORMATS)
-
-
-def large(size: tuple[int, int]) -> AbstractContextManager[object]:
-    """Hold the only place for a large image: a few of them at once could take all memory."""
-    return ONE_LARGE if size[0] * size[1] > LARGE else nullcontext()
-
-
-def said(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ from losslab.data.truth import canonical, find_truth, strata
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
-    from losslab.data.cache import Files
+    from losslab.data.pixels import Files
 
 Array = NDArray[Any]
 Split = dict[str, NDArray[np.int64]]
@@ -33,7 +33,7 @@ class Dataset:
     """Rows of inputs `x` and targets `y`, split into `train`, `val` and `test`.
 
     `x` holds vectors `(N, F)` float32, images `(N, C, H, W)` uint8, or tokens `(N, T)` int64, 0 where there is none.
-    Images may lie in a memory-mapped file, or stay in their files (`losslab.data.cache.Files`) until a batch asks.
+    Images may lie in a memory-mapped file, or stay in their files (`losslab.data.pixels.Files`) until a batch asks.
     `y` is canonical: regression float32 `(N, D)`; single-label int64 `(N,)`; multi-label int64 0/1 `(N, L)`.
 
     Raises:

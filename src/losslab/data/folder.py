@@ -5,7 +5,7 @@ Nothing here imports torch: a fault in the table or the folder is told before th
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.cache import decoded
+from losslab.data.cache import decode_all
 from losslab.data.dataset import Array, Dataset, split_rows
+from losslab.data.pixels import SUFFIXES
 from losslab.data.reading import table
 from losslab.data.tables import (
     CELL,
@@ -32,7 +33,6 @@ from losslab.data.truth import TRUTHS, find_truth, strata
 from losslab.errors import Refused, nearest
 from losslab.spreadsheet import write_csv
 
-IMAGES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 WHAT = {"numbers": "numbers", "class": "the class", "labels": "labels"}
@@ -98,9 +98,9 @@ def images(
     if not root.is_dir():
         what = "is a file: type the folder that holds the images" if root.exists() else "is not there: type a folder"
         raise Refused(f"data.path={path} {what}")
-    files = sorted(listed(root, lambda name: PurePosixPath(name).suffix.lower() in IMAGES))
+    files = list_images(root)
     if not files:
-        raise Refused(f"data.path={path} holds no images ({', '.join(sorted(IMAGES))}): type another folder")
+        raise Refused(f"data.path={path} holds no images ({', '.join(sorted(SUFFIXES))}): type another folder")
     source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
     if source is None:
         known = by_subfolder(root, files, truth, task)
@@ -110,7 +110,7 @@ def images(
         known = by_table(frame, Path(source).name, files, truth, task, file, target, separator, nothing, group)
     encoded(dict(known.cells), known.names, truth, task, min_count, rare)  # refuse it before the images are decoded
     height, width = size
-    found = decoded(root, list(known.cells), (height, width), cache, cache_gb)
+    found = decode_all(root, list(known.cells), (height, width), cache, cache_gb)
     doubled(known, found.copies, truth)
     known.problems += found.broken.items()
     if found.broken:
@@ -128,24 +128,23 @@ def images(
     return Dataset(found.x, y, rows, found.x.shape[1:], outputs, [], None, found.files, notes, sums=found.sums)
 
 
-def listed(root: Path, wanted: Callable[[str], bool]) -> Iterable[str]:
-    """The files below a folder that are wanted, named from there; hidden ones are not seen.
+def list_images(root: Path) -> list[str]:
+    """Return the image files below a folder by their paths from there, sorted, without hidden ones.
 
-    Links are followed, but no folder is listed twice: two links to where they lie would make a path for each way
-    through them.
+    Links are followed, but no folder is listed twice: two links to a folder above would make endless paths.
     """
+    found: list[str] = []
     seen = set()
     for folder, below, names in os.walk(root, followlinks=True):
-        facts = os.stat(folder)  # noqa: PTH116 - a text, of which there may be many
+        facts = os.stat(folder)  # noqa: PTH116 - a string, and there may be many
         if (facts.st_dev, facts.st_ino) in seen:
             below.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in names:
-            file = Path(folder, name)
-            if not name.startswith(".") and wanted(name) and file.is_file():
-                yield file.relative_to(root).as_posix()
+        files = [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [f.relative_to(root).as_posix() for f in files if f.suffix.lower() in SUFFIXES and f.is_file()]
+    return sorted(found)
 
 
 def only_table(root: Path, path: str) -> str | None:
@@ -254,7 +253,7 @@ def named(frame: pd.DataFrame, source: str, files: list[str], file: str | None) 
 
     def means(cell: str) -> list[str]:
         whole = cell.replace("\\", "/").removeprefix("./")
-        bare = whole.rpartition(".")[0] if PurePosixPath(whole).suffix.lower() in IMAGES else whole
+        bare = whole.rpartition(".")[0] if PurePosixPath(whole).suffix.lower() in SUFFIXES else whole
         names = (whole, whole.rpartition("/")[2], bare, bare.rpartition("/")[2])  # the file may have another suffix
         return [whole] if whole in exact else next((meant[name] for name in names if name in meant), [])
 

@@ -7,6 +7,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from losslab.internals.lightning import averaged_model
+
 
 class EMA(WeightAveraging):
     """Validates, keeps and tests `average = decay * average + (1 - decay) * weights`, taken after each optimizer step.
@@ -31,11 +33,11 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # a copy of the module before Lightning moved it
-            self._average_model.to(trainer.strategy.root_device)
+        if (average := averaged_model(self)) is not None:  # a copy of the module before Lightning moved it
+            average.to(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        average = self._average_model
+        average = averaged_model(self)
         assert average is not None
         self.hook = trainer.optimizers[0].register_step_post_hook(lambda *_: average.update_parameters(pl_module))
 
@@ -44,8 +46,9 @@ class EMA(WeightAveraging):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What the task learns of the validation rows, such as thresholds, is the average's too."""
-        assert self._average_model is not None
-        self._average_model.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
+        average = averaged_model(self)
+        assert average is not None
+        average.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.hook.remove()

@@ -1,87 +1,28 @@
-"""The optimizers that torch.optim lacks, and the groups into which parameters are put for any optimizer."""
+"""The optimizers that torch.optim lacks."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab.errors import Refused
-from losslab.models import head
-
-Groups = list[nn.Parameter] | list[dict[str, Any]]
-
-
-def param_groups(
-    module: nn.Module,
-    lr: float | None,
-    decay: Literal["all", "weights"] = "all",
-    backbone_lr: float = 1.0,
-    hidden: bool = False,
-) -> Groups:
-    """The parameters of `module.model` and `module.loss`, in as many groups as the settings need; by default plain.
-
-    `decay="weights"` spares all parameters of fewer than two dimensions (biases, norms) and decays all others
-    (matrices, kernels, embeddings), as nanoGPT and timm do. The head is `losslab.models.head`. Parameters of
-    the loss learn at `lr` and never decay. The head's group comes first: its learning rate is the one that is reported.
-
-    Args:
-        module: has a `model` and a `loss`.
-        lr: the optimizer's learning rate; `None` where it has none.
-        decay: what `weight_decay` works on.
-        backbone_lr: the learning rate of all of the model but its head, as a multiple of `lr`.
-        hidden: whether hidden matrices come in groups of their own, marked `hidden`: the two-dimensional parameters
-            but embeddings and the model's first and last layer.
-
-    Raises:
-        Refused: where `backbone_lr` is set and the model is nothing but a head.
-
-    >>> module = nn.ModuleDict({"model": nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)), "loss": nn.MSELoss()})
-    >>> [(len(g["params"]), g["lr"]) for g in param_groups(module, lr=0.1, backbone_lr=0.5)]
-    [(2, 0.1), (2, 0.05)]
-
-    Source: Jordan et al., Muon, 2024 (hidden matrices).
-    """
-    if decay == "all" and backbone_lr == 1.0 and not hidden:
-        return list(module.parameters())
-    model = module.get_submodule("model")
-    last = set(head(model).parameters(recurse=False))
-    inner = dict.fromkeys(model.parameters())
-    if backbone_lr != 1.0 and set(inner) <= last:
-        raise Refused(
-            f"param_groups.backbone_lr={backbone_lr:g} needs a model with more than its last layer: "
-            "type another model, or param_groups.backbone_lr=1.0"
-        )
-    embeddings = [layer for layer in model.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
-    outer = {p for layer in embeddings for p in layer.parameters()}
-    outer |= last | set([p for p in inner if p.ndim >= 2][:1])
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for p in sorted(module.parameters(), key=lambda p: p not in last):
-        times = backbone_lr if p in inner and p not in last else 1.0
-        spared = p not in inner or (decay == "weights" and p.ndim < 2)
-        marks = {**({"weight_decay": 0.0} if spared else {}), **({"hidden": True} if hidden else {})}
-        if p not in inner or p in outer or p.ndim != 2:
-            marks.pop("hidden", None)
-        rate = {} if lr is None else {"lr": lr * times}
-        group = groups.setdefault((times, *sorted(marks)), {"params": [], **rate, **marks})
-        group["params"].append(p)
-    return list(groups.values())
 
 
 class SAM(Optimizer):
-    """`base`'s step by the gradient at `w + rho g / |g|`, where `g` is the gradient at `w`.
+    """Sharpness-aware minimization: `base`'s step by the gradient at `w + rho g / |g|`, where `g` is that at `w`.
 
-    The closure runs twice a step. Statistics that a layer gathers, such as batch norm's, see both runs.
+    The closure runs twice a step. Running statistics, such as those of batch norm, see both runs.
 
     Args:
         params: parameters or groups of them.
-        lr: handed to `base`.
-        rho: how far up the gradient the second one is taken.
+        lr: passed to `base`.
+        rho: the distance between the two gradients' weights.
         base: called with the groups and `lr`; shares groups and state with this optimizer.
 
     Raises:
-        Refused: for a step without a closure, as in half precision with a gradient scaler.
+        Refused: if a step has no closure, which is so with a gradient scaler (`16-mixed`).
 
     >>> w = nn.Parameter(torch.tensor([1.0]))
     >>> sam = SAM([w], lr=0.1, rho=0.5, base=torch.optim.SGD)
@@ -110,7 +51,7 @@ class SAM(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor:  # type: ignore[override]
-        """One step; returns the loss at `w`."""
+        """Take one step; return the loss at `w`."""
         if closure is None:
             raise Refused(
                 "optimizer=sam computes each gradient twice, which 16-mixed cannot: type trainer.precision=bf16-mixed"
@@ -132,18 +73,18 @@ class SAM(Optimizer):
 
 
 class Muon(Optimizer):
-    """`torch.optim.Muon` for the groups that are marked `hidden`, `torch.optim.AdamW` for all others.
+    """`torch.optim.Muon` for the groups marked `hidden`, `torch.optim.AdamW` for all others.
 
     Args:
-        params: groups, as `param_groups(..., hidden=True)` makes them.
-        lr: of the hidden matrices; the update of a matrix `(a, b)` has spectral norm `lr sqrt(max(1, a / b))`, or so.
-        momentum: of the hidden matrices, Nesterov's.
-        adamw_lr: of all others; a group's own `lr` scales both by what it is of `lr`.
-        betas: AdamW's.
+        params: groups as `group_parameters(..., hidden=True)` returns them.
+        lr: of the hidden matrices. An update of a matrix `(a, b)` has a spectral norm near `lr sqrt(max(1, a / b))`.
+        momentum: Nesterov momentum of the hidden matrices.
+        adamw_lr: of all others. A group's own `lr` scales both rates by its ratio to `lr`.
+        betas: of AdamW.
         weight_decay: of both, decoupled.
 
     Raises:
-        Refused: where no matrix is hidden, so that all would be AdamW's.
+        Refused: if there is no hidden matrix, so that AdamW would take them all.
 
     >>> inner, bias = nn.Parameter(torch.eye(2)), nn.Parameter(torch.zeros(2))
     >>> muon = Muon([{"params": [inner], "hidden": True}, {"params": [bias]}], lr=0.02, adamw_lr=0.001)
@@ -184,7 +125,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
-        """One step of both."""
+        """Take one step of both."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -14,12 +14,12 @@ def warm_up(optimizer: Optimizer, steps: int) -> None:
 
     Args:
         optimizer: any that calls torch's step hooks, which all subclasses of `torch.optim.Optimizer` do.
-        steps: of the rise; with 0 the rate is only noted, for `rate` to tell.
+        steps: of the rise; with 0 the rate is only noted, for `read_rates`.
 
     >>> import torch
     >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
     >>> warm_up(sgd, steps=3)
-    >>> [round((sgd.step(), rate(sgd))[1], 3) for _ in range(5)]
+    >>> [round((sgd.step(), read_rates(sgd)[0])[1], 3) for _ in range(5)]
     [0.1, 0.2, 0.3, 0.4, 0.4]
 
     Source: Goyal et al., Accurate, Large Minibatch SGD, 2017.
@@ -40,15 +40,16 @@ def warm_up(optimizer: Optimizer, steps: int) -> None:
     optimizer.register_step_post_hook(after)
 
 
-def rate(optimizer: Optimizer) -> float:
-    """The learning rate of the last step, warm-up included; of the next one where no step was noted (see `warm_up`).
+def read_rates(optimizer: Optimizer) -> list[float]:
+    """Return each parameter group's learning rate in the last step, warm-up included.
+
+    Where no step was noted (see `warm_up`), it is that of the next one.
 
     >>> import torch
-    >>> rate(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4))
-    0.4
+    >>> read_rates(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4))
+    [0.4]
     """
-    group = optimizer.param_groups[0]
-    return float(group.get("lr_used", group["lr"]))
+    return [float(group.get("lr_used", group["lr"])) for group in optimizer.param_groups]
 
 
 class OneCycle(OneCycleLR):

@@ -1,1 +1,1 @@
-"""Pictures, and the page of a comparison."""
+"""Figures: the pictures of a run, the plots of a comparison, and its page."""

@@ -3,22 +3,19 @@
 Without torch, as a comparison needs it too.
 """
 
-import os
 from typing import Any
 
 from losslab.errors import Refused
+from losslab.internals.wandb import ignore_workspace_settings
 
 FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the server's
 
 
 def client() -> Any:
-    """The module `wandb`, deaf to `./wandb/settings`.
-
-    A folder that was downloaded may hold that file, and its `base_url` would send the user's key to a stranger.
-    """
+    """Import the module `wandb` such that it ignores `./wandb/settings`."""
     import wandb
 
-    wandb.Settings.settings_workspace = property(lambda _: os.devnull)  # type: ignore[assignment,method-assign]
+    ignore_workspace_settings(wandb)
     return wandb
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from losslab.files import read_bytes
+from losslab.internals.wandb import parse_record
 
 BLOCK = 32768  # the log is cut into blocks, as LevelDB's is; a record that crosses an edge comes in parts
 WHOLE, FIRST, LAST = 1, 2, 4
@@ -49,14 +50,9 @@ def items(entries: Any) -> Record:
 
 
 def records(log: bytes) -> Iterator[Any]:
-    """The records of a log."""
-    from wandb.proto import wandb_internal_pb2
-
-    protocol: Any = wandb_internal_pb2
+    """Parse the records of a log."""
     for _, whole in parts(log):
-        record = protocol.Record()
-        record.ParseFromString(whole)
-        yield record
+        yield parse_record(whole)
 
 
 def parts(log: bytes) -> Iterator[tuple[int, bytes]]:

@@ -56,7 +56,7 @@ from losslab.files import (
 from losslab.machine import environment
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
-from losslab.record.rows import Row, read_history
+from losslab.record.rows import GRADIENT_NORM, SPEED, Row, read_history
 from losslab.spreadsheet import csv_text, write_csv
 from losslab.training import distributed, preemption
 from losslab.training.preemption import Preempted
@@ -318,7 +318,7 @@ class Record(Logger):
     def restore(self, row: Row | None) -> None:
         """The last row before a checkpoint, as that holds it: `history.csv` may have lost its end."""
         if row and self.first and (self.history[-1]["epoch"] if self.history else -1) < row["epoch"]:
-            self.history.append({**row, "examples_per_second": math.nan})  # which no checkpoint keeps
+            self.history.append({**row, SPEED: math.nan})  # which no checkpoint keeps
             self.write_history()
 
     def best_epoch(self) -> int:
@@ -340,7 +340,7 @@ class Record(Logger):
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
-            first = {"first/gradient_norm": self.history[0].get("gradient_norm", math.nan)}
+            first = {f"first/{GRADIENT_NORM}": self.history[0].get(GRADIENT_NORM, math.nan)}
             logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 

@@ -1,6 +1,7 @@
 """The rows of a run's `history.csv`, one for each epoch; read without torch."""
 
 import csv
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,6 +9,17 @@ from losslab.files import Unreadable, read_bytes
 
 Row = dict[str, float]
 COUNTS = ("epoch", "step")  # whole numbers, in every row
+GRADIENT_NORM = "gradient_norm"  # of an epoch's first step, before clipping
+SPEED = "examples_per_second"
+
+
+def timeless(row: Mapping[str, float]) -> Row:
+    """Return a row without what the clock decides, so that checkpoints of equal runs are equal.
+
+    >>> timeless({"epoch": 0, "examples_per_second": 9.5})
+    {'epoch': 0}
+    """
+    return {key: value for key, value in row.items() if key != SPEED}
 
 
 def read_history(file: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Which runs of a sweep can be trained as one model, told by their configurations alone; nothing here imports torch."""
+"""Group the runs of a sweep that can be trained as one model, by their configurations alone and without torch."""
 
 import json
 import os
@@ -20,12 +20,19 @@ from losslab.config.ranges import silent, whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
-FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # runs of one stack may differ in these, and what is below
+FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # settings in which the runs of a stack may differ
 
 
 @dataclass
 class Planned:
-    """One run of a sweep: its number, what was typed for it, its configuration, and that by its flat keys."""
+    """One run of a sweep.
+
+    Args:
+        number: its place in the sweep.
+        overrides: what was typed for it.
+        cfg: its configuration.
+        flat: its settings by their flat keys.
+    """
 
     number: int
     overrides: list[str]
@@ -34,37 +41,37 @@ class Planned:
 
 
 @cache
-def element_wise(catalogue: tuple[str, ...]) -> frozenset[str]:
-    """The optimizers of a catalogue that are marked `stacks: true`: they treat each weight by itself."""
+def elementwise_optimizers(catalogue: tuple[str, ...]) -> frozenset[str]:
+    """Return the optimizers marked `stacks: true`: what they do to a number does not depend on another one."""
     return frozenset(name for name, option in options(catalogue, "optimizer").items() if option.get("stacks"))
 
 
 @cache
-def file(catalogue: tuple[str, ...], group: str, name: str) -> dict[str, Any]:
-    """An option as it stands in the catalogue."""
+def option_of(catalogue: tuple[str, ...], group: str, name: str) -> dict[str, Any]:
+    """Return an option as its file in the catalogue has it."""
     return options(catalogue, group)[name]
 
 
-def followed(cfg: DictConfig, name: str) -> bool:
-    """Whether each run of a stack has this callback: early stopping, and the two checkpoints as they come."""
+def supports_callback(cfg: DictConfig, name: str) -> bool:
+    """Return whether a stack does for each run what this callback does: early stopping, and the usual checkpoints."""
     callback = cfg.callbacks[name]
     if callback._target_ == "pytorch_lightning.callbacks.EarlyStopping":
         return bool(callback.monitor == cfg.monitor and callback.get("check_on_train_epoch_end"))
-    usual = file(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
+    usual = option_of(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
     free = ("dirpath", "monitor", "mode", "seconds", "within")
     same = usual is not None and all(callback.get(key) == usual.get(key) for key in {*callback, *usual} - {*free})
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 
 
-def alone(cfg: DictConfig) -> str | None:
-    """Why a run cannot be one of a stack, as far as its configuration tells."""
+def reason_alone(cfg: DictConfig) -> str | None:
+    """Return why a run cannot be part of a stack, as far as its configuration tells."""
     choice, trainer = cfg.run.choices, cfg.trainer
-    others = [name for name in cfg.callbacks if not followed(cfg, name)]  # such as an average of the weights
-    usual = file(tuple(cfg.run.catalogue), "trainer", "auto")
+    others = [name for name in cfg.callbacks if not supports_callback(cfg, name)]
+    usual = option_of(tuple(cfg.run.catalogue), "trainer", "auto")
     unusual = [key for key in trainer if key not in usual or (key == "check_val_every_n_epoch" and trainer[key] != 1)]
     reasons = {
         f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
-            choice.optimizer not in element_wise(tuple(cfg.run.catalogue)),
+            choice.optimizer not in elementwise_optimizers(tuple(cfg.run.catalogue)),
         f"scheduler={choice.scheduler} looks at the run's own metric": "monitor" in cfg.scheduler,
         f"callbacks.{', '.join(others)} acts on one model": bool(others),
         f"trainer.{', trainer.'.join(map(str, unusual))} is not known to stacks": bool(unusual),
@@ -78,11 +85,14 @@ def alone(cfg: DictConfig) -> str | None:
     return next((reason for reason, so in reasons.items() if so), None)
 
 
-def alike(flat: Mapping[str, Any]) -> str:
-    """A text that is the same for runs which may be in one stack.
+def group_key(flat: Mapping[str, Any]) -> str:
+    """Return a text that is equal for runs which may be in one stack.
 
     Args:
-        flat: a run's settings by their flat keys; or, as far as that tells, what is typed for it.
+        flat: a run's settings by their flat keys; or what is typed for it, which tells less.
+
+    >>> group_key({"seed": 1, "optimizer": "adam"}) == group_key({"seed": 2, "optimizer": "adam"})
+    True
     """
     free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
     kept = {key: value for key, value in flat.items() if key not in free}
@@ -90,33 +100,37 @@ def alike(flat: Mapping[str, Any]) -> str:
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
 
 
-def composed(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
-    """A run of a sweep with its settings by their flat keys."""
+def plan_run(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
+    """Return a run of a sweep with its settings by their flat keys."""
     return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices})
 
 
-def apart(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
-    """The runs in stacks of at most `width`, each stack in the order of the runs; tells why some train alone."""
+def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
+    """Split the runs into stacks of at most `width`, each in the order of the runs; print why some train alone."""
     stacks: dict[str, list[Planned]] = {}
     why: dict[str, int] = {}
     for run in runs:
-        reason = alone(run.cfg)
+        reason = reason_alone(run.cfg)
         if reason:
             why[reason] = why.get(reason, 0) + 1
-        stacks.setdefault(f"{run.number}" if reason else alike(run.flat), []).append(run)
+        stacks.setdefault(f"{run.number}" if reason else group_key(run.flat), []).append(run)
     for reason, count in why.items():
         print(f"{count} of {len(runs)} runs train alone: {reason}", flush=True)
     return [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
 
 
-def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
-    """The runs in stacks of at most `width`, each stack in the order of the sweep; and those that are refused.
+def plan_stacks(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
+    """Compose the runs of a sweep and split them into stacks.
 
     Args:
         typed: for each run, what would stand on the command line.
+        width: how many runs a stack may hold.
+
+    Returns:
+        The stacks, each in the order of the sweep; and by their numbers the runs that are refused.
 
     Raises:
-        Refused: where a run cannot be composed, as Hydra itself would.
+        Refused: where a run names an option or a key that does not exist, as Hydra would before the first run.
     """
     if not whole(width, 1):
         raise Refused(f"hydra.launcher.width={width} does not fit: it must be a whole number of at least 1")
@@ -127,16 +141,16 @@ def sort(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], d
             cfg = check.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
         except Refused as error:
             if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
-                raise  # an option or a key that does not exist: nothing is trained before that is mended
+                raise  # an option or a key that does not exist
             print(f"losslab: {error}", file=sys.stderr, flush=True)
             refused[number] = error
         else:
-            runs.append(composed(number, overrides, cfg))
-    return apart(runs, width), refused
+            runs.append(plan_run(number, overrides, cfg))
+    return split_stacks(runs, width), refused
 
 
-class Share:
-    """What a launcher calls for each stack: it trains the runs and tells what each has reached.
+class StackTask:
+    """The task function that a launcher calls for each stack: it trains the runs and returns their objectives.
 
     Args:
         stacks: of all jobs.

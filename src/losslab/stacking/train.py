@@ -34,16 +34,19 @@ from losslab.config import check
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
+from losslab.internals.lightning import update_best, update_early_stopping
 from losslab.machine import environment
 from losslab.record import wandb
 from losslab.record.record import Record, claim, stopped_by
+from losslab.record.rows import timeless
+from losslab.stacking.batches import StackedBatches
 from losslab.stacking.group import Planned
-from losslab.stacking.module import SideBySide, Stack, numbers_of
+from losslab.stacking.module import Stack, optimizer_settings
 from losslab.sweep.processes import cores
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
 from losslab.training import preemption
 from losslab.training.checkpoints import Whole, misfit, read
-from losslab.training.module import Experiment, timeless
+from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted, notice
 
 
@@ -77,7 +80,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
     """Train these runs, together where they fit, and tell of each its summary, or why it has none.
 
     Args:
-        runs: as `losslab.stacking.group.sort` puts them together.
+        runs: as `losslab.stacking.group.plan_stacks` puts them together.
     """
     terminal.quieten()
     jobs = [Job(each.cfg, each.flat) for each in runs]
@@ -146,8 +149,8 @@ def unfit(jobs: Sequence[Job]) -> str | None:
             warnings.simplefilter("error")  # of torch, where it would go through the runs one by one
             stack = stacked(some)
             scores = stack.scores(x)
-            torch.autograd.grad(stack.loss_of(scores, y).sum(), list(stack.scores.parameters()), allow_unused=True)
-            stack.judge("val", scores.detach(), y)
+            torch.autograd.grad(stack.compute_loss(scores, y).sum(), list(stack.scores.parameters()), allow_unused=True)
+            stack.evaluate("val", scores.detach(), y)
     except Exception as error:  # if it is no matter of stacks, a run by itself raises it again
         return " ".join(str(error).split())[:200] or type(error).__name__
     if any(True for job in some if job.run is not None for _ in job.run.loss.parameters()):
@@ -181,7 +184,7 @@ class Keeper(pl.callbacks.Checkpoint):
         aside: where Lightning leaves its checkpoint.
     """
 
-    def __init__(self, jobs: Sequence[Job], loaders: Sequence[SideBySide], aside: Aside) -> None:
+    def __init__(self, jobs: Sequence[Job], loaders: Sequence[StackedBatches], aside: Aside) -> None:
         self.jobs, self.loaders, self.aside = list(jobs), loaders, aside
         last = jobs[0].cfg.callbacks.get("last", {})
         self.seconds, self.within = float(last.get("seconds", 1.0)), float(last.get("within", 300.0))
@@ -206,7 +209,7 @@ class Keeper(pl.callbacks.Checkpoint):
         writes = now - self.written >= self.within
         self.written = now if writes else self.written
         done = []
-        for number, (job, row) in enumerate(zip(self.jobs, pl_module.rows, strict=True)):
+        for number, (job, row) in enumerate(zip(self.jobs, pl_module.epoch_rows, strict=True)):
             job.error, goes_on = pl_module.errors[number], False
             try:
                 goes_on = job.error is None and self.step(trainer, pl_module, number, job, row, due)
@@ -235,22 +238,11 @@ class Keeper(pl.callbacks.Checkpoint):
         assert job.record is not None
         assert job.best is not None
         job.record.log_metrics(row, step=trainer.global_step)
-        best, score = job.best, torch.tensor(row[job.monitor])
-        known, best.current_score = best.best_model_score, score
-        better = known is None or bool(score < known if best.mode == "min" else score > known)
-        if better and score.isnan():  # as Lightning, so that any number is better than none
-            score = torch.tensor(torch.inf if best.mode == "min" else -torch.inf)
-        if better:
-            path = str(job.record.folder / "best.ckpt")
-            best.best_model_path = best.kth_best_model_path = path
-            best.best_model_score = best.kth_value = score
-            best.best_k_models = {path: score}
+        score = torch.tensor(row[job.monitor])
+        better = update_best(job.best, str(job.record.folder / "best.ckpt"), score)
         early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
-        stopping = False
-        for callback in early:  # as Lightning's own, which looks at one run
-            stop, reason = callback._evaluate_stopping_criteria(torch.tensor(row[job.monitor]))
-            if stop:
-                stopping, callback.stopped_epoch, callback.stopping_reason_message = True, trainer.current_epoch, reason
+        stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]
+        stopping = any(stops)  # all of them are updated
         if better or due or stopping:
             states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
             state = {
@@ -391,7 +383,7 @@ def point(job: Job) -> object:
 def in_order(jobs: Sequence[Job]) -> list[Job]:
     """These jobs, sorted so that runs with the same numbers in their optimizers follow on from each other."""
     first: dict[str, int] = {}
-    settings = {id(job): repr(numbers_of(job.run)) for job in jobs if job.run is not None}
+    settings = {id(job): repr(optimizer_settings(job.run)) for job in jobs if job.run is not None}
     return sorted(jobs, key=lambda job: first.setdefault(settings[id(job)], len(first)))
 
 
@@ -401,8 +393,6 @@ def go_on(job: Job) -> None:
     assert job.record is not None
     assert job.saved is not None
     job.run.load_state_dict(job.saved["state_dict"])
-    for name, value in job.saved["epoch_so_far"].items():
-        setattr(job.run, name, value)
     job.record.restore(job.saved.get("row"))
     job.run.resumed, job.run.draws = job.saved, job.saved["processes"][0]["rng"]
     for callback in job.callbacks:
@@ -437,7 +427,7 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
     images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
     ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own
     loaders = [batches(job.cfg, job.data, ahead=ahead) for job in jobs if job.data is not None]
-    training, val, test = (SideBySide(parts) for parts in zip(*loaders, strict=True))
+    training, val, test = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
     trainer.strategy.checkpoint_io = aside = Aside()
     keeper = Keeper(jobs, (training, val), aside)
     bar = [terminal.Progress(cfg.run.steps)] if cfg.trainer.enable_progress_bar else []
@@ -448,7 +438,7 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         stack, ckpt = stacked(jobs), None
         if saved := [job.saved for job in jobs if job.saved is not None]:
             print(f"resumed  from their checkpoints, after {saved[0]['global_step']:,} steps", flush=True)
-            aside.taken, ckpt = stack.gathered(saved), "aside"
+            aside.taken, ckpt = stack.join_checkpoints(saved), "aside"
         trainer.fit(stack, training, val, ckpt_path=ckpt)
         good = [job for job in jobs if job.error is None]
         for job in good:
@@ -458,8 +448,8 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
         if good:
             stack = stacked(good)
             trainer.test(stack, test, verbose=False)
-            for job, run, scores in zip(good, stack.runs, stack.test_scores, strict=True):
-                job.test = run.test_row, scores
+            for job, row, scores in zip(good, stack.test_rows, stack.test_scores, strict=True):
+                job.test = row, scores
     except BaseException as error:
         fresh = not any(job.record.history for job in jobs if job.record is not None)
         if isinstance(error, torch.OutOfMemoryError) and len(jobs) > 1 and fresh:

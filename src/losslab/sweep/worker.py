@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.config import check
 from losslab.errors import Pruned, Refused
-from losslab.stacking.group import alike
+from losslab.stacking.group import group_key
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, content
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
@@ -155,10 +155,10 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
             with suppress(Refused, Pruned):  # as `attempt` will find
                 cfg = composed(folder, plan, job.key, {**setting, "seed": seed})
                 if over(Path(cfg.run.dir)) is None:
-                    runs.append(group.composed(len(runs), list(cfg.run.overrides), cfg))
+                    runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg))
                     whose.append((job.key, seed))
     ends: Ends = {}
-    for some in group.apart(runs, stack):
+    for some in group.split_stacks(runs, stack):
         for run, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
             ends[whose[run.number]] = (
                 outcome if isinstance(outcome, BaseException) else (Path(run.cfg.run.dir), outcome)
@@ -273,7 +273,7 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
         How many jobs were done.
     """
     ledger, count = ledger or Ledger(folder / "jobs"), 0
-    like = {job.key: alike(job.setting) for job in jobs} if stack > 1 else {}
+    like = {job.key: group_key(job.setting) for job in jobs} if stack > 1 else {}
     by_key = {job.key: job for job in jobs}
     jobs = [by_key[key] for key in ledger.crashed_last(list(by_key))]
     for number, job in enumerate(jobs):

@@ -16,8 +16,8 @@ class Reading(Protocol):
     """How a loss reads the model's scores: the view, how many scores a target has, and which of them predicts it."""
 
     input: str
-    heads: int
-    point: int
+    scores_per_target: int
+    prediction_index: int
 
 
 class Task(nn.Module, ABC):

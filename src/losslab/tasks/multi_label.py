@@ -99,16 +99,16 @@ class MultiLabel(Task):
         return {**super().tables(data, scores), "labels": rows}
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab.page import pictures
+        from losslab.page import image_grids, pictures
 
         p, y = self.view(scores, "prediction"), torch.from_numpy(data.targets("test"))
         each = self.average_precisions(scores, y).numpy()
         figures = {
-            "average_precision": pictures.per_label(each, y.float().mean(0).numpy(), data.outputs),
-            "calibration": pictures.reliability(p.numpy().ravel(), y.numpy().ravel()),
+            "average_precision": pictures.draw_average_precisions(each, y.float().mean(0).numpy(), data.outputs),
+            "calibration": pictures.draw_reliability(p.numpy().ravel(), y.numpy().ravel()),
         }
         if data.x.ndim == 4:
-            figures["samples"] = pictures.label_grid(data, (p > self.thresholds).numpy())
+            figures["samples"] = image_grids.draw_labels(data, (p > self.thresholds).numpy())
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:

@@ -37,14 +37,14 @@ class Regression(Task):
         self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
         self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.split.values())
         self.logarithmic = not data.outside(">= 0")
-        self.heads, self.point = loss.heads, loss.point
+        self.scores_per_target, self.prediction_index = loss.scores_per_target, loss.prediction_index
         self.units = "rate" if loss.input == "rate" else "values"
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "heads":
-            return scores.reshape(len(scores), -1, self.heads)
-        if self.heads > 1:
-            scores = scores.reshape(len(scores), -1, self.heads)[..., self.point]
+            return scores.reshape(len(scores), -1, self.scores_per_target)
+        if self.scores_per_target > 1:
+            scores = scores.reshape(len(scores), -1, self.scores_per_target)[..., self.prediction_index]
         if input == "rate":
             return scores.exp() * self.level
         return scores * self.std + self.mean if input == "values" else scores
@@ -66,9 +66,9 @@ class Regression(Task):
         from losslab.page import pictures
 
         y, values = data.targets("test"), self.view(scores, self.units).numpy()
-        figures = {"predicted": pictures.predicted_against_true(y, values, data.outputs)}
+        figures = {"predicted": pictures.draw_predictions(y, values, data.outputs)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
-            figures["line"] = pictures.line(data, values)
+            figures["line"] = pictures.draw_fit(data, values)
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:

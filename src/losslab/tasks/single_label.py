@@ -59,12 +59,12 @@ class SingleLabel(Task):
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
-        from losslab.page import pictures
+        from losslab.page import image_grids, pictures
 
         y = data.targets("test")
-        figures = {"confusion": pictures.confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
+        figures = {"confusion": pictures.draw_confusion_matrix(y, scores.argmax(1).numpy(), data.outputs)}
         if data.x.ndim == 4:
-            figures["samples"] = pictures.image_grid(data, self.sample(data, scores))
+            figures["samples"] = image_grids.draw_classes(data, self.sample(data, scores))
         return figures
 
     def words(self, data: Dataset, y: Tensor) -> list[str]:

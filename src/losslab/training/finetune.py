@@ -7,7 +7,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from losslab.errors import Refused
-from losslab.models import head
+from losslab.internals.lightning import finds_unused_parameters
+from losslab.internals.torch import BatchNorm
+from losslab.models import find_head
 
 
 class Finetune(pl.Callback):
@@ -37,7 +39,7 @@ class Finetune(pl.Callback):
                 "callbacks=default"
             )
         strategy: Any = trainer.strategy
-        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+        if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
             raise Refused(
                 "callbacks=finetune gives the backbone no gradients while it is frozen, for which several processes "
                 "would wait: type trainer.strategy=ddp_find_unused_parameters_true"
@@ -52,11 +54,11 @@ class Finetune(pl.Callback):
         for p in self.backbone(pl_module):
             p.requires_grad_(learns)
         for layer in pl_module.get_submodule("model").modules():
-            if isinstance(layer, nn.modules.batchnorm._NormBase):
+            if isinstance(layer, BatchNorm):
                 layer.train(learns)
 
     def backbone(self, module: nn.Module) -> list[nn.Parameter]:
         """The parameters of the model but its head's."""
         model = module.get_submodule("model")
-        last = set(head(model).parameters(recurse=False))
+        last = set(find_head(model).parameters(recurse=False))
         return [p for p in model.parameters() if p not in last]

@@ -1,64 +1,31 @@
-"""The Lightning module: a model, a task, a loss, an optimizer and a schedule, and no branch on any of them."""
+"""One run as a Lightning module: a model, a task, a loss, an optimizer and a schedule, and no branch on any of them."""
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from types import MethodType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
-from losslab.errors import Diverged
+from losslab.internals.lightning import step_counters
+from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
-from losslab.optim.schedules import rate, warm_up
-from losslab.record.record import peak_memory_mb
+from losslab.record.rows import timeless
 from losslab.tasks import Task
 from losslab.training import distributed
+from losslab.training.epochs import Batch, EpochModule, compute_metrics
 
-Batch = tuple[Tensor, Tensor]
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
-SO_FAR = ("train_loss", "gradient_norm", "rate", "val_row")  # of an epoch: what a checkpoint keeps of it
 
 
-def timeless(row: Mapping[str, float]) -> dict[str, float]:
-    """A row of a run's history without what the clock decides: checkpoints of equal runs are equal."""
-    return {key: value for key, value in row.items() if key != "examples_per_second"}
-
-
-class Seen:
-    """Scores and targets of the rows that went by, judged all at once when the epoch ends.
-
-    That is exact for every metric, and costs two appends a step where a metric's update would cost a millisecond.
-    """
-
-    def __init__(self) -> None:
-        self.scores: list[Tensor] = []
-        self.targets: list[Tensor] = []
-
-    def add(self, scores: Tensor, y: Tensor) -> None:
-        """Keep a batch's rows; half precision is good enough to train in, not to judge in."""
-        self.scores.append(scores.detach().to(torch.promote_types(scores.dtype, torch.float32)))
-        self.targets.append(y)
-
-    def take(self) -> Batch:
-        """All of them, of all processes, and start anew."""
-        scores, y = distributed.rows(torch.cat(self.scores)), distributed.rows(torch.cat(self.targets))
-        self.__init__()  # type: ignore[misc]
-        return scores, y
-
-
-class Experiment(pl.LightningModule):
+class Experiment(EpochModule):
     """One run: `scores = model(x)`, `loss(task.view(scores), task.encode(y))`, and the task's metrics each epoch.
 
     Args:
@@ -67,16 +34,12 @@ class Experiment(pl.LightningModule):
         task: fitted to the data.
         loss: fits the task; the parts of a sum are recorded one by one.
         optimizer: called with this module, takes the parameters of its model and loss.
-        scheduler: called with the optimizer.
-        schedule: `interval`, which is `step` or `epoch`; `monitor` where the scheduler looks at a metric; `warmup`, the
-            steps over which the learning rate rises to what the schedule says.
-        accumulate: batches an optimizer step; a training step of Lightning's is given several batches at once.
-        clip: what gradients are clipped to; `None` leaves them.
-        clip_by: their `norm`, all of them together, or `value`, each one by itself.
-        augment: what is done to the images that are trained on.
+        scheduler, schedule: see `EpochModule`.
+        accumulate: batches per optimizer step; Lightning's training step is given several batches at once.
+        clip: the limit that gradients are clipped to; `None` leaves them.
+        clip_by: `norm` clips the norm of all gradients together, `value` each number by itself.
+        augment: transforms the images that are trained on.
     """
-
-    automatic_optimization = False  # see training_step
 
     def __init__(
         self,
@@ -92,19 +55,13 @@ class Experiment(pl.LightningModule):
         clip_by: str = "norm",
         augment: Augment | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(1, scheduler, schedule)
         self.model, self.pixels, self.task, self.loss, self.augment = model, pixels, task, loss, augment
-        self.make_optimizer, self.make_scheduler, self.schedule = optimizer, scheduler, schedule
+        self.make_optimizer = optimizer
         self.accumulate, self.clip, self.clip_by = accumulate, clip, clip_by
-        self.train_seen, self.eval_seen = Seen(), Seen()
-        self.train_loss, self.trained, self.started = 0.0, 0.0, 0.0
-        self.gradient_norm: float | None = None
-        self.rate = 0.0
-        self.detour: str | None = None  # see around
-        self.val_row: dict[str, float] = {}
-        self.last_row: dict[str, float] | None = None  # what was logged of the last epoch
-        self.test_row: dict[str, float] = {}
-        self.test_scores = torch.empty(0)
+        (self.state,) = self.states
+        self.bypasses_hooks = True  # see hook_listener
+        self.last_row: dict[str, float] | None = None  # of the last epoch, as a checkpoint keeps it
         self.resumed: dict[str, Any] | None = None
         self.draws = torch.get_rng_state()  # where dropout's begin, right after the initial weights were drawn
 
@@ -113,15 +70,14 @@ class Experiment(pl.LightningModule):
         scores: Tensor = self.model(self.pixels(x))
         return scores
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self)
-        scheduler = self.make_scheduler(optimizer)
-        if self.schedule["warmup"]:
-            warm_up(optimizer, self.schedule["warmup"])
-        return [optimizer], [scheduler]
+    def build_optimizer(self) -> Optimizer:
+        return self.make_optimizer(self)
+
+    def first_group(self, run: int) -> int:
+        return 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train on several batches in a row: what is dearer than a small step is done once for all of them."""
+        """Train on several batches in a row: what costs more than a small step is done once for all of them."""
         loader = self.trainer.train_dataloader
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
@@ -130,41 +86,43 @@ class Experiment(pl.LightningModule):
         batches = list(zip(x.split(rows), y.split(rows), here, whole, strict=True))  # type: ignore[no-untyped-call]
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        step = straight(optimizer.optimizer)
+        step, counters = unwrapped_step(optimizer.optimizer), step_counters(optimizer)
         scores: list[Tensor] = []
         losses = [
-            self.update(optimizer, step, batches[start : start + self.accumulate], scores)
+            self.update(optimizer, step, counters, batches[start : start + self.accumulate], scores)
             for start in range(0, len(batches), self.accumulate)
         ]
         self.train_seen.add(torch.cat(scores)[: sum(here)], y[: sum(here)])
-        self.settle(losses, whole)
+        self.record_losses(losses, whole)
 
     def update(
         self,
         optimizer: LightningOptimizer,
         step: Callable[..., Any],
+        counters: tuple[Callable[[], None], Callable[[], None]],
         batches: list[tuple[Tensor, Tensor, int, int]],
         kept: list[Tensor],
     ) -> list[Tensor]:
-        """One optimizer step on the mean loss of these batches; the closure serves optimizers that call it again.
+        """Take one optimizer step on the mean loss of these batches.
 
         Args:
-            optimizer: takes the step.
-            step: takes it by itself, where nothing asks for Lightning's way.
+            optimizer: takes the step through Lightning, where a hook, a strategy or a scaler needs it.
+            step: takes it directly.
+            counters: called before and after a direct step.
             batches: inputs, targets, how many rows of the batch are this process's, and how many all of it has.
-            kept: takes the scores of each batch.
+            kept: receives the scores of each batch.
 
         Returns:
-            The loss of each batch, and again for each time that the optimizer asked for it, still on the device.
+            The loss of each batch, and again for each time that the optimizer called the closure, on the device.
         """
-        own, direct, world = optimizer.optimizer, self.detour is None, distributed.processes()
-        model, loss_of, task = self.model, self.loss.of, self.task  # looked up once: a module searches for each
+        own, direct, world = optimizer.optimizer, self.bypasses_hooks, distributed.processes()
+        model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
         weights = [weight for group in own.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
 
         def closure() -> Tensor:
-            for weight in weights:  # zero_grad, without the label that it has for profilers
+            for weight in weights:  # zero_grad, without its label for profilers
                 weight.grad = None
             first, each = not losses, []
             for x, y, others, share, here, whole in prepared:
@@ -172,7 +130,7 @@ class Experiment(pl.LightningModule):
                 loss = loss_of(task, scores, y)
                 if share < 1:
                     loss = share * loss + (1 - share) * loss_of(task, scores, others)
-                if (counts := here * world / whole) != 1:  # the mean over processes is that over rows
+                if (counts := here * world / whole) != 1:  # so that the mean over processes is that over rows
                     loss = loss * counts
                 losses.append(loss.detach())
                 if first:
@@ -187,127 +145,83 @@ class Experiment(pl.LightningModule):
             return total if world == 1 else distributed.mean(total)
 
         if direct:
-            optimizer._on_before_step()  # Lightning counts its steps here
+            counters[0]()
             step(closure)
-            optimizer._on_after_step()
+            counters[1]()
         else:
             optimizer.step(closure)
         if self.schedule["interval"] == "step":
-            self.rate = rate(own)  # before the schedule sets the next one
-            self.step_scheduler()
+            self.step_scheduler(own)
         return losses
 
-    def settle(self, losses: list[list[Tensor]], rows: Sequence[int]) -> None:
-        """Fetch the losses of all these steps from the device at once, and stop at the first that is not finite.
+    def record_losses(self, losses: list[list[Tensor]], rows: Sequence[int]) -> None:
+        """Add the losses of these steps to the epoch's, fetched from the device at once.
 
         Args:
             losses: of each step, what `update` returns.
             rows: of each batch.
+
+        Raises:
+            Diverged: at the first that is not finite.
         """
         values = iter(distributed.mean(torch.stack([loss for step in losses for loss in step])).tolist())
-        total = self.train_loss
+        total = self.state.train_loss
         for number, step in enumerate(losses):
             each = list(islice(values, len(step)))
             for value in each:
                 if not math.isfinite(value):
                     at = self.global_step - len(losses) + 1 + number
-                    raise Diverged(self.says(value, f"at step {at} (epoch {self.current_epoch})"))
+                    self.fail(0, value, f"at step {at} (epoch {self.current_epoch})")
             batches = rows[number * self.accumulate :][: self.accumulate]
             total += sum(value * count for value, count in zip(each, batches, strict=False))
-        self.train_loss = total
-
-    def around(self, trainer: pl.Trainer) -> str | None:
-        """Why each step goes through Lightning, which calls hooks in it and is slower; `None` where nothing asks it to.
-
-        Several processes share their gradients in there, and half precision scales them.
-        """
-        listeners = [
-            type(callback).__name__
-            for callback in trainer.callbacks  # type: ignore[attr-defined]
-            if any(getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in STEP_HOOKS)
-        ]
-        if listeners:
-            return f"{listeners[0]} listens to each"
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            return f"trainer.precision={trainer.precision} scales each loss"
-        if not isinstance(trainer.strategy, SingleDeviceStrategy):
-            return "the processes share their gradients in each"
-        return None
+        self.state.train_loss = total
 
     def prepare(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Images that are to be augmented are, then normalised and, where that is asked for, each mixed with another:
-        inputs, targets, the targets of the others, and the part that is kept of the first."""
+        """Augment images if asked to, normalise them, and mix each with another if asked to.
+
+        Returns:
+            The inputs, their targets, the targets that were mixed in, and the weight of the first targets.
+        """
         if self.augment is None:
             return x, y, y, 1.0
         x, others, share = mix(self.pixels(self.augment(x)), y, self.augment.mixup)
         return x, y, others, share
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.gradient_norm is None:
-            self.gradient_norm = float(nn.utils.get_total_norm(p.grad for p in self.parameters() if p.grad is not None))
+        if self.state.gradient_norm is None:
+            norm = nn.utils.get_total_norm(p.grad for p in self.parameters() if p.grad is not None)
+            self.state.gradient_norm = float(norm)
         if self.clip is not None:
             self.clip_gradients(optimizer, self.clip, self.clip_by)
 
-    def step_scheduler(self) -> None:
-        """Tell the schedule that a step or an epoch is over, and the yardstick if it looks at that."""
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(self.val_row[self.schedule["monitor"]])
-        elif isinstance(scheduler, LRScheduler):
-            scheduler.step()
+    def measure(self, scores: Tensor, y: Tensor, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
+        return [([0], compute_metrics(self.task, self.loss, scores, y, with_loss))]
 
-    def on_train_epoch_start(self) -> None:
-        getattr(self.trainer.optimizers[0], "train", lambda: None)()  # schedule-free: trained weights and judged ones
-        self.started = time.perf_counter()
-        self.train_loss, self.gradient_norm = 0.0, None
-
-    def on_validation_start(self) -> None:
-        self.trained = time.perf_counter() - self.started
-        getattr(self.trainer.optimizers[0], "eval", lambda: None)()
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.eval_seen.add(self(batch[0]), batch[1])
-
-    def on_validation_epoch_end(self) -> None:
-        scores, y = self.eval_seen.take()
+    def tune(self, scores: Tensor, y: Tensor) -> None:
         for name, value in self.task.tuned(scores, y).items():
             setattr(self.task, name, value)
-        self.val_row = self.judge("val", scores, y)
-        if not math.isfinite(self.val_row["val/loss"]):
-            raise Diverged(self.says(self.val_row["val/loss"], f"on the validation rows after step {self.global_step}"))
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         monitor = f"val/{self.task.yardstick}"
-        self.log(monitor, self.val_row[monitor], prog_bar=True, logger=False)
+        self.log(monitor, self.state.val_row[monitor], prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
-        scores, y = self.train_seen.take()
-        row = {**self.judge("train", scores, y, loss=self.train_loss / len(y)), **self.val_row}
-        row["gradient_norm"] = self.gradient_norm or 0.0
-        row["lr"] = self.rate if self.schedule["interval"] == "step" else rate(self.trainer.optimizers[0])
-        row["examples_per_second"] = len(y) / self.trained
-        counts = {"epoch": self.current_epoch, "step": self.global_step}
-        self.last_row = timeless({**counts, **{key: float(value) for key, value in row.items()}})
+        super().on_train_epoch_end()
+        (row,) = self.epoch_rows
+        self.last_row = timeless({"epoch": self.current_epoch, "step": self.global_step, **row})
         for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, **row}, step=self.global_step)
-        if self.schedule["interval"] == "epoch":
-            self.step_scheduler()
-
-    test_step = validation_step
-
-    def on_test_epoch_end(self) -> None:
-        scores, y = self.eval_seen.take()
-        self.test_scores = scores.cpu()
-        self.test_row = self.judge("test", scores, y)
-        self.test_row["peak_memory_mb"] = peak_memory_mb(self.device)
+            logger.log_metrics(row, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a run needs to go on as if it had never stopped, in the midst of an epoch too."""
+        """Keep what a run needs to go on as if it had never stopped, in the middle of an epoch too."""
         state = {
             "rng": torch.get_rng_state(),
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "seen": (self.train_seen.scores, self.train_seen.targets),
         }
         checkpoint["processes"] = distributed.gathered(state)
-        checkpoint["epoch_so_far"] = {name: getattr(self, name) for name in SO_FAR}
+        checkpoint["epoch_so_far"] = vars(self.state).copy()
         checkpoint["row"] = self.last_row
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -317,12 +231,11 @@ class Experiment(pl.LightningModule):
                 logger.restore(self.last_row)
 
     def on_train_start(self) -> None:
-        self.detour = self.around(self.trainer)
-        self.started = time.perf_counter()
+        super().on_train_start()
+        self.bypasses_hooks = hook_listener(self.trainer) is None
         if self.resumed is None:
             return
-        for name, value in self.resumed["epoch_so_far"].items():
-            setattr(self, name, value)
+        self.state.restore(self.resumed["epoch_so_far"])
         states, rank = self.resumed["processes"], self.global_rank
         if len(states) == distributed.processes():
             torch.set_rng_state(states[rank]["rng"])  # such as dropout's
@@ -335,48 +248,21 @@ class Experiment(pl.LightningModule):
             self.train_seen.add(scores.to(self.device), targets.to(self.device))
         self.resumed = None
 
-    def judge(self, part: str, scores: Tensor, y: Tensor, loss: float | None = None) -> dict[str, float]:
-        """The loss, its parts and all metrics of the task as plain numbers, fetched from the device at once.
 
-        Args:
-            part: `train`, `val` or `test`.
-            scores, y: all rows of it.
-            loss: where it is known already.
-        """
-        found = measures(self.task, self.loss, scores, y, known=loss is not None)
-        numbers = torch.stack([value.detach() for value in found.values()]).tolist()
-        known = {} if loss is None else {f"{part}/loss": loss}
-        return known | {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
+def hook_listener(trainer: pl.Trainer) -> str | None:
+    """Return why each step must go through Lightning, which calls hooks in it and is slower; `None` if it need not.
 
-    def says(self, loss: float, where: str) -> str:
-        """Why training stopped, in a sentence."""
-        return diverged(loss, where, self.trainer.optimizers[0].param_groups[0])
-
-
-def measures(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, known: bool) -> dict[str, Tensor]:
-    """The loss, unless it is known, its parts and all metrics of the task, of all rows of a part of the data."""
-    found = {} if known else {"loss": loss.of(task, scores, y)}
-    found |= {f"loss_{name}": part.of(task, scores, y) for name, part in loss.parts.items()}
-    return found | task.metrics(scores, y)
-
-
-def straight(optimizer: Optimizer) -> Callable[..., Any]:
-    """An optimizer's step without what torch wraps it in, a label for profilers and a search for hooks, if it has none.
-
-    With `zero_grad`'s, those labels are a quarter of the time of a small step.
+    Several processes share their gradients in there, and half precision scales the loss.
     """
-    step = type(optimizer).step
-    by_schedule = getattr(vars(optimizer).get("step"), "__wrapped__", step) is step
-    hooks = [_global_optimizer_pre_hooks, _global_optimizer_post_hooks]
-    hooks += [getattr(optimizer, f"_optimizer_step_{when}_hooks", {"unknown": None}) for when in ("pre", "post")]
-    if any(hooks) or not by_schedule or not hasattr(step, "hooked"):
-        return optimizer.step
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # as schedules do, which ask for it
-    by_itself: Callable[..., Any] = MethodType(step.__wrapped__, optimizer)  # type: ignore[attr-defined]
-    return by_itself
-
-
-def diverged(loss: float, where: str, group: Mapping[str, Any]) -> str:
-    """Why training stopped, in a sentence."""
-    lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
-    return f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}"
+    listeners = [
+        type(callback).__name__
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if any(getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in STEP_HOOKS)
+    ]
+    if listeners:
+        return f"{listeners[0]} listens to each"
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        return f"trainer.precision={trainer.precision} scales each loss"
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+        return "the processes share their gradients in each"
+    return None

@@ -1,4 +1,4 @@
-"""A comparison in W&B: a run of the type `report`, with its tables and plots, offline until the user says otherwise."""
+"""Logging a comparison to W&B, as a run of type `report`; offline unless `WANDB_MODE` says otherwise."""
 
 import os
 import shlex
@@ -10,17 +10,17 @@ import pandas as pd
 from losslab.record.client import client, is_fault, reason
 
 
-def log(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame], out: Path) -> str:
+def log_report(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame], out: Path) -> str:
     """Log verdict, tables and plots; `WANDB_MODE` and `WANDB_PROJECT` are respected.
 
     Args:
-        title: the run's name.
-        sentences: verdict and cautions.
-        tables: by name.
-        out: the folder with the plots, where W&B's own folder goes, too.
+        title: the name of the run.
+        sentences: verdict and cautions, which become its notes.
+        tables: the tables by name.
+        out: the folder that holds the plots; W&B's own folder is created in it.
 
     Returns:
-        Where the run is, or why W&B did not take it.
+        A sentence: where the run is, or why W&B did not take it.
     """
     for key, value in {
         "SILENT": "true",
@@ -42,9 +42,9 @@ def log(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame]
             run.log({name: wandb.Table(dataframe=table) for name, table in tables.items()})
             run.log({f"plots/{file.stem}": wandb.Image(str(file)) for file in sorted(out.glob("*.png"))})
             command = shlex.join(["wandb", "sync", str(Path(run.dir).parent)])
-            said = f"W&B: {run.url or f'offline; `{command}` uploads it'}"
+            sentence = f"W&B: {run.url or f'offline; `{command}` uploads it'}"
     except Exception as error:
         if not is_fault(error):
             raise
         return f"W&B did not take the comparison ({reason(error)}); it is complete in {out}"
-    return said
+    return sentence

@@ -1,8 +1,9 @@
-"""One HTML page that holds all: it opens without a network, without scripts, and on a phone."""
+"""The page of a comparison: one self-contained HTML file that opens without a network or scripts, also on a phone."""
 
 import base64
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 STYLE = """
 :root { color-scheme: light; }
@@ -27,33 +28,42 @@ a { color: #00568a; }
 """
 
 
-def page(
+class DrawnPlot(NamedTuple):
+    """A plot as files: its name, a sentence on what it shows, the PNG, and its numbers as CSV."""
+
+    name: str
+    caption: str
+    png: bytes
+    csv: str
+
+
+def render_page(
     title: str,
     date: str,
     verdict: Sequence[str],
     cautions: Sequence[str],
     table: Sequence[Sequence[str]],
-    contrasts: Sequence[Sequence[str]],
-    plots: Sequence[tuple[str, str, bytes, str]],
+    pairs: Sequence[Sequence[str]],
+    plots: Sequence[DrawnPlot],
     method: str,
 ) -> str:
-    """The page: verdict, cautions, table, plots, pairs, how it was made.
+    """Render the page: verdict, cautions, table, plots, pairs, and how the figures were computed.
 
     Args:
         title: what is compared.
-        date: when; the only thing that differs between two pages of the same runs.
+        date: the only part that differs between two pages of the same runs.
         verdict, cautions: sentences.
-        table, contrasts: lines of cells, the first of them the heading.
-        plots: name, sentence, PNG and CSV of each.
-        method: how the figures came about.
+        table, pairs: rows of cells, the heading first.
+        plots: the plots, in order.
+        method: how the figures were computed, in a few sentences.
     """
     drawn = "".join(
-        f'<figure id="{name}"><div><img alt="{escape(says)}" width="{width(png)}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></div>'
-        f"<figcaption>{escape(says)} {download(name, data)}</figcaption></figure>\n"
-        for name, says, png, data in plots
+        f'<figure id="{plot.name}"><div><img alt="{escape(plot.caption)}" width="{css_width(plot.png)}" '
+        f'src="data:image/png;base64,{base64.b64encode(plot.png).decode()}"></div>'
+        f"<figcaption>{escape(plot.caption)} {render_download(plot.name, plot.csv)}</figcaption></figure>\n"
+        for plot in plots
     )
-    pairs = f"<h2>Pairs</h2>\n{html(contrasts)}" if len(contrasts) > 1 else ""
+    contrasts = f"<h2>Pairs</h2>\n{render_table(pairs)}" if len(pairs) > 1 else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -65,38 +75,38 @@ def page(
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<div class="verdict">{paragraphs(verdict)}</div>
+<div class="verdict">{render_paragraphs(verdict)}</div>
 <div class="cautions"><h2>Read with caution</h2>
 <ul>{"".join(f"<li>{escape(each)}</li>" for each in cautions)}</ul></div>
 <h2>Cells</h2>
-{html(table)}
+{render_table(table)}
 <h2>Plots</h2>
-{drawn}{pairs}
+{drawn}{contrasts}
 <h2>How</h2>
-{paragraphs([method])}
+{render_paragraphs([method])}
 <footer>Made by losslab on <time>{date}</time>.</footer>
 </body>
 </html>
 """
 
 
-def width(png: bytes) -> int:
-    """How many CSS pixels wide a PNG is shown: it has 1.5 for each, to be sharp on screens and in print."""
+def css_width(png: bytes) -> int:
+    """Read a PNG's width in CSS pixels: 1.5 of its own pixels each, so that it is sharp on screens and in print."""
     return round(int.from_bytes(png[16:20]) / 1.5)
 
 
-def paragraphs(sentences: Sequence[str]) -> str:
-    """Each in a paragraph of its own."""
+def render_paragraphs(sentences: Sequence[str]) -> str:
+    """Render each sentence as a paragraph."""
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
-def download(name: str, data: str) -> str:
-    """A link to a plot's numbers that holds them."""
+def render_download(name: str, data: str) -> str:
+    """Render a link that contains the numbers of a plot."""
     return f'<a download="{name}.csv" href="data:text/csv;base64,{base64.b64encode(data.encode()).decode()}">data</a>'
 
 
-def html(lines: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself where the screen is narrow."""
+def render_table(lines: Sequence[Sequence[str]]) -> str:
+    """Render a table, the heading first; on a narrow screen it scrolls inside the page."""
     heading, *rows = lines
     columns = list(zip(*rows, strict=True))
     kinds = [

@@ -1,0 +1,144 @@
+"""What all figures share: colours, line styles and layout, drawn without a window and legible without colour vision."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7F7F7F"  # blue and orange are from the palette of Okabe and Ito
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # the same palette
+STYLES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1.2, 2)))
+
+
+class Plot(NamedTuple):
+    """A plot of a comparison: its name, a sentence on what it shows, the figure, and the numbers in it."""
+
+    name: str
+    caption: str
+    figure: Figure
+    data: "pd.DataFrame"
+
+
+def make_figure(width: float = 6.0, height: float = 4.5, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """Make an empty figure; its axes come as an array `(rows, columns)`."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    return drawn, drawn.subplots(rows, columns, squeeze=False)
+
+
+def make_axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """Make a figure without margins whose axes have this size in inches; call `fit_margins` once they are drawn."""
+    drawn = Figure(figsize=(columns * width, rows * height))
+    axes = drawn.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.locator_params(nbins=5)
+    return drawn, axes
+
+
+def fit_margins(drawn: Figure, names: Iterable[str] = (), below: float = 0.5) -> Figure:
+    """Add margins for the ticks and labels of the axes. Constrained layout is slower: it draws every text twice.
+
+    Args:
+        drawn: a figure from `make_axes`.
+        names: texts to the left of the axes that stand there instead of ticks.
+        below: inches for the ticks and the label below each of the axes.
+    """
+    grid = drawn.axes[0].get_gridspec()
+    assert grid is not None
+
+    def tick_labels(name: str) -> list[str]:
+        sides = [getattr(axis, name) for axis in drawn.axes]
+        return [text for side in sides for text in side.get_major_formatter().format_ticks(side.get_majorticklocs())]
+
+    left, above = 0.4 + text_width([*names, *tick_labels("yaxis")]), 0.2
+    right = max(above, text_width(tick_labels("xaxis")) / 2)  # the last number may extend beyond its axes
+    wide, high = drawn.get_size_inches()
+    width, height = wide + grid.ncols * (left + right), high + grid.nrows * (below + above)
+    drawn.set_size_inches(width, height)
+    drawn.subplots_adjust(
+        *(left / width, below / height, 1 - right / width, 1 - above / height),
+        *((left + right) * grid.ncols / wide, (below + above) * grid.nrows / high),
+    )
+    for axis in drawn.axes:  # place its labels at the outer edge of the margin
+        box = axis.get_position()
+        axis.yaxis.set_label_coords(-(left - 0.22) / (box.width * width), 0.5)
+        axis.xaxis.set_label_coords(0.5, -(below - 0.22) / (box.height * height))
+    return drawn
+
+
+def text_width(texts: Iterable[str]) -> float:
+    """Measure the widest of these texts as matplotlib draws them, in inches."""
+    font = FontProperties()
+    return max(float(text_to_path.get_text_width_height_descent(text, font, False)[0]) for text in ["", *texts]) / 72
+
+
+def shorten(text: str, letters: int = 40) -> str:
+    """Cut a text that does not fit.
+
+    >>> shorten("Documentary", 9)
+    'Document\u2026'
+    """
+    return text if len(text) <= letters else text[: letters - 1] + "\u2026"
+
+
+def write_names(axis: Any, names: Sequence[str]) -> list[str]:
+    """Write names at 0, 1, ... along the x- or y-axis of a figure from `make_axes`; ticks would take longer to draw.
+
+    Returns:
+        The names as written: shortened where they are long.
+    """
+    axis.set_ticks([])
+    texts, (wide, high) = [shorten(name) for name in names], axis.get_figure().get_size_inches()
+    for place, text in enumerate(texts):
+        if axis.axis_name == "x":
+            axis.axes.text(place, -0.08 / high, text, rotation=90, ha="center", va="top",
+                           transform=axis.axes.get_xaxis_transform(), parse_math=False)  # fmt: skip
+        else:
+            axis.axes.text(-0.08 / wide, place, text, ha="right", va="center_baseline",
+                           transform=axis.axes.get_yaxis_transform(), parse_math=False)  # fmt: skip
+    return texts
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Return the colour and dashes of line number `index`; 28 lines can be told apart, also in grey."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+
+
+def use_log_scale(axis: Any) -> None:
+    """Make the y-axis logarithmic, with plain numbers at the decades: powers and minor ticks are slow to draw."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+
+
+def use_light_frame(axis: Any) -> None:
+    """Remove the frame at the top and the right, and draw a light grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color=GREY, alpha=0.2)
+
+
+def add_legend(drawn: Figure, axis: Any) -> None:
+    """Name the lines of one axes below all panels, in as many columns as the width holds."""
+    handles, labels = axis.get_legend_handles_labels()
+    fit = int(13 * drawn.get_figwidth()) // (12 + max(map(len, labels), default=0))  # in letters; 12 for the line
+    columns = max(1, min(len(labels), fit))
+    drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
+
+
+def find_limits(values: np.ndarray, better: str) -> tuple[float, float]:
+    """Choose the range of an axis: from the best value to four times the distance of the median, or to the worst.
+
+    One run that diverged would otherwise squeeze all others into a line.
+
+    >>> find_limits(np.array([0.9, 0.8, 0.7, 0.6, -50.0]), "max")
+    (0.1, 0.9)
+    """
+    low, high, middle = (float(f(values)) for f in (np.nanmin, np.nanmax, np.nanmedian))
+    if better == "max":
+        return max(low, round(high - 4 * (high - middle), 12)), high
+    return low, min(high, round(low + 4 * (middle - low), 12))

@@ -1,0 +1,81 @@
+"""Sheets of test images with captions: predicted classes or labels."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from losslab.data.dataset import Array, Dataset
+from losslab.page.figures import BLUE, GREY, ORANGE, shorten
+
+Caption = list[tuple[str, str]]  # lines of text, each with its colour
+
+
+def draw_classes(data: Dataset, samples: Sequence[dict[str, str]]) -> Figure:
+    """Draw the first test images with their true class and, where it is wrong, the predicted one."""
+    captions: list[Caption] = []
+    for sample in samples:
+        wrong = [(f"said {sample['predicted']}", ORANGE)] if sample["predicted"] != sample["true"] else []
+        captions.append([(sample["true"], "black"), *wrong])
+    return draw_grid(data, captions)
+
+
+def draw_labels(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> Figure:
+    """Draw the first test images with their labels: right (predicted and true), missed (true), wrong (predicted).
+
+    Args:
+        data: images, and labels `(N, L)`.
+        guess: 0/1, the labels predicted for the test rows, in their order.
+        count: number of images.
+        most: number of lines below an image; the last one counts the labels that do not fit.
+    """
+    y, predicted = data.targets("test")[:count] > 0, guess[:count] > 0
+    marks = {
+        "\u2713 right": (y & predicted, "black"),
+        "\u25cb missed": (y & ~predicted, BLUE),
+        "\u2717 wrong": (~y & predicted, ORANGE),
+    }
+    captions: list[Caption] = []
+    for row in range(len(y)):
+        lines = [
+            (f"{mark[0]} {data.outputs[label]}", colour)
+            for mark, (which, colour) in marks.items()
+            for label in np.flatnonzero(which[row])
+        ]
+        rest = [(f"and {len(lines) - most + 1} more", GREY)] if len(lines) > most else []
+        captions.append(lines[: most - len(rest)] + rest)
+    return draw_grid(data, captions, [(mark, colour) for mark, (_, colour) in marks.items()])
+
+
+def draw_grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = None) -> Figure:
+    """Draw the first test images, eight in a row, with a caption below each; `key` is a legend above them.
+
+    All images are copied into one array: one axes draws ten times as fast as one for each image.
+    """
+    columns, width, line, letters = 8, 1.35, 0.14, 19  # in inches, and what fits into one line
+    rows, lines = -(-len(captions) // columns), max(len(caption) for caption in captions)
+    images = [data.x[row].transpose(1, 2, 0) for row, _ in zip(data.split["test"], captions, strict=False)]
+    tall, across, channels = images[0].shape
+    pixel = width / across  # in inches
+    gap, text, top = (math.ceil(inches / pixel) for inches in (0.1, line * (lines + 1), 0.3 if key else 0.1))
+    white = 255 if channels > 1 else min(image.min() for image in images)  # grey images are drawn as ink on white
+    sheet = np.full((top + rows * (tall + text), gap + columns * (across + gap), channels), white, images[0].dtype)
+    high, wide = sheet.shape[0] * pixel, sheet.shape[1] * pixel
+    drawn = Figure(figsize=(wide, high))
+
+    def write(text: str, colour: str, x: float, y: float) -> None:
+        """Write a line at `x` and `y`, in inches from the upper left corner."""
+        drawn.text(x / wide, 1 - y / high, shorten(text, letters), color=colour, fontsize=8, va="top", parse_math=False)
+
+    for number, (mark, colour) in enumerate(key or []):
+        write(mark, colour, (gap + number * (across + gap)) * pixel, 0.08)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = gap + number % columns * (across + gap), top + number // columns * (tall + text)
+        sheet[y : y + tall, x : x + across] = image
+        for place, (words, colour) in enumerate(caption):
+            write(words, colour, x * pixel, (y + tall) * pixel + 0.04 + line * place)
+    axis = drawn.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    axis.imshow(sheet[..., 0] if channels == 1 else sheet, cmap="gray_r" if channels == 1 else None, aspect="auto")
+    return drawn

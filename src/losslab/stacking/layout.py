@@ -1,0 +1,171 @@
+"""How a stack's weights lie in memory, and its optimizer's state packed for each run and joined again.
+
+The first dimension of every tensor is the run. An optimizer that treats each number by itself may take the numbers in
+any order, so it is given those of some runs `(runs, numbers)` in the order in which they lie in memory.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+PER_GROUP = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")  # lists in a schedule's state: a value per group
+
+State = dict[str, Any]
+
+
+def to_rows(values: Tensor) -> Tensor:
+    """View a tensor that lies densely in memory as `(runs, numbers)`, in memory order, without a copy.
+
+    >>> to_rows(torch.arange(4).reshape(1, 2, 2).mT)
+    tensor([[0, 1, 2, 3]])
+    """
+    return values.as_strided((len(values), math.prod(values.shape[1:])), (values.stride(0), 1))
+
+
+def from_rows(rows: Tensor, weight: Tensor) -> Tensor:
+    """View rows that `to_rows` made from a tensor in this weight's layout as that tensor again."""
+    return rows.as_strided((len(rows), *weight.shape[1:]), (rows.stride(0), *weight.stride()[1:]))
+
+
+def copy_layout(value: Tensor, weight: Tensor) -> Tensor:
+    """Copy a tensor of a weight's shape into the weight's layout in memory."""
+    return torch.empty_strided(value.shape, weight.stride(), dtype=value.dtype, device=value.device).copy_(value)
+
+
+def is_per_number(value: Any, weight: Tensor) -> bool:
+    """Return whether an optimizer keeps this for each number of a weight, and not once for all."""
+    return isinstance(value, Tensor) and value.shape == weight.shape
+
+
+def keep_rows(state: Mapping[str, Any], weight: Tensor, rows: Sequence[int]) -> State:
+    """Return the part of a weight's optimizer state that belongs to some of its runs."""
+    return {key: value[rows] if is_per_number(value, weight) else value for key, value in state.items()}
+
+
+def move_state(state: Mapping[str, Any], rows: Tensor, before: Tensor, after: Tensor) -> State:
+    """Return a weight's optimizer state in a new layout.
+
+    Args:
+        state: beside a weight as the optimizer has it.
+        rows: that weight.
+        before, after: the weight in both layouts.
+    """
+    return {
+        key: to_rows(copy_layout(from_rows(value, before), after)) if is_per_number(value, rows) else value
+        for key, value in state.items()
+    }
+
+
+def pack_state(state: Mapping[str, Any], rows: Tensor, weight: Tensor, row: int) -> State:
+    """Return one run's part of a weight's optimizer state as an ordinary run would keep it.
+
+    Args:
+        state: beside a weight as the optimizer has it.
+        rows: that weight.
+        weight: the same with its shape.
+        row: the run's number in `rows`.
+    """
+    packed: State = {}
+    for key, value in state.items():
+        if is_per_number(value, rows):
+            packed[key] = from_rows(value, weight)[row].clone(memory_format=torch.contiguous_format)
+        else:  # one for all numbers, such as a count of steps
+            packed[key] = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return packed
+
+
+def pack_optimizer(
+    optimizer: Optimizer, groups: Sequence[int], names: Sequence[list[str]], weights: Mapping[str, Tensor], row: int
+) -> State:
+    """Return one run's part of an optimizer's state, as `Optimizer.state_dict` of an ordinary run.
+
+    Args:
+        optimizer: of the stack.
+        groups: the indices of the run's parameter groups.
+        names: of the parameters in each of them.
+        weights: of the stack, by name.
+        row: the run's number among those that share these groups.
+    """
+    state: dict[int, State] = {}
+    packed, count = [], 0
+    for index, group_names in zip(groups, names, strict=True):
+        group = optimizer.param_groups[index]
+        ids = list(range(count, count + len(group["params"])))
+        for key, rows, name in zip(ids, group["params"], group_names, strict=True):
+            if kept := optimizer.state.get(rows):
+                state[key] = pack_state(kept, rows, weights[name], row)
+        count += len(ids)
+        packed.append({**group, "params": ids})
+    return {"state": state, "param_groups": packed}
+
+
+def join_state(states: Sequence[Mapping[str, Any]], weight: Tensor) -> State:
+    """Return a weight's optimizer state from that of each of its runs: `pack_state` the other way round."""
+    return {
+        key: to_rows(copy_layout(torch.stack([state[key] for state in states]), weight))
+        if isinstance(value, Tensor) and value.shape == weight.shape[1:]
+        else value
+        for key, value in states[0].items()
+    }
+
+
+def join_optimizers(
+    settings: Sequence[tuple[Sequence[list[str]], Sequence[State]]], weights: Sequence[Mapping[str, Tensor]]
+) -> State:
+    """Return the state of a stack's optimizer from those of its runs: `pack_optimizer` the other way round.
+
+    Args:
+        settings: for each setting the names of the parameters in each group, and what each of its runs has kept.
+        weights: for each setting, its runs' part of the stack's weights, by name.
+    """
+    state: dict[int, State] = {}
+    packed, first = [], 0
+    for (names, runs), mine in zip(settings, weights, strict=True):
+        key = 0  # of the parameter in its own run
+        for group_names, group in zip(names, runs[0]["param_groups"], strict=True):
+            ids = [first + key + number for number in range(len(group_names))]
+            packed.append({**group, "params": ids})
+            for name in group_names:
+                if joined := join_state([run["state"].get(key, {}) for run in runs], mine[name]):
+                    state[first + key] = joined
+                key += 1
+        first += key
+    return {"state": state, "param_groups": packed}
+
+
+def pick_groups(state: Any, groups: Sequence[int]) -> Any:
+    """Return the state of a schedule for some parameter groups only.
+
+    >>> pick_groups({"last_epoch": 3, "base_lrs": [0.1, 0.2, 0.3]}, [1, 2])
+    {'last_epoch': 3, 'base_lrs': [0.2, 0.3]}
+    """
+    if isinstance(state, dict):
+        return {
+            key: [value[group] for group in groups]
+            if key in PER_GROUP and isinstance(value, list)
+            else pick_groups(value, groups)
+            for key, value in state.items()
+        }
+    return [pick_groups(each, groups) for each in state] if isinstance(state, list) else copy.deepcopy(state)
+
+
+def join_groups(states: Sequence[Any]) -> Any:
+    """Return the state of a schedule from those for some of its parameter groups: `pick_groups` the other way round.
+
+    >>> join_groups([{"last_epoch": 3, "base_lrs": [0.1]}, {"last_epoch": 3, "base_lrs": [0.2, 0.3]}])
+    {'last_epoch': 3, 'base_lrs': [0.1, 0.2, 0.3]}
+    """
+    first = states[0]
+    if isinstance(first, dict):
+        return {
+            key: [each for state in states for each in state[key]]
+            if key in PER_GROUP and isinstance(value, list)
+            else join_groups([state[key] for state in states])
+            for key, value in first.items()
+        }
+    return [join_groups(each) for each in zip(*states, strict=True)] if isinstance(first, list) else first

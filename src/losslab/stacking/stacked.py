@@ -1,0 +1,114 @@
+"""Modules of one structure called as one by `torch.func.vmap`, and what vmap needs a rule of ours for."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from losslab.stacking import layout
+
+
+class Stacked(nn.Module):
+    """Modules of one structure called as one, each with its own parameters, buffers and inputs.
+
+    Args:
+        modules: equal but for the values of their parameters and buffers.
+
+    >>> both = Stacked([nn.Linear(2, 1), nn.Linear(2, 1)])
+    >>> both(torch.zeros(2, 5, 2)).shape
+    torch.Size([2, 5, 1])
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.bare = [copy.deepcopy(modules[0]).to("meta")]  # in a list, so that its weights are not this module's
+        parameters, buffers = stack_module_state(list(modules))
+        for name, stacked in parameters.items():
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(stacked.detach()))
+        for name, stacked in buffers.items():
+            self.register_buffer(name.replace(".", "/"), stacked)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by their names in one module; the first dimension is the module."""
+        return self.weights() | {name.replace("/", "."): values for name, values in self.named_buffers()}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the parameters alone."""
+        return {name.replace("/", "."): values for name, values in self.named_parameters()}
+
+    def forward(self, *inputs: Tensor, chunk: int | None = None, **same: Any) -> Any:
+        """Call each module on its inputs.
+
+        Args:
+            inputs: of all modules, stacked.
+            chunk: how many modules to call at once; `None` for all.
+            same: keys that are the same for all.
+        """
+        (bare,) = self.bare
+        if bare.training != self.training:
+            bare.train(self.training)
+        each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
+        return each(self.state(), *inputs)
+
+    def set_layout(self, name: str, stride: tuple[int, ...]) -> None:
+        """Put a parameter down with other strides in memory, if it is dense with them."""
+        values = self.get_parameter(name.replace(".", "/")).detach()
+        new = torch.empty_strided(values.shape, stride, dtype=values.dtype, device=values.device)
+        dense = new.untyped_storage().nbytes() == values.numel() * values.element_size()
+        if new.stride() != values.stride() and dense:
+            setattr(self, name.replace(".", "/"), nn.Parameter(new.copy_(values)))
+
+    def keep(self, modules: Sequence[int]) -> None:
+        """Go on with these modules only."""
+        for name, weight in list(self.named_parameters()):
+            rows = layout.to_rows(weight.detach())[modules]
+            setattr(self, name, nn.Parameter(layout.from_rows(rows, weight)))
+        for name, values in list(self.named_buffers()):
+            setattr(self, name, values[modules].clone())
+
+
+class DropoutFactors(torch.autograd.Function):
+    """Dropout's factors, 0 or `1 / (1 - p)`, from a generator of each run's own."""
+
+    @staticmethod
+    def forward(x: Tensor, p: float, generators: list[torch.Generator]) -> Tensor:
+        (generator,) = generators
+        return torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None, None, None
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, x: Tensor, p: float, generators: list[torch.Generator]) -> tuple[Tensor, int]:
+        each = x.movedim(dims[0], 0)
+        drawn = [
+            torch.empty_like(part).bernoulli_(1 - p, generator=g) for part, g in zip(each, generators, strict=True)
+        ]
+        return torch.stack(drawn).div_(1 - p), 0
+
+
+class Dropout(nn.Module):
+    """Dropout of several runs at once, to be called under `torch.func.vmap`.
+
+    Args:
+        p: the probability that a number is dropped.
+        generators: of each run; the list belongs to the stack and grows shorter when runs end.
+    """
+
+    def __init__(self, p: float, generators: list[torch.Generator]) -> None:
+        super().__init__()
+        self.p, self.generators = p, generators
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept: Tensor = x * DropoutFactors.apply(x.detach(), self.p, self.generators)
+        return kept

@@ -1,0 +1,226 @@
+"""What a run and a stack of runs share: collect rows, evaluate them, make an epoch's row, move the schedule on."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from losslab.errors import Diverged
+from losslab.losses import Loss, Sum
+from losslab.optim.schedules import read_rates, warm_up
+from losslab.record.record import peak_memory_mb
+from losslab.record.rows import GRADIENT_NORM, SPEED, Row
+from losslab.tasks import Task
+from losslab.training import distributed
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class EpochState:
+    """What an epoch has brought a run so far; a checkpoint keeps it.
+
+    Args:
+        train_loss: the sum of the losses of the rows that were trained on.
+        gradient_norm: of the first step, before clipping; `None` until then.
+        val_row: the loss and the metrics of the validation rows.
+    """
+
+    train_loss: float = 0.0
+    gradient_norm: float | None = None
+    val_row: dict[str, float] = field(default_factory=dict)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint has kept."""
+        for each in fields(self):
+            setattr(self, each.name, saved[each.name])
+
+
+class Collector:
+    """The scores and targets of an epoch's rows, to be evaluated all at once.
+
+    That is exact for every metric, and costs two appends a step where updating a metric would cost a millisecond.
+
+    Args:
+        dim: the dimension of the rows: 0, or 1 where the first dimension is the run.
+
+    >>> seen = Collector()
+    >>> seen.add(torch.zeros(2, 3), torch.ones(2)), seen.add(torch.zeros(1, 3), torch.ones(1))
+    (None, None)
+    >>> [tuple(values.shape) for values in seen.take()]
+    [(3, 3), (3,)]
+    """
+
+    def __init__(self, dim: int = 0) -> None:
+        self.dim = dim
+        self.scores: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def add(self, scores: Tensor, y: Tensor) -> None:
+        """Add rows; half precision is enough to train in, but not to compute metrics in."""
+        self.scores.append(scores.detach().to(torch.promote_types(scores.dtype, torch.float32)))
+        self.targets.append(y)
+
+    def take(self) -> Batch:
+        """Return the rows of all processes, and empty the collector."""
+        scores, y = (distributed.rows(torch.cat(parts, self.dim)) for parts in (self.scores, self.targets))
+        self.scores, self.targets = [], []
+        return scores, y
+
+
+class EpochModule(pl.LightningModule):
+    """The epochs of n runs; for one run, `Experiment`, tensors lack the dimension of the runs.
+
+    A subclass trains in `training_step`, where it fills `train_seen` and each state's `train_loss` and
+    `gradient_norm`. Everything that happens once an epoch is here.
+
+    Args:
+        runs: how many.
+        scheduler: called with the optimizer.
+        schedule: `interval`, which is `step` or `epoch`; `monitor` where the scheduler looks at a metric; `warmup`, the
+            steps over which the learning rate rises to what the schedule says.
+        dim: the dimension of the rows in scores and targets.
+    """
+
+    automatic_optimization = False  # training_step takes several optimizer steps
+
+    def __init__(
+        self, runs: int, scheduler: Callable[[Optimizer], Any], schedule: dict[str, Any], dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.make_scheduler, self.schedule = scheduler, schedule
+        self.states = [EpochState() for _ in range(runs)]
+        self.train_seen, self.eval_seen = Collector(dim), Collector(dim)
+        self.rates: list[float] = []  # of each parameter group, in the last step
+        self.started = self.trained = 0.0  # when the epoch began, and the seconds that its training took
+        self.epoch_rows: list[Row] = [{} for _ in range(runs)]
+        self.test_rows: list[Row] = [{} for _ in range(runs)]
+        self.test_scores = torch.empty(0)
+
+    def build_optimizer(self) -> Optimizer:
+        """Make the optimizer of all weights."""
+        raise NotImplementedError
+
+    def first_group(self, run: int) -> int:
+        """Return the index of the optimizer's first parameter group of a run."""
+        raise NotImplementedError
+
+    def measure(self, scores: Tensor, y: Tensor, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
+        """Compute the loss, its parts and the task's metrics: for some runs at a time, one value for each of these."""
+        raise NotImplementedError
+
+    def tune(self, scores: Tensor, y: Tensor) -> None:
+        """Set what each task learns from the validation rows, such as thresholds."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.build_optimizer()
+        self.scheduler = self.make_scheduler(optimizer)
+        if self.schedule["warmup"]:
+            warm_up(optimizer, self.schedule["warmup"])
+        return [optimizer], [self.scheduler]
+
+    def on_train_start(self) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_start(self) -> None:
+        set_mode(self.trainer.optimizers[0], "train")
+        self.started = time.perf_counter()
+        for state in self.states:
+            state.train_loss, state.gradient_norm = 0.0, None
+
+    def on_validation_start(self) -> None:
+        self.trained = time.perf_counter() - self.started
+        set_mode(self.trainer.optimizers[0], "eval")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.eval_seen.add(self(batch[0]), batch[1])
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        scores, y = self.eval_seen.take()
+        self.tune(scores, y)
+        for run, row in enumerate(self.evaluate("val", scores, y)):
+            self.states[run].val_row = row
+            if not math.isfinite(row["val/loss"]):
+                self.fail(run, row["val/loss"], f"on the validation rows after step {self.global_step}")
+
+    def on_train_epoch_end(self) -> None:
+        """Make each run's row of the epoch: `history.csv` and the loggers get these keys, in this order."""
+        scores, y = self.train_seen.take()
+        count = y.shape[self.train_seen.dim]
+        evaluated = self.evaluate("train", scores, y, with_loss=False)
+        if self.schedule["interval"] == "epoch":
+            self.step_scheduler(self.trainer.optimizers[0])
+        self.epoch_rows = [
+            {
+                "epoch": self.current_epoch,
+                "train/loss": state.train_loss / count,
+                **row,
+                **state.val_row,
+                GRADIENT_NORM: state.gradient_norm or 0.0,
+                "lr": self.rates[self.first_group(run)],
+                SPEED: count / self.trained,
+            }
+            for run, (state, row) in enumerate(zip(self.states, evaluated, strict=True))
+        ]
+
+    def on_test_epoch_end(self) -> None:
+        scores, y = self.eval_seen.take()
+        self.test_scores = scores.cpu()
+        memory = {"peak_memory_mb": peak_memory_mb(self.device)}
+        self.test_rows = [row | memory for row in self.evaluate("test", scores, y)]
+
+    def evaluate(self, part: str, scores: Tensor, y: Tensor, with_loss: bool = True) -> list[Row]:
+        """Return each run's loss, its parts and all metrics of the task, fetched from the device at once.
+
+        Args:
+            part: `train`, `val` or `test`.
+            scores, y: all rows of it.
+            with_loss: whether to compute the loss; not where the steps have.
+        """
+        rows: list[Row] = [{} for _ in self.states]
+        for runs, found in self.measure(scores, y, with_loss):
+            values = torch.stack([value.detach() for value in found.values()], -1).reshape(len(runs), -1).tolist()
+            for run, numbers in zip(runs, values, strict=True):
+                rows[run] = {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
+        return rows
+
+    def step_scheduler(self, optimizer: Optimizer) -> None:
+        """Note the learning rates that were used, and tell the schedule that a step or an epoch is over."""
+        self.rates = read_rates(optimizer)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(self.states[0].val_row[self.schedule["monitor"]])
+        else:
+            self.scheduler.step()
+
+    def fail(self, run: int, loss: float, where: str) -> None:
+        """Stop a run whose loss is not finite.
+
+        Raises:
+            Diverged: with what to try instead; a stack notes it for the run, and its other runs go on.
+        """
+        group = self.trainer.optimizers[0].param_groups[self.first_group(run)]
+        lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
+        raise Diverged(f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}")
+
+
+def compute_metrics(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, with_loss: bool) -> dict[str, Tensor]:
+    """Compute the loss if asked for, its parts, and all metrics of the task, each over all rows."""
+    found = {"loss": loss.compute(task, scores, y)} if with_loss else {}
+    found |= {f"loss_{name}": part.compute(task, scores, y) for name, part in loss.parts.items()}
+    return found | task.metrics(scores, y)
+
+
+def set_mode(optimizer: Optimizer, mode: str) -> None:
+    """Let a schedule-free optimizer put its trained weights (`train`) or its averaged ones (`eval`) into the model."""
+    getattr(optimizer, mode, lambda: None)()
