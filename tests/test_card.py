@@ -13,11 +13,12 @@ import torch
 from omegaconf import DictConfig
 
 from losslab import card
-from losslab.card import Card, asked, draw, example, limits, make, text
+from losslab.card import Card, asked, compute, draw, limits, text
 from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
+from losslab.config.compose import MARKS
 from losslab.errors import Refused
-from tests.losses.examples import LOSSES, TASKS, loss_named
+from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
 from tests.processes import ran
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,14 +33,14 @@ def composed(task: str) -> DictConfig:
 def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
-    cfg.loss = {key: value for key, value in LOSSES[name].items() if key != "also"}
+    cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in MARKS}
     cfg.run.choices.loss = name
     return cfg
 
 
 @cache
 def card_of(name: str) -> Card:
-    return make(cfg_of(name), {})
+    return compute(cfg_of(name), {})
 
 
 # by hand: what a perfect prediction costs (0 where it is not named), and what scores of 0 cost
@@ -66,6 +67,7 @@ def test_perfect_and_chance_are_what_the_formula_gives_by_hand(name: str) -> Non
     assert found.perfect == pytest.approx(PERFECT.get(name, 0.0), abs=1e-5)
     assert found.chance == pytest.approx(CHANCE[name], abs=1e-5)
     said = text(found)
+    assert found.perfect is not None
     assert re.search(rf"^  perfect   {re.escape(card.short(found.perfect))},", said, re.MULTILINE)
     assert re.search(rf"^  chance    {re.escape(card.short(found.chance))},", said, re.MULTILINE)
 
@@ -116,15 +118,17 @@ def test_each_loss_is_drawn_in_the_task_that_is_most_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_others_are_beside_it_unless_others_are_named(name: str) -> None:
-    usual = card.USUAL.get(name, card.USUAL[NATURAL[LOSSES[name]["target"]]])
-    assert len([other for other in usual if other != name]) >= 2 or name in card.USUAL
-    for other in usual:
-        assert fits(TASKS[NATURAL[LOSSES[name]["target"]]], LOSSES[other])
+def test_two_others_are_beside_it_unless_its_file_says_otherwise(name: str) -> None:
+    task = NATURAL[LOSSES[name]["target"]]
+    others = LOSSES[name].get("beside", options([str(CONF)], "task")[task]["task"]["beside"])
+    assert list(asked([f"loss={name}"])[1]) == [other for other in others if other != name][:2]
+    assert len([other for other in others if other != name]) >= 2 or name in ("mape", "smape", "quantile")
+    for other in others:
+        assert fits(TASKS[task], LOSSES[other])
 
 
 def test_the_settings_that_are_typed_are_the_cards_and_not_the_others() -> None:
-    found = make(*asked(["loss=focal", "loss.gamma=5", "vs=[focal]"])[:2])
+    found = compute(*asked(["loss=focal", "loss.gamma=5", "vs=[focal]"])[:2])
     assert found.chance == pytest.approx(np.log(2) / 32)
     names = list(dict.fromkeys(curve.name for curve in found.curves))
     assert names == ["focal (gamma=5)", "focal"]
@@ -134,11 +138,11 @@ def test_the_settings_that_are_typed_are_the_cards_and_not_the_others() -> None:
 
 
 def test_a_sum_is_drawn_beside_its_parts() -> None:
-    found = make(*asked(["loss=[bce,0.5*dice]"])[:2])
+    found = compute(*asked(["loss=[bce,0.5*dice]"])[:2])
     total, bce, dice = (found.curves[index].loss for index in (0, 2, 4))
     assert [curve.name for curve in found.curves[::2]] == ["bce+0.5*dice", "bce", "dice"]
     np.testing.assert_allclose(total, bce + 0.5 * dice)
-    mixed = make(*asked(["loss=[mse,quantile]", "loss.parts.quantile.levels=[0.2,0.5]"])[:2])
+    mixed = compute(*asked(["loss=[mse,quantile]", "loss.parts.quantile.levels=[0.2,0.5]"])[:2])
     assert {curve.name for curve in mixed.curves if not curve.own} == {"mse", "quantile"}
     assert mixed.perfect == pytest.approx(0, abs=1e-6)
     assert "loss.parts.quantile.levels=[0.2, 0.5]" in text(mixed)
@@ -209,17 +213,18 @@ def test_settings_of_which_a_loss_cannot_be_made_are_refused() -> None:
     cfg = cfg_of("focal")
     cfg.loss.weight = [1.0, 2.0, 3.0]
     with pytest.raises(Refused, match=r"loss.weight has 3 numbers, but data=card has 2 outputs"):
-        make(cfg, {})
+        compute(cfg, {})
 
 
 def test_every_header_has_its_parts() -> None:
     for name in options([str(CONF)], "loss"):
-        says, bounds, source = card.header(name)
+        says, bounds, source = card.header(name, [str(CONF)])
+        assert "not" not in (bounds[:3], source[:3])
         assert " to " in bounds
         assert says
         assert source
-    assert example("regression", 1).y.mean() == 3
-    assert example("regression", 1).y.std() == 1
+    examples = prepared("regression")[0].examples()[0]
+    assert (examples.mean(), examples.std()) == (3, 1)
 
 
 def test_what_a_person_sees(tmp_path: Path) -> None:

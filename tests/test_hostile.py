@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from losslab.compare.runs import read
+from losslab.compare.runs import read_runs
 from losslab.config.check import configure
 from losslab.record.record import run_name
 from tests import hostile
@@ -155,7 +155,7 @@ def test_runs_of_a_stranger_are_named_and_the_others_compared(
 def test_why_a_record_cannot_be_read_is_told(tmp_path: Path, what: int, sentence: str) -> None:
     (tmp_path / "theirs").mkdir()
     list(hostile.RECORDS.values())[what](tmp_path / "theirs")
-    found = read([str(tmp_path)])
+    found = read_runs([str(tmp_path)])
     assert len(found.frame) == 0
     assert sentence in found.broken[0]
     assert len(found.broken[0]) < len(str(tmp_path)) + 200

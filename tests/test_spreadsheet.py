@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from losslab.compare.__main__ import asked, compare
-from losslab.compare.runs import read
+from losslab.compare.__main__ import compare
+from losslab.compare.request import parse_request
+from losslab.compare.runs import read_runs
 from losslab.spreadsheet import FORMULA, csv_text, escape, frame_csv
 from tests.compare.written import run
 
@@ -43,7 +44,7 @@ def test_no_table_of_a_comparison_begins_a_cell_with_a_formula(tmp_path: Path) -
     for seed in range(2):
         for loss in ("=mse", "@mae", "+x", "-y"):
             run(tmp_path / "outputs", 0.5, loss=loss, seed=seed)
-    compare(asked([str(tmp_path / "outputs")]), read([str(tmp_path / "outputs")]))
+    compare(parse_request([str(tmp_path / "outputs")]), read_runs([str(tmp_path / "outputs")]))
     folder = tmp_path / "outputs" / "comparison"
     tables = [file.read_text() for file in folder.glob("*.csv")]
     links = re.findall(r"data:text/csv;base64,([\w+/=]+)", (folder / "index.html").read_text())

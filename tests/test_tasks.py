@@ -351,9 +351,9 @@ def test_labels_are_said_above_their_own_thresholds() -> None:
     y = torch.tensor([[1, 0, 1]] * 2)
     task, data = labels(y), dataset(y.numpy())
     scores = torch.tensor([[0.3, 0.3, 0.3], [0.6, 0.1, 0.9]]).logit()
-    assert task.say(data, scores) == ["{}", "{a, c}"]
+    assert task.describe(data, task.decide(scores)) == ["{}", "{a, c}"]
     task.thresholds = torch.tensor([0.2, 0.5, 0.2])
-    assert task.say(data, scores) == ["{a, c}", "{a, c}"]
+    assert task.describe(data, task.decide(scores)) == ["{a, c}", "{a, c}"]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -28,11 +28,7 @@ from losslab.files import writable_file
 from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from losslab.data.dataset import New
-    from losslab.losses import Loss, Sum
-    from losslab.tasks import Task
 
 KEYS = ("ckpt", "input", "out", "allow", "data.*")
 LINES = 20  # rows that are shown in the terminal
@@ -46,11 +42,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     Raises:
         Refused: for anything that could have been mistyped.
     """
-    words, folders = list(words), []
-    while "--config-dir" in words[:-1]:
-        place = words.index("--config-dir")
-        folders.append(str(Path(words[place + 1]).resolve()))
-        del words[place : place + 2]
+    words, folders = arguments.take_folders(words)
     typed = keyed(words, KEYS)
     for key, example in (("ckpt", "outputs/…/best.ckpt"), ("input", "new.csv")):
         if not typed.get(key):
@@ -63,11 +55,10 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
     out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
-    mine = [f"hydra.searchpath=[{arguments.hydra_value(folder)}]" for folder in folders]
     more = [f"{key}={value}" for key, value in typed.items()]
     cfg = check.configure(
         [
-            *mine,
+            *arguments.search_path(folders),
             f"ckpt={arguments.hydra_value(str(ckpt))}",
             f"output_dir={arguments.hydra_value(tempfile.gettempdir())}",
             *more,
@@ -97,7 +88,8 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     from PIL import Image
 
     from losslab.data.dataset import New
-    from losslab.data.folder import few, list_images
+    from losslab.data.folder import list_images
+    from losslab.data.notes import few
     from losslab.data.pixels import decode, describe, open_image
 
     channels, height, width = shape
@@ -129,30 +121,6 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     return New(np.stack(x), titles, notes if problems else [])
 
 
-def heads(task: "Task", loss: "Loss | Sum", scores: "Tensor") -> dict[str, "Tensor"]:
-    """What else is predicted of each target `(N, D)`, in its units, where the loss wants several scores for it.
-
-    The quantile of each level, or the standard deviation of a Gaussian.
-    """
-    import torch
-
-    from losslab.card import levels
-    from losslab.losses import GaussianNLLLoss
-    from losslab.tasks import Regression
-
-    if loss.scores_per_target == 1 or not isinstance(task, Regression):
-        return {}
-    each, parts = task.view(scores, "heads"), [getattr(part, "function", None) for part in (loss, *loss.parts.values())]
-    gaussian = next((part for part in parts if isinstance(part, GaussianNLLLoss)), None)
-    if gaussian is not None:
-        variance = torch.nn.functional.softplus(each[..., 1]) + gaussian.eps
-        return {"standard deviation": variance.sqrt() * task.std}
-    known = levels(loss)
-    if known is None:
-        return {}
-    return {f"quantile {level:g}": each[..., head] * task.std + task.mean for head, level in enumerate(known.tolist())}
-
-
 def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
     """The table of predictions, its first row the names of its columns; a line for each row; what is to be known.
 
@@ -173,22 +141,25 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
     with torch.inference_mode():
         x = torch.from_numpy(new.x)
         scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
-        values = task.view(scores, getattr(task, "units", "prediction"))
-        more = heads(task, loss, scores)
-        words = task.say(data, scores)
-    names = [*data.outputs, *(f"{name}, {what}" for what in more for name in data.outputs)]
-    numbers = torch.cat([values, *more.values()], 1).tolist()
-    rows = [["row", "predicted", *names]]
+        columns = task.columns(data, loss, scores)
+        numbers, words, marked = (
+            torch.stack([*columns.values()], 1),
+            task.describe(data, task.decide(scores)),
+            task.mark(scores),
+        )
+    rows = [["row", "predicted", *columns]]
     rows += [
         [title, said, *(f"{number:.6g}" for number in row)]
-        for title, said, row in zip(new.titles, words, numbers, strict=True)
+        for title, said, row in zip(new.titles, words, numbers.tolist(), strict=True)
     ]
-    if cfg.task.name == "regression":
-        lines = [", ".join(f"{name} {number:.5g}" for name, number in zip(names, row, strict=True)) for row in numbers]
+    if marked is None:
+        lines = [
+            ", ".join(f"{name} {number:.5g}" for name, number in zip(columns, row, strict=True))
+            for row in numbers.tolist()
+        ]
     else:
-        cuts = getattr(task, "thresholds", None)
-        marked = values == values.amax(1, keepdim=True) if cuts is None else values > cuts
-        lines = [top(data.outputs, *pair) for pair in zip(values.tolist(), marked.tolist(), strict=True)]
+        p = numbers[:, : len(data.outputs)]
+        lines = [top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
     return rows, lines, new.notes
 
 

@@ -1,4 +1,4 @@
-"""CSV files for people: a spreadsheet shows the names in them and never computes them."""
+"""Tables for people: CSV files whose names a spreadsheet never computes, and aligned columns for a terminal."""
 
 import csv
 import io
@@ -52,3 +52,22 @@ def frame_csv(frame: "pd.DataFrame") -> str:
     for name in shown.select_dtypes(exclude=["number", "bool"]):
         shown[name] = shown[name].map(escape)
     return str(shown.to_csv(index=False))
+
+
+def text_table(frame: "pd.DataFrame") -> str:
+    """Align a table of texts for a terminal: columns of numbers to the right, all others to the left.
+
+    >>> import pandas as pd
+    >>> print(text_table(pd.DataFrame({"loss": ["mae", "huber"], "n": ["3", "10"]})))
+    loss    n
+    mae     3
+    huber  10
+    """
+    import pandas as pd
+
+    padded = {}
+    for name, texts in frame.items():
+        numbers = texts.str.match(r"[-0-9]|$").all()
+        column = pd.Series([str(name), *texts], dtype="str")
+        padded[name] = column.str.pad(column.str.len().max(), side="left" if numbers else "right")
+    return "\n".join(pd.DataFrame(padded).agg("  ".join, axis=1).str.rstrip())

@@ -23,6 +23,7 @@ from losslab.config.check import flatten, only_typed
 from losslab.config.ranges import silent
 from losslab.data.dataset import Dataset
 from losslab.record.wandb import links, sync_command
+from losslab.spreadsheet import text_table
 
 
 class Progress(ProgressBar):
@@ -85,7 +86,7 @@ def opening(
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
         ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
-        ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.name)}"),
+        ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.truth)}"),
         ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
@@ -113,9 +114,9 @@ def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 
 
-def many(outputs: list[str], task: str) -> str:
+def many(outputs: list[str], truth: str) -> str:
     """The targets by name, or their number where they are many."""
-    kind = {"regression": "target", "single_label": "classes", "multi_label": "labels"}.get(task, "outputs")
+    kind = {"numbers": "target", "class": "classes", "labels": "labels"}[truth]
     return f"{kind} {', '.join(outputs)}" if len(outputs) <= 4 else f"{len(outputs)} {kind}"
 
 
@@ -140,11 +141,13 @@ def closing(summary: Mapping[str, float], folder: Path) -> str:
     return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
 
 
-def table(folders: Sequence[Path]) -> str:
-    """Runs side by side, a line each: the settings in which they differ, and the test metrics.
+def tabulate_runs(folders: Sequence[Path]) -> str:
+    """Tabulate runs, a line each: the settings in which they differ, their test metrics and their training loss.
 
     `train/loss` is that of the last epoch, followed by its standard deviation over the last tenth of the epochs.
     """
+    import pandas as pd
+
     configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     groups = {key.split(".")[0] for config in configs for key in config if "." in key}
@@ -152,18 +155,15 @@ def table(folders: Sequence[Path]) -> str:
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
     differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
-    told = {str([config.get(key) for config in configs]): key for key in sorted(differ, key=len, reverse=True)}
-    differ = [key for key in differ if key in told.values()]  # data.seed follows from seed
+    kept = {str([config.get(key) for config in configs]): key for key in sorted(differ, key=len, reverse=True)}
+    differ = [key for key in differ if key in kept.values()]  # data.seed follows from seed
     logged = {key: None for summary in summaries for key in summary}
     metrics = [key for key in logged if key.startswith("test/") and "memory" not in key]
-    lines = [[*differ, *metrics, "train/loss", "its spread"]]
-    for config, summary in zip(configs, summaries, strict=True):
-        settings = [str(config.get(key)) for key in differ]
-        numbers = [summary.get(key) for key in (*metrics, "train/loss", "train/loss_spread")]
-        lines.append([*settings, *("" if number is None else f"{number:.4g}" for number in numbers)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join(["", *rows])
+    texts = {key: [str(config.get(key)) for config in configs] for key in differ}
+    for key in (*metrics, "train/loss", "train/loss_spread"):
+        name = "its spread" if key == "train/loss_spread" else key
+        texts[name] = [f"{summary[key]:.4g}" if summary.get(key) is not None else "" for summary in summaries]
+    return f"\n{text_table(pd.DataFrame(texts))}"
 
 
 def stopped(folder: Path, by: signal.Signals | None) -> str:

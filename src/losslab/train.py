@@ -134,7 +134,7 @@ def objective(cfg: DictConfig, task: "Task", data: "Dataset") -> "Loss | Sum":
     task.fit(data, loss)
     first = torch.from_numpy(data.targets("train")[:2])
     try:
-        loss.compute(task, torch.zeros(len(first), len(data.outputs) * loss.scores_per_target), first)
+        loss.compute(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss)), first)
     except (ValueError, RuntimeError, IndexError) as error:
         raise impossible(cfg, "loss", error) from error
     return loss
@@ -147,7 +147,8 @@ def assembled(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.M
     task = build(cfg, "task")
     loss = objective(cfg, task, data)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)  # the same weights whatever the loss did
-    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, len(data.outputs) * loss.scores_per_target)
+    scores = task.count_scores(len(data.outputs), loss)
+    model = call(cfg, "model", build(cfg, "model", "takes"), data.shape, scores)
     return task, loss, model
 
 
@@ -403,9 +404,9 @@ def job(typed: DictConfig) -> float:
 def side_by_side() -> None:
     """After a sweep: what its runs differ in, and what each reached."""
     if len(done) > 1:
-        from losslab.terminal import table
+        from losslab.terminal import tabulate_runs
 
-        print(table([Path(done[number]) for number in sorted(done)]), flush=True)
+        print(tabulate_runs([Path(done[number]) for number in sorted(done)]), flush=True)
 
 
 @one_sentence()

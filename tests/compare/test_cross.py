@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from losslab.compare.__main__ import asked, compare
+from losslab.compare.__main__ import compare
 from losslab.compare.cross import under_every_loss
-from losslab.compare.runs import read
+from losslab.compare.request import parse_request
+from losslab.compare.runs import read_runs
 from losslab.errors import Refused
 from losslab.train import train
 from tests.conftest import Typed
@@ -39,7 +40,7 @@ def test_a_comparison_shows_every_cell_under_every_loss(typed: Typed, tmp_path: 
         for seed in (0, 1):
             train(typed("data=diabetes", f"loss={loss}", f"seed={seed}", "trainer.max_epochs=2"))
     runs = tmp_path / "outputs"
-    written = compare(asked([str(runs), "cross=true"]), read([str(runs)]))
+    written = compare(parse_request([str(runs), "cross=true"]), read_runs([str(runs)]))
     assert written.endswith("index.html")
     heading, *rows = (runs / "comparison" / "cross.csv").read_text().splitlines()
     assert {"mse", "mae", "huber", "msle"} <= set(heading.split(","))

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from losslab.compare.cautions import cautions
-from losslab.compare.design import arrange, factors, pairs
-from losslab.compare.runs import Runs, read
-from losslab.compare.table import figures
+from losslab.compare.cautions import find_cautions
+from losslab.compare.claims import compare_cells, compare_options
+from losslab.compare.design import arrange
+from losslab.compare.runs import Runs, read_runs
+from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
 from tests.compare.written import grid, run
 
 
 def runs_in(folder: Path) -> Runs:
-    return read([str(folder)])
+    return read_runs([str(folder)])
 
 
 def test_cells_are_what_varies_of_loss_and_optimizer(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_the_setting_is_chosen_on_validation_and_never_on_test(tmp_path: Path) -
             run(tmp_path, test + 0.01 * seed, val=val, loss="mae", seed=seed, optimizer__lr=rate)
             run(tmp_path, 0.5, val=0.9 - val, loss="mse", seed=seed, optimizer__lr=rate)
     found = arrange(runs_in(tmp_path))
-    table = figures(found).set_index("cell")
+    table = summarize_cells(found).set_index("cell")
     assert found.tuned == ["optimizer.lr"]
     assert (table.at["mae", "setting"], table.at["mse", "setting"]) == ("optimizer.lr=0.1", "optimizer.lr=0.001")
     assert table.at["mae", "mean"] == pytest.approx(0.91)
@@ -50,7 +51,7 @@ def test_a_setting_that_more_seeds_finished_comes_first(tmp_path: Path) -> None:
         run(tmp_path, 0.6, loss="mse", seed=seed, optimizer__lr=0.1)
     run(tmp_path, 0.1, val=0.1, loss="mae", seed=0, optimizer__lr=1.0)  # tried with one seed only: luck
     run(tmp_path, 0.1, status="failed", loss="mae", seed=1, optimizer__lr=1.0)
-    table = figures(arrange(runs_in(tmp_path))).set_index("cell")
+    table = summarize_cells(arrange(runs_in(tmp_path))).set_index("cell")
     assert table.at["mae", "setting"] == "optimizer.lr=0.1"
     assert (table.at["mae", "n"], table.at["mae", "failed"]) == (3, 1)
 
@@ -64,8 +65,11 @@ def test_what_was_tuned_first_is_judged_by_its_fresh_seeds(tmp_path: Path) -> No
         run(tmp_path, 0.4, loss="mse", seed=100 + seed, optimizer__lr=0.1, stage="test")
     found = arrange(runs_in(tmp_path))
     assert found.used["seed"].min() == 100
-    assert figures(found)[["mean", "tried"]].to_numpy().tolist() == [[pytest.approx(0.3), 2], [pytest.approx(0.4), 2]]
-    assert cautions(found, pairs(found))[-1].endswith("chose nothing, and the figures are of fresh seeds.")
+    assert summarize_cells(found)[["mean", "tried"]].to_numpy().tolist() == [
+        [pytest.approx(0.3), 2],
+        [pytest.approx(0.4), 2],
+    ]
+    assert find_cautions(found, compare_cells(found))[-1].endswith("chose nothing, and the figures are of fresh seeds.")
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:
@@ -77,13 +81,13 @@ def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:
 def test_pairs_are_by_seed_where_seeds_match(tmp_path: Path) -> None:
     grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)
     run(tmp_path, 0.5, loss="mae", seed=17)
-    (pair,) = pairs(arrange(runs_in(tmp_path)))
+    (pair,) = compare_cells(arrange(runs_in(tmp_path)))
     assert (pair.first, pair.second, pair.gap.n, pair.gap.paired) == ("mae", "mse", 6, True)
     assert pair.gap.mean == pytest.approx(100 * 0.1 / 0.645, rel=0.05)
     assert pair.gap.test == "permutation"
     for seed in range(20, 26):
         run(tmp_path, 0.4, loss="huber", seed=seed)
-    gaps = {(pair.first, pair.second): pair.gap for pair in pairs(arrange(runs_in(tmp_path)))}
+    gaps = {(pair.first, pair.second): pair.gap for pair in compare_cells(arrange(runs_in(tmp_path)))}
     assert not gaps["huber", "mae"].paired
 
 
@@ -91,7 +95,7 @@ def test_many_cells_are_compared_with_the_best_on_validation(tmp_path: Path) -> 
     for number in range(10):
         for seed in range(3):
             run(tmp_path, 0.5 + 0.01 * number, val=0.9 - 0.01 * number + 0.001 * seed, loss=f"loss{number}", seed=seed)
-    found = pairs(arrange(runs_in(tmp_path)))
+    found = compare_cells(arrange(runs_in(tmp_path)))
     assert {pair.first for pair in found} == {"loss9"}
     assert len(found) == 9
 
@@ -99,7 +103,7 @@ def test_many_cells_are_compared_with_the_best_on_validation(tmp_path: Path) -> 
 def test_the_factors_of_a_grid_are_means_over_the_other(tmp_path: Path) -> None:
     for optimizer, shift in (("adam", 0.0), ("sgd", 0.2)):
         grid(tmp_path, {"mae": 0.5 + shift, "mse": 0.6 + shift}, 6, optimizer=optimizer)
-    found = factors(arrange(runs_in(tmp_path)))
+    found = compare_options(arrange(runs_in(tmp_path)))
     (between,), (among,) = found["loss"], found["optimizer"]
     assert (between.first, among.first, between.gap.n) == ("mae", "adam", 6)
 
@@ -111,7 +115,7 @@ def test_what_was_not_finished_is_counted(tmp_path: Path) -> None:
     lost = [{"overrides": {"loss": "mse", "seed": 5}, "reason": "out of memory"}]
     (tmp_path / "sweep" / "failed.json").write_text(json.dumps(lost))
     run(tmp_path / "sweep", float("nan"), loss="mse", seed=7)
-    table = figures(arrange(runs_in(tmp_path))).set_index("cell")
+    table = summarize_cells(arrange(runs_in(tmp_path))).set_index("cell")
     assert list(table.loc["mae", ["n", "failed", "pruned", "unfinished", "tried"]]) == [2, 1, 1, 2, 2]
     assert list(table.loc["mse", ["n", "failed"]]) == [2, 2]
 
@@ -120,7 +124,7 @@ def test_a_run_that_was_repeated_counts_once(tmp_path: Path) -> None:
     for name, value, status in (("a", 0.1, "failed"), ("b", 0.5, "finished"), ("c", 0.5, "finished")):
         run(tmp_path / name, value, loss="mae", status=status)
     run(tmp_path, 0.6, loss="mse")
-    table = figures(arrange(runs_in(tmp_path))).set_index("cell")
+    table = summarize_cells(arrange(runs_in(tmp_path))).set_index("cell")
     assert list(table.loc["mae", ["n", "failed"]]) == [1, 0]
 
 
@@ -130,11 +134,11 @@ def test_several_data_sets_weigh_the_same(tmp_path: Path) -> None:
             run(tmp_path, 2 * scale, loss="mae", data=data, seed=seed)
             run(tmp_path, 1 * scale, loss="mse", data=data, seed=seed)
     found = arrange(runs_in(tmp_path))
-    table = figures(found).set_index("cell")
-    assert found.sets == ["diamonds", "heights"]
+    table = summarize_cells(found).set_index("cell")
+    assert found.datasets == ["diamonds", "heights"]
     assert (table.at["mse", "mean"], table.at["mae", "mean"]) == pytest.approx((2 / 3, 4 / 3))
-    assert pairs(found)[0].gap.n == 8
-    assert arrange(runs_in(tmp_path), only={"data": "heights"}).sets == ["heights"]
+    assert compare_cells(found)[0].gap.n == 8
+    assert arrange(runs_in(tmp_path), only={"data": "heights"}).datasets == ["heights"]
 
 
 def test_any_metric_is_judged_in_its_own_direction(tmp_path: Path) -> None:
@@ -143,7 +147,7 @@ def test_any_metric_is_judged_in_its_own_direction(tmp_path: Path) -> None:
             best = {"test/r2": r2, "val/r2_best": r2 + 0.05, "val/r2": r2}
             run(tmp_path, 0.5, loss=loss, seed=seed, others=best)
     found = arrange(runs_in(tmp_path), metric="test/r2")
-    assert (found.metric, found.better, found.cells, found.points) == ("r2", "max", ["mae", "mse"], True)
+    assert (found.metric, found.mode, found.cells, found.points) == ("r2", "max", ["mae", "mse"], True)
 
 
 @pytest.mark.parametrize(

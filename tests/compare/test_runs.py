@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from losslab.compare.runs import flat, history, read
+from losslab.compare.runs import parse_config, read_history, read_runs
 from losslab.errors import Refused
 from tests.compare.written import run
 
@@ -16,7 +16,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     folder = run(
         tmp_path / "a" / "b", 0.5, val=0.4, seed=3, loss="0.5*mae+mse", data__notes="two\nlines: of text, - so"
     )
-    found = read([str(tmp_path)])
+    found = read_runs([str(tmp_path)])
     row = found.frame.iloc[0]
     assert (row["loss"], row["seed"], row["optimizer.betas"], row["test/rmse"]) == (
         "0.5*mae+mse",
@@ -31,7 +31,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         "two\nlines: of text, - so",
     )
     assert "test/rmse" not in found.settings
-    assert history(str(folder))["val/rmse"].tolist() == pytest.approx([0.48, 0.4, 0.4])
+    assert read_history(str(folder))["val/rmse"].tolist() == pytest.approx([0.48, 0.4, 0.4])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 def test_flat_reads_what_yaml_reads(value: object) -> None:
     config = {"a.first": 1, "key": value, "z" * 130: 2, "z.list": ["- a", "b: c"]}
     whole = yaml.safe_load(yaml.safe_dump(config))
-    assert flat(yaml.safe_dump(config)) == {
+    assert parse_config(yaml.safe_dump(config)) == {
         key: text if isinstance(text, int | float | str) or text is None else str(text) for key, text in whole.items()
     }
 
@@ -68,7 +68,7 @@ def test_broken_records_are_named_and_the_others_read(tmp_path: Path) -> None:
     (folders[1] / "status.json").write_text('{"status": "fini')
     (folders[2] / "config.yaml").write_text((folders[2] / "config.yaml").read_text() + "seed")
     (folders[3] / "history.csv").write_text("epoch,step,val/rmse,gradient_norm\n0,1")
-    found = read([str(tmp_path), str(folders[4])])
+    found = read_runs([str(tmp_path), str(folders[4])])
     assert len(found.frame) == 2
     assert [text.split(" (")[1] for text in found.broken] == [
         "summary.json is missing)",
@@ -82,16 +82,16 @@ def test_jobs_that_failed_without_a_folder_are_runs(tmp_path: Path) -> None:
     (tmp_path / "failed.json").write_text(
         json.dumps([{"overrides": {"loss": "mae", "seed": 1}, "reason": "no memory"}])
     )
-    frame = read([str(tmp_path)]).frame.set_index("loss")
+    frame = read_runs([str(tmp_path)]).frame.set_index("loss")
     assert frame.at["mae", "status"] == "failed"
     assert frame.at["mae", "reason"] == "no memory"
 
 
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"no run lies below .*: a run is a folder with a status.json"):
-        read([str(tmp_path)])
+        read_runs([str(tmp_path)])
     with pytest.raises(Refused, match="none is not a folder"):
-        read(["none"])
+        read_runs(["none"])
 
 
 def test_thousands_take_seconds(tmp_path: Path) -> None:
@@ -104,5 +104,5 @@ def test_thousands_take_seconds(tmp_path: Path) -> None:
         for name, text in files.items():
             (folder / name).write_text(text.replace("seed: 0", f"seed: {seed}"))
     began = time.process_time()
-    assert read([str(tmp_path)]).frame["seed"].nunique() == 1000
+    assert read_runs([str(tmp_path)]).frame["seed"].nunique() == 1000
     assert time.process_time() - began < 1, "10,000 of them take 2 s"

@@ -6,21 +6,23 @@ from typing import Any
 
 import pytest
 
-from losslab.compare.cautions import cautions
-from losslab.compare.design import CROSS, arrange, pairs
-from losslab.compare.runs import read
-from losslab.compare.verdict import verdict
+from losslab.compare.cautions import find_cautions
+from losslab.compare.claims import compare_cells
+from losslab.compare.design import arrange
+from losslab.compare.runs import read_runs
+from losslab.compare.settings import CROSS
+from losslab.compare.verdict import write_verdict
 from tests.compare.written import grid, run
 
 
 def told(folder: Path, **settings: Any) -> list[str]:
-    found = arrange(read([str(folder)]), **settings)
-    return verdict(found, pairs(found))
+    found = arrange(read_runs([str(folder)]), **settings)
+    return write_verdict(found, compare_cells(found))
 
 
 def warned(folder: Path) -> str:
-    found = arrange(read([str(folder)]))
-    return "\n".join(cautions(found, pairs(found)))
+    found = arrange(read_runs([str(folder)]))
+    return "\n".join(find_cautions(found, compare_cells(found)))
 
 
 def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:

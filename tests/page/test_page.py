@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from losslab.compare.__main__ import asked, compare
+from losslab.compare.__main__ import compare
 from losslab.compare.design import arrange
-from losslab.compare.runs import read
-from losslab.compare.table import figures
+from losslab.compare.request import parse_request
+from losslab.compare.runs import read_runs
+from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
 from losslab.page.plots import draw_plots
 from losslab.page.search_plots import plateau_width
@@ -60,8 +61,8 @@ def tuned(folder: Path) -> Path:
 
 
 def made(folder: Path, *words: str) -> tuple[str, str]:
-    wanted = asked([str(folder), *words])
-    printed = compare(wanted, read(wanted.folders))
+    wanted = parse_request([str(folder), *words])
+    printed = compare(wanted, read_runs(wanted.folders))
     return printed, (wanted.out / "index.html").read_text()
 
 
@@ -93,8 +94,8 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
 
 
 def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
-    found = arrange(read([str(tuned(tmp_path))]))
-    drawn = {plot.name: plot for plot in draw_plots(found, figures(found))}
+    found = arrange(read_runs([str(tuned(tmp_path))]))
+    drawn = {plot.name: plot for plot in draw_plots(found, summarize_cells(found))}
     rates = drawn["learning_rate"].data.set_index(["line", "lr"])
     assert rates.at[("mae", 0.01), "mean"] == pytest.approx(0.51)
     budget = drawn["budget"].data
@@ -119,8 +120,8 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
     for number, data in enumerate(("a", "b")):
         for optimizer in ("adam", "sgd"):
             grid(tmp_path, {"mae": 1 + number, "mse": 2 + number}, 2, data=data, optimizer=optimizer)
-    found = arrange(read([str(tmp_path)]))
-    drawn = {plot.name: plot.data for plot in draw_plots(found, figures(found))}
+    found = arrange(read_runs([str(tmp_path)]))
+    drawn = {plot.name: plot.data for plot in draw_plots(found, summarize_cells(found))}
     assert set(drawn["heatmap"].columns) == {"loss", "adam", "sgd"}
     ranks = drawn["critical_difference"].set_index("cell")["rank"]
     assert isinstance(ranks, pd.Series)
@@ -143,7 +144,7 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
 def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(Refused, match=sentence) as refused:
-        asked(typed.split())
+        parse_request(typed.split())
     assert "\n" not in str(refused.value)
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from losslab.compare.mirrored import plain
+from losslab.compare.wandb_runs import flatten_summary
 from losslab.config.check import configure
 from losslab.errors import Diverged, Refused
 from losslab.files import write
@@ -187,7 +187,7 @@ def test_wandb_mirrors_the_record_offline(typed: Typed, tmp_path: Path) -> None:
     config = flat_config(cfg)
     assert {key: value for key, value in mirror["config"].items() if key in config} == config
     assert mirror["config"]["facts.train_rows"] == 310
-    numbers = {key: value for key, value in plain(mirror["summary"]).items() if key in summary}
+    numbers = {key: value for key, value in flatten_summary(mirror["summary"]).items() if key in summary}
     assert numbers == pytest.approx(summary)
     assert {"pictures/predicted", "pictures/curves", "samples"} <= set(mirror["summary"])
 

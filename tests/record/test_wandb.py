@@ -19,8 +19,8 @@ from wandb import wandb_agent
 from wandb.cli.cli import cli
 
 from losslab.compare.design import arrange
-from losslab.compare.runs import read
-from losslab.compare.table import figures
+from losslab.compare.runs import read_runs
+from losslab.compare.table import summarize_cells
 from losslab.config import targets
 from losslab.config.check import configure
 from losslab.record.wandb import describe
@@ -273,7 +273,7 @@ def tables(folders: list[str], out: Path) -> None:
     """The table of each task's runs."""
     out.mkdir()
     for task in ("regression", "single_label", "multi_label"):
-        figures(arrange(read(folders), only={"task": task})).to_json(out / f"{task}.json")
+        summarize_cells(arrange(read_runs(folders), only={"task": task})).to_json(out / f"{task}.json")
 
 
 def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from losslab import predict
-from losslab.compare.cautions import cautions
-from losslab.compare.design import arrange, pairs
-from losslab.compare.runs import read
+from losslab.compare.cautions import find_cautions
+from losslab.compare.claims import compare_cells
+from losslab.compare.design import arrange
+from losslab.compare.runs import read_runs
 from losslab.errors import Refused
 from losslab.record.record import Record, run_name
 from losslab.stacking import train as together
@@ -475,9 +476,9 @@ def test_stacked_and_lone_runs_are_compared_with_a_caution(typed: Typed, undrawn
     swept([typed(*SHORT, f"seed={seed}", "loss=mse") for seed in range(3)])
     for seed in range(3):
         train(typed(*SHORT, f"seed={seed}", "loss=mae"))
-    found = arrange(read([str(tmp_path / "outputs")]))
-    said = cautions(found, pairs(found))
-    assert [each.gap.n for each in pairs(found)] == [3], "paired by their seeds"
+    found = arrange(read_runs([str(tmp_path / "outputs")]))
+    said = find_cautions(found, compare_cells(found))
+    assert [each.gap.n for each in compare_cells(found)] == [3], "paired by their seeds"
     assert any("3 of 6 runs trained in stacks of up to 3: their seconds" in text for text in said), said
 
 

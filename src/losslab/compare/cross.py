@@ -11,17 +11,17 @@ import pandas as pd
 import torch
 
 from losslab.compare.design import Comparison
-from losslab.config import arguments, catalogue, check
+from losslab.config import arguments, catalogue, check, compose
 from losslab.data.batches import Batches
 from losslab.errors import Refused
 from losslab.train import build, objective, restored
 
 
 def under_every_loss(folder: Path) -> dict[str, float]:
-    """What the test rows cost the run's best model under each loss that fits its task, each with its own defaults.
+    """Compute the test loss of the run's best model under each loss that fits its task, each with its own defaults.
 
-    A regression model is judged by its predictions, whatever loss it was trained with; a loss that wants several scores
-    for a target judges only models that have them.
+    What counts is what the model predicts, whatever loss it was trained with. A loss that wants several scores for a
+    target evaluates only models that were trained with it.
 
     Raises:
         Refused: where the run cannot be made again, such as without its checkpoint.
@@ -34,25 +34,21 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
         scores, y = torch.cat([model(x) for x, _ in batches]).float(), torch.cat([y for _, y in batches])
-        values = task.view(scores, str(task.units)) if cfg.task.name == "regression" else None
         found = {}
-        for name, option in catalogue.options([str(catalogue.CONF)], "loss").items():
-            if not catalogue.fits(cfg.task, option) or (option["input"] == "heads" and name != cfg.run.choices.loss):
+        for name, option in catalogue.options(cfg.run.catalogue, "loss").items():
+            if not catalogue.fits(cfg.task, option):
                 continue
             other: Any = cfg.copy()
-            other.loss = {key: value for key, value in option.items() if key != "also"}
+            other.loss = {key: value for key, value in option.items() if key not in compose.MARKS}
             other.run.choices.loss = name
             reader = build(cfg, "task")
             try:
                 judge = objective(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
-            read = scores
-            if values is not None and option["input"] == "rate":
-                read = (values / reader.level).clamp(min=1e-6).log()  # a rate is above 0
-            elif values is not None and option["input"] != "heads":
-                read = reader.encode(values, "dense", "prediction")
-            cost = float(judge.compute(reader, read, y))
+            if judge.scores_per_target > 1 and name != cfg.run.choices.loss:
+                continue
+            cost = float(judge.compute(reader, reader.translate(scores, task), y))
             if np.isfinite(cost):
                 found[name] = cost
     return found
@@ -60,7 +56,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
 
 def table(comparison: Comparison) -> pd.DataFrame:
     """The mean cost of each cell's models under each loss, a row for each cell; of the first data set."""
-    used = comparison.used[comparison.used["rows"] == comparison.sets[0]]
+    used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     rows = [
         {"cell": cell, **under_every_loss(Path(path))} for cell, path in zip(used["cell"], used["folder"], strict=True)
     ]

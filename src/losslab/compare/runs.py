@@ -1,4 +1,4 @@
-"""Reading run folders, thousands of them in seconds; what is half-written is named and left out."""
+"""Read run folders, thousands of them in seconds. A record that is incomplete is named and left out."""
 
 import csv
 import os
@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from losslab.compare import mirrored
+from losslab.compare import wandb_runs
 from losslab.errors import Refused
 from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
+from losslab.record import rows
 from losslab.record.offline import offline
-from losslab.record.rows import read_history
 
 Record = dict[str, Any]
 CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
@@ -24,10 +24,10 @@ LINE = 2**20  # bytes of a line of history.csv
 
 @dataclass
 class Runs:
-    """What was read.
+    """The runs that were read.
 
     Args:
-        frame: a row for each run: its settings and the rest of its record, by the names in its files; `folder`.
+        frame: one row per run: its settings, the rest of its record under the names in its files, and `folder`.
         settings: the columns that are settings.
         broken: a phrase for each record that could not be read.
     """
@@ -37,44 +37,48 @@ class Runs:
     broken: list[str] = field(default_factory=list)
 
 
-def read(folders: Iterable[str]) -> Runs:
-    """All runs below the folders, in the order of their paths; one that is met twice counts once.
+def read_runs(folders: Iterable[str]) -> Runs:
+    """Read all runs below the folders, in the order of their paths; a run found twice counts once.
 
-    W&B's own records, which mirror them, are read where there are no run folders, and where `wandb:ENTITY/PROJECT`
-    names a project on its server.
+    Where there are no run folders, W&B's own offline records are read instead; `wandb:ENTITY/PROJECT` reads a project
+    from the server.
 
     Raises:
-        Refused: where a folder is not there, or no run is below any of them.
+        Refused: if a folder does not exist, or no run is below any of them.
     """
     configs: list[Record] = []
     rests: list[Record] = []
     broken: list[str] = []
-    typed_ = list(folders)
-    names = [os.path.normpath(name) for name in typed_ if not name.startswith("wandb:")]
+    places = list(folders)
+    names = [os.path.normpath(name) for name in places if not name.startswith("wandb:")]
     for name in names:
         if not Path(name).is_dir():
             raise Refused(f"{name} is not a folder: type the folder of a run, of a sweep, or outputs")
-    for project in (name.removeprefix("wandb:") for name in typed_ if name.startswith("wandb:")):
-        for path, record in mirrored.online(project):
-            for config, rest in mirror(record):
+    for project in (name.removeprefix("wandb:") for name in places if name.startswith("wandb:")):
+        for path, record in wandb_runs.read_project(project):
+            for config, rest in unpack_wandb_record(record):
                 configs.append(config)
                 rests.append({**rest, "folder": path})
-    for path, what in sorted({(path, what) for name in names for path, what in found(name)}):
+    for path, kind in sorted({record for name in names for record in find_records(name)}):
         try:
-            for config, rest in READERS[what](path):
+            for config, rest in READERS[kind](path):
                 configs.append(config)
                 rests.append({**rest, "folder": path})
-        except Exception as error:  # whatever another wrote there: the other runs are compared all the same
-            broken.append(f"{path} ({reason(error)})")
+        except Exception as error:  # whatever the file holds, the other runs can be compared
+            broken.append(f"{path} ({describe_error(error)})")
     if not configs and not broken:
-        raise Refused(f"no run lies below {', '.join(typed_)}: a run is a folder with a status.json")
+        raise Refused(f"no run lies below {', '.join(places)}: a run is a folder with a status.json")
     settings = list(dict.fromkeys(key for config in configs for key in config))
-    rows = [{**config, **rest} for config, rest in zip(configs, rests, strict=True)]  # no setting hides a figure
-    return Runs(pd.DataFrame(rows), settings, broken)
+    records = [{**config, **rest} for config, rest in zip(configs, rests, strict=True)]  # no setting hides a figure
+    return Runs(pd.DataFrame(records), settings, broken)
 
 
-def found(name: str) -> Iterator[tuple[str, str]]:
-    """The folders below this one that are a run, and those that list jobs without one; else W&B's offline runs."""
+def find_records(name: str) -> Iterator[tuple[str, str]]:
+    """Walk a folder for records: run folders and lists of failed jobs, or W&B's offline runs where it has no runs.
+
+    Yields:
+        The record's folder, and its kind: a key of `READERS`.
+    """
     mirrors, folders = [], False
     for path, inner, files in os.walk(name):
         if "status.json" in files:
@@ -89,84 +93,89 @@ def found(name: str) -> Iterator[tuple[str, str]]:
         yield from mirrors
 
 
-def run(path: str) -> Iterator[tuple[Record, Record]]:
-    """The settings of one run, and the rest of its record."""
-    status = read_json(os.path.join(path, "status.json"))  # noqa: PTH118 - 30,000 of them
-    rest = {key: typed(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
+def read_run(path: str) -> Iterator[tuple[Record, Record]]:
+    """Read a run's folder: its settings, and the rest of its record."""
+    status = read_json(os.path.join(path, "status.json"))  # noqa: PTH118 - faster for 30,000 runs
+    rest = {key: to_plain(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
     for kind in ("facts", "environment"):
-        rest |= {f"{kind}.{key}": typed(value) for key, value in (status.get(kind) or {}).items()}
-    config = flat(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
+        rest |= {f"{kind}.{key}": to_plain(value) for key, value in (status.get(kind) or {}).items()}
+    config = parse_config(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
     if rest["status"] == "finished" or Path(path, "summary.json").is_file():
-        rest |= figures(read_json(os.path.join(path, "summary.json")))  # noqa: PTH118
-    rest["first/gradient_norm"] = first(path, "gradient_norm")
+        summary = read_json(os.path.join(path, "summary.json"))  # noqa: PTH118
+        check_numbers(summary)
+        rest |= summary
+    rest["first/gradient_norm"] = read_first(path, "gradient_norm")
     yield config, rest
 
 
-def mirror(found: Record) -> Iterator[tuple[Record, Record]]:
-    """The same of W&B's record of a run; a comparison that was logged is none."""
+def unpack_wandb_record(found: Record) -> Iterator[tuple[Record, Record]]:
+    """Return the settings of a W&B record and the rest; nothing for a report, which is a logged comparison."""
     if found["job_type"] != "report":
-        config, rest = mirrored.sorted_out(found)
-        yield {key: typed(value) for key, value in config.items()}, rest
+        config, rest = wandb_runs.split_record(found)
+        yield {key: to_plain(value) for key, value in config.items()}, rest
 
 
-def lost(path: str) -> Iterator[tuple[Record, Record]]:
-    """Jobs of a sweep that failed before they had a folder of their own."""
+def read_failed_jobs(path: str) -> Iterator[tuple[Record, Record]]:
+    """Read the jobs of a sweep that failed before they had a folder."""
     for job in read_json(Path(path, "failed.json"), list):
         yield (
-            {key: typed(value) for key, value in job["overrides"].items()},
+            {key: to_plain(value) for key, value in job["overrides"].items()},
             {"status": "failed", "reason": job["reason"]},
         )
 
 
 READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
-    "status.json": run,
-    "failed.json": lost,
-    ".wandb": lambda path: mirror(offline(path)),
+    "status.json": read_run,
+    "failed.json": read_failed_jobs,
+    ".wandb": lambda path: unpack_wandb_record(offline(path)),
 }
 
 
-def figures(summary: Record) -> Record:
-    """The numbers of a `summary.json`.
+def check_numbers(summary: Record) -> None:
+    """Check that a `summary.json` holds only numbers.
 
     Raises:
-        ValueError: where one of them is none.
+        ValueError: for a value that is not a number, or is too large for one.
     """
     for key, value in summary.items():
         if not isinstance(value, int | float) or (isinstance(value, int) and value.bit_length() > 64):
             raise ValueError(f"summary.json has {key}={str(value)[:30]}, which is no number")
-    return summary
 
 
-def flat(config: str) -> Record:
-    """A configuration of flat keys, as `config.yaml` holds it; lists in the way that they are typed.
+def parse_config(config: str) -> Record:
+    """Parse the flat keys of a `config.yaml`; a list becomes the text that a user would type.
 
-    Each entry is read as YAML, once for all runs that share it, which is why 10,000 runs take seconds.
+    YAML is slow, so each entry is parsed only once for all runs that share it: 10,000 runs take seconds.
 
-    >>> flat("loss: mae\\noptimizer.betas:\\n- 0.9\\n- 0.99\\nseed: 3\\n")
+    >>> parse_config("loss: mae\\noptimizer.betas:\\n- 0.9\\n- 0.99\\nseed: 3\\n")
     {'loss': 'mae', 'optimizer.betas': '[0.9, 0.99]', 'seed': 3}
     """
-    read: Record = {}
+    parsed: Record = {}
     for block in re.split(r"\n(?=[^\s:\-])", config.strip()):
-        read |= entry(block)
-    return read
+        parsed |= parse_entry(block)
+    return parsed
 
 
 @cache
-def entry(block: str) -> Record:
-    """One entry of a configuration; a key without its value, as a half-written file ends, is refused."""
-    read = parse_yaml(block)
-    if not isinstance(read, dict):
+def parse_entry(block: str) -> Record:
+    """Parse one entry of a configuration.
+
+    Raises:
+        ValueError: for a key without its value, which is how a file ends that was cut off.
+    """
+    parsed = parse_yaml(block)
+    if not isinstance(parsed, dict):
         raise ValueError(f"config.yaml has '{block[:30]}', which is no setting")
-    return {str(key): typed(value) for key, value in read.items()}
+    return {str(key): to_plain(value) for key, value in parsed.items()}
 
 
-def typed(value: object) -> object:
-    """Numbers, words and booleans as they are, all else as text, so that values can be told apart and sorted."""
+def to_plain(value: object) -> object:
+    """Keep numbers, words and booleans and turn all else into text, so that values can be compared and sorted."""
     return value if isinstance(value, int | float | str) or value is None else str(value)
 
 
-def first(path: str, column: str) -> float:
-    """A column's value in the first epoch; NaN where there is none."""
+def read_first(path: str, column: str) -> float:
+    """Read a column's value in the first epoch; NaN if there is none."""
     try:
         with open_regular(os.path.join(path, "history.csv")) as file:  # noqa: PTH118
             lines = [file.readline(LINE).decode(errors="replace") for _ in range(2)]
@@ -176,15 +185,15 @@ def first(path: str, column: str) -> float:
         return float("nan")
 
 
-def history(path: str) -> pd.DataFrame:
-    """One row for each epoch of a run; none where it cannot be read."""
+def read_history(path: str) -> pd.DataFrame:
+    """Read one row per epoch of a run; no rows if its history cannot be read."""
     if path.startswith("wandb:") or any(Path(path).glob("run-*.wandb")):
-        return mirrored.history(path)
-    return pd.DataFrame(read_history(Path(path, "history.csv")))
+        return wandb_runs.read_history(path)
+    return pd.DataFrame(rows.read_history(Path(path, "history.csv")))
 
 
-def reason(error: Exception) -> str:
-    """Why a record could not be read, in a phrase."""
+def describe_error(error: Exception) -> str:
+    """Say in a phrase why a record could not be read."""
     if isinstance(error, Unreadable):
         return f"{error.file.name} {error.why}"
     return " ".join(f"{type(error).__name__}: {error}".split())[:90]

@@ -1,25 +1,29 @@
-"""The table: a line for each cell, in numbers for the CSV and in words for terminal and page."""
+"""The tables of a comparison, of cells and of pairs: in numbers for CSV files, in words for terminal and page."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from losslab.compare.design import Comparison, Pair, tried
+from losslab.compare.claims import Pair
+from losslab.compare.design import Comparison, count_settings
 from losslab.compare.statistics import interval, iqm
 
-EXTRAS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
+COSTS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
+MOST_PAIRS = 100  # pairs that the page shows
 
 
-def figures(comparison: Comparison) -> pd.DataFrame:
-    """All that is known of each cell, best first: the runs of its chosen setting, and how all of its runs ended.
+def summarize_cells(comparison: Comparison) -> pd.DataFrame:
+    """Summarize each cell, best first: the runs of its chosen setting, and how all of its runs ended.
 
-    `mean`, `low`, `high`, `median` and `iqm` are of the test metric; over several data sets `mean` is the mean of the
-    data sets' means, where lower is better in multiples of each data set's mean over all cells.
+    `mean`, `low`, `high`, `median` and `iqm` are of the test metric. Over several data sets `mean` is the mean of the
+    data sets' means; where lower is better, these are multiples of each data set's mean over all cells.
     """
-    rows, tries = [], tried(comparison)
+    rows, tries = [], count_settings(comparison)
     for cell in comparison.cells:
         every = comparison.frame[comparison.frame["cell"] == cell]
         runs = every[every["used"]]
-        strata = [runs["score"][runs["rows"] == rows].to_numpy() for rows in sorted(runs["rows"].unique())]
+        strata = [scores.to_numpy() for _, scores in runs.groupby("dataset_key")["score"]]
         values = np.concatenate(strata)
         low, high = interval(strata, 1 - comparison.alpha)
         ends = every["status"].value_counts()
@@ -39,56 +43,56 @@ def figures(comparison: Comparison) -> pd.DataFrame:
                 "unfinished": int(ends.get("running", 0) + ends.get("interrupted", 0)),
                 "tried": int(tries[cell]),
                 "setting": "; ".join(settings),
-                "best epoch": mean(runs, "best_epoch"),
-                "epochs": mean(runs, "epochs"),
-                **{name: mean(runs, key) for name, key in EXTRAS.items()},
+                "best epoch": average(runs, "best_epoch"),
+                "epochs": average(runs, "epochs"),
+                **{name: average(runs, key) for name, key in COSTS.items()},
             }
         )
     return pd.DataFrame(rows)
 
 
-def mean(runs: pd.DataFrame, key: str) -> float:
-    """The mean of what the runs recorded under a name; NaN where none did."""
+def average(runs: pd.DataFrame, key: str) -> float:
+    """Average what the runs recorded under a name; NaN if none did."""
     values = pd.to_numeric(runs[key], errors="coerce") if key in runs else pd.Series(dtype=float)
     return float(values.mean()) if len(values) else float("nan")
 
 
-def words(comparison: Comparison, numbers: pd.DataFrame, whole: bool = True) -> list[list[str]]:
-    """The table as it is read: a heading, then a line for each cell. What says nothing of any cell is left out.
+def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
+    """Write the table of cells as texts, without columns that say nothing of any cell.
 
     Args:
         comparison: what is compared.
-        numbers: its `figures`.
-        whole: with time, updates, speed and memory, for which a terminal has no room.
+        numbers: the summary of its cells.
+        whole: with updates, speed and memory, for which a terminal has no room.
     """
     level = f"{100 * (1 - comparison.alpha):g} %"
-    columns: dict[str, list[str]] = {key: [str(option) for option in numbers[key]] for key in comparison.by}
-    columns["n"] = [str(n) for n in numbers["n"]]
-    relative = comparison.better == "min" and len(comparison.sets) > 1
-    columns[f"{comparison.metric}{', of the mean' if relative else ''}"] = [f"{x:.4g}" for x in numbers["mean"]]
-    columns[f"{level} interval"] = [
+    relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
+    table = numbers[comparison.by].map(str)
+    table["n"] = numbers["n"].map(str)
+    table[f"{comparison.metric}{relative}"] = numbers["mean"].map("{:.4g}".format)
+    table[f"{level} interval"] = [
         "" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
         for low, high in zip(numbers["low"], numbers["high"], strict=True)
     ]
-    columns["median"] = [f"{x:.4g}" for x in numbers["median"]]
-    columns["IQM"] = [f"{x:.4g}" for x in numbers["iqm"]]
+    table["median"] = numbers["median"].map("{:.4g}".format)
+    table["IQM"] = numbers["iqm"].map("{:.4g}".format)
     for key in ("failed", "pruned", "unfinished"):
         if key == "failed" or numbers[key].any():
-            columns[key] = [str(x) for x in numbers[key]]
+            table[key] = numbers[key].map(str)
     if comparison.tuned:
-        columns["tried"] = [str(x) for x in numbers["tried"]]
-        columns["best on validation"] = list(numbers["setting"])
-    columns["best epoch"] = [
+        table["tried"] = numbers["tried"].map(str)
+        table["best on validation"] = numbers["setting"]
+    table["best epoch"] = [
         f"{best:.3g} of 0-{epochs - 1:.3g}" if best == best else ""
         for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
     ]
-    for key in EXTRAS if whole else ("seconds",):
-        columns[key] = [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" if x == x else "" for x in numbers[key]]
-    return [list(columns), *(list(line) for line in zip(*columns.values(), strict=True))]
+    for key in COSTS if whole else ("seconds",):
+        table[key] = [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" if x == x else "" for x in numbers[key]]
+    return table
 
 
-def contrasts(found: list[Pair]) -> pd.DataFrame:
-    """The pairs in numbers."""
+def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Tabulate pairs in numbers."""
     return pd.DataFrame(
         [
             {
@@ -104,20 +108,29 @@ def contrasts(found: list[Pair]) -> pd.DataFrame:
                 "Cohen's d": pair.gap.effect,
                 "probability of improvement": pair.gap.improvement,
             }
-            for pair in found
+            for pair in pairs
         ]
     )
 
 
-def lined_up(lines: list[list[str]]) -> str:
-    """Columns side by side, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = [all(cell == "" or cell[0] in "-0123456789" for cell in column[1:]) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join(
-            cell.rjust(width) if turned else cell.ljust(width)
-            for cell, width, turned in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
+def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Write the table of pairs as texts, smallest p first, at most 100 of them.
+
+    Args:
+        pairs: the pairs in numbers, and the column `of`: the family of each.
+        unit: the unit of a difference.
+    """
+    if pairs.empty:
+        return pairs
+    pairs = pairs.sort_values("p after Holm", kind="stable").head(MOST_PAIRS)
+    table = pairs[["of", "better", "than"]].map(str)
+    table["n"] = pairs["n"].map(str) + np.where(pairs["paired"], "", " unpaired")
+    table[f"by, {unit}"] = pairs["difference"].map("{:.3g}".format)
+    table["interval"] = [
+        "" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
+        for low, high in zip(pairs["low"], pairs["high"], strict=True)
     ]
-    return "\n".join(rows)
+    for key in ("p", "p after Holm", "Cohen's d"):
+        table[key] = ["" if np.isnan(value) else f"{value:.2g}" for value in pairs[key]]
+    table["P(better)"] = pairs["probability of improvement"].map("{:.2f}".format)
+    return table

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -107,3 +108,26 @@ def spelled_out(override: str) -> list[str]:
 def shown(value: object) -> str:
     """A value as it is typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without `--config-dir FOLDER`, and these folders of the user's own options.
+
+    >>> take_folders(["--config-dir", "/my_conf", "loss=mine"])
+    (['loss=mine'], ['/my_conf'])
+    """
+    left, folders = list(words), []
+    while "--config-dir" in left[:-1]:
+        place = left.index("--config-dir")
+        folders.append(str(Path(left[place + 1]).resolve()))
+        del left[place : place + 2]
+    return left, folders
+
+
+def search_path(folders: Sequence[str]) -> list[str]:
+    """Return the overrides by which Hydra finds options in these folders.
+
+    >>> search_path(["/my_conf"]), search_path([])
+    (["hydra.searchpath=['/my_conf']"], [])
+    """
+    return [f"hydra.searchpath=[{','.join(map(hydra_value, folders))}]"] if folders else []

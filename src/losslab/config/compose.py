@@ -30,7 +30,7 @@ NEEDED = {  # what is a mapping in each configuration, and what is usual there
 }
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
 SETTING_TYPED = re.compile(r"~[\w@/.]+(=.*)?|\+{0,2}[\w@/.]+=.*", re.DOTALL)
-MARKS = ("also", "search", "stacks")  # keys of an option that speak to who looks for it, or makes a sweep of it
+MARKS = ("also", "beside", "search", "stacks")  # keys of an option that serve a search for it, a card or a sweep
 
 Foreign = list[tuple[str, dict[str, Any]]]  # files outside of our own catalogue, and what each sets
 Chosen = tuple[DictConfig, dict[str, str], list[str], Foreign]
@@ -67,7 +67,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         factors = [(name, f"{factor:g}*") for name, factor in cfg.loss.weights.items()]
         choices["loss"] = "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
     placed(cfg, choices, overrides)
-    for option in (cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
+    for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in MARKS:
             option.pop(key, None)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)

@@ -174,6 +174,10 @@ class GaussianNLLLoss(RowLoss):
         mean, variance = input[..., 0], functional.softplus(input[..., 1]) + self.eps
         return self.reduce(variance.log() + (target - mean).square() / variance) / 2
 
+    def deviation(self, input: Tensor) -> Tensor:
+        """Return the standard deviation that scores `(N, D, 2)` predict `(N, D)`."""
+        return (functional.softplus(input[..., 1]) + self.eps).sqrt()
+
 
 class CosineSimilarityLoss(RowLoss):
     """Cosine distance: the mean over rows of `1 - cos(input, target)`.

@@ -1,9 +1,11 @@
 """The page of a comparison: one self-contained HTML file that opens without a network or scripts, also on a phone."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
+
+import pandas as pd
 
 STYLE = """
 :root { color-scheme: light; }
@@ -42,8 +44,8 @@ def render_page(
     date: str,
     verdict: Sequence[str],
     cautions: Sequence[str],
-    table: Sequence[Sequence[str]],
-    pairs: Sequence[Sequence[str]],
+    table: pd.DataFrame,
+    pairs: pd.DataFrame,
     plots: Sequence[DrawnPlot],
     method: str,
 ) -> str:
@@ -53,7 +55,7 @@ def render_page(
         title: what is compared.
         date: the only part that differs between two pages of the same runs.
         verdict, cautions: sentences.
-        table, pairs: rows of cells, the heading first.
+        table, pairs: tables of texts.
         plots: the plots, in order.
         method: how the figures were computed, in a few sentences.
     """
@@ -63,7 +65,7 @@ def render_page(
         f"<figcaption>{escape(plot.caption)} {render_download(plot.name, plot.csv)}</figcaption></figure>\n"
         for plot in plots
     )
-    contrasts = f"<h2>Pairs</h2>\n{render_table(pairs)}" if len(pairs) > 1 else ""
+    contrasts = f"<h2>Pairs</h2>\n{render_table(pairs)}" if len(pairs) else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -105,17 +107,14 @@ def render_download(name: str, data: str) -> str:
     return f'<a download="{name}.csv" href="data:text/csv;base64,{base64.b64encode(data.encode()).decode()}">data</a>'
 
 
-def render_table(lines: Sequence[Sequence[str]]) -> str:
-    """Render a table, the heading first; on a narrow screen it scrolls inside the page."""
-    heading, *rows = lines
-    columns = list(zip(*rows, strict=True))
-    kinds = [
-        "" if all(not cell or cell[0] in "-0123456789" for cell in column) else ' class="text"' for column in columns
-    ]
+def render_table(table: pd.DataFrame) -> str:
+    """Render a table of texts; on a narrow screen it scrolls inside the page."""
+    numbers = [table[name].str.match(r"[-0-9]|$").all() for name in table]
+    kinds = ["" if number else ' class="text"' for number in numbers]
 
-    def line(cells: Sequence[str], tag: str) -> str:
+    def render_row(cells: Iterable[str], tag: str) -> str:
         filled = zip(cells, kinds, strict=True)
         return f"<tr>{''.join(f'<{tag}{kind}>{escape(cell)}</{tag}>' for cell, kind in filled)}</tr>"
 
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table>\n<thead>{line(heading, "th")}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    heading, body = render_row(map(str, table), "th"), "\n".join(render_row(cells, "td") for cells in table.to_numpy())
+    return f'<div class="scroll"><table>\n<thead>{heading}</thead>\n<tbody>\n{body}\n</tbody></table></div>'

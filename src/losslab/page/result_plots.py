@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from losslab.compare.design import Comparison, direction, short
+from losslab.compare.design import Comparison, find_mode
+from losslab.compare.settings import format_value
 from losslab.compare.statistics import cliques
-from losslab.compare.verdict import over_sets, p_value
+from losslab.compare.verdict import format_p, rank_over_datasets
 from losslab.errors import Refused
 from losslab.page.figures import GREY, Plot, find_limits, line_style, make_figure, use_light_frame
 
@@ -30,21 +31,21 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     axis.plot(numbers["mean"], lines, "o", color=line_style(1)["color"], markersize=5)
     axis.set_yticks(lines, cells)
     axis.set_ylim(len(cells) - 0.4, -0.6)
-    low, high = find_limits(numbers["mean"].to_numpy(), comparison.better)
+    low, high = find_limits(numbers["mean"].to_numpy(), comparison.mode)
     inside = numbers[numbers["mean"].between(low, high)]["cell"]
     shown = used["score"][used["cell"].isin(inside)]
     low, high = min(low, shown.min()), max(high, shown.max())
     edge = 0.04 * (high - low) or 0.01
     axis.set_xlim(low - edge, high + edge)
     point_outside(axis, numbers["mean"], low, high)
-    relative = comparison.better == "min" and len(comparison.sets) > 1
+    relative = comparison.mode == "min" and len(comparison.datasets) > 1
     axis.set_xlabel(f"test {comparison.metric}{', as a multiple of the mean of its data set' if relative else ''}")
     use_light_frame(axis)
     level = f"{100 * (1 - comparison.alpha):g} %"
     caption = (
         f"Test {comparison.metric} of each cell: mean (dot), {level} bootstrap interval (line), single runs (grey)."
     )
-    return Plot("means", caption, drawn, used[[*comparison.by, "rows", "repeat", "value", "score"]])
+    return Plot("means", caption, drawn, used[[*comparison.by, "dataset_key", "repeat", "value", "score"]])
 
 
 def point_outside(axis: Any, values: "pd.Series[float]", low: float, high: float) -> None:
@@ -66,22 +67,22 @@ def draw_heatmap(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the mean of each pair of options where two keys are compared; the best is bold."""
     if len(comparison.by) != 2:
         return None
-    shown = numbers.assign(**{key: numbers[key].map(short) for key in comparison.by})
+    shown = numbers.assign(**{key: numbers[key].map(format_value) for key in comparison.by})
     grid = shown.pivot(index=comparison.by[0], columns=comparison.by[1], values="mean")
-    order = [shown.groupby(key)["mean"].mean().sort_values(ascending=comparison.better == "min", kind="stable").index
+    order = [shown.groupby(key)["mean"].mean().sort_values(ascending=comparison.mode == "min", kind="stable").index
              for key in comparison.by]  # fmt: skip
     grid = grid.loc[order[0], order[1]]
     values = grid.to_numpy(float)
     drawn, axes = make_figure(2.2 + 0.85 * grid.shape[1], 1.7 + 0.5 * grid.shape[0])
     axis = axes[0, 0]
-    limits = find_limits(values, comparison.better)
-    colours = "cividis" if comparison.better == "max" else "cividis_r"
+    limits = find_limits(values, comparison.mode)
+    colours = "cividis" if comparison.mode == "max" else "cividis_r"
     image = axis.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
-    best = (np.nanargmax if comparison.better == "max" else np.nanargmin)(values)
+    best = (np.nanargmax if comparison.mode == "max" else np.nanargmin)(values)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = (np.clip(value, *limits) - limits[0]) / ((limits[1] - limits[0]) or 1) < 0.5
-            light = dark if comparison.better == "max" else not dark
+            light = dark if comparison.mode == "max" else not dark
             mark = {"fontweight": "bold"} if row * values.shape[1] + column == best else {}
             axis.text(column, row, f"{value:.4g}", ha="center", va="center", fontsize=9,
                       color="white" if light else "black", **mark)  # fmt: skip
@@ -90,7 +91,7 @@ def draw_heatmap(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     axis.set_xticks(range(grid.shape[1]), grid.columns, rotation=30, ha="right")
     axis.set_yticks(range(grid.shape[0]), grid.index)
     axis.set(xlabel=comparison.by[1], ylabel=comparison.by[0])
-    drawn.colorbar(image, label=f"mean test {comparison.metric}", extend="min" if comparison.better == "max" else "max")
+    drawn.colorbar(image, label=f"mean test {comparison.metric}", extend="min" if comparison.mode == "max" else "max")
     caption = f"Mean test {comparison.metric}, {' by '.join(comparison.by)}; brighter is better, the best is bold."
     return Plot("heatmap", caption, drawn, grid.reset_index())
 
@@ -100,7 +101,7 @@ def draw_critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> P
 
     Source: Demšar 2006.
     """
-    ranked = over_sets(comparison)
+    ranked = rank_over_datasets(comparison)
     if ranked is None:
         return None
     names, found = ranked
@@ -127,8 +128,8 @@ def draw_critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> P
     axis.set_xlim(1 - 0.55 * count, count + 0.55 * count)
     axis.axis("off")
     caption = (
-        f"Average ranks over {len(comparison.sets)} data sets, 1 is best; a bar joins what Nemenyi's test cannot tell "
-        f"apart (Friedman {p_value(found.p)})."
+        f"Average ranks over {len(comparison.datasets)} data sets, 1 is best; a bar joins what Nemenyi's test "
+        f"cannot tell apart (Friedman {format_p(found.p)})."
     )
     data = pd.DataFrame({"cell": names, "rank": found.ranks, "critical difference": found.critical})
     return Plot("critical_difference", caption, drawn, data.sort_values("rank", kind="stable"))
@@ -136,14 +137,14 @@ def draw_critical_difference(comparison: Comparison, numbers: pd.DataFrame) -> P
 
 def draw_metrics(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the mean and rank of each cell under every metric of the task, on the first data set."""
-    used = comparison.used[comparison.used["rows"] == comparison.sets[0]]
+    used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     means, better = {}, {}
     for key in map(str, used):
         name = key.removeprefix("test/")
         if not key.startswith("test/") or name == "loss" or not used[key].notna().any():
             continue
         try:
-            better[name] = comparison.aim if name == comparison.yardstick else direction(used, name)
+            better[name] = comparison.primary_mode if name == comparison.primary else find_mode(used, name)
         except Refused:  # the records do not say which way is better
             continue
         means[name] = used.groupby("cell")[key].mean()

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 
-from losslab.compare.design import Comparison, label, leading, short
+from losslab.compare.design import Comparison
+from losslab.compare.settings import drop_dependent, format_value, name_options
 from losslab.compare.statistics import expected_best
 from losslab.page.figures import Plot, add_legend, find_limits, line_style, make_figure, use_light_frame
 from losslab.page.training_plots import LINES
@@ -23,8 +24,8 @@ def draw_learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot |
         return None
     rates = finished.assign(lr=pd.to_numeric(finished[key], errors="coerce"))
     rest = [name for name in comparison.by if name != key]
-    rates["line"] = label(rates, rest) if rest else "all runs"
-    rates = rates[rates["rows"] == comparison.sets[0]]
+    rates["line"] = name_options(rates, rest) if rest else "all runs"
+    rates = rates[rates["dataset_key"] == comparison.datasets[0]]
     data = rates.groupby(["line", "lr"])["validation"].agg(["mean", "std", "size"]).reset_index()
     order = [line for line in dict.fromkeys(comparison.cells if rest == comparison.by else data["line"])
              if line in set(data["line"])]  # fmt: skip
@@ -33,20 +34,20 @@ def draw_learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot |
     widths = {}
     for index, line in enumerate(order):
         part = data[data["line"] == line].sort_values("lr")
-        widths[line] = plateau_width(part["lr"].to_numpy(), part["mean"].to_numpy(), comparison.aim)
+        widths[line] = plateau_width(part["lr"].to_numpy(), part["mean"].to_numpy(), comparison.primary_mode)
         if index < LINES:
             name = f"{line}: plateau {widths[line]:.1f} decades"
             axis.plot(part["lr"], part["mean"], **line_style(index), marker="o", markersize=4, label=name)
             if (part["size"] > 1).all():
                 axis.fill_between(part["lr"], part["mean"] - part["std"], part["mean"] + part["std"],
                                   color=line_style(index)["color"], alpha=0.12, linewidth=0)  # fmt: skip
-    low, high = find_limits(data["mean"].to_numpy(), comparison.aim)
+    low, high = find_limits(data["mean"].to_numpy(), comparison.primary_mode)
     edge = 0.1 * (high - low) or 0.01
-    axis.set(xscale="log", xlabel=key, ylabel=f"val/{comparison.yardstick}, best epoch")
+    axis.set(xscale="log", xlabel=key, ylabel=f"val/{comparison.primary}, best epoch")
     axis.set_ylim(low - edge, high + edge)
     use_light_frame(axis)
     add_legend(drawn, axis)
-    within = f"{100 * PLATEAU:g} {'points' if comparison.aim == 'max' else '%'}"
+    within = f"{100 * PLATEAU:g} {'points' if comparison.primary_mode == 'max' else '%'}"
     caption = (
         f"Sensitivity to the learning rate: mean and standard deviation over seeds; the plateau is where at most "
         f"{within} of the best are lost. What lies far behind is cut off."
@@ -73,11 +74,11 @@ def plateau_width(rates: np.ndarray, values: np.ndarray, aim: str) -> float:
 def draw_budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the best validation metric to expect after k trials, for each cell."""
     settings = average_settings(comparison) if comparison.tuned else pd.DataFrame()
-    if settings.empty or settings.groupby(["cell", "rows"]).size().max() < 3:
+    if settings.empty or settings.groupby(["cell", "dataset_key"]).size().max() < 3:
         return None
-    settings = settings[settings["rows"] == comparison.sets[0]]
+    settings = settings[settings["dataset_key"] == comparison.datasets[0]]
     drawn, axes = make_figure(8.0, 5.2)
-    sign = 1 if comparison.aim == "max" else -1
+    sign = 1 if comparison.primary_mode == "max" else -1
     rows = []
     for index, cell in enumerate(comparison.cells):
         values = settings["validation"][settings["cell"] == cell].to_numpy()
@@ -88,7 +89,7 @@ def draw_budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         rows += [{"cell": cell, "trials": k + 1, "best": value} for k, value in enumerate(best)]
         if index < LINES:
             axes[0, 0].plot(range(1, len(best) + 1), best, **line_style(index), label=cell, linewidth=1.8)
-    axes[0, 0].set(xlabel="settings tried", ylabel=f"expected best val/{comparison.yardstick}")
+    axes[0, 0].set(xlabel="settings tried", ylabel=f"expected best val/{comparison.primary}")
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
     use_light_frame(axes[0, 0])
     add_legend(drawn, axes[0, 0])
@@ -99,8 +100,8 @@ def draw_budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
 def average_settings(comparison: Comparison) -> pd.DataFrame:
     """Average the validation metric of each setting of each cell over its seeds."""
     finished = comparison.frame[comparison.frame["status"] == "finished"]
-    keys = ["cell", "rows", "setting", *comparison.tuned]
-    text = finished.assign(**{key: finished[key].map(short) for key in comparison.tuned})
+    keys = ["cell", "dataset_key", "setting", *comparison.tuned]
+    text = finished.assign(**{key: finished[key].map(format_value) for key in comparison.tuned})
     return text.groupby(keys, as_index=False).agg(
         validation=("validation", "mean"), test=("value", "mean"), seeds=("value", "size")
     )
@@ -109,9 +110,9 @@ def average_settings(comparison: Comparison) -> pd.DataFrame:
 def select_settings(comparison: Comparison) -> tuple[list[str], pd.DataFrame]:
     """Return the keys that vary, and the finished runs of the first data set with a finite validation metric."""
     finished = comparison.frame[(comparison.frame["status"] == "finished")]
-    finished = finished[(finished["rows"] == comparison.sets[0]) & np.isfinite(finished["validation"])]
+    finished = finished[(finished["dataset_key"] == comparison.datasets[0]) & np.isfinite(finished["validation"])]
     keys = [key for key in (*comparison.by, *comparison.tuned) if finished[key].map(str).nunique() > 1]
-    return leading(finished, keys), finished
+    return drop_dependent(finished, keys), finished
 
 
 class Scale(NamedTuple):
@@ -130,8 +131,8 @@ def scale_setting(column: "pd.Series[Any]", may_be_log: bool) -> Scale:
         marks = np.linspace(level.min(), level.max(), 5) if level.nunique() > 5 else np.sort(level.unique())
         texts = [f"{10**mark if wide else mark:.3g}" for mark in marks]
     else:
-        texts = sorted(column.map(short).unique())
-        level, marks = column.map(short).map(texts.index), np.arange(len(texts))
+        texts = sorted(column.map(format_value).unique())
+        level, marks = column.map(format_value).map(texts.index), np.arange(len(texts))
     low, reach = float(level.min()), float(level.max() - level.min()) or 1.0
     return Scale((level - low) / reach, [((mark - low) / reach, text) for mark, text in zip(marks, texts, strict=True)])
 
@@ -141,7 +142,7 @@ def draw_coordinates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
     keys, runs = select_settings(comparison)
     if len(keys) < 2 or not comparison.tuned:
         return None
-    runs = runs.sort_values("validation", ascending=comparison.aim == "max", kind="stable")
+    runs = runs.sort_values("validation", ascending=comparison.primary_mode == "max", kind="stable")
     drawn, axes = make_figure(1.9 * (len(keys) + 1) + 1.5, 5.0)
     axis = axes[0, 0]
     scales = [scale_setting(runs[key], may_be_log=key != "validation") for key in (*keys, "validation")]
@@ -156,11 +157,11 @@ def draw_coordinates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
         for height, text in scale.ticks:
             axis.text(number + 0.03, height, text, fontsize=8, va="center",
                       bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
-    axis.set_xticks(range(len(scales)), [*keys, f"val/{comparison.yardstick}"])
+    axis.set_xticks(range(len(scales)), [*keys, f"val/{comparison.primary}"])
     axis.set_yticks([])
     axis.set_xlim(-0.1, len(scales) - 0.6)
     axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    caption = f"A line for each run through its settings to val/{comparison.yardstick}; darker is better."
+    caption = f"A line for each run through its settings to val/{comparison.primary}; darker is better."
     return Plot("parallel_coordinates", caption, drawn, runs[[*keys, "seed", "validation"]])
 
 
@@ -193,7 +194,7 @@ def draw_importance(comparison: Comparison, numbers: pd.DataFrame) -> Plot | Non
     axes[0, 0].set_xlabel("loss of R² when the setting is shuffled")
     use_light_frame(axes[0, 0])
     caption = (
-        f"Importance of the settings for the rank in val/{comparison.yardstick}: permutation importance of a random "
+        f"Importance of the settings for the rank in val/{comparison.primary}: permutation importance of a random "
         f"forest on the half that it did not see, where its R² is {np.mean(fit):.2f} (Breiman 2001)."
     )
     return Plot("importance", caption, drawn, data)
@@ -204,4 +205,4 @@ def to_numbers(column: "pd.Series[Any]") -> np.ndarray:
     numeric = pd.to_numeric(column, errors="coerce")
     if numeric.notna().all():
         return numeric.to_numpy(float)
-    return pd.factorize(column.map(short), sort=True)[0].astype(float)
+    return pd.factorize(column.map(format_value), sort=True)[0].astype(float)

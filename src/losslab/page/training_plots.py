@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from losslab.compare.design import Comparison
-from losslab.compare.runs import history
+from losslab.compare.runs import read_history
 from losslab.page.figures import Plot, add_legend, find_limits, line_style, make_figure, use_light_frame
 
 LINES = 5  # cells that are legible in one panel
@@ -13,13 +13,13 @@ LINES = 5  # cells that are legible in one panel
 
 def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the validation metric of the best cells by epochs, samples, updates and seconds."""
-    column = f"val/{comparison.yardstick}"
+    column = f"val/{comparison.primary}"
     epochs = collect_epochs(comparison, column)
     if epochs.empty:
         return None
     shown = average_epochs(epochs, comparison.alpha)
     drawn, axes = make_figure(10.0, 7.6, 2, 2)
-    low, high = find_limits(shown["mean"].to_numpy(), comparison.aim)
+    low, high = find_limits(shown["mean"].to_numpy(), comparison.primary_mode)
     edge = 0.08 * (high - low) or 0.01
     for axis, over in zip(axes.flat, ("epoch", "samples", "updates", "seconds"), strict=True):
         for index, cell in enumerate(comparison.cells[:LINES]):
@@ -36,7 +36,7 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         axis.set_ylabel(column)
     add_legend(drawn, axes[0, 0])
     which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
-    on = f" on {comparison.sets[0]}" if len(comparison.sets) > 1 else ""
+    on = f" on {comparison.datasets[0]}" if len(comparison.datasets) > 1 else ""
     level = f"{100 * (1 - comparison.alpha):g} %"
     caption = (
         f"{column}{which}{on}: mean over seeds and {level} interval (Student's t); what lies far behind is cut off."
@@ -49,10 +49,10 @@ def collect_epochs(comparison: Comparison, column: str) -> pd.DataFrame:
     found = []
     for cell in comparison.cells[:LINES]:
         used = comparison.used
-        runs = used[(used["cell"] == cell) & (used["rows"] == comparison.sets[0])]
+        runs = used[(used["cell"] == cell) & (used["dataset_key"] == comparison.datasets[0])]
         sizes = runs.get("facts.train_rows", pd.Series(np.nan, runs.index))
         for folder, size in zip(runs["folder"], sizes, strict=True):
-            past = history(folder)
+            past = read_history(folder)
             if {"epoch", "step", column} <= set(past) and len(past):
                 speed = past.get("examples_per_second", pd.Series(np.nan, past.index))
                 kept = past[["epoch", "step"]].assign(value=past[column], cell=cell, run=folder)

@@ -34,6 +34,8 @@ class MultiLabel(Task):
         "brier": "min",
         "ece": "min",
     }
+    learned: ClassVar = ("thresholds",)
+    chance: ClassVar = "each label is as likely as not"
     thresholds: Tensor  # of each label (L,); they travel in the checkpoint
 
     def fit(self, data: Dataset, loss: Reading) -> None:
@@ -111,9 +113,8 @@ class MultiLabel(Task):
             figures["samples"] = image_grids.draw_labels(data, (p > self.thresholds).numpy())
         return figures
 
-    def words(self, data: Dataset, y: Tensor) -> list[str]:
-        names = data.outputs
-        return ["{" + ", ".join(n for n, on in zip(names, row, strict=True) if on) + "}" for row in y.tolist()]
+    def decide(self, scores: Tensor) -> Tensor:
+        return scores.sigmoid() > self.thresholds
 
-    def say(self, data: Dataset, scores: Tensor) -> list[str]:
-        return self.words(data, scores.sigmoid() > self.thresholds)
+    def axis(self, data: Dataset, views: set[str]) -> str:
+        return f"score of the label{' (its opposite has 0)' if len(data.outputs) > 1 else ''}"

@@ -1,6 +1,6 @@
 """Regression: real numbers, judged in the data's own units."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losslab.data.dataset import Dataset
 from losslab.metrics import squared_log_error
-from losslab.tasks.base import Reading, Task
+from losslab.tasks.base import SPAN, Reading, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ class Regression(Task):
     """
 
     better: ClassVar = {"rmse": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}
+    chance: ClassVar = "3 is predicted for the targets 2 and 4"
     mean: Tensor
     std: Tensor
     level: Tensor  # what a rate is a multiple of
@@ -71,8 +72,72 @@ class Regression(Task):
             figures["line"] = pictures.draw_fit(data, values)
         return figures
 
-    def words(self, data: Dataset, y: Tensor) -> list[str]:
-        return [", ".join(f"{value:.5g}" for value in row) for row in y.tolist()]
+    def estimate(self, scores: Tensor) -> Tensor:
+        return self.view(scores, self.units)
 
-    def say(self, data: Dataset, scores: Tensor) -> list[str]:
-        return self.words(data, self.view(scores, self.units))
+    def columns(self, data: Dataset, loss: Reading, scores: Tensor) -> dict[str, Tensor]:
+        """Also the quantile of each level, or the standard deviation, where the loss has several scores of a target."""
+        found = super().columns(data, loss, scores)
+        if loss.scores_per_target == 1:
+            return found
+        each, levels, deviation = self.view(scores, "heads"), offered(loss, "levels"), offered(loss, "deviation")
+        more: dict[str, Tensor] = {}  # (N, D)
+        if deviation is not None:
+            more["standard deviation"] = deviation(each) * self.std
+        elif levels is not None:
+            quantiles = each * self.std[:, None] + self.mean[:, None]
+            more = {f"quantile {level:g}": quantiles[..., head] for head, level in enumerate(levels.tolist())}
+        return found | {
+            f"{name}, {what}": column
+            for what, values in more.items()
+            for name, column in zip(data.outputs, values.unbind(1), strict=True)
+        }
+
+    def translate(self, scores: Tensor, other: Task) -> Tensor:
+        assert isinstance(other, Regression)
+        if self.scores_per_target > 1:  # the same loss
+            return scores
+        values = other.estimate(scores)
+        if self.units == "rate":
+            return (values / self.level).clamp(min=1e-6).log()  # a rate is above 0
+        return self.encode(values, "dense", "prediction")
+
+    def curves(self, loss: Reading) -> dict[int, str]:
+        """The outermost scores of a target, and that of its prediction."""
+        if loss.scores_per_target == 1:
+            return {0: ""}
+        shown, levels = sorted({0, loss.prediction_index, loss.scores_per_target - 1}), offered(loss, "levels")
+        if levels is None:
+            return {head: f"score {head + 1} of {loss.scores_per_target}" for head in shown}
+        return {head: f"level {float(levels[head]):g}" for head in shown}
+
+    def axis(self, data: Dataset, views: set[str]) -> str:
+        if len(data.outputs) > 1:
+            return "error in standard deviations (the other output has none)"
+        unit = "the data's units (target 3)" if views & {"values", "rate"} else "standard deviations"
+        return f"{'score' if 'heads' in views else 'prediction'} - target, in {unit}"
+
+    def span(self, loss: Reading) -> tuple[float, float]:
+        return -2.7 if loss.input == "rate" else -SPAN, SPAN  # near a rate of 0 its logarithm has no end
+
+    def trace(self, loss: Reading, y: Tensor, column: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        held = self.right(loss, y)
+        return held, ((y[0, 0] + x) / self.level[0]).log() if loss.input == "rate" else held[0, column] + x
+
+    def perfect(self, loss: Reading, data: Dataset) -> Tensor | None:
+        return self.right(loss, torch.from_numpy(data.y).double())[None]
+
+    def right(self, loss: Reading, y: Tensor) -> Tensor:
+        """Return scores that predict `y` `(N, D)`: all scores of a target where they are levels, else just one."""
+        score = (y / self.level).log() if loss.input == "rate" else (y - self.mean) / self.std
+        predicts = torch.arange(loss.scores_per_target) == loss.prediction_index
+        return (score[..., None] * (predicts | (offered(loss, "levels") is not None))).flatten(1)
+
+
+def offered(loss: Reading, name: str) -> Any:
+    """Return what the function of a loss, or of the first part of a sum that has it, offers by this name.
+
+    `levels` are those of quantiles; `deviation(scores)` is a standard deviation, in the units of training.
+    """
+    functions = (getattr(part, "function", None) for part in (loss, *loss.parts.values()))
+    return next((found for each in functions if (found := getattr(each, name, None)) is not None), None)

@@ -29,6 +29,8 @@ class SingleLabel(Task):
         "ece": "min",
     }
 
+    chance: ClassVar = "both classes are as likely"
+
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "prediction":
             return scores.softmax(-1)
@@ -67,8 +69,8 @@ class SingleLabel(Task):
             figures["samples"] = image_grids.draw_classes(data, self.sample(data, scores))
         return figures
 
-    def words(self, data: Dataset, y: Tensor) -> list[str]:
-        return [data.outputs[i] for i in y.tolist()]
+    def decide(self, scores: Tensor) -> Tensor:
+        return scores.argmax(1)
 
-    def say(self, data: Dataset, scores: Tensor) -> list[str]:
-        return self.words(data, scores.argmax(1))
+    def axis(self, data: Dataset, views: set[str]) -> str:
+        return "score of class A (class B has 0)"

@@ -1,4 +1,4 @@
-"""Runs of which only W&B's record is at hand: the log of an offline run, or a project on a server."""
+"""Read runs from W&B's records: the log of an offline run, or a project on the server."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -10,23 +10,23 @@ from losslab.errors import Refused
 from losslab.record.client import client, is_fault, reason
 from losslab.record.offline import Record, offline
 
-KEPT = {"last": "", "first": "first/", "min": None, "max": None}  # of a metric, and what its name begins with here
+PREFIXES = {"last": "", "first": "first/", "min": None, "max": None}  # how W&B aggregates a metric; None: not read
 
 
 @cache
-def server() -> Any:
-    """W&B's interface to what is on its server."""
+def connect() -> Any:
+    """Connect to W&B's server."""
     return client().Api(timeout=60)
 
 
-def online(project: str) -> Iterator[tuple[str, Record]]:
-    """Each run of `entity/project`, by its path.
+def read_project(project: str) -> Iterator[tuple[str, Record]]:
+    """Read each run of `entity/project` from the server, with its path.
 
     Raises:
-        Refused: where it cannot be read.
+        Refused: if the project cannot be read.
     """
     try:
-        for run in server().runs(project, per_page=100, lazy=False):  # lazy: a request for each run
+        for run in connect().runs(project, per_page=100, lazy=False):  # lazy would send a request for each run
             ended = {"finished": 0, "running": None}.get(run.state, 1)
             yield (
                 f"wandb:{'/'.join(run.path)}",
@@ -41,12 +41,12 @@ def online(project: str) -> Iterator[tuple[str, Record]]:
         ) from None
 
 
-def sorted_out(found: Record) -> tuple[Record, Record]:
-    """The settings of a mirrored run, and the rest, by the names that its folder has them under."""
-    beyond = ("facts.", "environment.")
-    config = {key: value for key, value in found["config"].items() if not key.startswith(("_", *beyond))}
-    rest = {key: value for key, value in found["config"].items() if key.startswith(beyond)}
-    rest |= plain(found["summary"])
+def split_record(found: Record) -> tuple[Record, Record]:
+    """Split W&B's record of a run into its settings and the rest, under the names in its run folder."""
+    others = ("facts.", "environment.")
+    config = {key: value for key, value in found["config"].items() if not key.startswith(("_", *others))}
+    rest = {key: value for key, value in found["config"].items() if key.startswith(others)}
+    rest |= flatten_summary(found["summary"])
     tested = any(key.startswith("test/") for key in found["summary"])
     ended = {None: "running", 0: "finished" if tested else "interrupted"}.get(found["exit"], "failed")
     norms = (row["gradient_norm"] for row in found["history"] if "gradient_norm" in row)
@@ -55,33 +55,35 @@ def sorted_out(found: Record) -> tuple[Record, Record]:
     return config, {**rest, "first/gradient_norm": norm}
 
 
-def plain(summary: Record) -> Record:
-    """The numbers of a summary by the names that a run's folder has them under.
+def flatten_summary(summary: Record) -> Record:
+    """Return the numbers of a summary under the names in a run folder.
 
-    W&B keeps several of a metric: the last, the best, which `_best` names, too, and of the gradient norm the first.
+    W&B keeps several values of a metric: the last, the best (also logged as `_best`), and the first gradient norm.
 
-    >>> plain({"val/mae": {"min": 1, "last": 2}, "gradient_norm.first": 3, "val/mae_best": 1, "samples": {"nrows": 9}})
-    {'val/mae': 2, 'first/gradient_norm': 3, 'val/mae_best': 1}
+    >>> flatten_summary({"val/mae": {"min": 1, "last": 2}, "val/mae_best": 1, "samples": {"nrows": 9}})
+    {'val/mae': 2, 'val/mae_best': 1}
+    >>> flatten_summary({"gradient_norm.first": 3})
+    {'first/gradient_norm': 3}
     """
     found = {}
     for key, value in summary.items():
         name, _, kind = key.rpartition(".")
-        kinds = value if isinstance(value, dict) else {kind: value} if name and kind in KEPT else {"last": value}
-        name = name if kind in KEPT and name else key
-        for kind, prefix in KEPT.items():
+        kinds = value if isinstance(value, dict) else {kind: value} if name and kind in PREFIXES else {"last": value}
+        name = name if kind in PREFIXES and name else key
+        for kind, prefix in PREFIXES.items():
             if prefix is not None and isinstance(kinds.get(kind), int | float):
                 found[f"{prefix}{name}"] = kinds[kind]
     return found
 
 
-def history(folder: str) -> pd.DataFrame:
-    """One row for each epoch, as in `history.csv`."""
+def read_history(folder: str) -> pd.DataFrame:
+    """Read one row per epoch, as in `history.csv`."""
     if folder.startswith("wandb:"):
-        rows = list(server().run(folder.removeprefix("wandb:")).scan_history())
+        rows = list(connect().run(folder.removeprefix("wandb:")).scan_history())
     else:
         rows = offline(folder)["history"]
     frame = pd.DataFrame([row for row in rows if any(key.startswith("val/") and "_best" not in key for key in row)])
     frame = frame.rename(columns={"trainer/global_step": "step"})
     if "epoch" not in frame:
         return frame
-    return frame.drop_duplicates("epoch", keep="last", ignore_index=True)  # a run that was killed trains some again
+    return frame.drop_duplicates("epoch", keep="last", ignore_index=True)  # a resumed run repeats epochs

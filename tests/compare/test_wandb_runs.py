@@ -11,8 +11,8 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from losslab.compare.design import arrange
-from losslab.compare.runs import flat, history, read
-from losslab.compare.table import figures
+from losslab.compare.runs import parse_config, read_history, read_runs
+from losslab.compare.table import summarize_cells
 from losslab.page.wandb_report import log_report
 from losslab.record.offline import offline
 from losslab.record.wandb import Mirror, start
@@ -27,7 +27,10 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def mirror(folder: Path, where: Path, padding: str = "", ours: bool = True) -> None:
     """The record of a run as losslab hands it to W&B, or as it did with Lightning's own logger."""
-    config: dict[str, Any] = flat((folder / "config.yaml").read_text()) | {"facts.train_rows": 100, "padding": padding}
+    config: dict[str, Any] = parse_config((folder / "config.yaml").read_text()) | {
+        "facts.train_rows": 100,
+        "padding": padding,
+    }
     settings = wandb.Settings(console="off", silent=True)
     kind = Mirror if ours else WandbLogger
     logger = kind(project="losslab", save_dir=where, mode="offline", settings=settings)
@@ -47,23 +50,23 @@ def test_an_offline_run_is_read_like_its_folder(ours: bool, tmp_path: Path) -> N
     grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
     for number, folder in enumerate(sorted((tmp_path / "runs").iterdir())):
         mirror(folder, tmp_path, padding="long " * 20_000 * number, ours=ours)  # one of them crosses the log's blocks
-    found, true = (arrange(read([str(tmp_path / name)])) for name in ("wandb", "runs"))
+    found, true = (arrange(read_runs([str(tmp_path / name)])) for name in ("wandb", "runs"))
     columns = ["cell", "n", "mean", "best epoch", "epochs", "updates", "samples/s", "MB"]
-    pd.testing.assert_frame_equal(figures(found)[columns], figures(true)[columns], check_dtype=False)
+    pd.testing.assert_frame_equal(summarize_cells(found)[columns], summarize_cells(true)[columns], check_dtype=False)
     assert found.used["first/gradient_norm"].tolist() == [1.0, 1.0]
     runs = found.used.set_index("loss")
     assert runs["val/mae"].tolist() == (2 * runs["val/rmse"]).tolist(), "the last, of the values that W&B keeps of it"
     first, same = (each.used.set_index("loss")["folder"]["mae"] for each in (found, true))  # W&B's ids have no order
-    mirrored, written = (history(folder)[["epoch", "step", "val/rmse"]] for folder in (first, same))
+    mirrored, written = (read_history(folder)[["epoch", "step", "val/rmse"]] for folder in (first, same))
     pd.testing.assert_frame_equal(mirrored.reset_index(drop=True), written, check_dtype=False)
 
     (file,) = Path(first).glob("*.wandb")
     file.write_bytes(file.read_bytes()[:-60])  # as a run leaves it that was killed
     offline.cache_clear()
-    assert sorted(read([str(tmp_path / "wandb")]).frame["status"]) == ["finished", "running"]
+    assert sorted(read_runs([str(tmp_path / "wandb")]).frame["status"]) == ["finished", "running"]
     file.write_bytes(b":W&B")
     offline.cache_clear()
-    assert "its W&B log holds no run yet" in read([str(tmp_path / "wandb")]).broken[0]
+    assert "its W&B log holds no run yet" in read_runs([str(tmp_path / "wandb")]).broken[0]
 
 
 def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> None:
@@ -74,7 +77,7 @@ def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> No
     assert said.startswith("W&B: offline; `wandb sync ")
     (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
     assert offline(str(folder))["job_type"] == "report"
-    assert len(read([str(tmp_path / "wandb")]).frame) == 1
+    assert len(read_runs([str(tmp_path / "wandb")]).frame) == 1
 
 
 def test_a_comparison_that_wandb_does_not_take_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

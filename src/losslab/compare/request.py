@@ -1,0 +1,67 @@
+"""What was typed after `losslab compare`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from losslab.errors import Refused, keyed, listed
+from losslab.files import writable_folder
+
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
+TESTS = ("auto", "permutation", "wilcoxon", "t")
+
+
+@dataclass
+class Request:
+    """What to compare and how, checked as far as that is possible without the runs."""
+
+    folders: list[str]
+    out: Path
+    by: list[str] = field(default_factory=list)
+    metric: str = ""
+    only: dict[str, str] = field(default_factory=dict)
+    alpha: float = 0.05
+    test: str = "auto"
+    difference: float = 1.0
+    log: bool = False
+    cross: bool = False
+
+
+def parse_request(words: Sequence[str]) -> Request:
+    """Parse the words of the command: folders, and settings such as `by=[loss]`.
+
+    Raises:
+        Refused: for a mistake that shows without the runs.
+
+    >>> parse_request(["outputs", "by=[loss]", "alpha=0.01"]).by
+    ['loss']
+    """
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    typed = keyed([word for word in words if word not in folders], KEYS)
+    if not folders:
+        raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
+    if typed.get("test", "t") not in TESTS:
+        raise Refused(f"test={typed['test']} is not an option: type one of {', '.join(TESTS)}")
+    for key in ("log", "cross"):
+        if typed.get(key, "true") not in ("true", "false"):
+            raise Refused(f"{key}={typed[key]} does not fit: it must be true or false")
+    numbers = {}
+    for key, usual, top in (("alpha", 0.05, 0.5), ("difference", 1.0, 1000.0)):
+        try:
+            numbers[key] = float(typed.get(key, usual))
+        except ValueError:
+            numbers[key] = 0.0
+        if not 0 < numbers[key] <= top:
+            raise Refused(f"{key}={typed[key]} does not fit: it must be a number above 0, up to {top:g}")
+    parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
+    return Request(
+        folders,
+        writable_folder(Path(typed.get("out") or parent / "comparison"), "out"),
+        listed(typed.get("by", "")),
+        typed.get("metric", ""),
+        {key: typed[key] for key in ("task", "data") if key in typed},
+        **numbers,
+        test=typed.get("test", "auto"),
+        log=typed.get("log") == "true",
+        cross=typed.get("cross") == "true",
+    )
