@@ -151,6 +151,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.system
 def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: Path) -> None:
     assert sorted(path.name for path in wheel.iterdir()) == ["hydra_plugins", "losslab", "losslab-0.1.0.dist-info"]
     (launcher,) = (wheel / "hydra_plugins").iterdir()  # no __init__.py: others have theirs beside it
@@ -162,6 +163,7 @@ def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: 
     assert (wheel / "losslab" / "data" / "files" / "diamonds.csv.gz").is_file()
 
 
+@pytest.mark.system
 def test_the_wheel_trains_in_another_folder_with_the_users_own_options(wheel: Path, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "mine.py", tmp_path)
     for file, text in {

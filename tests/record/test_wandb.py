@@ -1,15 +1,12 @@
 """The real W&B client, talking to a backend of our own on the loopback interface; it is never replaced by a mock."""
 
 import json
-import os
 import re
 import shlex
 import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pandas as pd
@@ -26,7 +23,7 @@ from losslab.config.check import configure
 from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
-from tests.loopback import Loopback
+from tests.loopback import Loopback, environment, run
 from tests.processes import Fork, python, ran
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
@@ -38,19 +35,6 @@ HELD = (
     "trainer.max_epochs=60",
     "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 30, mark: held}",
 )
-
-
-def environment(server: Loopback, folder: Path) -> dict[str, str]:
-    """The user's, with the server's address, and with all of the client's own files in the test's folder."""
-    own = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in ("CONFIG", "CACHE", "DATA")}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    bin_folder = str(Path(sys.executable).parent)
-    path = {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-    return {**kept, **own, **path, **server.env, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
-
-
-def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedProcess[str]":
-    return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
@@ -143,6 +127,7 @@ def shortened(name: str, folder: Path, **changed: Any) -> str:
     return f"{name}.yaml"
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     one = {key: {"value": value} for key, value in {"loss": "focal", "optimizer": "momentum", "seed": 0}.items()}

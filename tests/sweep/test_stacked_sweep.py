@@ -15,7 +15,7 @@ from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import attempt, work
 from tests.conftest import until, without_pictures
 from tests.processes import Fork
-from tests.sweep.test_sweep import LR, start, sweep_file, table
+from tests.sweep.short import LR, start, sweep_file, table
 
 EXACT = {"trainer.precision": {"value": "64-true"}, "optimizer": {"value": "sgd"}, "optimizer.lr": {"value": 0.01}}
 

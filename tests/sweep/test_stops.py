@@ -31,7 +31,7 @@ from losslab.sweep.worker import work
 from losslab.training import preemption
 from tests.conftest import ROOT
 from tests.processes import Fork
-from tests.sweep.test_sweep import LR, done_here, sweep_file, table
+from tests.sweep.short import LR, done_here, sweep_file, table
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -19,6 +19,8 @@ from losslab.train import train
 from tests.conftest import ROOT, Command, numbers, until
 from tests.processes import PATIENCE, Fork
 
+pytestmark = pytest.mark.system
+
 QUIET = ("logger=false", "trainer.enable_progress_bar=false", "trainer.precision=64-true", "trainer.max_epochs=2")
 
 
