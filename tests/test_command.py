@@ -59,6 +59,7 @@ def test_help_is_the_catalogue(command: Command) -> None:
         assert line.split(": ")[1].split(", ") == sorted(options([str(CONF)], group))
 
 
+@pytest.mark.system
 def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a first start, when Matplotlib has seen no fonts yet."""
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))

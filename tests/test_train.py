@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from losslab.build import build
 from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
@@ -98,7 +99,14 @@ def test_colour_images(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     cfg = typed("data=cifar10", f"data.root={tmp_path}", f"model={model}", "trainer.max_epochs=1")
     summary = train(cfg)
-    assert 0 <= summary["test/accuracy"] <= 1
+    parts = build(cfg)
+    saved = torch.load(folder_of(cfg) / "best.ckpt", weights_only=True)
+    parts.module.load_state_dict(saved["state_dict"])
+    parts.module.eval()
+    with torch.no_grad():
+        right = torch.cat([parts.module.model(x).argmax(1) == y for x, y in parts.loaders.test])
+    assert len(right) == 60
+    assert summary["test/accuracy"] == pytest.approx(right.double().mean().item())
     assert (folder_of(cfg) / "pictures" / "samples.png").is_file()
 
 

@@ -115,6 +115,7 @@ def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path
     assert stacks(folder) == [1] * 4
 
 
+@pytest.mark.system
 def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) -> None:
     more = {"trainer.max_epochs": {"value": 150}}
     path, war = sweep_file(tmp_path, parameters=EXACT | more), tmp_path / "war"

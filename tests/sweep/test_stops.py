@@ -52,6 +52,7 @@ def claimed(ledger: Ledger, key: str) -> Path:
     return claim.path
 
 
+@pytest.mark.system
 def test_a_signal_to_driver_or_worker_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     """The short form of `benchmarks/faults.py moments`, from real processes."""
     faults.moments(tmp_path, random.Random(2), 4, jobs=8, words=("n=1",))
@@ -439,6 +440,7 @@ def test_a_folder_that_vanishes_and_returns(tmp_path: Path, undrawn: None, monke
     assert table(folder) == table(tmp_path / "peace")
 
 
+@pytest.mark.system
 def test_a_worker_begins_nothing_where_the_sweep_is_gone(tmp_path: Path) -> None:
     plan = read(sweep_file(tmp_path), {})
     (tmp_path / "sweep").mkdir()

@@ -209,6 +209,7 @@ def test_a_machine_is_the_same_to_all_its_processes_without_a_network_too() -> N
     assert subprocess.check_output(ask) == subprocess.check_output(ask)
 
 
+@pytest.mark.system
 def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
     tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def same(one: Path, other: Path) -> bool:
     return numbers_one == numbers_other and all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.system
 def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     whole, killed, chance = tmp_path / "whole", tmp_path / "killed", random.Random(0)
     process, began = begin(BUSY, whole), time.monotonic()
@@ -95,6 +96,7 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
     assert middle >= KILLS // 4, "they were hardly ever killed in the midst of an epoch"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("how", ["alone", "stacked"])
 @pytest.mark.parametrize("task", endurance.TASKS)
 def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_been(
