@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from tests.processes import ran
+from tests.processes import python, ran, undrawn
 
 PROJECT = {"id": "project", "name": "losslab", "entity": {"id": "entity", "name": "lab"}}
 VIEWER = {"id": "user", "entity": "lab", "username": "lab", "email": "", "flags": "{}", "teams": {"edges": []}}
@@ -329,5 +329,6 @@ def environment(server: Loopback, folder: Path) -> dict[str, str]:
     return {**kept, **own, **path, **server.env, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
 
-def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedProcess[str]":
-    return ran(*words, folder=folder, env={**environment(server, folder), **more})
+def run(server: Loopback, folder: Path, *words: str, draw: bool = True, **more: str) -> "CompletedProcess[str]":
+    by = python if draw else undrawn
+    return ran(*words, folder=folder, env={**environment(server, folder), **more}, by=by)

@@ -152,11 +152,27 @@ def python(*words: str) -> Callable[[], None]:
     return partial(execute, words)
 
 
+def execute_undrawn(words: tuple[str, ...]) -> None:
+    from tests.conftest import without_pictures
+
+    with without_pictures():
+        execute(words)
+
+
+def undrawn(*words: str) -> Callable[[], None]:
+    """The same, but that runs draw no pictures, which takes half the time of a short one."""
+    return partial(execute_undrawn, words)
+
+
 def ran(
-    *words: str, folder: Path, env: Mapping[str, str] | None = None, timeout: float = PATIENCE
+    *words: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = PATIENCE,
+    by: Callable[..., Callable[[], None]] = python,
 ) -> "CompletedProcess[str]":
     """What `python` with these words comes to."""
-    fork = Fork(python(*words), folder, env)
+    fork = Fork(by(*words), folder, env)
     out, err = fork.communicate(timeout)
     return CompletedProcess(words, fork.wait(), out, err)
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,16 @@ from losslab.record.folder import run_id
 from losslab.train import train
 from losslab.training.checkpoints import fitting
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, folder_of, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers, without_pictures
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs draw no pictures, but colour images'."""
+    with nullcontext() if "colour" in request.node.name else without_pictures():
+        yield
 
 
 def watched(typed: Typed, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[str, str, dict[str, float]]:

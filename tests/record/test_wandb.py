@@ -24,7 +24,7 @@ from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
 from tests.loopback import Loopback, environment, run
-from tests.processes import Fork, python, ran
+from tests.processes import Fork, python, ran, undrawn
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
@@ -181,7 +181,7 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     more = {"WANDB_FINISH_TIMEOUT": "3"}
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
-        process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
+        process = Fork(undrawn(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
         held = tmp_path / "held-0"
         until(
             lambda: (any(run.history for run in server.runs.values()) and held.exists()) or process.poll() is not None
@@ -210,7 +210,7 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
 def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"]
     with Loopback() as server:
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        process = Fork(undrawn(*words), tmp_path, environment(server, tmp_path))
         until((tmp_path / "held-0").exists)  # or it would be held when it goes on
         until(lambda: any(run.history for run in server.runs.values()))
         process.send_signal(signal.SIGTERM)
@@ -218,7 +218,7 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
         assert (process.returncode, "stopped by SIGTERM; a checkpoint is kept" in err) == (143, True), err
         ((name, mirror),) = server.runs.items()
         assert (mirror.preempting, mirror.exit_code) == (True, 1)
-        done = run(server, tmp_path, *words)
+        done = run(server, tmp_path, *words, draw=False)
         assert done.returncode == 0, done.stderr
         assert "resumed  from" in done.stdout
         assert (list(server.runs), server.runs[name].exit_code) == ([name], 0)
@@ -232,13 +232,13 @@ def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_p
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
     with Loopback() as server:
         slow = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "60"}
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path) | slow)
+        process = Fork(undrawn(*words), tmp_path, environment(server, tmp_path) | slow)
         until((tmp_path / "held-0").exists)
         process.kill()  # before W&B was sent what it was told
         process.wait()
         for log in tmp_path.glob("outputs/wandb/offline-run-*/*.wandb"):
             log.write_bytes(log.read_bytes()[:-3])  # it was writing
-        done = run(server, tmp_path, *words)
+        done = run(server, tmp_path, *words, draw=False)
         assert done.returncode == 0, done.stderr
         assert "resumed  from" in done.stdout
         if mode == "offline":
@@ -269,7 +269,9 @@ def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
     }
     with Loopback() as server:
         for task, words in tasks.items():
-            done = run(server, tmp_path, str(ROOT / "train.py"), "-m", f"task={task}", *words, "logger.mode=online")
+            done = run(
+                server, tmp_path, str(ROOT / "train.py"), "-m", f"task={task}", *words, "logger.mode=online", draw=False
+            )
             assert done.returncode == 0, done.stderr
         for name, what in {"folders": "outputs", "project": "wandb:lab/losslab"}.items():
             fork = Fork(partial(tables, [what], tmp_path / name), tmp_path, environment(server, tmp_path))
