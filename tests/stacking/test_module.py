@@ -1,11 +1,14 @@
 """Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
 
 import inspect
+import json
 import signal
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import yaml
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
@@ -17,8 +20,7 @@ from losslab.train import train
 from losslab.training.epochs import EpochModule
 from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
-from tests.conftest import Typed, numbers
-from tests.stacking.alike import same
+from tests.conftest import Typed, folder_of, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -35,8 +37,7 @@ def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tu
         stop: the machine is taken away from the stack when this epoch is over, and it is started again.
     """
     resume = [] if stop is None else ["resume=auto"]
-    together = [typed(*job, *resume) for job in jobs]
-    apart = [typed(*job, f"output_dir={Path(together[0].output_dir) / 'alone'}") for job in jobs]
+    together, apart = ([typed(*job, *more) for job in jobs] for more in (resume, []))
     (stack,), refused = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
     assert not refused
     if stop is not None:
@@ -65,6 +66,45 @@ def taken_away(stack: list[Planned], epoch: int) -> None:
         patch.setattr(Keeper, "on_train_epoch_end", end)
         with pytest.raises(SystemExit, match="143"):
             train_together(stack)
+
+
+def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(folder_of(cfg) / f"{name}.ckpt", weights_only=True)
+    return saved
+
+
+def close(one: Any, other: Any, where: str = "") -> None:
+    """Assert that two checkpoints hold the same, numbers to 1e-9."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            close(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            close(mine, yours, f"{where}.{number}")
+    elif isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12, msg=lambda text: f"{where}: {text}")
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-12), where
+    else:
+        assert one == other, where
+
+
+def same(pair: tuple[DictConfig, DictConfig]) -> None:
+    """Assert that a run has the checkpoints and the record that it has alone."""
+    together, apart = pair
+    for name in ("best", "last"):
+        mine, alone = checkpoint(together, name), checkpoint(apart, name)
+        for state in (mine, alone):  # they name their folder
+            state.pop("callbacks")
+        close(mine, alone, name)
+    for file in ("config.yaml",):
+        mine, alone = (yaml.safe_load((folder_of(cfg) / file).read_text()) for cfg in pair)
+        assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
+    status = json.loads((folder_of(together) / "status.json").read_text())
+    assert status["status"] == "finished"
+    assert status["facts"].get("stacked", 0) > 1
 
 
 @pytest.mark.parametrize("optimizer", STACKED)

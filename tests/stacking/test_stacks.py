@@ -32,7 +32,7 @@ from losslab.training.module import Experiment
 from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, without_pictures
 from tests.loopback import Loopback, run
 from tests.processes import Fork, python
-from tests.stacking.alike import checkpoint, close, same
+from tests.stacking.test_module import checkpoint, close, same
 
 STACKED = ("-m", "hydra/launcher=stacked")
 SMALL = ("data=diabetes", "model=linear", "optimizer=sgd", "trainer.precision=64-true", "callbacks.last.seconds=0")
@@ -97,14 +97,13 @@ def summary(folder: Path, name: str) -> dict[str, float]:
     ],
 )  # fmt: skip
 def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
-    typed: Typed, tmp_path: Path, undrawn: None, settings: tuple[str, ...], bad: str, where: str
+    typed: Typed, undrawn: None, settings: tuple[str, ...], bad: str, where: str
 ) -> None:
-    def jobs(*more: str) -> list[DictConfig]:
-        return [typed(*SMALL, "resume=never", *settings, f"optimizer.lr={lr}", *more) for lr in ("0.02", bad, "0.01")]
+    def jobs() -> list[DictConfig]:
+        return [typed(*SMALL, "resume=never", *settings, f"optimizer.lr={lr}") for lr in ("0.02", bad, "0.01")]
 
     cfgs, outcomes = swept(jobs())
-    alone_there = jobs(f"output_dir={tmp_path / 'alone'}")
-    for number, (cfg, apart, outcome) in enumerate(zip(cfgs, alone_there, outcomes, strict=True)):
+    for number, (cfg, apart, outcome) in enumerate(zip(cfgs, jobs(), outcomes, strict=True)):
         if number != 1:
             assert isinstance(outcome, dict)
             assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
@@ -133,20 +132,18 @@ def test_all_diverge(typed: Typed, undrawn: None) -> None:
 
 
 @pytest.mark.parametrize("epochs", [40, 20])
-def test_early_stopping_stops_each_run_where_it_would_alone(
-    typed: Typed, tmp_path: Path, undrawn: None, epochs: int
-) -> None:
+def test_early_stopping_stops_each_run_where_it_would_alone(typed: Typed, undrawn: None, epochs: int) -> None:
     settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=2", "resume=never", *SMALL)
 
-    def jobs(*more: str) -> list[DictConfig]:
+    def jobs() -> list[DictConfig]:
         return [
-            typed(*settings, f"trainer.max_epochs={epochs}", f"optimizer.lr={lr}", f"seed={seed}", *more)
+            typed(*settings, f"trainer.max_epochs={epochs}", f"optimizer.lr={lr}", f"seed={seed}")
             for seed, lr in enumerate((0.1, 0.01, 0.005))
         ]
 
     cfgs, outcomes = swept(jobs())
     ends = []
-    for cfg, apart, outcome in zip(cfgs, jobs(f"output_dir={tmp_path / 'alone'}"), outcomes, strict=True):
+    for cfg, apart, outcome in zip(cfgs, jobs(), outcomes, strict=True):
         assert isinstance(outcome, dict)
         summary = train(apart)
         assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
@@ -519,27 +516,25 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
 
 
 def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
-    typed: Typed, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: Typed, undrawn: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def update(self: Stack, *batch: Any) -> Any:
         if len(self.runs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return do(self, *batch)
 
-    def jobs(*more: str) -> list[DictConfig]:
-        both = [(seed, loss) for seed in (0, 1, 2) for loss in losses]
-        return [typed(*SHORT, "resume=never", f"seed={seed}", f"loss={loss}", *more) for seed, loss in both[:5]]
+    def jobs() -> list[DictConfig]:
+        return [typed(*SHORT, "resume=never", f"seed={seed}", f"loss={loss}") for seed in (0, 1, 2) for loss in losses]
 
     do, losses = Stack.update, ("mse", "mae")
     monkeypatch.setattr(Stack, "update", update)
-    cfgs, outcomes = swept(jobs())
+    cfgs, outcomes = swept(jobs()[:5])
     said = capsys.readouterr().out
     assert "5 runs as one are more than the memory holds: 3 are tried" in said
     assert "3 runs as one are more than the memory holds: 2 are tried" in said
     sizes = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
     assert sorted(sizes) == [1, 2, 2, 2, 2]
-    alone = jobs(f"output_dir={tmp_path / 'alone'}")
-    for size, cfg, apart, outcome in zip(sizes, cfgs, alone, outcomes, strict=True):
+    for size, cfg, apart, outcome in zip(sizes, cfgs, jobs()[:5], outcomes, strict=True):
         assert isinstance(outcome, dict)
         assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
         if size > 1:
