@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
 from losslab.card import Card, asked, compute, draw, limits, text
@@ -33,6 +33,7 @@ def composed(task: str) -> DictConfig:
 def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
+    OmegaConf.set_readonly(cfg, False)
     cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in MARKS}
     cfg.run.choices.loss = name
     return cfg
@@ -211,6 +212,7 @@ def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None
 
 def test_settings_of_which_a_loss_cannot_be_made_are_refused() -> None:
     cfg = cfg_of("focal")
+    OmegaConf.set_readonly(cfg, False)
     cfg.loss.weight = [1.0, 2.0, 3.0]
     with pytest.raises(Refused, match=r"loss.weight has 3 numbers, but data=card has 2 outputs"):
         compute(cfg, {})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from losslab.compare.wandb_runs import flatten_summary
@@ -54,6 +55,7 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> Non
 def test_an_output_folder_that_cannot_be_made_is_refused(typed: Typed, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cfg = typed()
+    OmegaConf.set_readonly(cfg, False)
     cfg.output_dir = str(tmp_path / "file")
     with pytest.raises(Refused, match="cannot be written"):
         claim_folder(cfg)

@@ -13,9 +13,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
+from losslab.stacking.callbacks import StackCallbacks
 from losslab.stacking.group import Planned, plan_stacks
 from losslab.stacking.module import Stack
-from losslab.stacking.train import Keeper, train_together
+from losslab.stacking.train import train_together
 from losslab.train import train
 from losslab.training.epochs import EpochModule
 from losslab.training.module import Experiment
@@ -55,15 +56,15 @@ def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tu
 
 def taken_away(stack: list[Planned], epoch: int) -> None:
     """Train a stack until the machine is taken away when this epoch is over."""
-    go_on = Keeper.on_train_epoch_end
+    go_on = StackCallbacks.on_train_epoch_end
 
-    def end(self: Keeper, trainer: Trainer, module: LightningModule) -> None:
+    def end(self: StackCallbacks, trainer: Trainer, module: LightningModule) -> None:
         go_on(self, trainer, module)
         if trainer.current_epoch == epoch:
             raise Preempted(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "on_train_epoch_end", end)
+        patch.setattr(StackCallbacks, "on_train_epoch_end", end)
         with pytest.raises(SystemExit, match="143"):
             train_together(stack)
 
