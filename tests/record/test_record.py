@@ -188,7 +188,7 @@ def test_wandb_mirrors_the_record_offline(typed: Typed, tmp_path: Path) -> None:
     )
     mirror = json.loads(seen.stdout)
     assert (mirror["state"], mirror["exit_code"]) == ("finished", 0)
-    config = flat_config(cfg)
+    config = flat_config(cfg) | {"logger.notes": "data=diabetes trainer.max_epochs=3"}
     assert {key: value for key, value in mirror["config"].items() if key in config} == config
     assert mirror["config"]["facts.train_rows"] == 310
     numbers = {key: value for key, value in flatten_summary(mirror["summary"]).items() if key in summary}

@@ -25,7 +25,7 @@ from losslab.training.checkpoints import Whole, misfit, read
 from losslab.training.module import Experiment
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One run of a sweep, and how far it has come."""
 
