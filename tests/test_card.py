@@ -14,12 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
 from losslab.card import Card, asked, compute, draw, limits, text
-from losslab.config.catalogue import CONF, fits, options
+from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
-from losslab.config.compose import MARKS
 from losslab.errors import Refused
-from tests.forks import ran
 from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
+from tests.processes import ran
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}
@@ -34,7 +33,7 @@ def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
     OmegaConf.set_readonly(cfg, False)
-    cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in MARKS}
+    cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in DESCRIPTIONS}
     cfg.run.choices.loss = name
     return cfg
 
@@ -212,7 +211,6 @@ def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None
 
 def test_settings_of_which_a_loss_cannot_be_made_are_refused() -> None:
     cfg = cfg_of("focal")
-    OmegaConf.set_readonly(cfg, False)
     cfg.loss.weight = [1.0, 2.0, 3.0]
     with pytest.raises(Refused, match=r"loss.weight has 3 numbers, but data=card has 2 outputs"):
         compute(cfg, {})
@@ -248,7 +246,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
 
 def test_mistakes_are_answered_before_torch_is_imported() -> None:
     program = (
-        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.asked([]);"
+        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.parse_words([]);"
         "sys.exit(bool({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

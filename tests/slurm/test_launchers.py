@@ -9,8 +9,10 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from losslab.config.check import LAUNCHERS, check_launch, configure
+from losslab.config.check import configure
 from losslab.config.compose import hydra_ready
+from losslab.config.explain import LAUNCHERS
+from losslab.config.launch import check_launch
 from losslab.errors import Refused
 from tests.conftest import Command, Typed, numbers
 
@@ -47,6 +49,7 @@ def test_a_single_run_is_not_launched(command: Command, launcher: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.system
 @pytest.mark.skipif(
     not (find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher")),
     reason="no hydra-joblib-launcher here",

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from losslab import terminal
 from losslab.build import build_loaders, build_module, build_optimizer, build_trainer
-from losslab.config.check import check_launch
+from losslab.config.launch import check_launch
 from losslab.config.make import call
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
