@@ -29,6 +29,7 @@ NEEDED = {  # what is a mapping in each configuration, and what is usual there
     **{"param_groups": "{decay: all, backbone_lr: 1.0}", "run": "{}"},
 }
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
+TRUTHS = ("numbers", "class", "labels")  # the canonical forms of targets
 SETTING_TYPED = re.compile(r"~[\w@/.]+(=.*)?|\+{0,2}[\w@/.]+=.*", re.DOTALL)
 MARKS = ("also", "beside", "search", "stacks")  # keys of an option that serve a search for it, a card or a sweep
 
@@ -85,9 +86,15 @@ def check_structure(cfg: DictConfig) -> None:
             "write truth: numbers, class or labels into its YAML"
         )
     for key, usual in LISTS.items():
-        names = OmegaConf.select(cfg, key, default=[])
+        if key == "data.gives" and "gives" not in cfg.data:
+            continue  # whatever the model takes
+        names = OmegaConf.select(cfg, key)
         if not OmegaConf.is_list(names) or not all(isinstance(name, str) for name in names):
             raise Refused(f"{key}={shown(names)} does not fit: it must be a list such as {usual}")
+    if cfg.task.get("truth") not in TRUTHS:
+        raise Refused(
+            f"task.truth={shown(cfg.task.get('truth'))} does not fit: the task's file must say {' or '.join(TRUTHS)}"
+        )
     if "parts" in cfg.loss:
         parts, weights = cfg.loss.parts, OmegaConf.create(cfg.loss.get("weights", {}))
         losses = OmegaConf.is_dict(parts) and all(OmegaConf.is_dict(part) for part in parts.values())
