@@ -428,7 +428,8 @@ def main() -> None:
         side_by_side()
         if traceback_wanted:
             raise
-        typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
+        words, folders = arguments.take_folders(sys.argv[1:])
+        typed = [*(text for text in words if "=" in text and not text.startswith("-")), *arguments.search_path(folders)]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else check.explain(error, typed)}")
     except Exception as error:
         side_by_side()

@@ -74,7 +74,7 @@ def compare(request: Request, runs: Runs) -> str:
         from losslab.compare.cross import table
         from losslab.page.result_plots import draw_cross
 
-        plots.append(draw_cross(table(comparison)))
+        plots.append(draw_cross(table(comparison, request.own)))
     drawn = save_plots(plots)
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in drawn}
     files |= {f"{plot.name}.csv": plot.csv for plot in drawn}

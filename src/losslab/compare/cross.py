@@ -3,6 +3,7 @@
 This is the one part of a comparison that imports torch, and it runs only where `cross=true` asks for it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from losslab.errors import Refused
 from losslab.train import build, objective, restored
 
 
-def under_every_loss(folder: Path) -> dict[str, float]:
+def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
     """Compute the test loss of the run's best model under each loss that fits its task, each with its own defaults.
 
     What counts is what the model predicts, whatever loss it was trained with. A loss that wants several scores for a
     target evaluates only models that were trained with it.
+
+    Args:
+        folder: the run's.
+        own: overrides that find and allow the user's own options.
 
     Raises:
         Refused: where the run cannot be made again, such as without its checkpoint.
@@ -29,7 +34,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = check.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
+    cfg = check.configure([*own, f"ckpt={arguments.hydra_value(str(checkpoint))}"])
     data, task, _, model = restored(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
@@ -54,11 +59,12 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     return found
 
 
-def table(comparison: Comparison) -> pd.DataFrame:
+def table(comparison: Comparison, own: Sequence[str] = ()) -> pd.DataFrame:
     """The mean cost of each cell's models under each loss, a row for each cell; of the first data set."""
     used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     rows = [
-        {"cell": cell, **under_every_loss(Path(path))} for cell, path in zip(used["cell"], used["folder"], strict=True)
+        {"cell": cell, **under_every_loss(Path(path), own)}
+        for cell, path in zip(used["cell"], used["folder"], strict=True)
     ]
     means = pd.DataFrame(rows).groupby("cell").mean()
     cells = [cell for cell in comparison.cells if cell in means.index]

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from losslab.config import allowlist, credentials
 from losslab.config.arguments import key_of, quoted, shown, spelled_out
 from losslab.config.catalogue import CONF, called, fits, options
-from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, loss_paths, recorded
+from losslab.config.compose import allowed, composed, foreign_files, hydra_ready, loss_paths, own_folders, recorded
 from losslab.config.ranges import RULES, number
 from losslab.errors import Refused, nearest
 from losslab.files import writable_folder
@@ -348,7 +348,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group:
-            if names := called(name, options([str(CONF)], group)):
+            if names := called(name, options([str(CONF), *own_folders(overrides)], group)):
                 return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
             return f"{group}={name} is not an option; {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):

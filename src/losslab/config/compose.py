@@ -147,7 +147,21 @@ def allowed(overrides: Sequence[str]) -> list[str]:
     >>> allowed(["loss=mae", "allow=[my_losses,logger]"]), allowed(["allow=my_losses"]), allowed([])
     (['my_losses', 'logger'], ['my_losses'], [])
     """
-    typed = [text for text in overrides if key_of(text) == "allow"]
+    return names_of("allow", overrides)
+
+
+def own_folders(overrides: Sequence[str]) -> list[str]:
+    """Return the folders of the user's own options that `hydra.searchpath` names.
+
+    >>> own_folders(["loss=mae", "hydra.searchpath=['/my_conf']"])
+    ['/my_conf']
+    """
+    return names_of("hydra.searchpath", overrides)
+
+
+def names_of(key: str, overrides: Sequence[str]) -> list[str]:
+    """Return the names that were typed for a key, one or a list of them."""
+    typed = [text for text in overrides if key_of(text) == key]
     parsed = OverridesParser.create().parse_overrides(typed) if typed else []
     values = [override.value() for override in parsed]
     return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]

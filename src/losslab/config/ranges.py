@@ -11,7 +11,7 @@ Rule = tuple[Callable[[Any], bool], str]
 
 SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
     *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
-    *("data.cache", "data.cache_gb", "data.workers"),
+    *("hydra.searchpath", "data.cache", "data.cache_gb", "data.workers"),
     "loss.per",  # it says what the loss is
     *("task.truth", "data.truth"),  # they follow from the task
 )

@@ -102,7 +102,7 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
         if job.run is not None and job.data is not None:
             shapes = {name: tuple(value.shape) for name, value in job.run.named_parameters()}
             rows = {part: len(numbers) for part, numbers in job.data.split.items()}
-            defined = [getattr(job.run.task, name, None) for name in ("varies", "logarithmic")]  # which metrics are
+            defined = job.run.task.list_metrics(job.data, job.run.loss)
             apart.setdefault(str((shapes, rows, defined)), []).append(job)
     left: list[Job] = []
     for stack in apart.values():

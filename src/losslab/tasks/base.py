@@ -85,6 +85,11 @@ class Task(nn.Module, ABC):
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Compute every metric over all rows at once, from raw scores `(N, S)` and canonical targets."""
 
+    def list_metrics(self, data: Dataset, loss: Reading) -> list[str]:
+        """Return the names of the metrics that can be computed for these data."""
+        y = torch.from_numpy(data.targets("train")[:2])
+        return sorted(self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y))
+
     def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the buffers that are learned from all validation rows before these are evaluated."""
         return {}
