@@ -188,7 +188,7 @@ def test_predictions_are_those_that_it_was_tested_by(trained: tuple[Path, dict[s
     rows = pd.read_csv("films.csv").iloc[data.split["test"]]
     rows.drop(columns="stars").to_csv("new.csv", index=False)
     words = ["--config-dir", "conf", f"ckpt={folder / 'best.ckpt'}", "input=new.csv"]
-    (heading, *table), lines, _ = predict.predicted(*predict.asked([*words, "allow=ordinal"])[:2])
+    (heading, *table), lines, _ = predict.predict(*predict.parse_request([*words, "allow=ordinal"])[:2])
     assert heading == ["row", "predicted", *"12345"]
     found = pd.DataFrame(table, columns=heading).astype(float)
     true = rows["stars"].to_numpy()
@@ -199,7 +199,7 @@ def test_predictions_are_those_that_it_was_tested_by(trained: tuple[Path, dict[s
     assert metrics.log_loss(true, p / p.sum(1, keepdims=True)) == pytest.approx(summary["test/log_loss"], rel=1e-4)
     assert all(line.startswith(f"* {said:g} ") for line, said in zip(lines, found["predicted"], strict=True))
     with pytest.raises(Refused, match="allow=ordinal"):
-        predict.asked(words)
+        predict.parse_request(words)
 
 
 def test_it_goes_on_where_it_was_stopped(trained: tuple[Path, dict[str, float]], typed: Type) -> None:
@@ -224,7 +224,7 @@ def test_it_trains_in_a_stack_as_it_does_alone(typed: Type, undrawn: None) -> No
 
 def test_its_card_is_drawn_beside_others(typed: Type) -> None:
     own = ["--config-dir", "conf", "allow=ordinal"]
-    cfg, others, _ = card.asked([*own, "loss=cumulative_link"])
+    cfg, others, _ = card.parse_request([*own, "loss=cumulative_link"])
     assert (cfg.task.name, list(others)) == ("ordinal", ["generalized_cross_entropy", "nll"])
     found = card.compute(cfg, others)
     assert found.chance == pytest.approx(np.log(3))
@@ -236,18 +236,20 @@ def test_its_card_is_drawn_beside_others(typed: Type) -> None:
             below = np.pad(logistic.cdf(cuts - curve.x[:, None]), ((0, 0), (1, 1)), constant_values=(0, 1))
             np.testing.assert_allclose(curve.loss, -np.log(np.diff(below)[:, curve.side]), rtol=1e-5)
             np.testing.assert_allclose(np.gradient(curve.loss, curve.x)[1:-1], curve.gradient[1:-1], atol=1e-3)
-    says = card.text(found)
+    says = card.describe(found)
     assert "Cumulative-link loss: mean of" in says
     assert "source    McCullagh 1980" in says
     assert "fits      task=ordinal" in says
-    assert card.asked([*own, "loss=nll"])[0].task.name == "single_label", "a shipped loss is drawn in a shipped task"
+    assert card.parse_request([*own, "loss=nll"])[0].task.name == "single_label", (
+        "a shipped loss is drawn in a shipped task"
+    )
 
 
 def test_a_loss_that_is_not_described_has_a_card(typed: Type) -> None:
     file = Path("conf/loss/bare.yaml")
     file.write_text("_target_: ordinal.CumulativeLink\ninput: cumulative\ntarget: index\n")
-    cfg, others, _ = card.asked(["--config-dir", "conf", "allow=ordinal", "loss=bare", "vs=[]"])
-    assert "is        not described in its file" in card.text(card.compute(cfg, others))
+    cfg, others, _ = card.parse_request(["--config-dir", "conf", "allow=ordinal", "loss=bare", "vs=[]"])
+    assert "is        not described in its file" in card.describe(card.compute(cfg, others))
     file.unlink()
 
 

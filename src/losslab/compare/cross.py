@@ -1,6 +1,6 @@
-"""Trained models under every loss: the best checkpoint of each run, loaded again and judged on its test rows.
+"""Trained models under every loss: the best checkpoint of each run, loaded again and evaluated on its test rows.
 
-This is the one part of a comparison that imports torch, and it runs only where `cross=true` asks for it.
+This is the one part of a comparison that imports torch, and only `cross=true` runs it.
 """
 
 from collections.abc import Sequence
@@ -48,19 +48,19 @@ def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
             other.run.choices.loss = name
             reader = build(cfg, "task")
             try:
-                judge = objective(other, reader, data)
+                evaluator = objective(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
-            if judge.scores_per_target > 1 and name != cfg.run.choices.loss:
+            if evaluator.scores_per_target > 1 and name != cfg.run.choices.loss:
                 continue
-            cost = float(judge.compute(reader, reader.translate(scores, task), y))
-            if np.isfinite(cost):
-                found[name] = cost
+            value = float(evaluator.compute(reader, reader.translate(scores, task), y))
+            if np.isfinite(value):
+                found[name] = value
     return found
 
 
-def table(comparison: Comparison, own: Sequence[str] = ()) -> pd.DataFrame:
-    """The mean cost of each cell's models under each loss, a row for each cell; of the first data set."""
+def tabulate(comparison: Comparison, own: Sequence[str] = ()) -> pd.DataFrame:
+    """Tabulate the mean test loss of each cell's models, a column for each loss; of the first data set."""
     used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     rows = [
         {"cell": cell, **under_every_loss(Path(path), own)}
