@@ -87,9 +87,7 @@ def average_precision(p: Tensor, y: Tensor) -> Tensor:
     """
     p, hits, predicted = rank(p, y)
     cut = p > functional.pad(p[..., 1:], (0, 1), value=-1)
-    before = functional.pad(
-        torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0)
-    )  # hits above the previous threshold
+    before = functional.pad(torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0))  # above the last one
     gained = torch.where(cut, hits - before, 0)
     return (gained * (hits.to(p.dtype) / predicted)).sum(-1) / hits[..., -1]
 

@@ -129,10 +129,10 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
     """
     import torch
 
-    from losslab.train import restored
+    from losslab.restore import restore
 
     table = str(cfg.data._target_).startswith("losslab.data.tables.")
-    data, task, loss, model = restored(cfg, **({"new": str(source)} if table else {}))
+    data, task, loss, model = restore(cfg, **({"new": str(source)} if table else {}))
     new = data.new
     if new is None:
         if len(data.shape) != 3:
@@ -149,8 +149,8 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
         )
     rows = [["row", "predicted", *columns]]
     rows += [
-        [title, said, *(f"{number:.6g}" for number in row)]
-        for title, said, row in zip(new.titles, words, numbers.tolist(), strict=True)
+        [title, predicted, *(f"{number:.6g}" for number in row)]
+        for title, predicted, row in zip(new.titles, words, numbers.tolist(), strict=True)
     ]
     if marked is None:
         lines = [

@@ -182,9 +182,9 @@ def test_it_trains_on_a_table_and_keeps_its_metrics_and_its_picture(trained: tup
 
 def test_predictions_are_those_that_it_was_tested_by(trained: tuple[Path, dict[str, float]], typed: Type) -> None:
     folder, summary = trained
-    from losslab.train import OURS, build
+    from losslab.config.make import make
 
-    data = build(typed(*CSV), "data", *OURS["data"])
+    data = make(typed(*CSV), "data")
     rows = pd.read_csv("films.csv").iloc[data.split["test"]]
     rows.drop(columns="stars").to_csv("new.csv", index=False)
     words = ["--config-dir", "conf", f"ckpt={folder / 'best.ckpt'}", "input=new.csv"]

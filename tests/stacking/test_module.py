@@ -1,9 +1,9 @@
 """Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
 
+import inspect
 import json
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +14,13 @@ from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
 from losslab.stacking.group import Planned, plan_stacks
+from losslab.stacking.module import Stack
 from losslab.stacking.train import Keeper, train_together
 from losslab.train import train
+from losslab.training.epochs import EpochModule
+from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
-from tests.conftest import Typed, numbers
+from tests.conftest import Typed, folder_of, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -66,7 +69,7 @@ def taken_away(stack: list[Planned], epoch: int) -> None:
 
 
 def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(Path(cfg.run.dir) / f"{name}.ckpt", weights_only=True)
+    saved: dict[str, Any] = torch.load(folder_of(cfg) / f"{name}.ckpt", weights_only=True)
     return saved
 
 
@@ -97,9 +100,9 @@ def same(pair: tuple[DictConfig, DictConfig]) -> None:
             state.pop("callbacks")
         close(mine, alone, name)
     for file in ("config.yaml",):
-        mine, alone = (yaml.safe_load((Path(cfg.run.dir) / file).read_text()) for cfg in pair)
+        mine, alone = (yaml.safe_load((folder_of(cfg) / file).read_text()) for cfg in pair)
         assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
-    status = json.loads((Path(together.run.dir) / "status.json").read_text())
+    status = json.loads((folder_of(together) / "status.json").read_text())
     assert status["status"] == "finished"
     assert status["facts"].get("stacked", 0) > 1
 
@@ -164,3 +167,16 @@ def test_losses_of_many_kinds_side_by_side(typed: Typed) -> None:
     jobs = [(*SHORT, "task=single_label", "model=linear", "data.batch_size=256", f"loss={loss}") for loss in losses]
     for pair in both(typed, *jobs):
         same(pair)
+
+
+def test_a_run_and_a_stack_share_all_but_the_step() -> None:
+    """What happens once an epoch, the row of the record among it, is written once."""
+    of_each = {"__init__", "forward", "training_step", "update", "record_losses", "on_train_start"}
+    hooks = {name for name, method in vars(EpochModule).items() if "raise NotImplementedError" in source(method)}
+    both = {name for name in vars(Experiment).keys() & vars(Stack).keys() if callable(vars(Stack)[name])}
+    assert hooks == {"build_optimizer", "first_group", "measure", "tune"}
+    assert both == of_each | hooks
+
+
+def source(method: object) -> str:
+    return inspect.getsource(method) if inspect.isfunction(method) else ""

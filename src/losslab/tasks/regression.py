@@ -1,4 +1,4 @@
-"""Regression: real numbers, judged in the data's own units."""
+"""Regression: real numbers, evaluated in the data's own units."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
