@@ -126,9 +126,9 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
 
 
 def choose_task(parts: Sequence[str], folders: Sequence[str]) -> str:
-    """Return the task that these losses are most made for: among those that fit, the one with the fewest forms.
+    """Return the task that these losses are made for: of those that fit, the one that offers the fewest targets.
 
-    A task of the user's own counts for a loss of the user's own.
+    Tasks that are shipped come first for losses that are shipped, the user's own for the user's own.
     """
     losses, tasks = (catalogue.options([str(catalogue.CONF), *folders], group) for group in ("loss", "task"))
     ours, theirs = (catalogue.options([str(catalogue.CONF)], group) for group in ("loss", "task"))

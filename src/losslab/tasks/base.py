@@ -91,7 +91,7 @@ class Task(nn.Module, ABC):
         return sorted(self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y))
 
     def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return the buffers that are learned from all validation rows before these are evaluated."""
+        """Return the buffers to learn from all validation rows, before these are evaluated."""
         return {}
 
     def translate(self, scores: Tensor, other: "Task") -> Tensor:
