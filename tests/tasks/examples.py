@@ -10,7 +10,7 @@ from tests.losses.examples import dataset
 
 def tune(task: Task, scores: Tensor, y: Tensor) -> None:
     """Learn from validation rows, as a run does."""
-    for name, value in task.tuned(scores, y).items():
+    for name, value in task.tune(scores, y).items():
         setattr(task, name, value)
 
 

@@ -6,7 +6,7 @@ import torch
 from tests.losses.examples import TASKS, Runs, exactly, prepared
 
 
-@pytest.mark.parametrize("what", ["metrics", "tuned"])
+@pytest.mark.parametrize("what", ["metrics", "tune"])
 @pytest.mark.parametrize(
     ("name", "loss"),
     [(name, "mse") for name in TASKS] + [("regression", loss) for loss in ("poisson", "quantile")],
@@ -21,7 +21,7 @@ def test_many_runs_are_judged_in_one_call_as_each_by_itself(name: str, loss: str
         runs.y[1, runs.y[1] == 2] = 0
     every = runs.together(runs.scores)
     assert set(every) == (
-        set(runs.task.better) if what == "metrics" else set(runs.task.tuned(runs.scores[0], runs.y[0]))
+        set(runs.task.better) if what == "metrics" else set(runs.task.tune(runs.scores[0], runs.y[0]))
     )
     for run in range(3):
         alone = runs.alone(run, runs.scores[run])

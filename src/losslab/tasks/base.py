@@ -52,7 +52,7 @@ class Task(nn.Module, ABC):
     """
 
     better: ClassVar[dict[str, str]]  # each metric, and whether `min` or `max` is better
-    learned: ClassVar[tuple[str, ...]] = ()  # the buffers that `tuned` returns
+    learned: ClassVar[tuple[str, ...]] = ()  # the buffers that `tune` returns
     chance: ClassVar[str] = ""  # what scores of 0 predict for a card's examples, in words
 
     def __init__(self, name: str, truth: str, inputs: list[str], targets: list[str], yardstick: str, mode: str) -> None:
@@ -90,7 +90,7 @@ class Task(nn.Module, ABC):
         y = torch.from_numpy(data.targets("train")[:2])
         return sorted(self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y))
 
-    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the buffers to learn from all validation rows, before these are evaluated."""
         return {}
 

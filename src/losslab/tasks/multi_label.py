@@ -41,7 +41,7 @@ class MultiLabel(Task):
     def fit(self, data: Dataset, loss: Reading) -> None:
         self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
 
-    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return for each label the threshold with the best F1 on these rows, midway between two probabilities.
 
         Every threshold is tried. The highest of equally good ones counts, and 0.5 for a label that no row has.
