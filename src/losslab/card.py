@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.config import arguments, catalogue, check, compose
-from losslab.errors import Refused, command, keyed, listed
+from losslab.config.flat import flatten
+from losslab.config.words import command_words, parse_list, parse_settings
+from losslab.errors import Refused
 from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out", "allow")
 POINTS = 401  # of a curve; an odd number, so that the middle is one of them
-OURS = ("_target_", "input", "target", "per", "domain")  # keys of a loss's file that are no settings of the loss
+NO_SETTINGS = {"_target_", *catalogue.OWN_KEYS["loss"]} - {"reduction"}  # keys of a loss's file that say what it is
 
 
 @dataclass
@@ -92,7 +94,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
     ('single_label', ['cross_entropy', 'square'], 'card-focal.png')
     """
     words, folders = arguments.take_folders(words)
-    typed = keyed(words, KEYS)
+    typed = parse_settings(words, KEYS)
     if not typed.get("loss"):
         raise Refused("a card needs a loss: type loss=NAME, such as loss=focal")
     if "," in typed["loss"] and not typed["loss"].startswith("["):
@@ -104,7 +106,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
     out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
     losses = catalogue.options([str(catalogue.CONF), *folders], "loss")
     task = typed.get("task") or choose_task(
-        [part.rpartition("*")[2].strip() for part in listed(typed["loss"])], folders
+        [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])], folders
     )
     mine = [*arguments.search_path(folders), *([f"allow={typed['allow']}"] if "allow" in typed else [])]
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
@@ -115,7 +117,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
     usual = losses.get(name, {}).get("beside", tasks[cfg.run.choices.task]["task"].get("beside", []))
     others = [other for other in ([] if "parts" in cfg.loss else usual) if other != name][:2]
     if "vs" in typed:
-        others = listed(typed["vs"])
+        others = parse_list(typed["vs"])
     for other in others:
         fitting = [name for name, loss in losses.items() if catalogue.fits(cfg.task, loss)]
         if other not in fitting:
@@ -262,7 +264,7 @@ def read_header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
 
 def describe(card: Card) -> str:
     """Write what the file of each loss says, its settings, and what was computed."""
-    cfg, flat = card.cfg, check.flatten(card.cfg)
+    cfg, flat = card.cfg, flatten(card.cfg)
     losses, tasks = (catalogue.options(cfg.run.catalogue, group) for group in ("loss", "task"))
     paths = {name: (path, OmegaConf.select(cfg, path)) for name, path in compose.loss_paths(cfg).items()}
     lines: list[str] = []
@@ -274,12 +276,12 @@ def describe(card: Card) -> str:
         says, bounds, source = read_header(name, cfg.run.catalogue)
         several = f", {card.scores_per_target} scores for each target" if keys.input == "heads" else ""
         domain = f" {keys.domain}" if "domain" in keys else ""
-        settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in OURS]
+        settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in NO_SETTINGS]
         lines.append(name)
         say("is", says)
         say("wants", f"{keys.input}; targets as {keys.target}{domain}{several}")
         say("range", bounds)
-        say("settings", " ".join(f"{key}={arguments.shown(flat[key])}" for key in settings) or "none")
+        say("settings", " ".join(f"{key}={arguments.as_typed(flat[key])}" for key in settings) or "none")
         say("source", source)
         say("also", ", ".join(losses[name].get("also", [])) or "no other name")
     if len(paths) > 1:
@@ -358,7 +360,7 @@ def choose_limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
 
 def main() -> None:
     """Run the command: write a card as a picture, print it in words."""
-    with command(__doc__) as words:
+    with command_words(__doc__) as words:
         cfg, others, out = parse_request(words)
         card = compute(cfg, others)
         drawn = draw(card)

@@ -23,7 +23,7 @@ from losslab.compare.__main__ import compare
 from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.config.check import configure
-from losslab.config.targets import here
+from losslab.config.targets import package_finder
 from losslab.errors import Refused
 from losslab.stacking.group import plan_stacks
 from losslab.stacking.train import train_together
@@ -113,7 +113,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Type]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "meta_path", list(sys.meta_path))
-        patch.setattr(here, "allow", set())
+        patch.setattr(package_finder, "allow", set())
         patch.setenv("WANDB_MODE", "offline")
         yield compose
     sys.modules.pop("ordinal", None)
@@ -148,7 +148,10 @@ def test_help_names_its_options(typed: Type) -> None:
         ("loss=proportional_odds", "loss=proportional_odds is called cumulative_link here: type loss=cumulative_link"),
         ("task=ordinal data=diamonds", "data=diamonds is for task=regression, not task=ordinal: .* csv, images, stars"),
         ("data=stars task=single_label", "data=stars is for task=ordinal, not task=single_label: type task=ordinal"),
-        ("task=ordinal task.truth=stars", "task.truth=stars does not fit: .* numbers or class or labels"),
+        (
+            "task=ordinal task.truth=stars",
+            "task=ordinal does not say what its targets are: write truth: numbers, class or",
+        ),
     ],
 )
 def test_refusals_name_its_options(typed: Type, words: str, sentence: str) -> None:

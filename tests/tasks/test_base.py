@@ -1,9 +1,13 @@
 """What holds for each task: its file, its views and forms, and many runs evaluated in one call."""
 
+from typing import ClassVar
+
 import pytest
 import torch
+from torch import Tensor
 
-from tests.losses.examples import TASKS, Runs, exactly, prepared
+from losslab.tasks import Task
+from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
 @pytest.mark.parametrize("what", ["metrics", "tune"])
@@ -65,3 +69,51 @@ def test_every_view_and_form_in_the_yaml_is_a_different_tensor(name: str) -> Non
         assert (
             torch.equal(target, y) if form == "index" else target.is_floating_point() and target.shape == scores.shape
         )
+
+
+class Bare(Task):
+    """A task with no more than it needs."""
+
+    better: ClassVar = {"error": "min"}
+
+    def view(self, scores: Tensor, input: str) -> Tensor:
+        return scores
+
+    def encode(self, y: Tensor, target: str, input: str) -> Tensor:
+        return y
+
+    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {"error": (self.decide(scores) != y).float().mean()}
+
+
+@pytest.mark.parametrize(
+    ("truth", "y", "words", "marks"),
+    [
+        ("numbers", torch.tensor([[2.0, -1.0], [0.5, 3.0]]), ["2, -1", "0.5, 3"], None),
+        ("class", torch.tensor([0, 1]), ["a", "b"], [[True, False], [False, True]]),
+        ("labels", torch.tensor([[1, 0], [0, 1]]), ["{a}", "{b}"], [[True, False], [False, True]]),
+    ],
+)
+def test_what_a_task_does_not_say_follows_from_its_truth(
+    truth: str, y: Tensor, words: list[str], marks: list[list[bool]] | None
+) -> None:
+    task, loss = Bare("bare", truth, ["logits"], ["dense"], "error", "min"), loss_named("mse")
+    scores = torch.tensor([[2.0, -1.0], [0.5, 3.0]])
+    data = dataset(y.numpy())
+    data.outputs = ["a", "b"]
+    task.fit(data, loss)
+    assert task.describe(data, y) == words == task.describe(data, task.decide(scores)[:2])
+    found = task.mark(scores)
+    assert marks == (None if found is None else found.tolist())
+    assert {name: column.tolist() for name, column in task.columns(data, loss, scores).items()} == {
+        "a": [2.0, 0.5],
+        "b": [-1.0, 3.0],
+    }
+    assert [row["predicted"] for row in task.tables(data, scores)["samples"]] == words
+    assert (task.pictures(data, scores), task.balance(data), task.tune(scores, y)) == ({}, {}, {})
+    assert task.list_metrics(data, loss) == ["error"]
+    assert (task.perfect(loss, data) is None) == (truth == "numbers")
+    assert len(task.sides(data)) == (1 if truth == "numbers" else 2)
+    assert all(len(side) == 1 for side in task.sides(data).values())
+    side, *_ = task.sides(data).values()
+    assert task.trace(loss, side, 0, torch.linspace(*task.span(loss), 5))[0].shape == (1, 2)
