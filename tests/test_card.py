@@ -17,8 +17,8 @@ from losslab.card import Card, choose_limits, compute, describe, draw, parse_req
 from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
-from tests.forks import ran
 from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
+from tests.processes import ran
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}

@@ -20,7 +20,7 @@ from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import train
 from tests.conftest import Typed, folder_of
-from tests.forks import ran
+from tests.processes import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
 
