@@ -144,15 +144,16 @@ def prepared(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
     """Make task and loss as a run makes them, in double precision, for the targets of a card's examples."""
     import numpy as np
 
+    from losslab.config.make import fill_in, make
     from losslab.data.dataset import Dataset
-    from losslab.train import build, objective
+    from losslab.losses.assembly import build_loss
 
-    task: Task = build(cfg, "task")
+    task: Task = make(cfg, "task")
     names = [chr(ord("A") + place) for place in range(y.shape[1] if y.ndim > 1 else len(y))]
     split = dict.fromkeys(("train", "val", "test"), np.arange(len(y)))
     data = Dataset(np.zeros((len(y), 1), np.float32), y, split, (1,), names)
-    cfg.run.choices.data = "card"
-    loss = objective(cfg, task, data)
+    cfg = fill_in(cfg, choices={**cfg.run.choices, "data": "card"})
+    loss = build_loss(cfg, task, data)
     return task.double(), loss.double(), data
 
 
@@ -204,9 +205,9 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
     Raises:
         Refused: where a loss cannot be made with its settings.
     """
-    from losslab.train import build
+    from losslab.config.make import make
 
-    task: Task = build(cfg, "task")
+    task: Task = make(cfg, "task")
     examples = task.examples()
     for number, y in enumerate(examples):
         try:

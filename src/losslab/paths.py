@@ -102,13 +102,14 @@ def descend(name: str, steps: int) -> Path2D:
     """
     import torch
 
-    from losslab.train import build, call
+    from losslab.config.make import call, make
 
     file = catalogue.options([str(catalogue.CONF)], "optimizer")[name]
     lr = float(file["search"]["lr"][1])
-    cfg = OmegaConf.create({"optimizer": {**file, "lr": lr}, "run": {"choices": {"optimizer": name}}})
+    settings = {key: value for key, value in file.items() if key not in compose.MARKS}
+    cfg = OmegaConf.create({"optimizer": {**settings, "lr": lr}, "run": {"choices": {"optimizer": name}}})
     point = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
-    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", *compose.MARKS), [point])
+    optimizer = call(cfg, "optimizer", make(cfg, "optimizer"), [point])
 
     def closure() -> "Tensor":
         optimizer.zero_grad()

@@ -129,10 +129,10 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
     """
     import torch
 
-    from losslab.train import restored
+    from losslab.restore import restore
 
     table = str(cfg.data._target_).startswith("losslab.data.tables.")
-    data, task, loss, model = restored(cfg, **({"new": str(source)} if table else {}))
+    data, task, loss, model = restore(cfg, **({"new": str(source)} if table else {}))
     new = data.new
     if new is None:
         if len(data.shape) != 3:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import yaml
@@ -21,9 +21,12 @@ from tqdm import tqdm
 from losslab.config.arguments import hydra_value
 from losslab.config.check import flatten, only_typed
 from losslab.config.ranges import silent
-from losslab.data.dataset import Dataset
 from losslab.record.wandb import links, sync_command
 from losslab.spreadsheet import text_table
+
+if TYPE_CHECKING:
+    from losslab.build import Parts
+    from losslab.record.record import Record
 
 
 class Progress(ProgressBar):
@@ -73,16 +76,9 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def opening(
-    cfg: DictConfig,
-    data: Dataset,
-    facts: Mapping[str, Any],
-    mirrors: list[Logger],
-    folder: Path,
-    detour: str | None = None,
-) -> str:
+def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str | None = None) -> str:
     """Which data, model, loss and optimizer, where it logs, and why its steps are slower than they could be."""
-    choice = cfg.run.choices
+    cfg, data, facts, choice = parts.cfg, parts.data, parts.facts, parts.cfg.run.choices
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
         ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
@@ -94,8 +90,8 @@ def opening(
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
         *(("sweep", url) for name, url in links(mirrors).items() if name == "sweep"),
-        *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
-        ("record", str(folder)),
+        *([("resumed", f"from {record.ckpt}")] if record.ckpt else []),
+        ("record", str(record.folder)),
     ]  # fmt: skip
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config.arguments import quoted
 from losslab.config.catalogue import CONF, fits, options
-from losslab.config.check import configure, explain, flatten, launched
+from losslab.config.check import check_launch, configure, explain, flatten
 from losslab.config.compose import hydra_ready, laid_out
+from losslab.config.make import fill_in
 from losslab.errors import Refused
 from tests.conftest import Typed
 
@@ -33,6 +34,7 @@ NEEDS = {
 def by_omegaconf(cfg: DictConfig) -> dict[str, Any]:
     """Settings by their dotted names, as OmegaConf itself resolves them."""
     cfg = cfg.copy()
+    OmegaConf.set_readonly(cfg, False)
     if "run" in cfg:
         cfg.run = {**dict.fromkeys(cfg.run), "choices": cfg.run.choices}
     flat: dict[str, Any] = {}
@@ -94,7 +96,7 @@ def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str
             tried.append(str(error))
             continue
         assert cfg.run.choices[group] == name
-        cfg.run.name, cfg.run.steps = "what a run", 1  # fills in
+        cfg = fill_in(cfg, name="what a run", steps=1)
         assert [*flatten(cfg).items()] == [*by_omegaconf(cfg).items()]
         return
     pytest.fail(f"{group}={name} fits nothing: {tried}")
@@ -257,7 +259,7 @@ def test_the_users_own_options_are_suggested_too(tmp_path: Path) -> None:
 
 def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
     program = (
-        "import sys; from losslab.train import main; from losslab.config.check import configure;"
+        "import sys; from losslab.app import main; from losslab.config.check import configure;"
         "configure(['loss=mae']);"
         "import losslab.data.tables; heavy = {'torch', 'pytorch_lightning', 'wandb', 'matplotlib', 'sklearn'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
@@ -271,4 +273,4 @@ def test_several_machines_are_refused_where_nobody_started_their_processes(
     for name in ("RANK", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(Refused, match="each device on each machine: start it by `torchrun` or by `srun`"):
-        launched(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))
+        check_launch(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))

@@ -24,7 +24,7 @@ from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read
 from losslab.train import train
-from tests.conftest import Command, Typed
+from tests.conftest import Command, Typed, folder_of
 from tests.loopback import Loopback
 from tests.record.test_wandb import environment
 
@@ -45,7 +45,7 @@ class Bomb:
 def test_a_strangers_checkpoint_runs_no_code(typed: Typed, tmp_path: Path, undrawn: None) -> None:
     cfg = typed(*SHORT)
     train(cfg)
-    folder, burst = Path(cfg.run.dir), tmp_path / "burst"
+    folder, burst = folder_of(cfg), tmp_path / "burst"
     for name in ("best.ckpt", "last.ckpt"):
         whole = torch.load(folder / name, weights_only=True)
         torch.save({**whole, "epoch": Bomb(burst)}, folder / name)
@@ -148,7 +148,7 @@ def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
 def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path: Path, undrawn: None) -> None:
     cfg = typed(*SHORT)
     train(cfg)
-    folder = Path(cfg.run.dir)
+    folder = folder_of(cfg)
     status = json.loads((folder / "status.json").read_text())
     theirs = ["loss._target_=os.system", "allow=[os]", "++allow=[os]", "hydra.job.env_set.PYTHONPATH=here"]
     (folder / "status.json").write_text(json.dumps({**status, "overrides": [*status["overrides"], *theirs]}))

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from losslab.optim.optimizers import SAM, Muon
 from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers
 from tests.optim.examples import OPTIMIZERS, TASKS, closure_of, make, module_of, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -208,13 +207,13 @@ def test_a_run_goes_on_bit_for_bit_in_the_middle_of_its_warm_up(typed: Typed, na
     ]  # fmt: skip
     expected = typed(*whole)
     uninterrupted = train(expected)
-    losses = np.genfromtxt(Path(expected.run.dir) / "history.csv", delimiter=",", names=True)["trainloss"]
+    losses = np.genfromtxt(folder_of(expected) / "history.csv", delimiter=",", names=True)["trainloss"]
     assert losses[-1] < losses[0]
 
     cut = typed(*whole)
     resumed = train(typed(f"ckpt={cut_off(cut, epoch=2)}"))
     assert numbers(resumed) == numbers(uninterrupted)
-    saved, wanted = (torch.load(Path(c.run.dir) / "last.ckpt", weights_only=True) for c in (cut, expected))
+    saved, wanted = (torch.load(folder_of(c) / "last.ckpt", weights_only=True) for c in (cut, expected))
     assert all(torch.equal(saved["state_dict"][key], weight) for key, weight in wanted["state_dict"].items())
 
 

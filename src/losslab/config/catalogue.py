@@ -12,6 +12,14 @@ from losslab.errors import Refused
 
 FOLDERS = 2000  # a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
+OWN_KEYS = {  # keys of an option's file that speak to losslab, and not to the constructor that `_target_` names
+    "data": ("gives", "batch_size", "drop_last", "workers"),
+    "model": ("takes",),
+    "loss": ("input", "target", "reduction", "per", "domain"),
+    "optimizer": ("hidden",),
+    "scheduler": ("interval", "monitor", "warmup"),
+    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
+}
 NODES = 100_000  # values of an option; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parents[1]

@@ -65,6 +65,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
             places = (*cfg.run.choices, "hydra.searchpath", "allow")
             named = [text for text in overrides if key_of(text) in places or "@" in key_of(text)]
             check(cfg, composed(named) if named != overrides else cfg)
+            OmegaConf.set_readonly(cfg, True)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
         except OSError as error:  # such as a name that is too long
@@ -222,7 +223,7 @@ def check(cfg: DictConfig, defaults: DictConfig) -> None:
     writable_folder(Path(cfg.output_dir), "output_dir")
 
 
-def launched(cfg: DictConfig) -> None:
+def check_launch(cfg: DictConfig) -> None:
     """Refuse to train in other processes than were started: one would wait for the others, or all run the same.
 
     Raises:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -38,6 +39,7 @@ class Planned:
     overrides: list[str]
     cfg: DictConfig
     flat: dict[str, Any]
+    folder: Path | None = None  # of a sweep's job
 
 
 @cache
@@ -63,7 +65,7 @@ def supports_callback(cfg: DictConfig, name: str) -> bool:
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 
 
-def reason_alone(cfg: DictConfig) -> str | None:
+def reason_alone(cfg: DictConfig, folder: Path | None = None) -> str | None:
     """Return why a run cannot be part of a stack, as far as its configuration tells."""
     choice, trainer = cfg.run.choices, cfg.trainer
     others = [name for name in cfg.callbacks if not supports_callback(cfg, name)]
@@ -80,7 +82,7 @@ def reason_alone(cfg: DictConfig) -> str | None:
         f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
             trainer.precision not in ("32-true", "64-true"),
         f"augment={choice.get('augment')} draws at random": bool(cfg.get("augment")),
-        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and cfg.run.dir is None,
+        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and folder is None,
     }  # fmt: skip
     return next((reason for reason, so in reasons.items() if so), None)
 
@@ -100,9 +102,9 @@ def group_key(flat: Mapping[str, Any]) -> str:
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
 
 
-def plan_run(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
+def plan_run(number: int, overrides: list[str], cfg: DictConfig, folder: Path | None = None) -> Planned:
     """Return a run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices})
+    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices}, folder)
 
 
 def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
@@ -110,7 +112,7 @@ def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
     stacks: dict[str, list[Planned]] = {}
     why: dict[str, int] = {}
     for run in runs:
-        reason = reason_alone(run.cfg)
+        reason = reason_alone(run.cfg, run.folder)
         if reason:
             why[reason] = why.get(reason, 0) + 1
         stacks.setdefault(f"{run.number}" if reason else group_key(run.flat), []).append(run)
@@ -165,13 +167,13 @@ class StackTask:
             signal.signal(signal.SIGUSR1, preemption.too_early)
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
+        from losslab.app import SweepObjective
         from losslab.stacking.train import one, train_together
-        from losslab.train import Reached
 
-        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg)]
+        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg, stack[0].folder)]
         return [
             outcome
             if isinstance(outcome, BaseException)
-            else Reached(outcome[f"val/{job.cfg.task.yardstick}_best"], self.first + job.number, job.cfg.run.dir)
+            else SweepObjective(outcome[f"val/{job.cfg.task.yardstick}_best"], str(outcome.folder))
             for job, outcome in zip(stack, outcomes, strict=True)
         ]
