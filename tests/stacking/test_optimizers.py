@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from losslab.build import build_module, build_optimizer, plan_steps
 from losslab.config.catalogue import CONF, options
+from losslab.config.make import call, make
 from losslab.data.dataset import Dataset
 from losslab.stacking.module import Stack
-from losslab.train import OURS, build, call, experiment, optimizer_of, planned
 from losslab.training.epochs import set_mode
 from losslab.training.module import Experiment
 from tests.conftest import Typed
@@ -50,16 +51,16 @@ class Twins:
         """The runs as they begin, in double precision."""
         found = []
         for cfg in self.cfgs:
-            self.data: Dataset = build(cfg, "data", *OURS["data"])
-            planned(cfg, self.data)
-            found.append(experiment(cfg, self.data).double())
+            self.data: Dataset = make(cfg, "data")
+            cfg, _ = plan_steps(cfg, self.data)
+            found.append(build_module(cfg, self.data).double())
         return found
 
     def begin(self) -> None:
         """Stack the runs."""
-        make = optimizer_of(self.cfgs[0])
+        waiting = build_optimizer(self.cfgs[0])
         losses = [loss for _, _, loss in RUNS]
-        self.stack = Stack(self.runs, losses, lambda groups: call(self.cfgs[0], "optimizer", make, groups))
+        self.stack = Stack(self.runs, losses, lambda groups: call(self.cfgs[0], "optimizer", waiting, groups))
         self.optimizer = configured(self.stack)
         trainer: Any = SimpleNamespace(optimizers=[self.optimizer])
         self.stack.trainer = trainer
