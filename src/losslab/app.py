@@ -19,6 +19,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import arguments, catalogue, check
+from losslab.config.command_line import check_command_line
+from losslab.config.explain import explain
+from losslab.config.recorded import check_dropped
 from losslab.errors import Refused, one_sentence
 from losslab.internals.hydra import collect_returns
 from losslab.train import train
@@ -57,7 +60,7 @@ def job(typed: DictConfig) -> float:
         if one_run and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = check.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
-        check.check_dropped(cfg)
+        check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
         if one_run:
@@ -80,12 +83,12 @@ def print_runs(objectives: Sequence[object]) -> None:
 
 def rewrite_arguments() -> None:
     """Turn what was typed into overrides that Hydra reads as they were meant."""
-    sys.argv[1:] = [arguments.quoted(text) for text in arguments.as_overrides(sys.argv[1:])]
-    check.check_front(sys.argv[1:])
+    sys.argv[1:] = [arguments.quote_option(text) for text in arguments.as_overrides(sys.argv[1:])]
+    check_command_line(sys.argv[1:])
     if {"-m", "--multirun"} & set(sys.argv):  # each job of a sweep is spelled out when its turn comes
         sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
     else:
-        sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.spelled_out(text)]
+        sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]
 
 
 @one_sentence()
@@ -106,7 +109,7 @@ def main() -> None:
         if traceback_wanted:
             raise
         typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
-        sys.exit(f"losslab: {error if isinstance(error, Refused) else check.explain(error, typed)}")
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")
     except Exception as error:
         if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):
             raise

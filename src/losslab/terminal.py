@@ -18,9 +18,9 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
-from losslab.config.arguments import hydra_value
-from losslab.config.check import flatten, only_typed
-from losslab.config.ranges import silent
+from losslab.config.arguments import quote_value
+from losslab.config.flat import excluded_from_name, flatten
+from losslab.config.recorded import find_unrecordable
 from losslab.record.wandb import links, sync_command
 from losslab.spreadsheet import text_table
 
@@ -99,7 +99,7 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
     """How many runs are trained as one, of what, and in what they differ."""
     flat = [{**flatten(cfg), **cfg.run.choices} for cfg in cfgs]
-    differ = [key for key in flat[0] if not silent(key) and len({str(each.get(key)) for each in flat}) > 1]
+    differ = [key for key in flat[0] if not excluded_from_name(key) and len({str(each.get(key)) for each in flat}) > 1]
     typed = {text.split("=", 1)[0].lstrip("+~") for cfg in cfgs for text in cfg.run.overrides}
     choice, few = cfgs[0].run.choices, ", ".join(key for key in differ if key in typed) or ", ".join(differ)
     lines = [
@@ -147,7 +147,7 @@ def tabulate_runs(folders: Sequence[Path]) -> str:
     configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     groups = {key.split(".")[0] for config in configs for key in config if "." in key}
-    keys = sorted({key for config in configs for key in config if not silent(key)})
+    keys = sorted({key for config in configs for key in config if not excluded_from_name(key)})
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
     differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
@@ -184,7 +184,10 @@ def command() -> str:
     flags = ("--config-dir", "-cd")
     own = [text for flag, text in pairwise(sys.argv) if flag in flags]
     own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
-    again = [*(text for text in sys.argv if text.startswith("allow=")), *only_typed(sys.argv[1:])]  # count where typed
+    again = [
+        *(text for text in sys.argv if text.startswith("allow=")),
+        *find_unrecordable(sys.argv[1:]),
+    ]  # count where typed
     return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *again])
 
 
@@ -194,7 +197,7 @@ def typed(key: str, value: str | Path) -> str:
     >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
     """
-    word = f"{key}={hydra_value(str(value))}"
+    word = f"{key}={quote_value(str(value))}"
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 

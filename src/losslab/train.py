@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from losslab.build import Parts, build
-from losslab.config.check import check_launch
+from losslab.config.launch import check_launch
 from losslab.config.make import fill_in, make
 from losslab.errors import machine_errors
 from losslab.training import preemption

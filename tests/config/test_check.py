@@ -10,10 +10,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.config.arguments import quoted
+from losslab.config.arguments import quote_option
 from losslab.config.catalogue import CONF, fits, options
-from losslab.config.check import check_launch, configure, explain, flatten
-from losslab.config.compose import hydra_ready, laid_out
+from losslab.config.check import configure
+from losslab.config.compose import hydra_ready, load_config
+from losslab.config.explain import explain
+from losslab.config.flat import flatten
+from losslab.config.launch import check_launch
 from losslab.config.make import fill_in
 from losslab.errors import Refused
 from tests.conftest import Typed
@@ -124,7 +127,7 @@ def test_values_set_on_what_was_chosen_make_what_hydra_composes(typed_now: list[
     with hydra_ready():
         expected = compose("config", typed_now)
         for _ in range(2):  # the second time, what was chosen is remembered, and nothing that was set on it
-            cfg, *_ = laid_out(typed_now)
+            cfg, *_ = load_config(typed_now)
             assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(expected)
             assert OmegaConf.is_struct(cfg)
             cfg.seed = 99
@@ -136,7 +139,7 @@ def test_an_option_that_is_rewritten_is_read_again(tmp_path: Path) -> None:
         (tmp_path / "config.yaml").write_text("defaults: [{loss: mine}]")
         for delta in (1, 2):
             (tmp_path / "loss" / "mine.yaml").write_text(f"delta: {delta}")
-            assert laid_out(["loss=mine"])[0].loss.delta == delta
+            assert load_config(["loss=mine"])[0].loss.delta == delta
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
@@ -183,13 +186,13 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("optimizer.lr=-1", "optimizer.lr=-1 does not fit: it must be a number above 0"),
         ("optimizer.lr=nan", "optimizer.lr=nan does not fit"),
         ("optimizer.lr=fast", "optimizer.lr=fast does not fit: it must be a number above 0"),
-        ("optimizer.betas=[0.9,1]", r"optimizer.betas=\[0.9, 1\] does not fit: it must be two numbers"),
+        ("optimizer.betas=[0.9,1]", r"optimizer.betas=\[0.9, 1\] does not fit: it must be a list of 2 numbers"),
         ("data.batch_size=0", "data.batch_size=0 does not fit: it must be a whole number of at least 1, or all"),
         ("data.batch_size=2.5", "data.batch_size=2.5 does not fit"),
         ("data.val=0", "data.val=0 does not fit"),
         ("data.val=0.6 data.test=0.5", "leave no rows to train on"),
         ("augment=flip", "augment=flip is for images, but data=diamonds gives vector or tokens: type augment=none"),
-        ("trainer.devices=0", "trainer.devices=0 does not fit: it must be how many devices, a list of their numbers"),
+        ("trainer.devices=0", "trainer.devices=0 does not fit: it must be .*, auto, -1, or a .*, how many devices"),
         ("resume=sometimes", "resume=sometimes does not fit: it must be auto or never"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 does not fit"),
         ("trainer.max_epochs=true", "trainer.max_epochs=true does not fit"),
@@ -226,7 +229,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data=csv", "data=csv needs data.path: type data.path="),
         ("ckpt=none.ckpt", "ckpt=none.ckpt is not there"),
         ("output_dir=/dev/null/x", "output_dir=/dev/null/x cannot be written"),
-        ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline or disabled"),
+        ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline, disabled or dryrun"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_in_one_sentence(typed_now: str, sentence: str) -> None:
@@ -241,7 +244,7 @@ def test_a_seed_of_zero_is_a_seed() -> None:
 
 
 def test_an_option_named_false_can_be_typed() -> None:
-    assert quoted("logger=false") == "logger='false'"
+    assert quote_option("logger=false") == "logger='false'"
     assert not configure(["logger=false"]).logger
 
 

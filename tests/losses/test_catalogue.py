@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from losslab.config.catalogue import CONF, known_as
+from losslab.config.catalogue import CONF, has_alias
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.losses import Loss
@@ -90,12 +90,12 @@ KERAS = """mean_squared_error mse mean_absolute_error mae mean_absolute_percenta
 
 @pytest.mark.parametrize("name", KERAS.split())
 def test_every_name_of_keras_is_ours_or_is_answered_by_ours(name: str) -> None:
-    called = [option for option, file in LOSSES.items() if known_as(name, file)]
+    called = [option for option, file in LOSSES.items() if has_alias(name, file)]
     assert name in LOSSES or len(called) == 1, called
 
 
 def test_a_class_of_torchs_is_answered_by_the_file_that_makes_more_of_it() -> None:
-    assert [option for option, file in LOSSES.items() if known_as("BCEWithLogitsLoss", file)] == ["bce"]
+    assert [option for option, file in LOSSES.items() if has_alias("BCEWithLogitsLoss", file)] == ["bce"]
 
 
 def test_no_other_name_stands_for_two_losses_or_for_another_files_own_name() -> None:

@@ -322,7 +322,10 @@ def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypa
         ("optimizer=sam optimizer.rho=2", "optimizer.rho=2 does not fit"),
         ("optimizer=sam optimizer.base.momentum=1", "optimizer.base.momentum=1 does not fit"),
         ("optimizer=muon optimizer.adamw_lr=0", "optimizer.adamw_lr=0 does not fit: it must be a number above 0"),
-        ("optimizer=rprop optimizer.etas=[1.2,0.5]", "does not fit: it must be a number below 1 and a number above 1"),
+        (
+            "optimizer=rprop optimizer.etas=[1.2,0.5]",
+            "it must be a list: a number above 0 and below 1, then a number above 1",
+        ),
     ],
 )
 def test_what_an_optimizer_cannot_do_is_told_at_the_door(typed_now: str, sentence: str) -> None:

@@ -144,7 +144,7 @@ def test_a_run_that_goes_on_for_longer_than_its_schedule_keeps_a_rate(schedule: 
         ("scheduler=cosine_restarts trainer.max_epochs=10", r"scheduler.T_0=10 epochs is not reached"),
         ("scheduler=step trainer.max_epochs=1", r"trainer.max_epochs=1: type trainer.max_epochs=11 or more"),
         ("scheduler.warmup=1", "scheduler.warmup=1 does not fit: it must be a number from 0 up to"),
-        ("scheduler=multi_step scheduler.milestones=[20,10]", "it must be a rising list of epochs"),
+        ("scheduler=multi_step scheduler.milestones=[20,10]", "rising list of whole numbers of at least 1, the epochs"),
         ("scheduler=one_cycle scheduler.pct_start=1", "scheduler.pct_start=1 does not fit"),
         ("scheduler=cyclic scheduler.div_factor=0.5", "scheduler.div_factor=0.5 does not fit"),
     ],

@@ -9,8 +9,10 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from losslab.config.check import LAUNCHERS, check_launch, configure
+from losslab.config.check import configure
 from losslab.config.compose import hydra_ready
+from losslab.config.explain import LAUNCHERS
+from losslab.config.launch import check_launch
 from losslab.errors import Refused
 from tests.conftest import Command, Typed, numbers
 

@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from losslab.compare.design import Comparison
-from losslab.config import arguments, catalogue, check, compose
+from losslab.config import arguments, catalogue, check
+from losslab.config.catalogue import DESCRIPTIONS
 from losslab.config.make import fill_in, make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
@@ -32,7 +33,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = check.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
+    cfg = check.configure([f"ckpt={arguments.quote_value(str(checkpoint))}"])
     data, task, _, model = restore(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
@@ -43,7 +44,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
                 continue
             other: Any = fill_in(cfg, choices={**cfg.run.choices, "loss": name})
             OmegaConf.set_readonly(other, False)
-            other.loss = {key: value for key, value in option.items() if key not in compose.MARKS}
+            other.loss = {key: value for key, value in option.items() if key not in DESCRIPTIONS}
             reader = make(cfg, "task")
             try:
                 judge = build_loss(other, reader, data)

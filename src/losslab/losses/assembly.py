@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config.compose import loss_paths
 from losslab.config.make import make, refusal_of
+from losslab.config.ranges import number
 from losslab.errors import Refused
 from losslab.losses import Loss, Sum
 
@@ -47,9 +48,16 @@ def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Datas
 
 
 def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> dict[str, Any]:
-    """Return a loss's `weight` and `pos_weight` as tensors, where they are given; `balanced` is the task's to say."""
+    """Return a loss's `weight` and `pos_weight` as tensors; the task says what `balanced` is.
+
+    Anything but `balanced` and a list of numbers, such as the one number of a user's own loss, is left to the loss.
+    """
     keys = OmegaConf.select(cfg, path)
-    weights = {key: keys[key] for key in ("weight", "pos_weight") if keys.get(key) is not None}
+    weights: dict[str, Any] = {}
+    for key in ("weight", "pos_weight"):
+        given = keys.get(key)
+        if given == "balanced" or (OmegaConf.is_list(given) and all(map(number, given))):
+            weights[key] = given
     for key, given in weights.items():
         known = task.balance(data)
         if given != "balanced":

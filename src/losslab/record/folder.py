@@ -11,8 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from losslab.config.check import flatten
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name, flatten
 from losslab.errors import Refused
 from losslab.files import Unreadable, clear_parts, open_lock, own_folder, read_json, try_lock
 from losslab.machine import environment
@@ -30,7 +29,7 @@ def run_name(cfg: DictConfig) -> str:
     Where it writes and how it is logged is not part of it.
     """
     config = flat_config(cfg)
-    what = {key: value for key, value in config.items() if not silent(key)}
+    what = {key: value for key, value in config.items() if not excluded_from_name(key)}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
     return name.replace("*", "")  # of a weighted sum of losses

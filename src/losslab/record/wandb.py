@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from losslab.config.arguments import key_of
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name
 from losslab.files import check_no_link
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
@@ -126,7 +126,7 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
     """Return what the logger's option leaves open: the sweep as the group, what was typed as the notes, short tags."""
-    typed = " ".join(text for text in cfg.run.overrides if not silent(key_of(text)))
+    typed = " ".join(text for text in cfg.run.overrides if not excluded_from_name(key_of(text)))
     filled: dict[str, Any] = {
         key: value or None
         for key, value in (("group", sweep_of(cfg)), ("notes", typed))

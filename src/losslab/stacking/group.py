@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import check
 from losslab.config.catalogue import options
-from losslab.config.ranges import silent, whole
+from losslab.config.flat import excluded_from_name, flatten
+from losslab.config.ranges import whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
@@ -60,7 +61,7 @@ def supports_callback(cfg: DictConfig, name: str) -> bool:
     if callback._target_ == "pytorch_lightning.callbacks.EarlyStopping":
         return bool(callback.monitor == cfg.monitor and callback.get("check_on_train_epoch_end"))
     usual = option_of(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
-    free = ("dirpath", "monitor", "mode", "seconds", "within")
+    free = ("dirpath", "monitor", "mode", "ranges", "seconds", "within")
     same = usual is not None and all(callback.get(key) == usual.get(key) for key in {*callback, *usual} - {*free})
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 
@@ -96,7 +97,11 @@ def group_key(flat: Mapping[str, Any]) -> str:
     >>> group_key({"seed": 1, "optimizer": "adam"}) == group_key({"seed": 2, "optimizer": "adam"})
     True
     """
-    free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
+    free = [
+        key
+        for key in flat
+        if excluded_from_name(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)
+    ]
     kept = {key: value for key, value in flat.items() if key not in free}
     optimizer = flat.get("optimizer._target_", flat.get("optimizer"))
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
@@ -104,7 +109,7 @@ def group_key(flat: Mapping[str, Any]) -> str:
 
 def plan_run(number: int, overrides: list[str], cfg: DictConfig, folder: Path | None = None) -> Planned:
     """Return a run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices}, folder)
+    return Planned(number, overrides, cfg, {**flatten(cfg), **cfg.run.choices}, folder)
 
 
 def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:

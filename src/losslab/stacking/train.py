@@ -31,7 +31,7 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import terminal
 from losslab.build import build_loaders, build_module, build_optimizer, build_trainer, plan_steps
-from losslab.config.check import check_launch
+from losslab.config.launch import check_launch
 from losslab.config.make import call, fill_in, make
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
