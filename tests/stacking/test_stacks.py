@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,8 @@ from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, without_pictures
-from tests.forks import Fork, python
-from tests.loopback import Loopback
-from tests.record.test_wandb import run
+from tests.loopback import Loopback, run
+from tests.processes import Fork, python
 from tests.stacking.test_module import checkpoint, close, same
 
 STACKED = ("-m", "hydra/launcher=stacked")
@@ -41,15 +41,15 @@ LONG = (*SMALL, "trainer.max_epochs=50")
 Outcomes = list[dict[str, float] | BaseException]
 
 
-def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[DictConfig], Outcomes]:
-    """Train these as one sweep does: their configurations, told of their folders, and what each came to."""
+def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[Path], Outcomes]:
+    """Train these as one sweep does; return their folders, and what each came to."""
     stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], width)
     found: dict[int, Any] = {number: (None, error) for number, error in refused.items()}
     for stack in stacks:
         for job, outcome in zip(stack, together.train_together(stack), strict=True):
-            found[job.number] = (job.cfg, outcome)
-    cfgs, outcomes = zip(*(found[number] for number in range(len(jobs))), strict=True)
-    return list(cfgs), list(outcomes)
+            found[job.number] = (folder_of(job.cfg), outcome)
+    folders, outcomes = zip(*(found[number] for number in range(len(jobs))), strict=True)
+    return list(folders), list(outcomes)
 
 
 def status(folder: str | Path) -> dict[str, Any]:
@@ -57,15 +57,23 @@ def status(folder: str | Path) -> dict[str, Any]:
     return known
 
 
-def begin(folder: Path, *words: str) -> Fork:
-    """`python train.py ...` in a process and a folder of its own."""
+Patched = Callable[[], AbstractContextManager[None]]
+
+
+def begin(folder: Path, *words: str, patched: Patched = without_pictures) -> Fork:
+    """`python train.py ...` in a process and a folder of its own, where something is patched."""
     logger = () if any(word.startswith("logger") for word in words) else ("logger=false",)
-    return Fork(python(str(ROOT / "train.py"), *words, *logger), folder)
+
+    def does() -> None:
+        with patched():
+            python(str(ROOT / "train.py"), *words, *logger)()
+
+    return Fork(does, folder)
 
 
-def ran(folder: Path, *words: str) -> tuple[int, str, str]:
+def ran(folder: Path, *words: str, patched: Patched = without_pictures) -> tuple[int, str, str]:
     """The exit code of the command, and what it said."""
-    process = begin(folder, *words)
+    process = begin(folder, *words, patched=patched)
     return process.wait(), *process.said()
 
 
@@ -94,33 +102,35 @@ def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
     def jobs() -> list[DictConfig]:
         return [typed(*SMALL, "resume=never", *settings, f"optimizer.lr={lr}") for lr in ("0.02", bad, "0.01")]
 
-    cfgs, outcomes = swept(jobs())
-    for number, (cfg, apart, outcome) in enumerate(zip(cfgs, jobs(), outcomes, strict=True)):
+    folders, outcomes = swept(jobs())
+    for number, (folder, apart, outcome) in enumerate(zip(folders, jobs(), outcomes, strict=True)):
         if number != 1:
             assert isinstance(outcome, dict)
-            assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
-            same((cfg, apart))
+            summary = train(apart)
+            assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
+            same((folder, summary.folder))
             continue
         with pytest.raises(Refused) as alone:
             train(apart)
         assert where in str(alone.value)
         assert str(outcome) == str(alone.value)
-        mine, yours = status(folder_of(cfg)), status(folder_of(apart))
+        other = folder_of(apart)
+        mine, yours = status(folder), status(other)
         assert (mine["status"], mine["reason"]) == (yours["status"], yours["reason"])
         assert mine["status"] == "failed"
-        files = [{file.name for file in folder_of(each).iterdir()} - {".lock"} for each in (cfg, apart)]
+        files = [{file.name for file in each.iterdir()} - {".lock"} for each in (folder, other)]
         assert files[0] == files[1]
         for name in ("best", "last"):
             if f"{name}.ckpt" in files[0]:
-                one, other = checkpoint(cfg, name), checkpoint(apart, name)
-                one.pop("callbacks"), other.pop("callbacks")
-                close(one, other, name)
+                one, two = checkpoint(folder, name), checkpoint(other, name)
+                one.pop("callbacks"), two.pop("callbacks")
+                close(one, two, name)
 
 
 def test_all_diverge(typed: Typed, undrawn: None) -> None:
-    cfgs, outcomes = swept([typed(*SHORT, "optimizer.lr=1e200", f"seed={seed}") for seed in range(3)])
+    folders, outcomes = swept([typed(*SHORT, "optimizer.lr=1e200", f"seed={seed}") for seed in range(3)])
     assert all(isinstance(outcome, Refused) for outcome in outcomes)
-    assert {status(folder_of(cfg))["status"] for cfg in cfgs} == {"failed"}
+    assert {status(folder)["status"] for folder in folders} == {"failed"}
 
 
 @pytest.mark.parametrize("epochs", [40, 20])
@@ -133,15 +143,15 @@ def test_early_stopping_stops_each_run_where_it_would_alone(typed: Typed, undraw
             for seed, lr in enumerate((0.1, 0.01, 0.005))
         ]
 
-    cfgs, outcomes = swept(jobs())
+    folders, outcomes = swept(jobs())
     ends = []
-    for cfg, apart, outcome in zip(cfgs, jobs(), outcomes, strict=True):
+    for folder, apart, outcome in zip(folders, jobs(), outcomes, strict=True):
         assert isinstance(outcome, dict)
         summary = train(apart)
         assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
-        same((cfg, apart))
+        same((folder, summary.folder))
         ends.append(int(summary["epochs"]))
-        mine, yours = (checkpoint(each, "last")["callbacks"] for each in (cfg, apart))
+        mine, yours = (checkpoint(each, "last")["callbacks"] for each in (folder, summary.folder))
         (early,) = [key for key in yours if key.startswith("EarlyStopping")]
         close(mine[early], yours[early])
     assert len(set(ends)) == 3
@@ -232,17 +242,20 @@ def test_a_stack_that_is_killed_before_it_has_written_anything_begins_anew(tmp_p
 
 
 def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -> None:
-    def slow(self: Record, *_: Any) -> None:
-        (self.folder / "drawing").touch()
-        until(lambda: (self.folder.parent / "signalled").exists())
+    @contextmanager
+    def drawn_slowly() -> Iterator[None]:
+        def slow(self: Record, *_: Any) -> None:
+            (self.folder / "drawing").touch()
+            until(lambda: (self.folder.parent / "signalled").exists())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Record, "keep_pictures", slow)
-        process = begin(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "model=linear,mlp")
-        until(lambda: list(tmp_path.glob("it/outputs/*/drawing")))
-        process.send_signal(signal.SIGTERM)
-        (tmp_path / "it/outputs/signalled").touch()
-        assert process.wait() == 143
+        Record.keep_pictures = slow  # type: ignore[method-assign, assignment]
+        yield
+
+    process = begin(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "model=linear,mlp", patched=drawn_slowly)
+    until(lambda: list(tmp_path.glob("it/outputs/*/drawing")))
+    process.send_signal(signal.SIGTERM)
+    (tmp_path / "it/outputs/signalled").touch()
+    assert process.wait() == 143
     assert {known["status"] for known in runs(tmp_path / "it").values()} == {"finished"}
     assert len(runs(tmp_path / "it")) == 3, "the other model's were not begun"
 
@@ -265,7 +278,7 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
     (broken / file).mkdir() if file != "pictures" else (
         broken / file
     ).touch()  # a folder takes no text, a file no files
-    code, out, err = ran(tmp_path / "it", *STACKED, *words)
+    code, out, err = ran(tmp_path / "it", *STACKED, *words, patched=nullcontext)
     assert code == 1
     assert "Traceback" not in err
     assert f"outputs/{name}" in err
@@ -320,6 +333,7 @@ def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) 
     ]
 
 
+@pytest.mark.system
 @pytest.mark.skipif(
     not (find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher")),
     reason="no hydra-joblib-launcher here",
@@ -394,15 +408,15 @@ def test_what_cannot_be_stacked_trains_alone_and_says_why_once(
         odd = [typed(*base, *(["+callbacks.best.save_top_k=2"] if "top_k" in each else [each])) for each in ALONE]
         return [odd[0], *(typed(*base, f"seed={seed}") for seed in range(2)), *odd[1:], typed(*base, "seed=2")]
 
-    cfgs, outcomes = swept(jobs())
+    folders, outcomes = swept(jobs())
     said = capsys.readouterr().out
     assert not [outcome for outcome in outcomes if not isinstance(outcome, dict)]
     for why in ALONE.values():
         assert said.count(why) == 1, why
-    stacked = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
+    stacked = [status(folder)["facts"].get("stacked", 1) for folder in folders]
     assert stacked == [1, 3, 3, *[1] * (len(ALONE) - 1), 3]
-    for cfg, job, outcome in zip(cfgs, jobs(), outcomes, strict=True):
-        if status(folder_of(cfg))["facts"].get("stacked", 1) == 1:
+    for folder, job, outcome in zip(folders, jobs(), outcomes, strict=True):
+        if status(folder)["facts"].get("stacked", 1) == 1:
             assert isinstance(outcome, dict)
             assert numbers(outcome) == numbers(train(job))
 
@@ -447,7 +461,7 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
         patch.setenv("WANDB_MODE", "online")
         patch.setenv("WANDB_API_KEY", "tooshort")
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "logger=wandb")
+        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "logger=wandb", patched=nullcontext)
     assert code == 0, err
     assert err.count("W&B could not start") == 1
     assert "the records of the runs are complete" in err
@@ -456,17 +470,17 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
 
 
 def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undrawn: None, tmp_path: Path) -> None:
-    cfgs, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
+    folders, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
     whole = train(typed(*SMALL, "trainer.max_epochs=4", "seed=1"))
-    longer = typed(f"ckpt={folder_of(cfgs[1])}/last.ckpt", "trainer.max_epochs=4")
-    assert numbers(train(longer)) == pytest.approx(numbers(whole), rel=1e-9)
-    assert folder_of(longer) == folder_of(cfgs[1])
+    longer = typed(f"ckpt={folders[1]}/last.ckpt", "trainer.max_epochs=4")
+    resumed = train(longer)
+    assert numbers(resumed) == pytest.approx(numbers(whole), rel=1e-9)
+    assert resumed.folder == folders[1]
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(tmp_path / "new.csv", index=False)
-    apart = typed(*SHORT, "seed=0", "resume=never")
-    train(apart)
+    apart = train(typed(*SHORT, "seed=0", "resume=never"))
     said = []
-    for cfg in (cfgs[0], apart):
-        asked = predict.asked([f"ckpt={folder_of(cfg)}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
+    for folder in (folders[0], apart.folder):
+        asked = predict.asked([f"ckpt={folder}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
         (_, *rows), *_ = predict.predicted(asked, tmp_path / "new.csv")
         said.append([float(value) for row in rows for value in row])
     assert len(said[0]) >= 442
@@ -492,7 +506,7 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("losslab.models.nn.Linear", Branching)
-        cfgs, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
+        folders, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
         alone = train(typed(*SHORT, "seed=1", "resume=never"))
     assert (
         "2 of the runs train one by one: vmap: It looks like you're attempting to use a Tensor in some data-dependent"
@@ -500,7 +514,7 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
     )
     assert isinstance(outcomes[1], dict)
     assert numbers(outcomes[1]) == numbers(alone)
-    assert "stacked" not in status(folder_of(cfgs[1]))["facts"]
+    assert "stacked" not in status(folders[1])["facts"]
 
 
 def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
@@ -516,29 +530,33 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
 
     do, losses = Stack.update, ("mse", "mae")
     monkeypatch.setattr(Stack, "update", update)
-    cfgs, outcomes = swept(jobs()[:5])
+    folders, outcomes = swept(jobs()[:5])
     said = capsys.readouterr().out
-    assert "5 runs as one are more than the memory holds: 3 are tried" in said
-    assert "3 runs as one are more than the memory holds: 2 are tried" in said
-    sizes = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
+    assert "5 runs as one need more memory than there is: trying 3" in said
+    assert "3 runs as one need more memory than there is: trying 2" in said
+    sizes = [status(folder)["facts"].get("stacked", 1) for folder in folders]
     assert sorted(sizes) == [1, 2, 2, 2, 2]
-    for size, cfg, apart, outcome in zip(sizes, cfgs, jobs()[:5], outcomes, strict=True):
+    for size, folder, apart, outcome in zip(sizes, folders, jobs()[:5], outcomes, strict=True):
         assert isinstance(outcome, dict)
-        assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
+        summary = train(apart)
+        assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
         if size > 1:
-            same((cfg, apart))
+            same((folder, summary.folder))
 
 
 def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:
-    def full(self: Stack, *batch: Any) -> Any:
-        if self.current_epoch:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return do(self, *batch)
+    @contextmanager
+    def later_full() -> Iterator[None]:
+        def full(self: Stack, *batch: Any) -> Any:
+            if self.current_epoch:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return do(self, *batch)
 
-    do = Stack.update
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stack, "update", full)
-        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3")
+        do = Stack.update
+        Stack.update = full  # type: ignore[method-assign, assignment]
+        yield
+
+    code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3", patched=later_full)
     assert code == 1
     assert "Traceback" not in err
     said = "4 runs at once are more than the memory holds: type hydra.launcher.width=2, or stack=2 for a sweep file\n"
