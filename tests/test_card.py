@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
 from losslab.card import Card, asked, compute, draw, limits, text
@@ -32,6 +32,7 @@ def composed(task: str) -> DictConfig:
 def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
+    OmegaConf.set_readonly(cfg, False)
     cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in DESCRIPTIONS}
     cfg.run.choices.loss = name
     return cfg
