@@ -83,6 +83,7 @@ def test_the_processes_of_these_tests_lack_what_windows_lacks(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.system
 def test_a_run_and_its_predictions_without_posix(rows: Path) -> None:
     said = run(rows, *SHORT)
     (folder,) = (file.parent for file in rows.glob("outputs/*/summary.json"))
@@ -94,6 +95,7 @@ def test_a_run_and_its_predictions_without_posix(rows: Path) -> None:
     assert len((rows / "new.csv").read_text(encoding="utf-8").splitlines()) == 101
 
 
+@pytest.mark.system
 def test_a_sweep_of_two_processes_and_its_comparison_without_posix(rows: Path) -> None:
     parameters = {
         "loss": {"values": ["mae", "mse"]},
