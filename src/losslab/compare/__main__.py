@@ -73,10 +73,10 @@ def compare(request: Request, runs: Runs) -> str:
 
     plots = list(draw_plots(comparison, cells))
     if request.cross:
-        from losslab.compare.cross import table
+        from losslab.compare.cross import tabulate
         from losslab.page.result_plots import draw_cross
 
-        plots.append(draw_cross(table(comparison)))
+        plots.append(draw_cross(tabulate(comparison, request.own)))
     drawn = save_plots(plots)
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in drawn}
     files |= {f"{plot.name}.csv": plot.csv for plot in drawn}
