@@ -84,7 +84,7 @@ def test_runs_that_nothing_is_wrong_with_are_only_told_what_chose(tmp_path: Path
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ([{"seed": 9}], "Unequal seeds: mae ran with others than the rest"),
+        ([{"seed": 9}], "Unequal seeds: mae ran with other seeds than the rest"),
         ([{"seed": 9, "status": "failed"}], "1 of 13 runs failed and do not count: .*: mae .1.; most often: it broke."),
         ([{"seed": 9, "status": "running"}], "1 of 13 runs still say running"),
         ([{"seed": 9, "status": "interrupted"}], "1 of 13 runs were interrupted"),

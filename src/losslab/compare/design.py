@@ -133,7 +133,7 @@ def select_runs(frame: pd.DataFrame, only: dict[str, str]) -> pd.DataFrame:
             raise Refused(f"no run has {key}={value}; {nearest(value, set(have) - {'nan', 'None'})}")
     tasks = sorted(frame["task"].dropna().unique()) if "task" in frame else []
     if len(tasks) > 1:
-        raise Refused(f"these runs are of {len(tasks)} tasks: type task= one of {', '.join(tasks)}")
+        raise Refused(f"these runs are of {len(tasks)} tasks: type {' or '.join(f'task={task}' for task in tasks)}")
     return frame
 
 
@@ -181,12 +181,15 @@ def choose_keys(begun: pd.DataFrame, settings: Sequence[str], vary: Sequence[str
     for key in by:
         if key not in settings:
             raise Refused(f"by={key} is no setting of these runs; {nearest(key, settings)}")
-    keys = list(by) or [key for key in ("loss", "optimizer") if key in vary]
-    if keys:
-        return keys
+    chosen = list(by) or [key for key in ("loss", "optimizer") if key in vary]
+    if chosen:
+        return chosen
     others = drop_dependent(begun, [key for key in vary if key != "seed" and not chooses_rows(key)])
     if len(others) > 1:
-        raise Refused(f"loss and optimizer are the same in all runs, which differ in {', '.join(others)}: type by=")
+        keys = ", ".join(others)
+        raise Refused(
+            f"loss and optimizer are the same in all runs, which differ in {keys}: type by=[{others[0]}], or others"
+        )
     return others or [key for key in ("loss", "optimizer") if key in settings]
 
 
