@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
-from losslab.models import BagOfWords, backbone, find_head, resized
+from losslab.models import BagOfWords, backbone, find_head, resize_positions
 from losslab.optim.groups import group_parameters
 from losslab.train import build, call
 from tests.conftest import Typed
@@ -260,8 +260,8 @@ def test_an_oblong_image_is_its_patches_wherever_they_lie() -> None:
 def test_position_embeddings_are_interpolated_as_torchvision_does_it(side: int) -> None:
     positions = torch.randn(1, 197, 6)
     expected = interpolate_embeddings(16 * side, 16, {"encoder.pos_embedding": positions})["encoder.pos_embedding"]
-    torch.testing.assert_close(resized(positions, side, side), expected)
-    oblong = resized(positions, 9, 6)
+    torch.testing.assert_close(resize_positions(positions, side, side), expected)
+    oblong = resize_positions(positions, 9, 6)
     assert oblong.shape == (1, 55, 6)
     corners = positions[0, [0, 1, 14, -14, -1]]
     torch.testing.assert_close(oblong[0, [0, 1, 6, -6, -1]], corners)
@@ -272,6 +272,6 @@ def test_a_vision_transformer_takes_its_positions_from_another_size(tmp_path: Pa
     source = torchvision.models.vit_b_16()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     model: Any = backbone((3, 48, 32), 6, "vit_b_16", weights=str(tmp_path / "weights.pth"))
-    expected = resized(source.encoder.pos_embedding.detach(), 3, 2)
+    expected = resize_positions(source.encoder.pos_embedding.detach(), 3, 2)
     torch.testing.assert_close(model.transformer.encoder.pos_embedding.detach(), expected)
     assert torch.equal(model.transformer.conv_proj.weight, source.conv_proj.weight)

@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from losslab import predict
 from losslab.data.dataset import Dataset
-from losslab.data.reading import table
+from losslab.data.reading import read_table
 from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import OURS, build, train
@@ -47,7 +47,7 @@ def predictions(folder: Path, source: Path, *words: str) -> pd.DataFrame:
 @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile", "gaussian_nll"])
 def test_numbers_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path, loss: str) -> None:
     folder, summary, data = trained("data=diamonds", f"loss={loss}", "trainer.max_epochs=1", "data.test=0.02")
-    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
+    rows = read_table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
     rows.drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
     found = predictions(folder, tmp_path / "new.csv")
     true = rows["price"].astype(float)
@@ -87,7 +87,7 @@ def test_classes_of_image_files_are_those_that_the_run_was_tested_by(trained: Tr
 
 @pytest.mark.parametrize("drop", ["", "data.drop=[title]"])
 def test_labels_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path: Path, drop: str) -> None:
-    frame = table(str(SHIPPED / "movies.tsv.gz"), "").iloc[:900]
+    frame = read_table(str(SHIPPED / "movies.tsv.gz"), "").iloc[:900]
     if drop:  # then there is no text: a model of vectors
         frame = frame.drop(columns=[name for name in frame.columns if name not in ("title", "genres", "year")])
     frame.to_csv(tmp_path / "films.csv", index=False)
@@ -111,7 +111,7 @@ def test_the_words_are_those_of_the_runs_own_samples(typed: Typed, tmp_path: Pat
     cfg = typed("data=diamonds", "data.test=0.01", "trainer.max_epochs=1")
     train(cfg)
     data = build(cfg, "data", *OURS["data"])
-    rows = table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
+    rows = read_table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
     rows.to_csv(tmp_path / "new.csv", index=False)
     samples = pd.read_csv(Path(cfg.run.dir) / "pictures" / "samples.csv", dtype=str)
     found = predictions(Path(cfg.run.dir), tmp_path / "new.csv")
@@ -173,7 +173,7 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     predict.main()
     told = capsys.readouterr()
     assert "size: 1 empty cells filled in" in told.err
-    assert "colour: 2 cells hold what no training row did (an empty cell, mauve)" in told.err
+    assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
     cfg, _, _ = predict.asked(typed_now)
     new = build(cfg, "data", *OURS["data"], new=str(tmp_path / "new.csv")).new
@@ -205,7 +205,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
 
     refused(r"input=.*new.csv is not there")
     new.write_text("size,price\n1,2\n")
-    refused("input=.*new.csv lacks day, colour, which the model was trained on; its columns are size, price")
+    refused("input=.*new.csv lacks day, colour, which the model was trained on, and has size, price")
     new.write_text("size,day,colour\nlarge,2024-01-01,red\n")
     refused(r"column size holds no number in 1 of 1 rows \(first: line 2, 'large'\)")
     new.write_text("size,day,colour\n1,5,red\n")

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -207,7 +208,7 @@ def replacing(file: Path, durable: bool = False) -> Iterator[BinaryIO]:
             out.flush()
             if durable:
                 os.fsync(out.fileno())
-        part.replace(file)
+        replace(part, file)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
@@ -238,7 +239,7 @@ def write_together(folder: Path, contents: Mapping[str, str | bytes]) -> None:
         for name, content in contents.items():
             write(aside / name, content)
         for name in contents:
-            (aside / name).replace(folder / name)
+            replace(aside / name, folder / name)
     except OSError as error:
         error.filename, error.filename2 = error.filename if error.errno == errno.EISDIR else str(folder), None
         raise
@@ -328,8 +329,85 @@ def clear_parts(folder: Path) -> None:
 
 
 def open_lock(file: Path) -> int:
-    """A file to lock: made where it is missing, never followed where it is a link, its bytes left alone."""
+    """Open a file to lock: make it where it is missing, do not follow a link, and leave its bytes alone."""
     return os.open(file, os.O_RDWR | os.O_CREAT | NO_FOLLOW | NO_WAIT, 0o666)
+
+
+def try_lock(number: int, wait: bool = False) -> bool | None:
+    """Lock an open file, on Linux, macOS and Windows. The lock ends with the process, also when that is killed.
+
+    Windows lets nobody else read the first byte of a locked file, so a lock has a file of its own.
+
+    Args:
+        number: the file's descriptor; closing it unlocks the file.
+        wait: whether to wait while another process holds the lock.
+
+    Returns:
+        Whether the lock is ours; `None` on a disk that has no locks.
+    """
+    from filelock import lock_descriptor  # 20 ms, and only what writes needs it
+
+    try:
+        return lock_descriptor(number, blocking=wait, poll_interval=0.01)
+    except OSError:
+        return None
+
+
+def is_locked(file: Path) -> bool | None:
+    """Return whether a process holds the lock of a file; `None` where the disk has no locks."""
+    try:
+        number = os.open(file, os.O_RDWR | NO_FOLLOW | NO_WAIT)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        free = try_lock(number)
+    finally:
+        os.close(number)
+    return None if free is None else not free
+
+
+def remove_locked(folder: Path, lock: int) -> None:
+    """Remove a folder whose lock this process holds, and let go of the lock."""
+    if os.name == "nt":  # Windows removes no file that is open
+        os.close(lock)
+        shutil.rmtree(folder)
+    else:
+        shutil.rmtree(folder)
+        os.close(lock)
+
+
+def publish(part: Path, file: Path) -> bool:
+    """Give a whole file its name, unless the name is taken; return whether it was free.
+
+    A hard link does both at once. A disk without hard links gets an empty file of that name first, which is replaced at
+    once; a process that dies in between leaves the empty file.
+    """
+    try:
+        os.link(part, file)
+    except FileExistsError:
+        return False
+    except (OSError, AttributeError):
+        try:
+            create(file).close()
+        except FileExistsError:
+            return False
+        replace(part, file)
+    return True
+
+
+def replace(part: Path, file: Path) -> None:
+    """Rename a file over another. On Windows, wait up to a second while another process has the other open."""
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            part.replace(file)
+            return
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def writable_folder(folder: Path, key: str) -> Path:

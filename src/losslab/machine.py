@@ -1,22 +1,70 @@
-"""What a run was made on and with: versions, machine and git commit."""
+"""What differs between machines and systems: cores, memory, processes, versions and the git commit.
+
+Without torch until the environment of a run is asked for.
+"""
 
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from losslab import __version__
 
-# A repository can name programs of its own in its configuration: no hook, no monitor, no lock, none in a submodule.
+# A repository's configuration can name programs. Run none: no hook, no monitor. Take no lock.
 NO_PROGRAMS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
 
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def total_memory() -> int:
+    """Return the machine's memory in bytes."""
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil  # Windows
+
+    return int(psutil.virtual_memory().total)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had in use, in bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        used = psutil.Process().memory_info()
+        return int(getattr(used, "peak_wset", used.rss))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process that leads a group, and all that it has started; do nothing if it has ended."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, for one that has just ended
+            os.killpg(pid, signal.SIGKILL)
+        return
+    import psutil  # Windows
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.Error):
+                each.kill()
+
+
 def environment() -> dict[str, str | None]:
-    """Versions, machine and git commit, so that runs of different code or machines can be told apart."""
+    """Describe versions, machine and git commit, so that runs of different code or machines can be told apart."""
+    import torch
+
     commit, changes = git_state()
     return {
         "losslab": __version__,
@@ -31,10 +79,10 @@ def environment() -> dict[str, str | None]:
 
 
 def git_state() -> tuple[str | None, str | None]:
-    """The commit of the clone that losslab runs from, else of the current folder; and whether it was changed.
+    """Return the commit of losslab's clone, else of the current folder, and `yes` or `no`: whether it has changes.
 
-    No program that the repository's own configuration names is run. Git would run its filters to compare files with
-    the commit: where it has any, the second answer, yes or no, is `None`.
+    No program that the repository's configuration names is run. Git would run filters to compare files with the commit:
+    where the repository has filters, the second answer is `None`.
     """
     for folder in (Path(__file__).parent, Path.cwd()):
         commit = git(folder, "rev-parse", "HEAD")
@@ -51,7 +99,7 @@ def git_state() -> tuple[str | None, str | None]:
 
 
 def git(folder: Path, *words: str) -> str | None:
-    """What git says of a folder; `None` where there is no git or no repository."""
+    """Run a git command in a folder; return what it prints, or `None` without git or without a repository."""
     program = shutil.which("git")
     if program is None or Path(program).resolve().is_relative_to(Path.cwd().resolve()):  # Windows looks there first
         return None

@@ -1,4 +1,4 @@
-"""Small models; large ones come from torchvision. Each takes the shape of one input and the number of outputs."""
+"""Small models, and those of torchvision. Each takes the shape of one input and the number of outputs."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Linear(nn.Sequential):
 
 
 class MLP(nn.Sequential):
-    """Fully connected layers with ReLU, and dropout if asked for, on the flattened input.
+    """Fully connected layers with ReLU and optional dropout on the flattened input.
 
     >>> MLP((26,), 1, hidden=[64, 64])(torch.zeros(2, 26)).shape
     torch.Size([2, 1])
@@ -41,7 +41,7 @@ class MLP(nn.Sequential):
 
 
 class CNN(nn.Sequential):
-    """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 pooling, the mean over what is left, a linear layer.
+    """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 pooling, then global average pooling and a linear layer.
 
     >>> CNN((3, 32, 32), 10, channels=[16, 32])(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -58,11 +58,11 @@ class CNN(nn.Sequential):
 
 
 class BagOfWords(nn.Module):
-    """The sum of a vector per token, straight to the scores or through one hidden layer.
+    """The sum of an embedding per token, which is the scores or goes through one hidden layer.
 
     Args:
-        shape: the number of token ids; id 0 is no token.
-        hidden: width of the hidden layer; 0 for none, which is a linear model of the words.
+        shape: the number of token ids; id 0 is padding.
+        hidden: the width of the hidden layer; 0 for none, which is a linear model of the words.
 
     >>> BagOfWords((100,), 21)(torch.tensor([[3, 7, 0], [5, 0, 0]])).shape
     torch.Size([2, 21])
@@ -77,13 +77,13 @@ class BagOfWords(nn.Module):
         self.scores = nn.Sequential(*after)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        vectors = self.words(tokens) * (tokens != 0)[..., None]  # nn.EmbeddingBag does not run batched under vmap
+        vectors = self.words(tokens) * (tokens != 0)[..., None]  # nn.EmbeddingBag cannot run batched under vmap
         scores: Tensor = self.scores(vectors.sum(-2) + self.bias)
         return scores
 
 
 def find_head(model: nn.Module) -> nn.Module:
-    """The last layer with parameters of its own, which makes scores of features; all before it is the backbone.
+    """Find the last layer that has parameters of its own; the layers before it are the backbone.
 
     >>> find_head(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Softmax(-1)))
     Linear(in_features=4, out_features=2, bias=True)
@@ -93,76 +93,112 @@ def find_head(model: nn.Module) -> nn.Module:
 
 
 def backbone(shape: Sequence[int], outputs: int, name: str, weights: str | None = None) -> nn.Module:
-    """torchvision's model of this name with a new last layer, for images of 1 or 3 channels.
+    """Make torchvision's model of this name with a new last layer, for images of 1 or 3 channels.
 
     For one channel the weights of the three colours are added up: a grey image is one whose colours are equal. The same
     seed gives the same weights below the last layer, whatever the number of outputs.
 
     Args:
-        name: as torchvision has it, such as `resnet18`.
+        name: as in torchvision, such as `resnet18`.
         weights: `None` for random ones; a name such as `DEFAULT` (ImageNet, downloaded once); or a file that holds
-            torchvision's state dict. A last layer of another size in there is left out.
+            torchvision's state dict. If its last layer has another size, that layer is not read.
 
     Raises:
-        Refused: for images that the model cannot take, and for weights that are not there or another model's.
+        Refused: if the model cannot take such images, or the weights are missing or those of another model.
 
     >>> backbone((1, 28, 28), 10, "resnet18")(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
 
     Source: https://docs.pytorch.org/vision/stable/models.html#classification
     """
-    from torchvision import models
+    from torchvision.models import VisionTransformer
 
-    names = models.list_models(module=models)
-    if name not in names:
-        raise Refused(f"model.name={name} is no classifier of torchvision's; {nearest(name, names)}")
     channels, height, width = shape
-    if channels not in (1, 3):
-        raise Refused(f"model.name={name} takes images of 1 or 3 channels, not {channels}")
-    model: Any = models.get_model(name, weights=None)
-    last = find_head(model)
-    if not isinstance(last, nn.Linear):
-        raise Refused(f"model.name={name} does not end in a linear layer, which could be replaced: type another name")
-    oblong = isinstance(model, models.VisionTransformer)
-    if oblong:
-        patch = model.patch_size
-        if height % patch or width % patch:
-            fitting = [max(patch, round(side / patch) * patch) for side in (height, width)]
-            raise Refused(
-                f"model.name={name} cuts images into {patch}x{patch} patches, which do not fill one of "
-                f"{height}x{width}: type another model, or take images of {fitting[0]}x{fitting[1]}"
-            )
-        grid = (height // patch, width // patch)
-        positions = torch.empty(1, 1 + grid[0] * grid[1], model.hidden_dim)
-        model.encoder.pos_embedding = nn.Parameter(positions.normal_(std=0.02))  # as torchvision begins
-    where = next(place for place, layer in model.named_modules() if layer is last)
-    model.set_submodule(where, nn.Linear(last.in_features, outputs))  # drawn last, so that the rest is as ever
+    model = make_classifier(name, channels)
+    grid = set_patches(model, name, height, width) if isinstance(model, VisionTransformer) else None
+    last: Any = find_head(model)
+    place = next(place for place, layer in model.named_modules() if layer is last)
+    model.set_submodule(
+        place, nn.Linear(last.in_features, outputs)
+    )  # drawn last, so that all other draws stay the same
     if weights:
-        state = pretrained(name, weights)
-        if oblong and "encoder.pos_embedding" in state:
-            state["encoder.pos_embedding"] = resized(state["encoder.pos_embedding"], *grid)
-        ours = model.state_dict()
-        for key in (f"{where}.weight", f"{where}.bias"):
-            if key in state and state[key].shape != ours[key].shape:
-                state[key] = ours[key]
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            what = " ".join(str(error).split()).partition(": ")[2][:150]
-            raise Refused(f"model.weights={weights} is no state dict of torchvision's {name} ({what})") from None
+        load_weights(model, name, weights, place, grid)
     if channels == 1:
         first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
         first.in_channels, first.weight = 1, nn.Parameter(first.weight.detach().sum(1, keepdim=True))
-    whole = Oblong(model) if oblong else model
-    if not takes(whole, channels, height, width):
-        larger = next((side for side in (32, 64, 128, 224) if takes(whole, channels, side, side)), None)
+    whole = Oblong(model) if grid else model
+    if not accepts(whole, channels, height, width):
+        larger = next((side for side in (32, 64, 128, 224) if accepts(whole, channels, side, side)), None)
         hint = f"{larger}x{larger} would fit, and model=cnn takes any size" if larger else "type another model"
         raise Refused(f"model.name={name} cannot take images of {height}x{width}: {hint}")
     return whole
 
 
+def make_classifier(name: str, channels: int) -> Any:
+    """Make torchvision's classifier of this name with random weights.
+
+    Raises:
+        Refused: if there is none, it does not take such images, or its last layer cannot be replaced.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise Refused(f"model.name={name} is no classifier of torchvision's; {nearest(name, names)}")
+    if channels not in (1, 3):
+        raise Refused(f"model.name={name} takes images of 1 or 3 channels, not {channels}")
+    model: Any = models.get_model(name, weights=None)
+    if not isinstance(find_head(model), nn.Linear):
+        raise Refused(f"model.name={name} does not end in a linear layer, which could be replaced: type another name")
+    return model
+
+
+def set_patches(model: Any, name: str, height: int, width: int) -> tuple[int, int]:
+    """Give a vision transformer a position embedding for each patch of such images; return the grid of patches.
+
+    Raises:
+        Refused: if patches do not fill an image.
+    """
+    patch = model.patch_size
+    if height % patch or width % patch:
+        fitting = [max(patch, round(side / patch) * patch) for side in (height, width)]
+        raise Refused(
+            f"model.name={name} cuts images into {patch}x{patch} patches, which do not fill one of "
+            f"{height}x{width}: type another model, or take images of {fitting[0]}x{fitting[1]}"
+        )
+    rows, columns = height // patch, width // patch
+    positions = torch.empty(1, 1 + rows * columns, model.hidden_dim)
+    model.encoder.pos_embedding = nn.Parameter(positions.normal_(std=0.02))  # torchvision's own initialisation
+    return rows, columns
+
+
+def load_weights(model: Any, name: str, weights: str, place: str, grid: tuple[int, int] | None) -> None:
+    """Load a state dict of torchvision's model of this name, but no last layer of another size.
+
+    Args:
+        model: with a new last layer.
+        weights: see `backbone`.
+        place: the name of the last layer.
+        grid: the rows and columns of patches of a vision transformer.
+
+    Raises:
+        Refused: if they are another model's.
+    """
+    state, ours = read_weights(name, weights), model.state_dict()
+    if grid and "encoder.pos_embedding" in state:
+        state["encoder.pos_embedding"] = resize_positions(state["encoder.pos_embedding"], *grid)
+    for key in (f"{place}.weight", f"{place}.bias"):
+        if key in state and state[key].shape != ours[key].shape:
+            state[key] = ours[key]
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        what = " ".join(str(error).split()).partition(": ")[2][:150]
+        raise Refused(f"model.weights={weights} is no state dict of torchvision's {name} ({what})") from None
+
+
 class Oblong(nn.Module):
-    """torchvision's vision transformer without its insistence on square images: patches are patches in any order.
+    """torchvision's vision transformer for images that need not be square.
 
     Source: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021.
     """
@@ -178,19 +214,19 @@ class Oblong(nn.Module):
         return scores
 
 
-def resized(positions: Tensor, rows: int, columns: int) -> Tensor:
-    """Position embeddings `(1, 1 + n n, D)` of a square of patches, interpolated to `rows` x `columns` of them."""
+def resize_positions(positions: Tensor, rows: int, columns: int) -> Tensor:
+    """Interpolate position embeddings `(1, 1 + n n, D)` of a square of patches to `rows` x `columns` patches."""
     side = math.isqrt(positions.shape[1] - 1)
     grid = positions[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
     grid = functional.interpolate(grid, (rows, columns), mode="bicubic", align_corners=True)
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)  # the first is the class token's
 
 
-def pretrained(name: str, weights: str) -> dict[str, Tensor]:
-    """The weights of torchvision's model: those of a file, or torchvision's own by name, downloaded where it caches.
+def read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """Read weights from a file, or by their name in torchvision, which downloads them to its cache.
 
     Raises:
-        Refused: where there are none such, or they cannot be read or downloaded.
+        Refused: if there are none, or they cannot be read or downloaded.
     """
     from torchvision.models import get_model, get_model_weights
 
@@ -205,15 +241,15 @@ def pretrained(name: str, weights: str) -> dict[str, Tensor]:
         check_archive(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
         return dict(state.items())
-    except Exception as error:  # torch raises many kinds, for a file that is none, and where there is no network
+    except Exception as error:  # torch raises many kinds, for an unreadable file and for a missing network
         why = " ".join(str(error).split())[:150]
         raise Refused(
             f"model.weights={weights} could not be read ({why}): type the path of a state dict of torchvision's {name}"
         ) from None
 
 
-def takes(model: nn.Module, channels: int, height: int, width: int) -> bool:
-    """Whether the model makes one tensor of scores of such images, found out by shapes alone."""
+def accepts(model: nn.Module, channels: int, height: int, width: int) -> bool:
+    """Say whether the model turns such images into one tensor of scores, by running it on shapes alone."""
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     shapes = {name: weight.to("meta") for name, weight in weights.items()}
     try:

@@ -88,7 +88,8 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     from PIL import Image
 
     from losslab.data.dataset import New
-    from losslab.data.folder import few, list_images
+    from losslab.data.folder import list_images
+    from losslab.data.notes import few
     from losslab.data.pixels import decode, describe, open_image
 
     channels, height, width = shape

@@ -1,4 +1,4 @@
-"""Test problems without features: a point that moves, for what a loss or an optimizer does by itself."""
+"""Test problems without features: a point that moves shows what a loss or an optimizer does by itself."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from losslab.data.dataset import Array, Dataset
+from losslab.losses import RowLoss
 
 
 class Point(nn.Module):
-    """A prediction that is its own parameters, the same for every row.
+    """A model whose parameters are its prediction, the same for every row.
 
     Args:
-        shape: of one input, which is not looked at.
-        outputs: number of targets.
-        start: where it begins: a number for each target, or one for all.
-        through: a matrix `(outputs, outputs)` from the parameters to the prediction; `None` for the parameters.
+        shape: of one input; ignored.
+        outputs: the number of targets.
+        start: the initial values: a number for each target, or one for all.
+        through: a matrix `(outputs, outputs)` that maps parameters to predictions; `None` for the identity.
 
     >>> Point((1,), 2, start=[3.0, 4.0])(torch.zeros(1, 1))
     tensor([[3., 4.]], grad_fn=<ExpandBackward0>)
@@ -41,7 +42,7 @@ class Point(nn.Module):
 
 
 def numbers(values: Sequence[float], *, task: str, seed: int) -> Dataset:
-    """One row of numbers to predict, the same in every part, trained on as they are."""
+    """Make a dataset of one row of numbers to predict, the same in every part and not standardised."""
     every = dict.fromkeys(("train", "val", "test"), np.arange(1))
     names = [f"number {i}" for i in range(len(values))]
     y = np.array([values], np.float32)
@@ -49,10 +50,10 @@ def numbers(values: Sequence[float], *, task: str, seed: int) -> Dataset:
 
 
 def root_of_hessian() -> Array:
-    """A square root L of the Hessian `Q = L' L` of DeepOBS' `quadratic_deep`.
+    """Compute a square root L of the Hessian `Q = L' L` of DeepOBS' `quadratic_deep`.
 
-    Q has 90 eigenvalues drawn from U(0, 1) and 10 from U(30, 60), in a random rotation: the subgroup algorithm, one
-    random reflection per dimension.
+    Q has 90 eigenvalues drawn from U(0, 1) and 10 from U(30, 60). Its random rotation comes from the subgroup
+    algorithm, one random reflection per dimension.
 
     Sources: Schneider, Balles & Hennig, DeepOBS, ICLR 2019; Diaconis & Shahshahani, The Subgroup Algorithm for
     Generating Uniform Random Variables, 1987.
@@ -73,10 +74,10 @@ def root_of_hessian() -> Array:
 
 
 def quadratic(*, task: str, seed: int) -> Dataset:
-    """DeepOBS' `quadratic_deep` as regression: targets `L x` for 1,000 samples x of N(0, 0.6^2) in 100 dimensions.
+    """Make DeepOBS' `quadratic_deep` a regression: targets `L x` for 1,000 samples x of N(0, 0.6^2), 100 dimensions.
 
     Half the squared error of the prediction `L theta` is then `(theta - x)' Q (theta - x) / 2`. As published, the
-    test rows are the first 896 of 1,000, whole batches of 128; validation rows are drawn like them.
+    test rows are the first 896 of 1,000 (whole batches of 128); validation rows are drawn in the same way.
 
     Source: Schneider, Balles & Hennig, DeepOBS: A Deep Learning Optimizer Benchmark Suite, ICLR 2019.
     """
@@ -90,15 +91,15 @@ def quadratic(*, task: str, seed: int) -> Dataset:
     )
 
 
-class ZeroOneLoss(nn.Module):
-    """Zero-one loss: the share of inputs that are not the target when rounded, one minus accuracy.
+class ZeroOneLoss(RowLoss):
+    """Zero-one loss: the share of inputs that differ from the target when rounded, one minus accuracy.
 
-    Shapes: input and target `(N, D)`; the result is one number. Its gradient is 0 everywhere, so nothing can be learned
-    from it: it is here to show that, beside a loss that can.
+    Shapes: input and target `(N, D)`; one value per row and output. Its gradient is 0 everywhere, so nothing can be
+    learned from it: an experiment shows that beside a loss that can.
 
     >>> ZeroOneLoss()(torch.tensor([[1.2, 2.0]]), torch.tensor([[1.0, 3.0]]))
     tensor(0.5000)
     """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return (input.round() != target).to(input.dtype).mean() + 0 * input.sum()
+        return self.reduce((input.round() != target).to(input.dtype) + 0 * input)

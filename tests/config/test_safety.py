@@ -78,7 +78,7 @@ def test_a_strangers_checkpoint_runs_no_code(typed: Typed, tmp_path: Path, undra
         "hydra.utils.get_method",
         "losslab.files.write",
         "losslab.train.train",
-        "losslab.data.folder.keep",
+        "losslab.data.folder.list_problems",
         "pytorch_lightning.LightningModule.load_from_checkpoint",
         "torchvision.datasets.CIFAR10",
         "my_losses.Quartic",

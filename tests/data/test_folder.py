@@ -273,6 +273,16 @@ def test_a_table_that_does_not_fit_is_refused_in_a_sentence(
         read(folder(tmp_path, table), task, **more)
 
 
+@pytest.mark.parametrize(
+    ("task", "held"), [("regression", "numbers"), ("single_label", "the class"), ("multi_label", "labels")]
+)
+def test_a_table_in_which_nothing_is_found_is_refused(tmp_path: Path, task: str, held: str) -> None:
+    root = folder(tmp_path, {"Id": ids(), "note": [f"text {i}" for i in range(COUNT)]})
+    sentence = rf"labels.csv has no column that could hold {held}: type data.target= one of note"
+    with pytest.raises(Refused, match=sentence):
+        read(root, task)
+
+
 def test_a_folder_that_does_not_fit_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"data.path=.*nowhere is not there: type a folder"):
         read(tmp_path / "nowhere")

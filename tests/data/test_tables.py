@@ -136,7 +136,7 @@ def changed(column: str, row: int, value: str) -> pd.DataFrame:
         ("job", "single_label", {"frame": PEOPLE.assign(job="cook")}, "one class only .cook."),
         ("pay", "regression", {"frame": PEOPLE.assign(pay="5")}, "is 5 in every row"),
         ("tags", "multi_label", {"frame": PEOPLE.assign(tags="a")}, "one label only"),
-        (["good", "pay"], "multi_label", {}, "label column pay holds 1000, 1010, 1020: .* each must hold 0 or 1"),
+        (["good", "pay"], "multi_label", {}, "label column pay holds 1000, 1010, 1020, .* each must hold 0 or 1"),
         (["job", "good"], "single_label", {}, "one target"),
         ("pay", "regression", {"drop": []}, r"hold text: note; type data.drop=\[note\] or model=bag_of_words"),
         ("pay", "regression", {"frame": changed("age", 4, "inf")}, "age holds NaN or infinity in 1 of 40 rows"),

@@ -153,6 +153,15 @@ def test_a_schedule_that_does_not_fit_the_run_is_told_at_the_door(typed_now: str
         configure(typed_now.split())
 
 
-def test_every_schedule_has_a_warm_up() -> None:
-    for name in SCHEDULES:
-        assert configure([f"scheduler={name}"]).scheduler.warmup == (0.1 if name == "warmup_cosine" else 0.0)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_begins_at_its_own_rate_but_warmup_cosine_rises_for_a_tenth_of_the_run(
+    typed: Typed, name: str
+) -> None:
+    cfg = typed(f"scheduler={name}", f"trainer.max_epochs={EPOCHS}")
+    cfg.run.steps = STEPS
+    used, without = (
+        rates(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4), round(warmup * STEPS), SCORES)
+        for warmup in (cfg.scheduler.warmup, 0)
+    )
+    rise = [t / 13 for t in range(1, 13)] if name == "warmup_cosine" else [1.0] * 12
+    assert [rate / full for rate, full in zip(used, without, strict=True)] == pytest.approx([*rise, *[1.0] * 108])

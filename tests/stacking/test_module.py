@@ -1,5 +1,6 @@
 """Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
 
+import inspect
 import json
 import signal
 from collections.abc import Sequence
@@ -14,8 +15,11 @@ from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
 from losslab.stacking.group import Planned, plan_stacks
+from losslab.stacking.module import Stack
 from losslab.stacking.train import Keeper, train_together
 from losslab.train import train
+from losslab.training.epochs import EpochModule
+from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
 from tests.conftest import Typed, numbers
 
@@ -164,3 +168,16 @@ def test_losses_of_many_kinds_side_by_side(typed: Typed) -> None:
     jobs = [(*SHORT, "task=single_label", "model=linear", "data.batch_size=256", f"loss={loss}") for loss in losses]
     for pair in both(typed, *jobs):
         same(pair)
+
+
+def test_a_run_and_a_stack_share_all_but_the_step() -> None:
+    """What happens once an epoch, the row of the record among it, is written once."""
+    of_each = {"__init__", "forward", "training_step", "update", "record_losses", "on_train_start"}
+    hooks = {name for name, method in vars(EpochModule).items() if "raise NotImplementedError" in source(method)}
+    both = {name for name in vars(Experiment).keys() & vars(Stack).keys() if callable(vars(Stack)[name])}
+    assert hooks == {"build_optimizer", "first_group", "measure", "tune"}
+    assert both == of_each | hooks
+
+
+def source(method: object) -> str:
+    return inspect.getsource(method) if inspect.isfunction(method) else ""

@@ -42,17 +42,13 @@ QUICK = 0.3  # seconds of grace
 
 def is_free(ledger: Ledger, key: str) -> bool:
     """Whether a job can be claimed; where it can, it has been."""
-    claim = ledger.claim(key)
-    if claim is not None:
-        claim.file.close()
-    return claim is not None
+    return ledger.claim(key) is not None
 
 
 def claimed(ledger: Ledger, key: str) -> Path:
     """The claim of a host that is no longer there to be asked."""
     claim = ledger.claim(key)
     assert claim is not None
-    claim.file.close()
     return claim.path
 
 
@@ -343,7 +339,8 @@ def test_a_claim_that_was_let_go_of_is_no_crash(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     claim = ledger.claim("a")
     assert claim is not None
-    assert json.loads(claim.path.read_text()) == {"host": HERE, "pid": os.getpid()}
+    (alive,) = tmp_path.glob(".*.alive")
+    assert json.loads(claim.path.read_text()) == {"host": HERE, "pid": os.getpid(), "lock": alive.name}
     claim.release()
     assert ledger.crashed(os.getpid(), ["a"]) == {}
     assert is_free(ledger, "a")

@@ -4,7 +4,7 @@ A cache is a folder. The process that holds its lock builds it under another nam
 Nothing here imports torch.
 """
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from losslab.data.pixels import Files, decode, describe
 from losslab.errors import Refused
-from losslab.files import PART, create, open_lock, open_regular, read_json, write
+from losslab.files import PART, create, open_lock, open_regular, read_json, try_lock, write
+from losslab.machine import cores
 
 VERSION = 1  # of a cache's content, and of how images become pixels: raise it when either changes
 CHUNK = 256  # images that are decoded before they are written
@@ -152,11 +153,12 @@ def free_space(folder: Path) -> int:
 def hold_lock(lock: Path, folder: Path) -> Iterator[None]:
     """Keep all other processes out, on this machine and others. A process that is killed releases the lock."""
     with os.fdopen(open_lock(lock), "r+b", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        ours = try_lock(file.fileno())
+        if ours is False:
             print(f"losslab: another run decodes the images into {folder}; waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            ours = try_lock(file.fileno(), wait=True)
+        if ours is None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(lock))
         yield
 
 
@@ -189,7 +191,6 @@ def write_pixels(
     sums: list[Array] = []
     first: dict[bytes, str] = {}  # hash of pixels -> the first file with them
     write_header(out, 0, size)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def read(file: str) -> tuple[str, Array, Array, bytes] | tuple[str, str]:
         try:
@@ -200,7 +201,7 @@ def write_pixels(
         return file, image, np.stack([wide.sum(1), (wide**2).sum(1)], 1), hashlib.blake2b(image.data).digest()
 
     bar = tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False)
-    with bar, ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+    with bar, ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files; threads share the filter
         for start in range(0, len(files), CHUNK):  # threads suffice: Pillow releases the GIL
             for found in pool.map(read, files[start : start + CHUNK]):

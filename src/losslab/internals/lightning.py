@@ -1,6 +1,7 @@
 """Private parts of Lightning. A new minor release is run with the tests before pyproject.toml allows it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
@@ -10,13 +11,24 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 
-def step_counters(optimizer: LightningOptimizer) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return what Lightning calls before and after an optimizer step, where it counts `global_step`.
+def counted_step(optimizer: LightningOptimizer, step: Callable[..., Any]) -> Callable[..., None]:
+    """Return a step that Lightning counts in `global_step`, though it does not go through `LightningOptimizer.step`.
 
-    A step that goes past `LightningOptimizer.step` has to call both. If a release renames them, look at what
-    `LightningOptimizer.step` calls around the strategy's `optimizer_step`.
+    If a release renames these parts, look at what `LightningOptimizer.step` calls around the strategy's
+    `optimizer_step`.
+
+    Args:
+        optimizer: as Lightning has wrapped it.
+        step: of the optimizer in it.
     """
-    return optimizer._on_before_step, optimizer._on_after_step
+    before, after = optimizer._on_before_step, optimizer._on_after_step
+
+    def counted(*closure: Callable[[], Any]) -> None:
+        before()
+        step(*closure)
+        after()
+
+    return counted
 
 
 def update_best(callback: ModelCheckpoint, path: str, score: Tensor) -> bool:

@@ -1,1 +1,1 @@
-"""Optimizers that torch lacks, schedules, and averages of weights."""
+"""Optimizers that torch lacks, groups of parameters, schedules, and averages of weights."""

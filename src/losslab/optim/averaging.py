@@ -11,16 +11,17 @@ from losslab.internals.lightning import averaged_model
 
 
 class EMA(WeightAveraging):
-    """Validates, keeps and tests `average = decay * average + (1 - decay) * weights`, taken after each optimizer step.
+    """Exponential moving average of the weights: `average = decay * average + (1 - decay) * weights` after each step.
 
-    Lightning's own averages once a batch, where a batch of ours holds several steps. The average begins as the weights
-    after the first step; buffers, such as the statistics of batch norm, are averaged with the weights.
+    The average is what is validated, kept and tested. It starts as the weights after the first step; buffers, such as
+    the statistics of batch norm, are averaged too. Lightning's own callback averages once per batch, but a batch here
+    holds several steps.
 
     Args:
-        decay: from 0, which is the weights themselves, to 1; the average looks back some `1 / (1 - decay)` steps.
+        decay: from 0, which is the weights themselves, to 1; the average spans about `1 / (1 - decay)` steps.
 
     Raises:
-        ValueError: for a decay below 0 or above 1.
+        ValueError: if the decay is below 0 or above 1.
 
     >>> EMA(decay=0.99).should_update(step_idx=0)
     True
@@ -33,7 +34,7 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if (average := averaged_model(self)) is not None:  # a copy of the module before Lightning moved it
+        if (average := averaged_model(self)) is not None:  # copied before Lightning moved the module to its device
             average.to(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -42,10 +43,10 @@ class EMA(WeightAveraging):
         self.hook = trainer.optimizers[0].register_step_post_hook(lambda *_: average.update_parameters(pl_module))
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Every step has been averaged already."""
+        """Do nothing: every step has been averaged already."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What the task learns of the validation rows, such as thresholds, is the average's too."""
+        """Copy what the task has learned of the validation rows, such as thresholds, to the averaged module."""
         average = averaged_model(self)
         assert average is not None
         average.module.task.load_state_dict(pl_module.task.state_dict())  # type: ignore[union-attr]
@@ -57,5 +58,5 @@ class EMA(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # the test wants the averaged weights, which are loaded already
+        if trainer.state.fn == TrainerFn.FITTING:  # a test uses the averaged weights, which are loaded already
             super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -1,4 +1,4 @@
-"""Warm-up before any schedule, and the schedules that torch.optim.lr_scheduler cannot make from a YAML alone."""
+"""Warm-up for any schedule, and the schedules that torch.optim.lr_scheduler cannot make from a YAML alone."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 
 def warm_up(optimizer: Optimizer, steps: int) -> None:
-    """Multiply the learning rate of step `t = 1, 2, ...` by `min(1, t / (steps + 1))`, whatever schedule sets it.
+    """Multiply the learning rate of step `t = 1, 2, ...` by `min(1, t / (steps + 1))` under any schedule.
 
-    The factor holds during `optimizer.step` only, so that no schedule sees it. What was counted, and the rate that was
-    used, lie in the parameter groups and are saved with the optimizer.
+    The factor applies during `optimizer.step` only, so the schedule does not see it. The count of steps and the rate
+    used are kept in the parameter groups and saved with the optimizer.
 
     Args:
-        optimizer: any that calls torch's step hooks, which all subclasses of `torch.optim.Optimizer` do.
-        steps: of the rise; with 0 the rate is only noted, for `read_rates`.
+        optimizer: any subclass of `torch.optim.Optimizer`, which calls torch's step hooks.
+        steps: the length of the rise; with 0 the rate is only noted for `read_rates`.
 
     >>> import torch
     >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
@@ -53,16 +53,16 @@ def read_rates(optimizer: Optimizer) -> list[float]:
 
 
 class OneCycle(OneCycleLR):
-    """Up from `lr / div_factor` to each group's own `lr`, then down to `lr / div_factor / final_div_factor`.
+    """One cycle: from `lr / div_factor` up to each group's own `lr`, then down to `lr / div_factor / final_div_factor`.
 
-    Momentum stays as it is. A run that goes on for longer than planned stays at the last rate.
+    Momentum does not change. If a run goes on for longer than planned, the last rate stays.
 
     Args:
         optimizer: its groups' learning rates are the peaks.
         steps: optimizer steps in the whole run.
-        pct_start: the part of them on the way up.
-        div_factor: the peak over the first rate.
-        final_div_factor: the first rate over the last.
+        pct_start: the part of the steps on the way up.
+        div_factor: the peak divided by the first rate.
+        final_div_factor: the first rate divided by the last.
 
     >>> import torch
     >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -93,22 +93,22 @@ class OneCycle(OneCycleLR):
         )
 
     def get_lr(self) -> list[Any]:
-        """Torch calls it once a step."""
+        """Return each group's rate; torch calls it once per step."""
         if self.last_epoch >= self.total_steps:
             return [group["lr"] for group in self.optimizer.param_groups]
         return super().get_lr()
 
 
 def cyclic(optimizer: Optimizer, steps: int, cycles: int = 4, div_factor: float = 10.0) -> CyclicLR:
-    """Straight lines from `lr / div_factor` up to each group's own `lr` and down again, `cycles` times a run.
+    """Make a schedule of straight lines from `lr / div_factor` up to each group's `lr` and down again, `cycles` times.
 
-    Momentum stays as it is.
+    Momentum does not change.
 
     Args:
         optimizer: its groups' learning rates are the peaks.
         steps: optimizer steps in the whole run.
         cycles: ups and downs in the whole run.
-        div_factor: the highest rate over the lowest.
+        div_factor: the highest rate divided by the lowest.
 
     >>> import torch
     >>> sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)

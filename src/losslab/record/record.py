@@ -11,14 +11,11 @@ A run's folder is the truth and W&B its mirror. The folder holds plain files:
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
-import fcntl
 import hashlib
 import json
 import math
 import os
 import re
-import resource
-import shutil
 import signal
 import statistics
 import sys
@@ -49,11 +46,13 @@ from losslab.files import (
     open_lock,
     own_folder,
     read_json,
+    remove_locked,
     replacing,
+    try_lock,
     write,
     write_json,
 )
-from losslab.machine import environment
+from losslab.machine import environment, peak_memory
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
 from losslab.record.rows import GRADIENT_NORM, SPEED, Row, read_history
@@ -121,19 +120,17 @@ def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
 
 
 def locked(folder: Path) -> int | None:
-    """The lock of a run's folder, which is let go of with the process however that ends; `None` if another has it.
+    """Lock a run's folder until this process ends, and return the lock; `None` if another process holds it.
 
     What a process that was killed had not finished writing there is removed.
     """
     lock = open_lock(folder / ".lock")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    ours = try_lock(lock)
+    if ours is False:
         os.close(lock)
         return None
-    except OSError:
-        return lock  # a disk that knows no locks
-    clear_parts(folder)
+    if ours:
+        clear_parts(folder)
     return lock
 
 
@@ -180,8 +177,7 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory that was in use: the GPU's where training runs on one, else the process's, in MB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return peak_memory() / 1e6
 
 
 def status_of(folder: Path) -> dict[str, Any]:
@@ -364,8 +360,9 @@ class Record(Logger):
             if not self.first:
                 self.leave(error)
             elif self.status["status"] is None:  # refused before it began
-                if not (self.folder / "status.json").exists():
-                    shutil.rmtree(self.folder)
+                if self.lock is not None and not (self.folder / "status.json").exists():
+                    remove_locked(self.folder, self.lock)
+                    self.lock = None
             else:
                 self.end(error)
         finally:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab.errors import Diverged
-from losslab.internals.lightning import step_counters
+from losslab.internals.lightning import counted_step
 from losslab.internals.torch import unwrapped_step
 from losslab.stacking import layout
 from losslab.stacking.batches import StackedBatches
@@ -156,15 +156,17 @@ class Stack(EpochModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row, as in `Experiment`."""
-        loader, optimizer = self.trainer.train_dataloader, self.optimizers()
+        loader, wrapped = self.trainer.train_dataloader, self.optimizers()
         assert isinstance(loader, StackedBatches)
-        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(wrapped, LightningOptimizer)
+        optimizer = wrapped.optimizer
+        step = counted_step(wrapped, unwrapped_step(optimizer))
         rows = [whole for _, whole in loader.sampler.parts(batch_idx)]
         batches = list(zip(*(torch.split(part, rows, 1) for part in batch), strict=True))
         losses = [
             loss
             for start in range(0, len(batches), self.accumulate)
-            for loss in self.update(optimizer, batches[start : start + self.accumulate])
+            for loss in self.update(optimizer, step, batches[start : start + self.accumulate])
         ]
         self.record_losses(torch.stack(losses), rows)
 
@@ -187,9 +189,9 @@ class Stack(EpochModule):
         except Diverged as error:
             self.errors[run] = self.errors[run] or error
 
-    def update(self, optimizer: LightningOptimizer, batches: list[Batch]) -> list[Tensor]:
+    def update(self, optimizer: Optimizer, step: Callable[[], Any], batches: list[Batch]) -> list[Tensor]:
         """Take one step of each run on the mean loss of these batches, and return their losses `(runs,)`."""
-        own, losses, total = optimizer.optimizer, [], torch.zeros((), device=self.device)
+        losses, total = [], torch.zeros((), device=self.device)
         for x, y in batches:
             scores = self.scores(x)
             loss = self.compute_loss(scores, y)
@@ -200,19 +202,16 @@ class Stack(EpochModule):
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip_each(gradients)
-        self.match_layout(gradients, own)
+        self.match_layout(gradients, weights, optimizer)
         rows = {name: layout.to_rows(grad) for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
             weight.grad = rows[name][first:last] if name in rows else None
-        before, after = step_counters(optimizer)
-        before()
-        unwrapped_step(own)()
-        after()
+        step()
         if self.schedule["interval"] == "step":
-            self.step_scheduler(own)
+            self.step_scheduler(optimizer)
         return losses
 
-    def match_layout(self, gradients: dict[str, Tensor], optimizer: Optimizer) -> None:
+    def match_layout(self, gradients: dict[str, Tensor], weights: dict[str, Tensor], optimizer: Optimizer) -> None:
         """Make weights and gradients lie alike in memory, as an optimizer goes through both in memory order.
 
         The gradient of a linear layer comes transposed. Before the first step the weights are put down in the order of
@@ -220,15 +219,24 @@ class Stack(EpochModule):
         """
         if not self.has_layout:
             self.has_layout = True
-            self.lay_out(gradients, optimizer)
-        weights = self.scores.weights()
+            weights = self.lay_out(gradients, weights, optimizer)
         for name, grad in gradients.items():
             if grad.stride() != weights[name].stride():
                 gradients[name] = layout.copy_layout(grad, weights[name])
 
-    def lay_out(self, gradients: Mapping[str, Tensor], optimizer: Optimizer) -> None:
-        """Put weights, and what the optimizer keeps of them already, down in the order of their gradients."""
-        before = self.scores.weights()
+    def lay_out(
+        self, gradients: Mapping[str, Tensor], before: Mapping[str, Tensor], optimizer: Optimizer
+    ) -> dict[str, Tensor]:
+        """Put weights, and what the optimizer has of them already, down in the order of their gradients.
+
+        Args:
+            gradients: by the names of the weights.
+            before: the weights.
+            optimizer: of the stack.
+
+        Returns:
+            The weights in their new layout.
+        """
         for name, grad in gradients.items():
             self.scores.set_layout(name, grad.stride())
         after = self.scores.weights()
@@ -239,6 +247,7 @@ class Stack(EpochModule):
         for (former, name, *_), (weight, *_) in zip(slots, self.slots, strict=True):
             if state := optimizer.state.pop(former, None):  # few optimizers begin with one
                 optimizer.state[weight] = layout.move_state(state, former, before[name], after[name])
+        return after
 
     def clip_each(self, gradients: dict[str, Tensor]) -> None:
         """Clip each run's gradients as it would by itself, and note their norms in the first step of an epoch."""
@@ -275,9 +284,9 @@ class Stack(EpochModule):
 
     def tune(self, scores: Tensor, y: Tensor) -> None:
         for runs, evaluator in self.groups():
-            if any(name.startswith("task/") for name, _ in evaluator.named_buffers()):
+            if any(name.startswith("task.") for name in evaluator.buffer_names):
                 for name, values in evaluator(scores[runs], y[runs], ask="tuned").items():
-                    setattr(evaluator, f"task/{name}", values)
+                    setattr(evaluator, evaluator.own_name[f"task.{name}"], values)
 
     def keep(self, runs: Sequence[int]) -> None:
         """Go on with these runs only; those that are over cost nothing from then on."""

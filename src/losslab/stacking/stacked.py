@@ -26,18 +26,20 @@ class Stacked(nn.Module):
         super().__init__()
         self.bare = [copy.deepcopy(modules[0]).to("meta")]  # in a list, so that its weights are not this module's
         parameters, buffers = stack_module_state(list(modules))
+        self.own_name = {name: name.replace(".", "/") for name in (*parameters, *buffers)}  # a dot would be a submodule
+        self.parameter_names, self.buffer_names = list(parameters), list(buffers)
         for name, stacked in parameters.items():
-            self.register_parameter(name.replace(".", "/"), nn.Parameter(stacked.detach()))
+            self.register_parameter(self.own_name[name], nn.Parameter(stacked.detach()))
         for name, stacked in buffers.items():
-            self.register_buffer(name.replace(".", "/"), stacked)
+            self.register_buffer(self.own_name[name], stacked)
 
     def state(self) -> dict[str, Tensor]:
         """Return parameters and buffers by their names in one module; the first dimension is the module."""
-        return self.weights() | {name.replace("/", "."): values for name, values in self.named_buffers()}
+        return {name: getattr(self, own) for name, own in self.own_name.items()}
 
     def weights(self) -> dict[str, Tensor]:
         """Return the parameters alone."""
-        return {name.replace("/", "."): values for name, values in self.named_parameters()}
+        return {name: getattr(self, self.own_name[name]) for name in self.parameter_names}
 
     def forward(self, *inputs: Tensor, chunk: int | None = None, **same: Any) -> Any:
         """Call each module on its inputs.
@@ -55,11 +57,11 @@ class Stacked(nn.Module):
 
     def set_layout(self, name: str, stride: tuple[int, ...]) -> None:
         """Put a parameter down with other strides in memory, if it is dense with them."""
-        values = self.get_parameter(name.replace(".", "/")).detach()
+        values = self.weights()[name].detach()
         new = torch.empty_strided(values.shape, stride, dtype=values.dtype, device=values.device)
         dense = new.untyped_storage().nbytes() == values.numel() * values.element_size()
         if new.stride() != values.stride() and dense:
-            setattr(self, name.replace(".", "/"), nn.Parameter(new.copy_(values)))
+            setattr(self, self.own_name[name], nn.Parameter(new.copy_(values)))
 
     def keep(self, modules: Sequence[int]) -> None:
         """Go on with these modules only."""

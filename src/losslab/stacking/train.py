@@ -10,7 +10,6 @@ import json
 import math
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -34,15 +33,15 @@ from losslab.config import check
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
+from losslab.files import remove_locked
 from losslab.internals.lightning import update_best, update_early_stopping
-from losslab.machine import environment
+from losslab.machine import cores, environment
 from losslab.record import wandb
 from losslab.record.record import Record, claim, stopped_by
 from losslab.record.rows import timeless
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.group import Planned
 from losslab.stacking.module import Stack, optimizer_settings
-from losslab.sweep.processes import cores
 from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
 from losslab.training import preemption
 from losslab.training.checkpoints import Whole, misfit, read
@@ -278,8 +277,9 @@ def release(record: Record) -> None:
     """Let others take the folder of a run; one that never began leaves none behind."""
     if record.lock is not None:
         if record.status["status"] is None and not (record.folder / "status.json").exists():
-            shutil.rmtree(record.folder)
-        os.close(record.lock)
+            remove_locked(record.folder, record.lock)
+        else:
+            os.close(record.lock)
         record.lock = None
 
 
@@ -485,7 +485,7 @@ def hand_in(jobs: list[Job], by: signal.Signals | None) -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, notice.heed)  # `fit` looks whether one came, when all that is over is on record
-    count = min(len(jobs), cores()) if sys.platform == "linux" else 1
+    count = min(len(jobs), cores()) if sys.platform == "linux" and hasattr(os, "fork") else 1
     forks = multiprocessing.get_context("fork" if count > 1 else None)
     refused = forks.Value(c_bool, False)
     if count < 2:

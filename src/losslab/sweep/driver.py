@@ -17,7 +17,7 @@ from losslab.files import check_no_link, writable_folder, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.faults import trouble
-from losslab.sweep.ledger import Ledger, Record, content
+from losslab.sweep.ledger import Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hashed, read, single, typed_as
 from losslab.sweep.processes import Workers, at_once
 
@@ -42,7 +42,7 @@ def settled(folder: Path, plan: Plan) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, now)
         return
-    before = content(file)
+    before = read_record(file)
     if not before:
         raise Refused(
             f"{file} is not whole, so it does not say which sweep it is of: delete it if it is of this one, or type "

@@ -1,15 +1,15 @@
-"""Who does which job, and what became of it: one file per job in a folder that any number of processes and hosts share.
+"""Claims and results of a sweep's jobs: files in a folder that any number of processes and hosts share.
 
-    KEY.json    the job is over: `done` or `failed`, with its runs. Linked into place, so there is exactly one
+    KEY.json    the job is over: `done` or `failed`, with its runs
     KEY.1       the job's first claim; KEY.2 its second, made when the first was given up, and so on
+    .ID.alive   is locked while a process lives; its claims name it
 
-A claim is made whole and locked under another name, and then linked to its own: of many who try, one succeeds. Its
-holder keeps it locked and its time fresh. On the same machine a claim is given up as soon as its lock is gone, which
-the kernel sees to when a process dies; on another, when it has not been touched for `lease` seconds by the clock of the
-shared disk. Nothing is ever deleted to take a job over, so there is no moment at which two can do so.
+A claim is written under another name, then published under its own: of many who try, one succeeds. Its holder keeps its
+modification time fresh. On the same machine a claim is given up as soon as its holder's lock is gone, which the system
+releases when a process dies. On another machine it is given up when it has not been touched for `lease` seconds by the
+clock of the shared disk. No file is deleted to take a job over, so two processes can't do so at once.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -19,18 +19,18 @@ import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from losslab.files import Unreadable, read_json
+from losslab.files import Unreadable, is_locked, open_lock, publish, read_json, try_lock
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # a container without a network has no address to be known by
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # identifies a container that has no network address
 HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"
 
 Record = dict[str, Any]
 
 
-def content(file: Path) -> Record:
-    """What a file of the folder holds; nothing where the machine stopped before the disk had it."""
+def read_record(file: Path) -> Record:
+    """Read a file of the folder; return an empty record where the machine stopped before the disk had it."""
     try:
         found: Record = read_json(file)
     except Unreadable as error:
@@ -44,7 +44,7 @@ class Ledger:
     """The jobs of a sweep.
 
     Args:
-        folder: its own; made if it is not there.
+        folder: of the jobs; made if it is missing.
         lease: seconds after which an untouched claim of another machine counts as given up.
     """
 
@@ -52,35 +52,36 @@ class Ledger:
         self.folder, self.lease = folder, lease
         self.known: dict[str, Record] = {}
         self.watched: dict[Path, tuple[float, float]] = {}  # when a claim was touched, and since when we know that
+        self.lock: tuple[int, str] | None = None  # descriptor and name, from the first claim on
         folder.mkdir(parents=True, exist_ok=True)
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
-        """What became of those of these jobs that are over."""
+        """Return the records of those of these jobs that are over."""
         there = {entry.name for entry in os.scandir(self.folder)}
         found = {}
         for key in keys:
             if f"{key}.json" in there:
                 if key not in self.known:
-                    record = content(self.folder / f"{key}.json")
+                    record = read_record(self.folder / f"{key}.json")
                     if "state" not in record:
-                        self.put_aside(f"{key}.json")
+                        self.rename_damaged(f"{key}.json")
                         continue
                     self.known[key] = record
                 found[key] = self.known[key]
         return found
 
-    def put_aside(self, name: str) -> None:
-        """Keep a record that is not whole under another name, so that its job is done again."""
+    def rename_damaged(self, name: str) -> None:
+        """Rename a record that is not whole, so that its job is done again."""
         print(f"{self.folder / name} is not whole: its job is looked at again", file=sys.stderr, flush=True)
         with suppress(FileNotFoundError):  # another process did so
             (self.folder / name).replace(self.folder / f"{name}.damaged")
 
     def over(self, key: str) -> bool:
-        """Whether the job is done or failed."""
+        """Return whether the job is done or failed."""
         return (self.folder / f"{key}.json").exists()
 
     def forget_failures(self) -> None:
-        """Let the jobs that failed be done again."""
+        """Delete the records of failed jobs, so that they are done again."""
         for key, record in self.records([file.stem for file in self.folder.glob("*.json")]).items():
             if record["state"] == "failed":
                 del self.known[key]
@@ -88,59 +89,60 @@ class Ledger:
                     file.unlink(missing_ok=True)
 
     def last_claim(self, key: str) -> Path | None:
-        """The newest claim of the job."""
+        """Return the newest claim of the job."""
         number = 0
         while (self.folder / f"{key}.{number + 1}").exists():
             number += 1
         return self.folder / f"{key}.{number}" if number else None
 
     def claim(self, key: str) -> "Claim | None":
-        """The job for this process, unless it is over or someone else is at it."""
+        """Claim a job for this process; return `None` if it is over or someone else holds it."""
         last = self.last_claim(key)
         if self.over(key) or (last is not None and self.held(last)):
             return None
         path = self.folder / f"{key}.{int(last.suffix[1:]) + 1 if last else 1}"
-        part = self.folder / f".{uuid.uuid4().hex}"
-        file = part.open("w")
-        try:
-            with suppress(OSError):  # a disk without locks: the lease decides
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(json.dumps({"host": HERE, "pid": os.getpid()}))
-            file.flush()
-            os.link(part, path)
-        except OSError as error:
-            with suppress(OSError):  # what a full disk did not take, it does not take now
-                file.close()
-            if isinstance(error, FileExistsError):
-                return None
-            raise
-        finally:
-            part.unlink(missing_ok=True)
-        claim = Claim(self, key, path, file)
-        if self.over(key):  # its holder came to an end between our two looks
+        text = json.dumps({"host": HERE, "pid": os.getpid(), "lock": self.lock_name()})
+        if not self.write(path.name, text, durable=False):
+            return None
+        claim = Claim(self, key, path)
+        if self.over(key):  # its holder finished between our two looks
             claim.release()
             return None
         return claim
 
-    def held(self, path: Path) -> bool:
-        """Whether the holder of a claim is still at it.
+    def lock_name(self) -> str:
+        """Return the name of the file that is locked while this process lives; lock it the first time."""
+        if self.lock is None:
+            name = f".{uuid.uuid4().hex}.alive"
+            number = open_lock(self.folder / name)
+            try_lock(number)  # on a disk without locks the lease decides
+            self.lock = number, name
+        return self.lock[1]
 
-        The lease is measured by two clocks, as either may jump: by the disk's it is over, or the claim is of the
-        future; and by our own the claim has not been touched since we first saw it, in more time than a holder lets
-        pass.
+    def close(self) -> None:
+        """Unlock and remove this process's lock: claims that could not be released are given up."""
+        if self.lock is not None:
+            number, name = self.lock
+            self.lock = None
+            os.close(number)
+            with suppress(OSError):  # the folder is gone
+                (self.folder / name).unlink()
+
+    def held(self, path: Path) -> bool:
+        """Return whether the holder of a claim is still at work.
+
+        The lease is measured by two clocks, because either may jump. By the disk's clock, the claim is older than the
+        lease, or lies in the future. By our own clock, it has not been touched for longer than a holder ever waits.
         """
         touched = path.stat().st_mtime
         if not touched:  # released
             return False
-        if content(path).get("host") == HERE:
-            with path.open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return False
-                except BlockingIOError:
-                    return True
-                except OSError:
-                    pass
+        holder = read_record(path)
+        name = str(holder.get("lock"))
+        if holder.get("host") == HERE and Path(name).name == name:
+            locked = is_locked(self.folder / name)
+            if locked is not None:
+                return locked
         known, since = self.watched.get(path, (None, 0.0))
         if known != touched:
             self.watched[path] = touched, (since := time.monotonic())
@@ -150,7 +152,7 @@ class Ledger:
         return age < self.lease or unchanged < self.lease / 4
 
     def now(self) -> float:
-        """The time by the clock of the disk, which all hosts share."""
+        """Return the time by the clock of the disk, which all hosts share."""
         clock = self.folder / f".{uuid.uuid4().hex}"
         clock.touch()
         try:
@@ -159,67 +161,80 @@ class Ledger:
             clock.unlink(missing_ok=True)
 
     def crashes(self, key: str) -> int:
-        """How many processes died at a job."""
+        """Count the processes that died at a job."""
         return len(list(self.folder.glob(f"{key}.*.crashed")))
 
     def crashed_last(self, keys: Sequence[str]) -> list[str]:
-        """These jobs in their order, but those at which processes died at the end."""
+        """Sort jobs such that those at which processes died come last."""
         names = [entry.name for entry in os.scandir(self.folder)]
         crashed = {name.partition(".")[0] for name in names if name.endswith(".crashed")}
         return sorted(keys, key=lambda key: key in crashed)
 
     def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
-        """Which jobs a process of this machine was at when it died, and how many died at each so far."""
+        """Note the jobs that a process of this machine held when it died; return how many have died at each.
+
+        Args:
+            pid: of the process.
+            keys: of the jobs that it may have held.
+        """
         found = {}
         for key in keys:
             last = self.last_claim(key)
-            if last is None or self.over(key) or content(last) != {"host": HERE, "pid": pid}:
+            if last is None or self.over(key) or not last.stat().st_mtime:  # free, finished or released
                 continue
-            if not last.stat().st_mtime:  # it was let go of before
+            holder = read_record(last)
+            if (holder.get("host"), holder.get("pid")) != (HERE, pid):
                 continue
             (self.folder / f"{last.name}.crashed").touch()
             found[key] = self.crashes(key)
         return found
 
-    def write(self, name: str, text: str) -> bool:
-        """Put a whole file into the folder, unless it is there; whether it was not."""
+    def write(self, name: str, text: str, durable: bool = True) -> bool:
+        """Put a whole file into the folder unless its name is taken; return whether it was free.
+
+        Args:
+            name: of the file.
+            text: its content.
+            durable: whether to wait until the bytes are on the disk, so that they outlive a power failure.
+        """
         part = self.folder / f".{uuid.uuid4().hex}"
         try:
-            with part.open("w") as file:
+            with part.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
-            os.link(part, self.folder / name)
-        except FileExistsError:
-            return False
+                if durable:
+                    os.fsync(file.fileno())
+            return publish(part, self.folder / name)
         finally:
             part.unlink(missing_ok=True)
-        return True
 
 
 class Claim:
-    """A job that this process does, until it is finished or released."""
+    """A job that this process does, until it is finished or released.
 
-    def __init__(self, ledger: Ledger, key: str, path: Path, file: TextIO) -> None:
-        self.ledger, self.key, self.path, self.file = ledger, key, path, file
+    Args:
+        ledger: of the job.
+        key: of the job.
+        path: the claim's file.
+    """
+
+    def __init__(self, ledger: Ledger, key: str, path: Path) -> None:
+        self.ledger, self.key, self.path = ledger, key, path
 
     def touch(self) -> bool:
-        """Say that this process is still at it; `False` when another has taken it over."""
+        """Say that this process is still at work; return `False` if another has taken the job over."""
         os.utime(self.path)
         return not self.path.with_suffix(f".{int(self.path.suffix[1:]) + 1}").exists()
 
     def crash(self) -> None:
-        """Say that a process can hardly live with the job: it is the last to be tried again, and alone."""
+        """Note that the job can kill its process: it is tried again last, and alone."""
         self.path.with_name(f"{self.path.name}.crashed").touch()
 
     def finish(self, record: Record) -> None:
-        """The job is over."""
+        """Record that the job is over."""
         self.ledger.write(f"{self.key}.json", json.dumps(record, indent=1) + "\n")
         self.release()
 
     def release(self) -> None:
-        """Let another go on with it at once."""
-        try:
-            os.utime(self.path, (0, 0))
-        finally:
-            self.file.close()
+        """Let another process go on with the job at once."""
+        os.utime(self.path, (0, 0))

@@ -15,16 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from losslab.errors import Refused
+from losslab.machine import cores, total_memory
 from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, trouble
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan
 
 CRASHES = 3  # a job that its worker died of this often is given up; and so is a sweep whose workers get nothing done
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
@@ -39,8 +35,7 @@ def gpus() -> list[str]:
 
 def at_once() -> int:
     """As many runs as there are GPUs; without any, as there are cores, and 2 GB of memory for each."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return len(gpus()) or max(1, min(cores(), memory // 2_000_000_000))
+    return len(gpus()) or max(1, min(cores(), total_memory() // 2_000_000_000))
 
 
 class Workers:
@@ -82,6 +77,7 @@ class Workers:
                 env=own,
                 text=True,
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same for Windows
             )
         self.on[process.pid], self.logs[process.pid] = gpu, log
         self.tell(process, self.jobs)

@@ -3,7 +3,6 @@
 Its journal lies in the sweep's folder, so that processes on any number of hosts draw from the same studies.
 """
 
-import fcntl
 import os
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from optuna.trial import Trial, TrialState
 
 from losslab.config import arguments
 from losslab.errors import Pruned
+from losslab.files import open_lock, try_lock
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan
 
@@ -43,11 +43,10 @@ class Lock(JournalFileSymlinkLock):
         self.journal = journal
 
     def acquire(self) -> bool:
-        self.file = self.journal.with_suffix(".lock").open("a")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX)
-        except OSError:  # a disk without locks
-            self.file.close()
+        self.number: int | None = open_lock(self.journal.with_suffix(".lock"))
+        if not try_lock(self.number, wait=True):  # a disk without locks
+            os.close(self.number)
+            self.number = None
             return super().acquire()
         self.mend()
         return True
@@ -61,10 +60,11 @@ class Lock(JournalFileSymlinkLock):
                 journal.truncate(begin + tail.rfind(b"\n") + 1)
 
     def release(self) -> None:
-        if self.file.closed:
+        if self.number is None:
             super().release()
         else:
-            self.file.close()
+            os.close(self.number)
+            self.number = None
 
 
 def distribution(spread: dict[str, Any]) -> BaseDistribution:

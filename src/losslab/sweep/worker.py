@@ -28,7 +28,7 @@ from losslab.config import check
 from losslab.errors import Pruned, Refused
 from losslab.stacking.group import group_key
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
-from losslab.sweep.ledger import Claim, Ledger, Record, content
+from losslab.sweep.ledger import Claim, Ledger, Record, read_record
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
 from losslab.sweep.stopping import Stop
 from losslab.training import preemption
@@ -79,14 +79,14 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
 def status_of(run: Path) -> dict[str, Any]:
     """What is known of a run in this folder; its status is `None` where it has not begun."""
     known: dict[str, Any] = {"status": None}
-    return known | content(file) if (file := run / "status.json").is_file() else known
+    return known | read_record(file) if (file := run / "status.json").is_file() else known
 
 
 def over(run: Path) -> dict[str, float] | None:
     """The summary of a run that has finished."""
     if status_of(run)["status"] != "finished":
         return None
-    return content(run / "summary.json") or None
+    return read_record(run / "summary.json") or None
 
 
 def reached(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
@@ -299,6 +299,7 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
                     if out_of_memory(error):
                         claim.crash()
                     claim.release()
+            ledger.close()
             raise
         count += len(turn)
     return count
@@ -306,8 +307,10 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
 
 def prepare(plan: Plan, stack: int) -> None:
     """Import what runs need, before a job is claimed: what goes wrong with that is no job's fault."""
-    for name in ("experiment", "pictures", "tracking", "train", "together" if stack > 1 else "checkpoints"):
+    for name in ("page.pictures", "record.record", "train", "training.checkpoints", "training.module"):
         import_module(f"losslab.{name}")
+    if stack > 1:
+        import_module("losslab.stacking.train")
     if plan.trials:
         import_module("losslab.sweep.search")
     imported.update(name.partition(".")[0] for name in sys.modules)
@@ -339,6 +342,8 @@ def main() -> None:
         code = exit_code(error)
         with suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()
+    for _, _, _, _, ledger in parts:
+        ledger.close()
     with suppress(OSError):
         sys.stdout.flush()
     os._exit(code)  # all is on record, and threads of others do not matter

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
-from losslab.internals.lightning import step_counters
+from losslab.internals.lightning import counted_step
 from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
 from losslab.record.rows import timeless
@@ -60,7 +60,7 @@ class Experiment(EpochModule):
         self.make_optimizer = optimizer
         self.accumulate, self.clip, self.clip_by = accumulate, clip, clip_by
         (self.state,) = self.states
-        self.bypasses_hooks = True  # see hook_listener
+        self.bypasses_hooks, self.world = True, 1  # see on_train_start
         self.last_row: dict[str, float] | None = None  # of the last epoch, as a checkpoint keeps it
         self.resumed: dict[str, Any] | None = None
         self.draws = torch.get_rng_state()  # where dropout's begin, right after the initial weights were drawn
@@ -84,12 +84,13 @@ class Experiment(EpochModule):
         rows = [max(1, count) for count in here]
         x, y = batch if self.augment else (self.pixels(batch[0]), batch[1])
         batches = list(zip(x.split(rows), y.split(rows), here, whole, strict=True))  # type: ignore[no-untyped-call]
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        step, counters = unwrapped_step(optimizer.optimizer), step_counters(optimizer)
+        wrapped = self.optimizers()
+        assert isinstance(wrapped, LightningOptimizer)
+        optimizer = wrapped.optimizer
+        step = counted_step(wrapped, unwrapped_step(optimizer)) if self.bypasses_hooks else wrapped.step
         scores: list[Tensor] = []
         losses = [
-            self.update(optimizer, step, counters, batches[start : start + self.accumulate], scores)
+            self.update(optimizer, step, batches[start : start + self.accumulate], scores)
             for start in range(0, len(batches), self.accumulate)
         ]
         self.train_seen.add(torch.cat(scores)[: sum(here)], y[: sum(here)])
@@ -97,27 +98,24 @@ class Experiment(EpochModule):
 
     def update(
         self,
-        optimizer: LightningOptimizer,
+        optimizer: Optimizer,
         step: Callable[..., Any],
-        counters: tuple[Callable[[], None], Callable[[], None]],
         batches: list[tuple[Tensor, Tensor, int, int]],
         kept: list[Tensor],
     ) -> list[Tensor]:
         """Take one optimizer step on the mean loss of these batches.
 
         Args:
-            optimizer: takes the step through Lightning, where a hook, a strategy or a scaler needs it.
-            step: takes it directly.
-            counters: called before and after a direct step.
+            step: called with a closure, directly or through Lightning.
             batches: inputs, targets, how many rows of the batch are this process's, and how many all of it has.
             kept: receives the scores of each batch.
 
         Returns:
             The loss of each batch, and again for each time that the optimizer called the closure, on the device.
         """
-        own, direct, world = optimizer.optimizer, self.bypasses_hooks, distributed.processes()
+        direct, world = self.bypasses_hooks, self.world
         model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
-        weights = [weight for group in own.param_groups for weight in group["params"]]
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
         losses: list[Tensor] = []
 
@@ -140,18 +138,13 @@ class Experiment(EpochModule):
                 (Tensor.backward if direct else self.manual_backward)(loss)
                 each.append(loss.detach())
             if direct:
-                self.on_before_optimizer_step(own)
+                self.on_before_optimizer_step(optimizer)
             total = torch.stack(each).sum() if len(each) > 1 else each[0]
             return total if world == 1 else distributed.mean(total)
 
-        if direct:
-            counters[0]()
-            step(closure)
-            counters[1]()
-        else:
-            optimizer.step(closure)
+        step(closure)
         if self.schedule["interval"] == "step":
-            self.step_scheduler(own)
+            self.step_scheduler(optimizer)
         return losses
 
     def record_losses(self, losses: list[list[Tensor]], rows: Sequence[int]) -> None:
@@ -232,7 +225,7 @@ class Experiment(EpochModule):
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        self.bypasses_hooks = hook_listener(self.trainer) is None
+        self.bypasses_hooks, self.world = hook_listener(self.trainer) is None, distributed.processes()
         if self.resumed is None:
             return
         self.state.restore(self.resumed["epoch_so_far"])

@@ -1,0 +1,149 @@
+"""Columns of text become canonical targets: numbers, the index of a class, or 0 and 1 for each label."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from losslab.data.columns import Column
+from losslab.data.truth import TRUTHS
+from losslab.errors import Refused
+
+LONGEST = 100_000  # characters of a list of labels
+LABEL_SEPARATORS = ("|", ";", ",")
+QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")  # an item of a list as Python or JSON writes it
+
+Array = NDArray[Any]
+
+
+def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | None) -> tuple[Array, list[str]]:
+    """Return the canonical target in these columns, and the names of its outputs.
+
+    Args:
+        frame: the columns of the target, as text.
+        truth: one of `TRUTHS`.
+        task: the task's name, for messages.
+        separator: between the labels in one cell; found by itself if `None`.
+
+    Raises:
+        Refused: if the columns do not fit the truth.
+    """
+    names = [str(name) for name in frame.columns]
+    columns = [Column(frame[name]) for name in frame.columns]
+    if truth == "labels" and len(columns) == 1:
+        return encode_lists(split_labels(columns[0].text, separator), names[0])
+    for column in columns:
+        column.check_cells(column.missing, "no value")
+    if truth == "numbers":
+        return encode_numbers(columns, task), names
+    if truth == "labels":
+        return encode_flags(columns), names
+    if len(columns) > 1:
+        raise Refused(f"task={task} has one target, not {', '.join(names)}: type data.target={names[0]}")
+    return encode_classes(columns[0])
+
+
+def encode_numbers(columns: list[Column], task: str) -> Array:
+    """Return the numbers of several columns as float32 `(N, D)`."""
+    for column in columns:
+        if column.kind != "number":
+            some = ", ".join(sorted(set(column.text))[:3])
+            raise Refused(
+                f"data.target={column.name} holds text ({some}), but task={task} needs numbers: "
+                f"type task={TRUTHS['class']}, or name a column of numbers"
+            )
+        if np.ptp(column.numbers) == 0:
+            raise Refused(
+                f"data.target={column.name} is {column.numbers[0]:g} in every row, so there is nothing to learn: "
+                "name a column that varies"
+            )
+    return np.stack([column.numbers for column in columns], 1).astype(np.float32)
+
+
+def encode_classes(column: Column) -> tuple[Array, list[str]]:
+    """Return each row's class as int64 `(N,)`, and the classes: in numeric order, or else in alphabetical order."""
+    classes, index = np.unique(column.text.to_numpy(str), return_inverse=True)
+    if column.kind == "number":
+        numbers, index = np.unique(column.numbers, return_inverse=True)
+        classes = np.array([f"{number:g}" for number in numbers])
+        if (numbers != np.round(numbers)).any() or len(numbers) > max(20, len(index) // 2):
+            raise Refused(
+                f"data.target={column.name} holds {len(numbers)} different numbers, which are no classes: "
+                f"type task={TRUTHS['numbers']}, or name a column of classes"
+            )
+    if len(classes) == 1:
+        raise Refused(
+            f"data.target={column.name} has one class only ({classes[0]}), so there is nothing to tell apart: "
+            "name a column of several"
+        )
+    if len(classes) > len(index) // 2:
+        raise Refused(
+            f"data.target={column.name} has {len(classes)} classes in {len(index)} rows, too few rows of each: "
+            "name a column of fewer classes"
+        )
+    return index.astype(np.int64), classes.tolist()
+
+
+def encode_flags(columns: list[Column]) -> Array:
+    """Return columns of 0 and 1 as int64 `(N, L)`."""
+    for column in columns:
+        if column.kind != "number" or not np.isin(column.numbers, (0, 1)).all():
+            some = ", ".join(sorted(set(column.text) - {"0", "1"})[:3])
+            raise Refused(
+                f"label column {column.name} holds {some}, but with several targets each must hold 0 or 1: "
+                "name columns of 0 and 1, or one column of lists"
+            )
+    return np.stack([column.numbers for column in columns], 1).astype(np.int64)
+
+
+def encode_lists(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
+    """Return 0 and 1 for each label of each row as int64 `(N, L)`, and the labels in alphabetical order.
+
+    >>> encode_lists([["b", "a"], [], ["b"]], "genre")
+    (array([[1, 1],
+           [0, 0],
+           [0, 1]]), ['a', 'b'])
+    """
+    names = sorted({label for row in rows for label in row})
+    if len(names) < 2:
+        raise Refused(
+            f"data.target={name} has one label only ({', '.join(names)}), so there is nothing to tell apart: "
+            "name a column of several"
+        )
+    if len(names) > max(20, len(rows) // 2):
+        raise Refused(
+            f"data.target={name} has {len(names)} labels in {len(rows)} rows, such as '{names[0]}': "
+            "name a column of labels, or type data.separator=SIGN, which stands between labels"
+        )
+    position = {label: i for i, label in enumerate(names)}
+    y = np.zeros((len(rows), len(names)), np.int64)
+    for row, labels in enumerate(rows):
+        y[row, [position[label] for label in labels]] = 1
+    return y, names
+
+
+def split_labels(cells: "pd.Series[str]", separator: str | None) -> list[list[str]]:
+    """Split cells into labels: with a separator between them, or written as a list, such as `['Comedy', 'Drama']`.
+
+    >>> split_labels(pd.Series(["a | b", "b", ""]), None)
+    [['a', 'b'], ['b'], []]
+    >>> split_labels(pd.Series(["['a', 'b c']", "[]"]), None)
+    [['a', 'b c'], []]
+    """
+    if (longest := cells.str.len().max()) > LONGEST:
+        raise Refused(f"a list of labels has {longest:,} letters: type data.target=COLUMN of a column of labels")
+    if separator is None and are_lists(cells):
+        quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
+        items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]
+    else:
+        sign = separator or max(LABEL_SEPARATORS, key=lambda s: int(cells.str.contains(s, regex=False).sum()))
+        items = [cell.split(sign) for cell in cells]
+    return [[label.strip() for label in row if label.strip()] for row in items]
+
+
+def are_lists(cells: "pd.Series[str]") -> bool:
+    """Whether each cell that is not empty stands in brackets."""
+    filled = cells[cells != ""]
+    return bool(len(filled)) and bool((filled.str.startswith("[") & filled.str.endswith("]")).all())
