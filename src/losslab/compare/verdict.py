@@ -183,8 +183,8 @@ def describe_method(comparison: Comparison, pairs: Sequence[Pair]) -> str:
         f"Each run was tested at its best epoch on validation. Intervals of means are {level} percentile bootstrap "
         f"intervals, those of differences are Student's t. Tests: {tests.get(test, test)} where at least two seeds "
         "match, else its unpaired counterpart; p after Holm's correction over the pairs of one family. IQM is the mean "
-        "of the middle half; P(better) the probability that a run of the one beats a run of the other. Seeds needed are "
-        "for a power of 80 % at the corrected level."
+        "of the middle half; P(better) the probability that a run of the one beats a run of the other. Seeds needed are"
+        " for a power of 80 % at the corrected level."
     )
 
 
