@@ -56,7 +56,7 @@ def test_a_setting_that_more_seeds_finished_comes_first(tmp_path: Path) -> None:
     assert (table.at["mae", "n"], table.at["mae", "failed"]) == (3, 1)
 
 
-def test_what_was_tuned_first_is_judged_by_its_fresh_seeds(tmp_path: Path) -> None:
+def test_a_cell_that_was_tuned_first_is_evaluated_on_its_fresh_seeds(tmp_path: Path) -> None:
     for seed in range(3):
         for rate in (0.1, 0.01):
             run(tmp_path, 0.1, loss="mae", seed=seed, optimizer__lr=rate, stage=None)
@@ -141,7 +141,7 @@ def test_several_data_sets_weigh_the_same(tmp_path: Path) -> None:
     assert arrange(runs_in(tmp_path), only={"data": "heights"}).datasets == ["heights"]
 
 
-def test_any_metric_is_judged_in_its_own_direction(tmp_path: Path) -> None:
+def test_any_metric_is_compared_in_its_own_direction(tmp_path: Path) -> None:
     for loss, r2 in (("mae", 0.9), ("mse", 0.8)):
         for seed in range(2):
             best = {"test/r2": r2, "val/r2_best": r2 + 0.05, "val/r2": r2}
@@ -159,7 +159,7 @@ def test_any_metric_is_judged_in_its_own_direction(tmp_path: Path) -> None:
         ({}, "these runs are of 2 tasks: type task=regression or task=single_label"),
     ],
 )
-def test_each_mistake_is_told_in_one_sentence(tmp_path: Path, settings: dict[str, object], sentence: str) -> None:
+def test_each_mistake_is_one_sentence(tmp_path: Path, settings: dict[str, object], sentence: str) -> None:
     run(tmp_path, 0.5, loss="mae")
     run(tmp_path, 0.5, loss="mse", seed=1)
     if not settings:

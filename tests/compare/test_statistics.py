@@ -1,4 +1,4 @@
-"""The statistics against published examples, other programs, and what can be counted by hand."""
+"""The statistics give published numbers, those of other programs, and what exhaustive enumeration counts."""
 
 from itertools import combinations, product
 
