@@ -32,8 +32,9 @@ from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from losslab.config.check import configure
+from losslab.config.make import make
 from losslab.data.batches import Batches
-from losslab.train import OURS, build, train
+from losslab.train import train
 
 Times = dict[str, float]
 COUNT = 183  # images, of which seven tenths are trained on
@@ -61,7 +62,7 @@ class Job:
         self.epochs, self.batch, self.model, self.loss, self.optimizer = epochs, batch, model, loss, optimizer
         self.typed = [*typed, f"data.batch_size={batch}", f"trainer.max_epochs={epochs}", "trainer=cpu"]
         cfg = configure(self.typed)
-        data = build(cfg, "data", *OURS["data"])
+        data = make(cfg, "data")
         ((self.x, self.y),) = Batches(data, "train", len(data.split["train"]))
         self.y = self.y.float() if self.y.ndim > 1 else self.y
         self.rows: Dataset[tuple[Tensor, ...]] = TensorDataset(self.x, self.y)

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from losslab.errors import command, keyed
+from losslab.config.words import command_words, parse_settings
 
 TINY = ("data=heights", "model=linear", "logger=false", "trainer.enable_progress_bar=false")
 COMMANDS = {
@@ -63,8 +63,8 @@ def prepare(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def main() -> None:
     """The command: a line for each command and signal."""
-    with command(__doc__) as said:
-        typed = keyed(said, ("step", "until", "first"))
+    with command_words(__doc__) as said:
+        typed = parse_settings(said, ("step", "until", "first"))
         step, until, first = (
             float(typed.get(key, usual)) for key, usual in (("step", 0.1), ("until", 8), ("first", 0.1))
         )

@@ -71,6 +71,16 @@ def undrawn() -> Iterator[None]:
         yield
 
 
+def folder_of(cfg: DictConfig) -> Path:
+    """The folder of the latest run of a configuration."""
+    from losslab.record.folder import run_name
+
+    if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
+        return Path(cfg.ckpt).parent
+    folders = Path(cfg.output_dir).glob(f"{run_name(cfg)}*")
+    return max(folders, key=lambda folder: (len(folder.name), folder.name))  # NAME, NAME-2, ... NAME-10
+
+
 def cut_off(cfg: DictConfig, epoch: int) -> Path:
     """A run that breaks off as this epoch begins, and the checkpoint that it leaves."""
     from losslab.train import train
@@ -89,7 +99,7 @@ def cut_off(cfg: DictConfig, epoch: int) -> Path:
         patch.setattr(Experiment, "on_train_epoch_start", stop)
         with pytest.raises(CutOff):
             train(cfg)
-    return Path(cfg.run.dir) / "last.ckpt"
+    return folder_of(cfg) / "last.ckpt"
 
 
 def until(true: Callable[[], object]) -> None:

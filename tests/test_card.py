@@ -14,9 +14,8 @@ from omegaconf import DictConfig
 
 from losslab import card
 from losslab.card import Card, asked, compute, draw, limits, text
-from losslab.config.catalogue import CONF, fits, options
+from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
-from losslab.config.compose import MARKS
 from losslab.errors import Refused
 from tests.forks import ran
 from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
@@ -33,7 +32,7 @@ def composed(task: str) -> DictConfig:
 def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
-    cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in MARKS}
+    cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in DESCRIPTIONS}
     cfg.run.choices.loss = name
     return cfg
 
@@ -246,7 +245,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
 
 def test_mistakes_are_answered_before_torch_is_imported() -> None:
     program = (
-        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.asked([]);"
+        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.parse_words([]);"
         "sys.exit(bool({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

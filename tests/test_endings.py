@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from losslab import errors, terminal
-from losslab.config.arguments import hydra_value, typed_value
+from losslab.config.arguments import quote_value, read_value
 from losslab.files import write_together
 from tests.compare.written import run
 from tests.forks import Fork, python
@@ -264,7 +264,7 @@ def test_a_printed_setting_is_the_same_once_a_shell_and_hydra_have_read_it(name:
     for text in (name, f"{name}/run/last.ckpt", f"runs/{name}", f"/{name}/"):
         word = terminal.typed("ckpt", text)
         shown = subprocess.run(["sh", "-c", f"printf %s {word}"], capture_output=True, text=True, check=True)
-        assert typed_value(shown.stdout) == text
+        assert read_value(shown.stdout) == text
 
 
 def test_any_text_is_the_same_once_a_shell_and_hydra_have_read_it() -> None:
@@ -272,7 +272,7 @@ def test_any_text_is_the_same_once_a_shell_and_hydra_have_read_it() -> None:
     texts = ["".join(chance.choices("ab/ '\"\\${}(),=[]-~*!\t`&;ü#%", k=chance.randint(1, 12))) for _ in range(500)]
     words = " ".join(terminal.typed("ckpt", text) for text in texts)
     shown = subprocess.run(["sh", "-c", f"printf '%s\\n' {words}"], capture_output=True, text=True, check=True)
-    assert [typed_value(line) for line in shown.stdout.split("\n")[:-1]] == texts
+    assert [read_value(line) for line in shown.stdout.split("\n")[:-1]] == texts
 
 
 @pytest.mark.parametrize("name", ["a b", "it's (1), x=2 $y"])
@@ -288,7 +288,7 @@ def test_the_printed_command_goes_on_with_the_run(tmp_path: Path, name: str) -> 
             start(self)
 
         Experiment.on_train_epoch_start = stop  # type: ignore[assignment, method-assign]
-        words = [*TINY, f"output_dir={hydra_value(name)}", "trainer.max_epochs=3", "callbacks.last.seconds=0"]
+        words = [*TINY, f"output_dir={quote_value(name)}", "trainer.max_epochs=3", "callbacks.last.seconds=0"]
         python("-m", "losslab", *words)()
 
     err = said(Fork(does, tmp_path), 130)

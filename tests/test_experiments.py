@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from losslab.config.catalogue import CONF, options
+from losslab.config.make import make
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
-from tests.conftest import ROOT, Command, Typed, without_pictures
+from tests.conftest import ROOT, Command, Typed, folder_of, without_pictures
 
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "MNIST" / "raw"
 Claim = Callable[[Typed, Path], None]
@@ -38,7 +39,7 @@ def runs(typed: Typed, name: str, key: str, *overrides: str) -> dict[str, dict[s
 def heights(typed: Typed, folder: Path) -> None:
     cfg = typed("experiment=heights", "trainer.max_epochs=400")
     assert train(cfg)["test/mse"] == pytest.approx(1.8617, abs=2e-4)
-    assert (Path(cfg.run.dir) / "pictures" / "line.png").is_file()
+    assert (folder_of(cfg) / "pictures" / "line.png").is_file()
 
 
 @claim
@@ -58,15 +59,15 @@ def mnist_linear(typed: Typed, folder: Path) -> None:
 def digits_linear(typed: Typed, folder: Path) -> None:
     cfg = typed("experiment=digits_linear")
     assert train(cfg)["test/accuracy"] >= 0.85
-    assert (Path(cfg.run.dir) / "pictures" / "samples.png").is_file()
+    assert (folder_of(cfg) / "pictures" / "samples.png").is_file()
 
 
 @claim
 def movie_genres(typed: Typed, folder: Path) -> None:
     cfg = typed("experiment=movie_genres", "trainer.max_epochs=6", "optimizer.lr=0.003", "data.buckets=8192")
     assert train(cfg)["test/average_precision"] >= 0.25, "the prior gives 0.086, the full run 0.29"
-    assert '"{' in (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
-    assert (Path(cfg.run.dir) / "pictures" / "average_precision.png").is_file()
+    assert '"{' in (folder_of(cfg) / "pictures" / "samples.csv").read_text()
+    assert (folder_of(cfg) / "pictures" / "average_precision.png").is_file()
 
 
 @claim
@@ -84,7 +85,7 @@ def posters(typed: Typed, folder: Path) -> None:
     small = ("data.size=[24,16]", "data.min_count=2", "data.batch_size=16", "trainer.max_epochs=5")
     cfg = typed("experiment=posters", f"data.path={folder / 'posters'}", f"data.cache={folder / 'cache'}", *small)
     assert train(cfg)["test/average_precision"] > 0.9, "a guess gives 0.5"
-    assert '"{' in (Path(cfg.run.dir) / "pictures" / "samples.csv").read_text()
+    assert '"{' in (folder_of(cfg) / "pictures" / "samples.csv").read_text()
 
 
 @claim
@@ -182,9 +183,8 @@ def test_the_hessian_of_the_quadratic_has_the_spectrum_of_its_definition() -> No
 
 
 def test_outliers_are_in_the_training_targets_only(typed: Typed) -> None:
-    from losslab.train import build
 
-    clean, dirty = (build(typed(f"data.outliers={part}"), "data", "gives", "batch_size") for part in (0.0, 0.05))
+    clean, dirty = (make(typed(f"data.outliers={part}"), "data") for part in (0.0, 0.05))
     for part in ("val", "test"):
         assert np.array_equal(clean.targets(part), dirty.targets(part))
     ratio = dirty.targets("train") / clean.targets("train")

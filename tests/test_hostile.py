@@ -13,7 +13,7 @@ import pytest
 
 from losslab.compare.runs import read_runs
 from losslab.config.check import configure
-from losslab.record.record import run_name
+from losslab.record.folder import run_name
 from tests import hostile
 from tests.compare.written import run
 from tests.forks import Fork, python

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from losslab.config.catalogue import CONF, options
+from losslab.config.make import call, make
 from losslab.errors import Refused
 from losslab.models import BagOfWords, backbone, find_head, resize_positions
 from losslab.optim.groups import group_parameters
-from losslab.train import build, call
 from tests.conftest import Typed
 
 MODELS = options([str(CONF)], "model")
@@ -34,13 +34,13 @@ TASK = {"vector": "data=diamonds", "image": "data=digits", "tokens": "data=movie
 def test_every_model_turns_what_it_takes_into_scores(typed: Typed, name: str, kind: str) -> None:
     cfg = typed(TASK[kind], f"model={name}")
     for shape, x in INPUTS[kind]:
-        make = build(cfg, "model", "takes")
+        waiting = make(cfg, "model")
         if shape == (1, 8, 8) and name in TOO_SMALL:
             with pytest.raises(Refused, match=TOO_SMALL[name]):
-                call(cfg, "model", make, shape, 6)
+                call(cfg, "model", waiting, shape, 6)
             continue
         torch.manual_seed(0)
-        model = call(cfg, "model", make, shape, 6)
+        model = call(cfg, "model", waiting, shape, 6)
         with torch.autocast("cpu", torch.bfloat16, enabled=shape == (3, 32, 32)):
             scores = model(x)
         assert scores.shape == (4, 6)
@@ -237,7 +237,7 @@ def test_what_a_model_cannot_take_is_refused(shape: tuple[int, ...], keys: dict[
 @pytest.mark.parametrize("weights", ["none.pth", "default", "3"])
 def test_weights_that_are_not_there_are_refused_at_the_door(typed: Typed, weights: str) -> None:
     with pytest.raises(
-        Refused, match=f"model.weights={weights} does not fit: it must be DEFAULT .*, a file that is th"
+        Refused, match=f"model.weights={weights} does not fit: it must be DEFAULT, .*, a file that exists"
     ):
         typed("data=digits", "model=resnet18", f"model.weights={weights}")
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from losslab import paths
 from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
-from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, asked, descend, draw, table, valley
+from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, descend, draw, format_table, parse_words, valley
 from tests.forks import ran
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
@@ -52,7 +52,7 @@ def test_momentum_rolls_through_the_local_minimum_in_which_the_others_stop() -> 
     for name in USUAL:
         slope = torch.func.grad(lambda p: valley(p[0], p[1]))(torch.tensor(gone(name).points[-1]).double())
         assert slope.norm() < 2e-3, "they have come to rest"
-    lines = table([gone(name) for name in USUAL]).splitlines()
+    lines = format_table([gone(name) for name in USUAL]).splitlines()
     assert lines[1].split() == ["sgd", "1", "200", "(-0.4000,", "0.1600)", "-0.002667", "local"]
     assert lines[2].split() == ["momentum", "0.1", "200", "(0.6000,", "0.3600)", "-0.036000", "global"]
 
@@ -70,7 +70,7 @@ def test_every_optimizer_of_the_catalogue_goes_down_or_is_said_to_diverge(name: 
     assert path.points[0] == paths.START
     assert path.diverged or valley(*path.points[-1]) < valley(*paths.START)
     assert path.diverged == (name == "schedule_free_sgd"), "whose rates go up to 10"
-    assert ("diverged" in table([path])) == path.diverged
+    assert ("diverged" in format_table([path])) == path.diverged
 
 
 def test_sgd_and_momentum_are_their_formulas() -> None:
@@ -103,7 +103,7 @@ def test_sgd_and_momentum_are_their_formulas() -> None:
 )
 def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence) as refused:
-        asked(typed.split())
+        parse_words(typed.split())
     assert "\n" not in str(refused.value)
 
 

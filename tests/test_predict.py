@@ -13,12 +13,13 @@ from PIL import Image
 from sklearn import metrics
 
 from losslab import predict
+from losslab.config.make import make
 from losslab.data.dataset import Dataset
 from losslab.data.reading import read_table
 from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
-from losslab.train import OURS, build, train
-from tests.conftest import Typed
+from losslab.train import train
+from tests.conftest import Typed, folder_of
 from tests.forks import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
@@ -31,7 +32,7 @@ def trained(typed: Typed, undrawn: None) -> Trained:
     def run(*words: str) -> tuple[Path, dict[str, float], Dataset]:
         cfg = typed(*words)
         summary = train(cfg)
-        return Path(cfg.run.dir), summary, build(cfg, "data", *OURS["data"])
+        return folder_of(cfg), summary, make(cfg, "data")
 
     return run
 
@@ -110,11 +111,11 @@ def test_labels_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path:
 def test_the_words_are_those_of_the_runs_own_samples(typed: Typed, tmp_path: Path) -> None:
     cfg = typed("data=diamonds", "data.test=0.01", "trainer.max_epochs=1")
     train(cfg)
-    data = build(cfg, "data", *OURS["data"])
+    data = make(cfg, "data")
     rows = read_table(str(SHIPPED / "diamonds.csv.gz"), "").iloc[data.split["test"]]
     rows.to_csv(tmp_path / "new.csv", index=False)
-    samples = pd.read_csv(Path(cfg.run.dir) / "pictures" / "samples.csv", dtype=str)
-    found = predictions(Path(cfg.run.dir), tmp_path / "new.csv")
+    samples = pd.read_csv(folder_of(cfg) / "pictures" / "samples.csv", dtype=str)
+    found = predictions(folder_of(cfg), tmp_path / "new.csv")
     assert found["predicted"].tolist()[: len(samples)] == samples["predicted"].tolist()
 
 
@@ -176,7 +177,7 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
     cfg, _, _ = predict.asked(typed_now)
-    new = build(cfg, "data", *OURS["data"], new=str(tmp_path / "new.csv")).new
+    new = make(cfg, "data", new=str(tmp_path / "new.csv")).new
     assert new is not None
     train_rows = pd.read_csv(file).iloc[data.split["train"]]
     place = {name: number for number, name in enumerate(data.inputs)}

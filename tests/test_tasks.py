@@ -1,7 +1,5 @@
 """Metrics against scikit-learn; views and forms against what the YAML files promise."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from losslab.record.rows import Row
 from losslab.tasks import MultiLabel, Regression, Task
 from losslab.train import train
 from losslab.training.module import Experiment
-from tests.conftest import Typed
+from tests.conftest import Typed, folder_of
 from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
 
@@ -343,7 +341,7 @@ def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_ga
     assert not torch.equal(judged["val"][0], judged["val"][1])
     best = judged["val"][int(summary["best_epoch"])]
     assert torch.equal(judged["test"][0], best)
-    saved = torch.load(Path(cfg.run.dir) / "best.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(folder_of(cfg) / "best.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(saved["task.thresholds"], best)
 
 

@@ -11,12 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.train import build, train
+from losslab.record.folder import run_id
+from losslab.train import train
 from losslab.training.checkpoints import fitting
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
 
@@ -97,15 +99,15 @@ def test_colour_images(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyP
     cfg = typed("data=cifar10", f"data.root={tmp_path}", f"model={model}", "trainer.max_epochs=1")
     summary = train(cfg)
     assert 0 <= summary["test/accuracy"] <= 1
-    assert (Path(cfg.run.dir) / "pictures" / "samples.png").is_file()
+    assert (folder_of(cfg) / "pictures" / "samples.png").is_file()
 
 
 def plain_loop(typed: Typed, clip: float | None = None, accumulate: int = 1) -> list[torch.Tensor]:
     """The same training written by hand."""
     cfg = typed(*SHORT, "optimizer=momentum")
-    data = build(cfg, "data", "gives", "batch_size")
+    data = make(cfg, "data")
     pl.seed_everything(0, verbose=False)
-    model = build(cfg, "model", "takes")(data.shape, 1)
+    model = make(cfg, "model")(data.shape, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     train_y = torch.from_numpy(data.targets("train"))
     mean, std = train_y.double().mean(0).float(), train_y.double().std(0, correction=0).float()
@@ -133,7 +135,7 @@ def test_training_is_the_plain_loop_bit_for_bit(typed: Typed, clip: float | None
         f"trainer.accumulate_grad_batches={accumulate}",
     )
     summary = train(cfg)
-    saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)
+    saved = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)
     ours = [weight for name, weight in saved["state_dict"].items() if name.startswith("model.")]
     assert all(torch.equal(mine, other) for mine, other in zip(ours, plain_loop(typed, clip, accumulate), strict=True))
     assert saved["global_step"] == summary["updates"] == 3 * -(-10 // accumulate)
@@ -142,7 +144,7 @@ def test_training_is_the_plain_loop_bit_for_bit(typed: Typed, clip: float | None
 def test_an_optimizer_that_calls_its_closure_again_works_too(typed: Typed, tmp_path: Path) -> None:
     cfg = typed(*SHORT, "data.batch_size=all", "model=linear", "optimizer=lbfgs", "optimizer.max_iter=20")
     summary = train(cfg)
-    data = build(cfg, "data", "gives", "batch_size")
+    data = make(cfg, "data")
     x = np.c_[data.x, np.ones(len(data.x))].astype(float)
     rows = data.split["train"]
     best = np.linalg.lstsq(x[rows], data.y[rows], rcond=None)[0]
@@ -166,7 +168,7 @@ def test_a_loss_with_parameters_of_its_own_is_trained_too(typed: Typed, monkeypa
     cfg = typed(*SHORT, "allow=losslab.losses.Scaled")
     cfg.loss = {"_target_": "losslab.losses.Scaled", "input": "prediction", "target": "dense"}
     train(cfg)
-    saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)["state_dict"]
     assert saved["loss.function.log_scale"] != 0
 
 
@@ -205,9 +207,9 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
     again = typed(f"ckpt={folder / 'last.ckpt'}")
     assert again.model.dropout == 0.3, "what was typed then holds still"
     resumed = train(again)
-    assert (again.run.dir, again.run.id) == (cut.run.dir, cut.run.id)
+    assert (folder_of(again), run_id(folder_of(again))) == (folder_of(cut), run_id(folder_of(cut)))
     assert numbers(resumed) == numbers(uninterrupted)
-    saved, wanted = (torch.load(Path(c.run.dir) / "last.ckpt", weights_only=True) for c in (cut, expected))
+    saved, wanted = (torch.load(folder_of(c) / "last.ckpt", weights_only=True) for c in (cut, expected))
     assert all(torch.equal(saved["state_dict"][name], weight) for name, weight in wanted["state_dict"].items())
     more = train(typed(f"ckpt={folder / 'last.ckpt'}", "scheduler=constant", "trainer.max_epochs=8"))
     assert more["epochs"] == 8
@@ -216,7 +218,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:
 def test_checkpoints_that_do_not_fit_are_refused(typed: Typed, tmp_path: Path) -> None:
     cfg = typed(*SHORT)
     train(cfg)
-    last = Path(cfg.run.dir) / "last.ckpt"
+    last = folder_of(cfg) / "last.ckpt"
     moved, cut = tmp_path / "moved.ckpt", tmp_path / "cut.ckpt"
     moved.write_bytes(last.read_bytes())
     cut.write_bytes(last.read_bytes()[:5000])

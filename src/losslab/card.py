@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.config import arguments, catalogue, check, compose
-from losslab.errors import Refused, command, keyed, listed
+from losslab.config.flat import flatten
+from losslab.config.words import command_words, parse_list, parse_settings
+from losslab.errors import Refused
 from losslab.files import replacing, writable_file
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     ('single_label', ['cross_entropy', 'square'], 'card-focal.png')
     """
     words, folders = arguments.take_folders(words)
-    typed = keyed(words, KEYS)
+    typed = parse_settings(words, KEYS)
     if not typed.get("loss"):
         raise Refused("a card needs a loss: type loss=NAME, such as loss=focal")
     if "," in typed["loss"] and not typed["loss"].startswith("["):
@@ -103,7 +105,8 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
     out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
     losses = catalogue.options([str(catalogue.CONF), *folders], "loss")
-    task = typed.get("task") or own_task([part.rpartition("*")[2].strip() for part in listed(typed["loss"])], folders)
+    parts = [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])]
+    task = typed.get("task") or own_task(parts, folders)
     mine = [*arguments.search_path(folders), *([f"allow={typed['allow']}"] if "allow" in typed else [])]
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
     cfg = check.configure([*mine, f"task={task}", *own])
@@ -113,7 +116,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     usual = losses.get(name, {}).get("beside", tasks[cfg.run.choices.task]["task"].get("beside", []))
     others = [other for other in ([] if "parts" in cfg.loss else usual) if other != name][:2]
     if "vs" in typed:
-        others = listed(typed["vs"])
+        others = parse_list(typed["vs"])
     for other in others:
         fitting = [name for name, loss in losses.items() if catalogue.fits(cfg.task, loss)]
         if other not in fitting:
@@ -144,15 +147,16 @@ def prepared(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
     """Make task and loss as a run makes them, in double precision, for the targets of a card's examples."""
     import numpy as np
 
+    from losslab.config.make import fill_in, make
     from losslab.data.dataset import Dataset
-    from losslab.train import build, objective
+    from losslab.losses.assembly import build_loss
 
-    task: Task = build(cfg, "task")
+    task: Task = make(cfg, "task")
     names = [chr(ord("A") + place) for place in range(y.shape[1] if y.ndim > 1 else len(y))]
     split = dict.fromkeys(("train", "val", "test"), np.arange(len(y)))
     data = Dataset(np.zeros((len(y), 1), np.float32), y, split, (1,), names)
-    cfg.run.choices.data = "card"
-    loss = objective(cfg, task, data)
+    cfg = fill_in(cfg, choices={**cfg.run.choices, "data": "card"})
+    loss = build_loss(cfg, task, data)
     return task.double(), loss.double(), data
 
 
@@ -204,9 +208,9 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
     Raises:
         Refused: where a loss cannot be made with its settings.
     """
-    from losslab.train import build
+    from losslab.config.make import make
 
-    task: Task = build(cfg, "task")
+    task: Task = make(cfg, "task")
     examples = task.examples()
     for number, y in enumerate(examples):
         try:
@@ -257,7 +261,7 @@ def header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
 
 def text(card: Card) -> str:
     """Write what the file of each loss says, its settings, and what was computed."""
-    cfg, flat = card.cfg, check.flatten(card.cfg)
+    cfg, flat = card.cfg, flatten(card.cfg)
     losses, tasks = (catalogue.options(cfg.run.catalogue, group) for group in ("loss", "task"))
     paths = {name: (path, OmegaConf.select(cfg, path)) for name, path in compose.loss_paths(cfg).items()}
     lines: list[str] = []
@@ -274,7 +278,7 @@ def text(card: Card) -> str:
         say("is", says)
         say("wants", f"{keys.input}; targets as {keys.target}{domain}{several}")
         say("range", bounds)
-        say("settings", " ".join(f"{key}={arguments.shown(flat[key])}" for key in settings) or "none")
+        say("settings", " ".join(f"{key}={arguments.as_typed(flat[key])}" for key in settings) or "none")
         say("source", source)
         say("also", ", ".join(losses[name].get("also", [])) or "no other name")
     if len(paths) > 1:
@@ -353,7 +357,7 @@ def limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
 
 def main() -> None:
     """Run the command: write a card as a picture, print it in words."""
-    with command(__doc__) as words:
+    with command_words(__doc__) as words:
         cfg, others, out = asked(words)
         card = compute(cfg, others)
         drawn = draw(card)

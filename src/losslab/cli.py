@@ -18,7 +18,7 @@ import sys
 from losslab.training.preemption import heed_early
 
 COMMANDS = {
-    "train": "losslab.train",
+    "train": "losslab.app",
     "sweep": "losslab.sweep.__main__",
     "compare": "losslab.compare.__main__",
     "predict": "losslab.predict",

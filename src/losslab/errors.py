@@ -1,13 +1,12 @@
-"""What a user's mistake becomes: one sentence; and the words of the small commands, read that way."""
+"""What a user's mistake becomes: one sentence."""
 
 import difflib
 import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 
 from losslab.pipes import outlive_readers
 
@@ -23,7 +22,7 @@ MEMORY = re.compile(
 class Refused(ValueError):
     """A user's mistake, in one sentence: what was given, what fits, what to type instead.
 
-    Control characters in it, which may come from a file and would move a terminal's cursor, become spaces.
+    Control characters, which a file could contain to move a terminal's cursor, become spaces.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -35,18 +34,18 @@ class Diverged(Refused):
 
 
 class Pruned(Exception):
-    """A run that its sweep stopped, because others of the sweep do better."""
+    """A run that its sweep stopped because other runs do better."""
 
 
 def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") -> Refused | None:
-    """The sentence for what the machine did not allow: a full disk, a file that is gone or not the user's, no memory.
+    """Make the sentence for an error of the machine: a full disk, a file that is gone or not the user's, no memory.
 
     Args:
         error: what was raised.
         instead: what to type to write elsewhere.
 
     Returns:
-        `None` where it is something else, such as a bug.
+        `None` if it is something else, such as a bug.
 
     >>> str(machine_refusal(OSError(28, "No space left", "a.png"), "out=FILE"))
     'a.png could not be written (No space left): free some space, or type out=FILE on another disk'
@@ -79,7 +78,7 @@ def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") ->
 
 @contextmanager
 def machine_errors(instead: str = "output_dir=FOLDER") -> Iterator[None]:
-    """What the machine did not allow while it lasts is raised as `Refused`, its sentence; also a decorator."""
+    """Raise errors of the machine as `Refused`. Works as a context manager and as a decorator."""
     try:
         yield
     except Exception as error:
@@ -91,9 +90,9 @@ def machine_errors(instead: str = "output_dir=FOLDER") -> Iterator[None]:
 
 @contextmanager
 def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
-    """What every command has around its work: a mistake, the machine's refusal and Ctrl-C end it in one sentence.
+    """End a command in one sentence after a mistake, an error of the machine or Ctrl-C.
 
-    A bug ends it in a traceback, and so does the machine where `HYDRA_FULL_ERROR=1` asks for one.
+    A bug ends in a traceback; so does an error of the machine if `HYDRA_FULL_ERROR=1` asks for one.
     """
     outlive_readers()
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -103,7 +102,7 @@ def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
         except SystemExit:
             print(end="", flush=True)
             raise
-        print(end="", flush=True)  # a full disk below it is told now, and not when Python ends
+        print(end="", flush=True)  # reports a full disk now, not when Python exits
     except KeyboardInterrupt:
         print("losslab: stopped by Ctrl-C", file=sys.stderr, flush=True)
         sys.exit(130)
@@ -114,23 +113,8 @@ def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
         sys.exit(f"losslab: {refused}")
 
 
-@contextmanager
-def command(says: str | None, instead: str = "out=PATH") -> Iterator[list[str]]:
-    """A small command and the words typed after it: help ends it, and so does a mistake, in one sentence.
-
-    Args:
-        says: its help.
-        instead: what to type to write elsewhere, where the disk is full or not the user's.
-    """
-    with one_sentence(instead):
-        words = sys.argv[1:]
-        if {"-h", "--help"} & set(words):
-            sys.exit(print(says))
-        yield words
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Names like `name`, or all of them where none is like it and they are few enough to read.
+    """Suggest the names most like `name`, or list the first 30 if none is like it.
 
     >>> nearest("maee", ["bce", "mae", "mse"])
     'nearest: mae, mse'
@@ -144,32 +128,3 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if close:
         return f"nearest: {', '.join(close)}"
     return f"type one of: {', '.join(options[:30])}{', ...' if len(options) > 30 else ''}"
-
-
-def keyed(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Words such as `out=a.png` by their key; `known` are the keys that there are, `loss.*` for many.
-
-    Raises:
-        Refused: for a word that is no `key=value`, and for an unknown key.
-
-    >>> keyed(["loss=focal", "loss.gamma=5"], ["loss", "loss.*"])
-    {'loss': 'focal', 'loss.gamma': '5'}
-    """
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not any(fnmatch(key, pattern) for pattern in known):
-            raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
-        if not equals:
-            raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
-        found[key] = value
-    return found
-
-
-def listed(value: str) -> list[str]:
-    """What stands in `[a,b]`, brackets or not.
-
-    >>> listed("[mae, mse]"), listed("mae"), listed("[]")
-    (['mae', 'mse'], ['mae'], [])
-    """
-    return [name.strip() for name in value.strip("[]").split(",") if name.strip()]

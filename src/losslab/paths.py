@@ -1,10 +1,10 @@
-"""The paths of optimizers down a valley of two dimensions, where one minimum is not the lowest.
+"""The paths of optimizers down a two-dimensional valley with a local and a global minimum.
 
     losslab paths                                   # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
     losslab paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
 
-Each optimizer of the catalogue starts at the same point with its file's settings, except that its learning rate is the
-upper end of the file's `search.lr`: the default ones are made for many more steps than a picture has.
+Each optimizer starts at the same point with the settings of its file. Only its learning rate is the upper end of the
+file's `search.lr`: the defaults are made for many more steps than a picture has.
 """
 
 if __name__ == "__main__":
@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from losslab.config import catalogue, compose
-from losslab.errors import Refused, command, keyed, listed, nearest
+from losslab.config import catalogue
+from losslab.config.catalogue import DESCRIPTIONS
+from losslab.config.words import command_words, parse_list, parse_settings
+from losslab.errors import Refused, nearest
 from losslab.files import replacing, writable_file
+from losslab.spreadsheet import text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,13 +33,13 @@ USUAL = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
 START = (-0.8, 1.0)
 MINIMA = {"local": (-0.4, 0.16), "global": (0.6, 0.36)}
 SADDLE = (-0.1, 0.01)
-NEAR = 0.05  # a path that ends at most this far from a minimum has found it
+NEAR = 0.05  # a path that ends within this distance of a minimum has found it
 
 T = TypeVar("T", float, "Tensor", Any)
 
 
 def valley(x: T, y: T) -> T:
-    """`(y - x^2)^2 / 4 + x^4 / 4 - x^3 / 30 - 13 x^2 / 100 - 3 x / 125`, a polynomial of our own.
+    """Compute `(y - x^2)^2 / 4 + x^4 / 4 - x^3 / 30 - 13 x^2 / 100 - 3 x / 125`.
 
     The floor of the valley is the parabola `y = x^2`. Along it the slope is `(x + 2/5) (x + 1/10) (x - 3/5)`, so there
     is a local minimum at `(-0.4, 0.16)`, of value -0.002667; a saddle at `(-0.1, 0.01)`, of value 0.001158; and the
@@ -50,7 +53,7 @@ def valley(x: T, y: T) -> T:
 
 @dataclass
 class Path2D:
-    """Where an optimizer went: the start and the point after each step, `(steps + 1, 2)`, until it was no number."""
+    """The path of an optimizer: the start and the point after each step, `(steps + 1, 2)`, while finite."""
 
     optimizer: str
     lr: float
@@ -59,27 +62,27 @@ class Path2D:
 
     @property
     def found(self) -> str:
-        """The minimum at which it ended: `local`, `global` or `none`."""
+        """The minimum that it ended at: `local`, `global` or `none`."""
         x, y = self.points[-1]
         near = [name for name, (a, b) in MINIMA.items() if (x - a) ** 2 + (y - b) ** 2 <= NEAR**2]
         return near[0] if near and not self.diverged else "none"
 
 
-def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
-    """The optimizers, the number of steps and the file, all without torch.
+def parse_words(words: Sequence[str]) -> tuple[list[str], int, Path]:
+    """Parse what was typed into optimizers, a number of steps and a file, without torch.
 
     Raises:
         Refused: for anything that could have been mistyped.
 
-    >>> asked(["optimizers=[sgd,adam]", "steps=50"])
+    >>> parse_words(["optimizers=[sgd,adam]", "steps=50"])
     (['sgd', 'adam'], 50, PosixPath('paths.png'))
     """
-    typed = keyed(words, KEYS)
-    names = listed(typed["optimizers"]) if "optimizers" in typed else list(USUAL)
+    typed = parse_settings(words, KEYS)
+    names = parse_list(typed["optimizers"]) if "optimizers" in typed else list(USUAL)
     known = catalogue.options([str(catalogue.CONF)], "optimizer")
     for name in names:
         if name not in known:
-            called = catalogue.called(name, known)
+            called = catalogue.find_by_alias(name, known)
             hint = f"is called {called[0]} here" if called else f"is not an option; {nearest(name, known)}"
             raise Refused(f"optimizers={name} {hint}")
         if known[name].get("hidden"):
@@ -95,20 +98,21 @@ def asked(words: Sequence[str]) -> tuple[list[str], int, Path]:
 
 
 def descend(name: str, steps: int) -> Path2D:
-    """Where the optimizer goes from the start, its closure called as often as it likes, as in `Experiment.update`.
+    """Let an optimizer descend from the start. It may call its closure several times a step, as in training.
 
     Raises:
-        Refused: where the optimizer cannot be made of its file's settings.
+        Refused: if the optimizer cannot be made from the settings of its file.
     """
     import torch
 
-    from losslab.train import build, call
+    from losslab.config.make import call, make
 
     file = catalogue.options([str(catalogue.CONF)], "optimizer")[name]
     lr = float(file["search"]["lr"][1])
-    cfg = OmegaConf.create({"optimizer": {**file, "lr": lr}, "run": {"choices": {"optimizer": name}}})
+    settings = {key: value for key, value in file.items() if key not in DESCRIPTIONS}
+    cfg = OmegaConf.create({"optimizer": {**settings, "lr": lr}, "run": {"choices": {"optimizer": name}}})
     point = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
-    optimizer = call(cfg, "optimizer", build(cfg, "optimizer", "hidden", *compose.MARKS), [point])
+    optimizer = call(cfg, "optimizer", make(cfg, "optimizer"), [point])
 
     def closure() -> "Tensor":
         optimizer.zero_grad()
@@ -118,7 +122,7 @@ def descend(name: str, steps: int) -> Path2D:
 
     path = Path2D(name, lr, [START])
     for _ in range(steps):
-        getattr(optimizer, "train", lambda: None)()  # schedule-free: trained weights and judged ones
+        getattr(optimizer, "train", lambda: None)()  # schedule-free optimizers train and evaluate different weights
         optimizer.step(closure)
         getattr(optimizer, "eval", lambda: None)()
         if not (point.isfinite().all() and point.abs().max() < 1e6):
@@ -128,19 +132,26 @@ def descend(name: str, steps: int) -> Path2D:
     return path
 
 
-def table(paths: Sequence[Path2D]) -> str:
-    """A line for each optimizer: its learning rate, its steps, where it ended, the value there, and which minimum."""
-    lines = [f"{'optimizer':21}{'lr':>8}{'steps':>7}  {'ended at':18}{'value':>11}  minimum"]
-    for path in paths:
-        x, y = path.points[-1]
-        end = "diverged" if path.diverged else f"({x:.4f}, {y:.4f})"
-        value = "" if path.diverged else f"{valley(x, y):.6f}"
-        lines.append(f"{path.optimizer:21}{path.lr:>8g}{len(path.points) - 1:>7}  {end:18}{value:>11}  {path.found}")
-    return "\n".join(lines)
+def format_table(paths: Sequence[Path2D]) -> str:
+    """Format a table: learning rate, steps, end point, value there and minimum found, per optimizer."""
+    import pandas as pd
+
+    rows = [
+        {
+            "optimizer": path.optimizer,
+            "lr": f"{path.lr:g}",
+            "steps": str(len(path.points) - 1),
+            "ended at": "diverged" if path.diverged else "({:.4f}, {:.4f})".format(*path.points[-1]),
+            "value": "" if path.diverged else f"{valley(*path.points[-1]):.6f}",
+            "minimum": path.found,
+        }
+        for path in paths
+    ]
+    return text_table(pd.DataFrame(rows))
 
 
 def draw(paths: Sequence[Path2D]) -> "Figure":
-    """The paths over the contours of the valley."""
+    """Draw the paths over the contours of the valley."""
     import numpy as np
 
     from losslab.page.figures import GREY, line_style, make_figure
@@ -171,14 +182,14 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
 
 
 def main() -> None:
-    """The command: a picture and a table."""
-    with command(__doc__) as words:
-        names, steps, out = asked(words)
+    """Run the command: write the picture and print the table."""
+    with command_words(__doc__) as words:
+        names, steps, out = parse_words(words)
         paths = [descend(name, steps) for name in names]
         drawn = draw(paths)
         with replacing(out) as picture:
             drawn.savefig(picture, format="png", dpi=130)
-        print(f"{table(paths)}\n{out}")
+        print(f"{format_table(paths)}\n{out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Output whose reader may leave: `losslab … | head -3` reads three lines, and the run goes on to its end."""
+"""Output whose reader may leave: after `losslab … | head -3` has read three lines, the run still completes."""
 
 import errno
 import io
@@ -11,19 +11,19 @@ GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe has ended; a terminal wa
 
 
 class Output(io.FileIO):
-    """Standard output or error. When its reader has gone, what is written goes nowhere, and no error is raised.
+    """Standard output or error. Once its reader has gone, writes are discarded and raise no error.
 
-    A full disk below standard output is an error, as its text may be all that was asked for; below standard error it
-    is none.
+    A full disk under standard output is an error, because its text may be all that was asked for. Under standard
+    error it is none.
     """
 
     def write(self, data: Any) -> int:
-        """Write bytes, and tell how many were taken."""
+        """Write bytes and return how many were taken."""
         try:
             return super().write(data) or 0
         except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # for libraries and processes that write to the same number, too
+            os.dup2(nowhere, self.fileno())  # libraries and child processes write to the same descriptor
             os.close(nowhere)
             if self.fileno() == 1 and error.errno not in GONE:
                 error.filename = "standard output"
@@ -32,12 +32,12 @@ class Output(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """From now on a closed pipe or terminal ends neither the process nor its exit code 0.
+    """Keep the process and its exit code 0 when a pipe or terminal is closed.
 
-    What was printed is not the record: a run, a page or a table is complete without its reader.
+    The printed text is not the record: a run, a page or a table is complete without a reader.
     """
     if sys.platform == "win32":
-        return  # its console is no file
+        return  # its console is no file, and its pipes raise no signal
     fill_gaps()
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -45,7 +45,7 @@ def outlive_readers() -> None:
             raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer
             if raw.fileno() != number or isinstance(raw, Output):
                 continue
-        except (AttributeError, OSError, ValueError):  # closed, or another's, as in tests
+        except (AttributeError, OSError, ValueError):  # closed, or replaced as in tests
             continue
         with suppress(OSError):  # its reader has gone already
             stream.flush()
@@ -61,12 +61,12 @@ def outlive_readers() -> None:
 
 
 def fill_gaps() -> None:
-    """Give a process that was begun with closed streams open ones: the next file would take their numbers."""
+    """Open streams that were closed when the process started; the next file would take their descriptors."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w", closefd=False))

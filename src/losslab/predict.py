@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from losslab.config import arguments, check
-from losslab.errors import Refused, command, keyed
+from losslab.config.words import command_words, parse_settings
+from losslab.errors import Refused
 from losslab.files import writable_file
 from losslab.spreadsheet import write_csv
 
@@ -43,7 +44,7 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
         Refused: for anything that could have been mistyped.
     """
     words, folders = arguments.take_folders(words)
-    typed = keyed(words, KEYS)
+    typed = parse_settings(words, KEYS)
     for key, example in (("ckpt", "outputs/…/best.ckpt"), ("input", "new.csv")):
         if not typed.get(key):
             raise Refused(f"a prediction needs {key}: type {key}=FILE, such as {key}={example}")
@@ -59,8 +60,8 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     cfg = check.configure(
         [
             *arguments.search_path(folders),
-            f"ckpt={arguments.hydra_value(str(ckpt))}",
-            f"output_dir={arguments.hydra_value(tempfile.gettempdir())}",
+            f"ckpt={arguments.quote_value(str(ckpt))}",
+            f"output_dir={arguments.quote_value(tempfile.gettempdir())}",
             *more,
         ]
     )
@@ -129,10 +130,10 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
     """
     import torch
 
-    from losslab.train import restored
+    from losslab.restore import restore
 
     table = str(cfg.data._target_).startswith("losslab.data.tables.")
-    data, task, loss, model = restored(cfg, **({"new": str(source)} if table else {}))
+    data, task, loss, model = restore(cfg, **({"new": str(source)} if table else {}))
     new = data.new
     if new is None:
         if len(data.shape) != 3:
@@ -178,7 +179,7 @@ def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str
 
 def main() -> None:
     """The command: a mistake ends in one sentence and exit code 1."""
-    with command(__doc__) as words:
+    with command_words(__doc__) as words:
         cfg, source, out = asked(words)
         rows, lines, notes = predicted(cfg, source)
         for note in notes:

@@ -1,8 +1,8 @@
-"""Imported first by each command: take the folder where one types off Python's path, for this process and its children.
+"""Take the current folder off Python's path, for this process and its children. Each command imports this first.
 
 `python -m losslab.sweep` and `python train.py` put a folder in front of all others. A file called `statistics.py` or
-`rich.py` there, or a package `hydra_plugins`, would run instead of the module of that name, or of one that is not
-installed. `allowlist.importable` finds the packages that the user allows in it.
+`rich.py` there, or a package `hydra_plugins`, would run instead of the module of that name, or in place of one that is
+not installed. `config.targets.AllowedPackages` finds the packages that the user allows in the folder.
 """
 
 import os

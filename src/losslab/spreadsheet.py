@@ -15,16 +15,16 @@ FORMULA = tuple("=+-@\t\r\n|\uff1d\uff0b\uff0d\uff20")  # the last four are full
 
 
 def escape(value: Any) -> Any:
-    """A cell as it is written: a text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """Put an apostrophe before a text that a spreadsheet would take for a formula.
 
-    Numbers stay numbers, as texts too, and carriage returns become line feeds. To get the text back, remove one
-    apostrophe where it stands before a formula.
+    Numbers, also those written as text, stay as they are. Carriage returns become line feeds. To get the text back,
+    remove one apostrophe before a formula.
 
     >>> escape("=cmd|' /C calc'!A0"), escape("-drama"), escape("-3.2"), escape(-3.2), escape("mae")
     ("'=cmd|' /C calc'!A0", "'-drama", '-3.2', -3.2, 'mae')
     """
     if isinstance(value, str):
-        value = value.replace("\r", "\n")  # which alone would end a line, unquoted
+        value = value.replace("\r", "\n")  # a lone carriage return would end a line and is not quoted
     if not isinstance(value, str) or not value.lstrip("' \u00a0\ufeff").startswith(FORMULA):
         return value
     try:
@@ -35,19 +35,19 @@ def escape(value: Any) -> Any:
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of cells, the first of them the heading, as CSV."""
+    """Format rows of cells as CSV; the first row is the heading."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([escape(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
 def write_csv(file: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Replace the file by rows of cells, the first of them the heading."""
+    """Replace a file by rows of cells; the first row is the heading."""
     write(file, csv_text(rows))
 
 
 def frame_csv(frame: "pd.DataFrame") -> str:
-    """A table as CSV."""
+    """Format a table as CSV."""
     shown = frame.rename(columns=escape)
     for name in shown.select_dtypes(exclude=["number", "bool"]):
         shown[name] = shown[name].map(escape)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import yaml
@@ -18,12 +18,15 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
-from losslab.config.arguments import hydra_value
-from losslab.config.check import flatten, only_typed
-from losslab.config.ranges import silent
-from losslab.data.dataset import Dataset
+from losslab.config.arguments import quote_value
+from losslab.config.flat import excluded_from_name, flatten
+from losslab.config.recorded import find_unrecordable
 from losslab.record.wandb import links, sync_command
 from losslab.spreadsheet import text_table
+
+if TYPE_CHECKING:
+    from losslab.build import Parts
+    from losslab.record.record import Record
 
 
 class Progress(ProgressBar):
@@ -73,16 +76,9 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def opening(
-    cfg: DictConfig,
-    data: Dataset,
-    facts: Mapping[str, Any],
-    mirrors: list[Logger],
-    folder: Path,
-    detour: str | None = None,
-) -> str:
+def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str | None = None) -> str:
     """Which data, model, loss and optimizer, where it logs, and why its steps are slower than they could be."""
-    choice = cfg.run.choices
+    cfg, data, facts, choice = parts.cfg, parts.data, parts.facts, parts.cfg.run.choices
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
         ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
@@ -94,8 +90,8 @@ def opening(
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
         *(("sweep", url) for name, url in links(mirrors).items() if name == "sweep"),
-        *([("resumed", f"from {cfg.ckpt}")] if cfg.ckpt else []),
-        ("record", str(folder)),
+        *([("resumed", f"from {record.ckpt}")] if record.ckpt else []),
+        ("record", str(record.folder)),
     ]  # fmt: skip
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 
@@ -103,7 +99,7 @@ def opening(
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
     """How many runs are trained as one, of what, and in what they differ."""
     flat = [{**flatten(cfg), **cfg.run.choices} for cfg in cfgs]
-    differ = [key for key in flat[0] if not silent(key) and len({str(each.get(key)) for each in flat}) > 1]
+    differ = [key for key in flat[0] if not excluded_from_name(key) and len({str(each.get(key)) for each in flat}) > 1]
     typed = {text.split("=", 1)[0].lstrip("+~") for cfg in cfgs for text in cfg.run.overrides}
     choice, few = cfgs[0].run.choices, ", ".join(key for key in differ if key in typed) or ", ".join(differ)
     lines = [
@@ -151,7 +147,7 @@ def tabulate_runs(folders: Sequence[Path]) -> str:
     configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     groups = {key.split(".")[0] for config in configs for key in config if "." in key}
-    keys = sorted({key for config in configs for key in config if not silent(key)})
+    keys = sorted({key for config in configs for key in config if not excluded_from_name(key)})
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
     differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
@@ -188,7 +184,10 @@ def command() -> str:
     flags = ("--config-dir", "-cd")
     own = [text for flag, text in pairwise(sys.argv) if flag in flags]
     own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
-    again = [*(text for text in sys.argv if text.startswith("allow=")), *only_typed(sys.argv[1:])]  # count where typed
+    again = [
+        *(text for text in sys.argv if text.startswith("allow=")),
+        *find_unrecordable(sys.argv[1:]),
+    ]  # count where typed
     return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *again])
 
 
@@ -198,7 +197,7 @@ def typed(key: str, value: str | Path) -> str:
     >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
     """
-    word = f"{key}={hydra_value(str(value))}"
+    word = f"{key}={quote_value(str(value))}"
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 

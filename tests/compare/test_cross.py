@@ -10,7 +10,7 @@ from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.errors import Refused
 from losslab.train import train
-from tests.conftest import Typed
+from tests.conftest import Typed, folder_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 def test_a_model_costs_what_its_run_recorded(typed: Typed, typed_now: str, metrics: dict[str, str]) -> None:
     cfg = typed(*typed_now.split(), "trainer.max_epochs=2")
     summary = train(cfg)
-    found = under_every_loss(Path(cfg.run.dir))
+    found = under_every_loss(folder_of(cfg))
     assert found[cfg.run.choices.loss] == pytest.approx(summary["test/loss"], rel=1e-5)
     for loss, metric in metrics.items():
         assert found[loss] == pytest.approx(summary[f"test/{metric}"], rel=1e-4)
@@ -51,6 +51,6 @@ def test_a_comparison_shows_every_cell_under_every_loss(typed: Typed, tmp_path: 
 def test_a_run_without_its_checkpoint_is_refused(typed: Typed) -> None:
     cfg = typed("data=diabetes", "trainer.max_epochs=1")
     train(cfg)
-    (Path(cfg.run.dir) / "best.ckpt").unlink()
+    (folder_of(cfg) / "best.ckpt").unlink()
     with pytest.raises(Refused, match=r"has no best.ckpt: cross=true needs"):
-        under_every_loss(Path(cfg.run.dir))
+        under_every_loss(folder_of(cfg))

@@ -15,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losslab.config import allowlist, targets
-from losslab.config.arguments import shown
+from losslab.config.arguments import as_typed
 from losslab.config.catalogue import CONF, options
-from losslab.config.check import check_dropped, check_front, check_typed_in, configure, flatten
+from losslab.config.check import configure
+from losslab.config.command_line import check_command_line
 from losslab.config.compose import hydra_ready
+from losslab.config.flat import flatten
+from losslab.config.recorded import check_dropped, check_overrides_in
 from losslab.errors import Refused
 from losslab.internals.hydra import is_group
 from losslab.sweep.plan import read
@@ -56,7 +59,7 @@ def every_key() -> dict[str, Any]:
         for option in options([str(CONF)], group).values():
             inner = option if group != "task" else option["task"]
             found |= {f"{group}.{key}": value for key, value in inner.items() if key != "defaults"}
-    return {below: leaf for key, value in found.items() for below, leaf in targets.leaves(value, key)}
+    return {below: leaf for key, value in found.items() for below, leaf in targets.find_values(value, key)}
 
 
 KEYS = every_key()
@@ -121,12 +124,12 @@ def check_experiment(where: str, key: str, value: Any) -> None:
 
 
 def check_parameters(where: str, key: str, value: Any) -> None:
-    params = {f"++{key}": shown(value) if isinstance(value, str | int | None) else value}
+    params = {f"++{key}": as_typed(value) if isinstance(value, str | int | None) else value}
     allowlist.check_file(where, {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": params}}}, [], is_group)
 
 
 def check_sweep_file(where: str, key: str, value: Any) -> None:
-    check_typed_in(where, [f"++{key}={shown(value)}"], [])
+    check_overrides_in(where, [f"++{key}={as_typed(value)}"], [])
 
 
 SOURCES = [check_experiment, check_parameters, check_sweep_file]
@@ -174,7 +177,7 @@ def test_nor_does_one_that_takes_part_in_a_run(key: str, tmp_path: Path, surroun
     with pytest.raises(Refused, match=rf"e.yaml sets {key}, which only you may"):
         configure([f"hydra.searchpath=['{folder}']", "experiment=e"])
     with pytest.raises(Refused, match=rf"e.yaml sets {key}, which only you may"):
-        check_front(["--config-dir", str(folder), "experiment=e"])
+        check_command_line(["--config-dir", str(folder), "experiment=e"])
     with pytest.raises(Refused, match=rf"sweep.yaml sets {key}, which only you may"):
         read(str(folder / "sweep.yaml"), {"allow": "[os,my_losses]"})
     try:
@@ -216,7 +219,7 @@ def test_overrides_in_a_file_choose_options_by_name_and_set_no_more_than_is_list
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "hunter2-hunter2")
     with pytest.raises(Refused) as refused:
-        check_typed_in("theirs.yaml", [override], ["os"])
+        check_overrides_in("theirs.yaml", [override], ["os"])
     assert "hunter2" not in str(refused.value)
     if "/" in override.partition("=")[2] or "run" in override:  # neither is it taken when it is typed
         with pytest.raises(Refused):
@@ -284,10 +287,10 @@ def test_a_folder_of_links_in_circles_is_read_or_refused(tmp_path: Path, links: 
     (tmp_path / "loss" / "mine.yaml").write_text("_target_: torch.nn.L1Loss\ninput: prediction\ntarget: dense\n")
     if links > 3:
         with pytest.raises(Refused, match="holds more than 2,000 folders, links counted"):
-            check_front(["--config-dir", str(tmp_path), "loss=mine"])
+            check_command_line(["--config-dir", str(tmp_path), "loss=mine"])
     else:
         assert configure([f"hydra.searchpath=['{tmp_path}']", "loss=mine"]).loss.input == "prediction"
-        check_front(["--config-dir", str(tmp_path), "loss=mine"])
+        check_command_line(["--config-dir", str(tmp_path), "loss=mine"])
 
 
 def test_what_is_typed_for_a_run_of_ones_own_is_asked_for_again_where_a_record_may_not_say_it(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
         if "data.path" in chosen:
             continue  # a folder of the user's own
         typed = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})[macro]
-        ours = [f"{key}={arguments.shown(value)}" for key, value in chosen.items()]
+        ours = [f"{key}={arguments.as_typed(value)}" for key, value in chosen.items()]
         assert check.configure(as_overrides(typed)) == check.configure(ours)
 
 

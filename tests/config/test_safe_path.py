@@ -9,7 +9,7 @@ import pytest
 
 from losslab.config import targets
 from losslab.config.check import configure
-from losslab.config.targets import AllowedHere
+from losslab.config.targets import AllowedPackages
 from losslab.errors import Refused
 from tests.conftest import ROOT
 
@@ -97,8 +97,8 @@ def test_a_package_that_is_allowed_finds_its_helpers_and_shadows_nothing(
     (tmp_path / "helper_of_mine.py").write_text("number = 3\n")
     (tmp_path / "statistics.py").write_text("raise SystemExit('shadowed')\n")
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    here = AllowedHere(tmp_path)
-    monkeypatch.setattr(targets, "here", here)
+    here = AllowedPackages(tmp_path)
+    monkeypatch.setattr(targets, "package_finder", here)
     with pytest.raises(ImportError):
         __import__("package_of_mine")
     here.load(["package_of_mine"])
@@ -112,7 +112,7 @@ def test_a_package_that_is_allowed_finds_its_helpers_and_shadows_nothing(
 
 def test_a_setting_that_is_allowed_is_no_package_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "logger.py").write_text("raise SystemExit('it ran')\n")
-    monkeypatch.setattr(targets, "here", AllowedHere(tmp_path))
+    monkeypatch.setattr(targets, "package_finder", AllowedPackages(tmp_path))
     for target in ("logger.Evil", "setting.Evil", "setting:logger.Evil"):
         with pytest.raises(Refused, match=r"is code that options may not name|names no code"):
             configure([f"loss._target_='{target}'", "allow=[setting:logger]"])

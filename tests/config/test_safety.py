@@ -17,14 +17,15 @@ from torch import nn, optim
 
 from losslab import predict
 from losslab.compare.cross import under_every_loss
-from losslab.config import allowlist, targets
+from losslab.config import command_line, targets
 from losslab.config.catalogue import CONF
-from losslab.config.check import check_front, configure
+from losslab.config.check import configure
+from losslab.config.command_line import check_command_line
 from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read
 from losslab.train import train
-from tests.conftest import Command, Typed
+from tests.conftest import Command, Typed, folder_of
 from tests.loopback import Loopback
 from tests.record.test_wandb import environment
 
@@ -45,7 +46,7 @@ class Bomb:
 def test_a_strangers_checkpoint_runs_no_code(typed: Typed, tmp_path: Path, undrawn: None) -> None:
     cfg = typed(*SHORT)
     train(cfg)
-    folder, burst = Path(cfg.run.dir), tmp_path / "burst"
+    folder, burst = folder_of(cfg), tmp_path / "burst"
     for name in ("best.ckpt", "last.ckpt"):
         whole = torch.load(folder / name, weights_only=True)
         torch.save({**whole, "epoch": Bomb(burst)}, folder / name)
@@ -148,7 +149,7 @@ def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
 def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path: Path, undrawn: None) -> None:
     cfg = typed(*SHORT)
     train(cfg)
-    folder = Path(cfg.run.dir)
+    folder = folder_of(cfg)
     status = json.loads((folder / "status.json").read_text())
     theirs = ["loss._target_=os.system", "allow=[os]", "++allow=[os]", "hydra.job.env_set.PYTHONPATH=here"]
     (folder / "status.json").write_text(json.dumps({**status, "overrides": [*status["overrides"], *theirs]}))
@@ -204,16 +205,16 @@ def test_options_of_a_stranger_can_allow_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_steer_hydra_are_found(tmp_path: Path, text: str, name: str) -> None:
-    assert allowlist.unchecked(options(tmp_path, text, name), tmp_path)
+    assert command_line.find_fault(options(tmp_path, text, name), tmp_path)
     with pytest.raises(Refused, match=re.escape(name)):
-        check_front(["--config-dir", str(tmp_path)])
+        check_command_line(["--config-dir", str(tmp_path)])
 
 
 @pytest.mark.parametrize("content", [b"a: b: c", b"\xff\xfe", b"a: *a", b"a: &a [*a]", b"a: 1\na: 2", b"- " * 100_000])
 def test_an_option_that_is_no_yaml_is_told_as_that_and_not_as_a_danger(tmp_path: Path, content: bytes) -> None:
     options(tmp_path, "", "loss/a.yaml").write_bytes(content)
     with pytest.raises(Refused, match=r"loss/a.yaml cannot be read as YAML \(.*\): correct it") as refused:
-        check_front(["--config-dir", str(tmp_path)])
+        check_command_line(["--config-dir", str(tmp_path)])
     assert "allow=" not in str(refused.value)
 
 
@@ -222,14 +223,14 @@ def test_our_own_options_and_a_sweep_in_an_experiment_steer_nothing(tmp_path: Pa
         file for file in CONF.rglob("*.yaml") if file.parent != CONF and "hydra" not in str(file.relative_to(CONF))
     ]
     assert len(files) > 80
-    assert not [file for file in files if allowlist.unchecked(file, CONF)]
+    assert not [file for file in files if command_line.find_fault(file, CONF)]
 
 
 def test_an_option_of_aliases_in_aliases_is_refused_at_once_and_anchors_are_not(tmp_path: Path) -> None:
     levels = "".join(f"{b}: &{b} [{', '.join(9 * [f'*{a}'])}]\n" for a, b in pairwise("abcdefghijkl"))
     options(tmp_path, f"a: &a [1, 1, 1, 1]\n{levels}", "loss/a.yaml")
     for look in (
-        lambda: check_front(["--config-dir", str(tmp_path), "loss=mae"]),
+        lambda: check_command_line(["--config-dir", str(tmp_path), "loss=mae"]),
         lambda: configure([f"hydra.searchpath=['{tmp_path}']", "loss=a"]),
     ):
         with pytest.raises(Refused, match=r"loss/a.yaml stands for more than 100,000 values by its YAML aliases"):
@@ -285,7 +286,7 @@ def test_an_option_that_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) 
     else:
         file.symlink_to("/dev/zero" if kind == "device" else tmp_path / "nothing")
     for look in (
-        lambda: check_front(["--config-dir", str(tmp_path), "loss=a"]),
+        lambda: check_command_line(["--config-dir", str(tmp_path), "loss=a"]),
         lambda: configure([f"hydra.searchpath=['{tmp_path}']", "loss=a"]),
     ):
         with pytest.raises(Refused, match=r"loss/a.yaml is no option's file"):
@@ -319,7 +320,7 @@ def test_hydra_runs_nothing_of_a_strangers_folder(command: Command, tmp_path: Pa
 )
 def test_what_hydra_would_read_before_the_door_is_refused(typed_now: str) -> None:
     with pytest.raises(Refused):
-        check_front(typed_now.split())
+        check_command_line(typed_now.split())
 
 
 def test_links_and_hidden_folders_hide_nothing(tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_links_and_hidden_folders_hide_nothing(tmp_path: Path) -> None:
     (tmp_path / "linked" / "experiment").symlink_to(tmp_path / "elsewhere")
     for folder in ("linked", "hidden"):
         with pytest.raises(Refused, match="sets more of Hydra"):
-            check_front(["--config-dir", str(tmp_path / folder)])
+            check_command_line(["--config-dir", str(tmp_path / folder)])
 
 
 def test_a_sweep_file_can_allow_nothing(tmp_path: Path) -> None:

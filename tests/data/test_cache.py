@@ -1,4 +1,4 @@
-"""The cache: pixels as Pillow and torchvision have them, one builder, whole or not there, and opened as it is."""
+"""The cache: the pixels of Pillow and torchvision, built by one process, complete or not there, and opened as it is."""
 
 import os
 import pickle

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from losslab.data.dataset import Dataset, arrays, split_rows
-from losslab.data.truth import strata
+from losslab.data.truth import stratify
 from losslab.errors import Refused
 
 share = st.floats(0.05, 0.3)
@@ -48,7 +48,7 @@ def test_rare_classes_stay_where_they_can_be_learnt() -> None:
 
 def test_films_are_spread_by_their_rarest_label() -> None:
     y = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1], [0, 0, 0], [1, 0, 1]])
-    assert strata(y, "labels").tolist() == [1, 0, 2, 3, 2]  # type: ignore[union-attr]
+    assert stratify(y, "labels").tolist() == [1, 0, 2, 3, 2]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])

@@ -1,4 +1,4 @@
-"""A folder of images: what is inferred of its table, what is left out and told, and what is refused in a sentence."""
+"""A folder of images: what is inferred from its table, left out and noted, or refused in a sentence."""
 
 import csv
 import shutil
@@ -56,7 +56,7 @@ def labels(data: Dataset) -> dict[str, set[str]]:
     return {Path(name).stem: row for name, row in zip(data.titles, chosen, strict=True)}
 
 
-def told(data: Dataset, what: str) -> bool:
+def noted(data: Dataset, what: str) -> bool:
     return any(what in note for note in data.notes)
 
 
@@ -69,7 +69,7 @@ def test_labels_in_one_cell_are_found_however_they_are_written(tmp_path: Path, w
     typed = {"separator": "/", "target": "Genre"} if written == " / " else {}
     data = read(folder(tmp_path, table), **typed)
     assert labels(data) == EXPECTED
-    assert told(data, "labels.csv: images by Id, labels from Genre")
+    assert noted(data, "labels.csv: images by Id, labels from Genre")
     assert (data.shape, str(data.x.dtype), str(data.y.dtype)) == ((3, 12, 8), "uint8", "int64")
     row = (data.titles or []).index("images/p7.png")
     assert np.array_equal(data.x[row], np.asarray(picture(7)).transpose(2, 0, 1))
@@ -93,7 +93,7 @@ def test_columns_of_0_and_1_are_labels_unless_there_is_a_list(tmp_path: Path) ->
     with_list = folder(tmp_path, {"Id": ids(), **dict.fromkeys(hot, 0), "x": 1, "Genre": genres("python")})
     data = read(with_list)
     assert labels(data) == EXPECTED
-    assert told(data, "4 columns of 0 and 1 are not used: Comedy, Drama, War, ...")
+    assert noted(data, "4 columns of 0 and 1 are not used: Comedy, Drama, War, ...")
 
 
 def test_one_class_each_from_a_column_from_0_and_1_or_from_subfolders(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_one_class_each_from_a_column_from_0_and_1_or_from_subfolders(tmp_path: 
     data = read(tmp_path / "by_class", "single_label")
     assert data.outputs == ["bird", "cat", "dog"]
     assert np.bincount(data.y).tolist() == [13, 14, 13]
-    assert told(data, "the class of an image is its subfolder: bird, cat, dog")
-    assert told(data, "1 image outside of the subfolders, left out")
+    assert noted(data, "the class of an image is its subfolder: bird, cat, dog")
+    assert noted(data, "1 image outside of the subfolders, left out")
 
 
 def test_numbers_are_regressed_on(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_numbers_are_regressed_on(tmp_path: Path) -> None:
         read(root, "regression")
     two = read(root, "regression", target=["price", "more"], none=["N/A"])
     assert two.y.shape == (COUNT - 1, 2)
-    assert told(two, "N/A is no label: 1 row")
+    assert noted(two, "N/A is no label: 1 row")
 
 
 def test_labels_that_are_none_or_rare_are_taken_out(tmp_path: Path) -> None:
@@ -147,12 +147,12 @@ def test_labels_that_are_none_or_rare_are_taken_out(tmp_path: Path) -> None:
     root = folder(tmp_path, {"Id": ids(), "Genre": cells})
     data = read(root, none=["N/A"], min_count=3)
     assert labels(data) == EXPECTED | {"p8": set()}
-    assert told(data, "N/A is no label: 1 row")
-    assert told(data, "2 labels of fewer than 3 images left out: Chess 2, Sport 1")
-    assert told(data, "8 images with no label at all")
+    assert noted(data, "N/A is no label: 1 row")
+    assert noted(data, "2 labels of fewer than 3 images left out: Chess 2, Sport 1")
+    assert noted(data, "8 images with no label at all")
     data = read(root, none=["N/A"], min_count=3, rare="merge")
     assert labels(data) == EXPECTED | {"p8": {"other"}, "p0": {"Comedy", "Drama", "other"}}
-    assert told(data, "2 labels of fewer than 3 images merged into other")
+    assert noted(data, "2 labels of fewer than 3 images merged into other")
     with pytest.raises(Refused, match=r"no label has data.min_count=500 images: type a smaller number"):
         read(root, min_count=500)
 
@@ -167,7 +167,7 @@ def test_images_of_a_rare_class_are_left_out_or_merged(tmp_path: Path) -> None:
     assert {Path((data.titles or [])[row]).stem for row in used} == set(ids()[4:])
     for row in used:
         assert data.outputs[data.y[row]] == kinds[int(Path((data.titles or [])[row]).stem[1:])]
-    assert told(data, "3 images of those classes left out")
+    assert noted(data, "3 images of those classes left out")
     merged = read(root, "single_label", none=["N/A"], min_count=3, rare="merge")
     assert (merged.outputs, len(merged.y)) == (["a", "b", "other"], COUNT - 1)
 
@@ -205,7 +205,7 @@ def test_a_second_copy_of_another_class_is_left_out(tmp_path: Path) -> None:
     root = folder(tmp_path, {"Id": ids(), "kind": ["a", "b"] * (COUNT // 2)})
     picture(1).save(root / "images" / "p2.png")
     data = read(root, "single_label")
-    assert told(data, "1 image with the pixels of another (1 with another target than the first), left out")
+    assert noted(data, "1 image with the pixels of another (1 with another target than the first), left out")
     assert len(data.y) == COUNT - 1
 
 
@@ -328,8 +328,8 @@ def test_three_hundred_real_posters(tmp_path: Path) -> None:
         (tmp_path / "all" / "images" / f"{name}.jpg").rename(root / f"{name}.jpg")
     data = read(root, size=[144, 96], none=["N/A"], min_count=20)
     assert data.x.shape == (300, 3, 144, 96)
-    assert told(data, "labels.csv: images by Id, labels from Genre")
-    assert told(data, "25 columns of 0 and 1 are not used")
+    assert noted(data, "labels.csv: images by Id, labels from Genre")
+    assert noted(data, "25 columns of 0 and 1 are not used")
     hot = frame.set_index("Id")[data.outputs].astype(int)
     for row, name in enumerate(data.titles or []):
         assert data.y[row].tolist() == list(hot.loc[Path(name).stem])

@@ -10,17 +10,16 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from losslab.config.catalogue import CONF, fits, options
-from losslab.config.compose import MARKS
+from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.data.dataset import Dataset
 from losslab.losses import Loss
 from losslab.tasks import MultiLabel, Regression, SingleLabel, Task
 
 Array = NDArray[Any]
-OURS = ("input", "target", "reduction", "per", "domain", *MARKS)  # keys that are not the constructor's
+OURS = ("input", "target", "reduction", "per", "domain", *DESCRIPTIONS)  # keys that are not the constructor's
 LOSSES = options([str(CONF)], "loss")
 TASKS = {
-    name: {key: value for key, value in file["task"].items() if key not in MARKS}
+    name: {key: value for key, value in file["task"].items() if key not in DESCRIPTIONS}
     for name, file in options([str(CONF)], "task").items()
 }
 FITTING = [(task, loss) for task in TASKS for loss in LOSSES if fits(TASKS[task], LOSSES[loss])]

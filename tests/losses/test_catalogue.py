@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from losslab.config.catalogue import CONF, known_as
+from losslab.config.catalogue import CONF, has_alias
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.losses import Loss
+from losslab.losses.assembly import build_loss
 from losslab.tasks import SingleLabel
-from losslab.train import objective
 from tests.conftest import Typed
 from tests.losses.examples import FITTING, LOSSES, TASKS, dataset, loss_named, prepared
 
@@ -44,7 +44,7 @@ def test_weights_come_from_the_training_rows_or_from_a_list(typed: Typed, typed_
     rows = {"train": np.arange(10), "val": np.arange(10, 14), "test": np.arange(14, 17)}  # only the first ten count
     data = Dataset(np.zeros((17, 1), np.float32), y, rows, (1,), list("abc"))
     cfg = typed(*typed_now.split())
-    loss = objective(cfg, SingleLabel(**{k: v for k, v in TASKS["single_label"].items() if k != "_target_"}), data)
+    loss = build_loss(cfg, SingleLabel(**{k: v for k, v in TASKS["single_label"].items() if k != "_target_"}), data)
     assert isinstance(loss, Loss)
     key = "pos_weight" if "pos_weight" in typed_now else "weight"
     assert getattr(loss.function, key).tolist() == pytest.approx(weights)
@@ -73,7 +73,7 @@ def test_targets_and_weights_that_do_not_fit_are_refused(
     data = dataset(y)
     data.outputs = data.outputs[: y.shape[1]] if cfg.task.name == "regression" else data.outputs
     with pytest.raises(Refused, match=sentence):
-        objective(cfg, task, data)
+        build_loss(cfg, task, data)
 
 
 @pytest.mark.parametrize(("y", "what"), [([[0, 2]], "labels must be 0 or 1"), ([0, 3], "must be 0 to 2")])
@@ -90,12 +90,12 @@ KERAS = """mean_squared_error mse mean_absolute_error mae mean_absolute_percenta
 
 @pytest.mark.parametrize("name", KERAS.split())
 def test_every_name_of_keras_is_ours_or_is_answered_by_ours(name: str) -> None:
-    called = [option for option, file in LOSSES.items() if known_as(name, file)]
+    called = [option for option, file in LOSSES.items() if has_alias(name, file)]
     assert name in LOSSES or len(called) == 1, called
 
 
 def test_a_class_of_torchs_is_answered_by_the_file_that_makes_more_of_it() -> None:
-    assert [option for option, file in LOSSES.items() if known_as("BCEWithLogitsLoss", file)] == ["bce"]
+    assert [option for option, file in LOSSES.items() if has_alias("BCEWithLogitsLoss", file)] == ["bce"]
 
 
 def test_no_other_name_stands_for_two_losses_or_for_another_files_own_name() -> None:
@@ -109,10 +109,10 @@ def test_a_loss_of_ones_own_may_have_any_bounds_as_its_domain(typed: Typed, doma
     cfg = typed("loss=mse", f"+loss.domain='{domain}'")
     task, data = instantiate(cfg.task), dataset(np.array([[0.0], [2.0], [3.0]], np.float32))
     with pytest.raises(Refused, match=f"loss=mse is for targets {domain}, which {outside} of the 3 targets"):
-        objective(cfg, task, data)
+        build_loss(cfg, task, data)
 
 
 def test_a_domain_that_cannot_be_read_is_refused(typed: Typed) -> None:
     cfg = typed("loss=mse", "+loss.domain=positive")
     with pytest.raises(Refused, match=r"domain: positive cannot be read: write bounds such as domain: \">= 0\""):
-        objective(cfg, instantiate(cfg.task), dataset(np.ones((3, 1), np.float32)))
+        build_loss(cfg, instantiate(cfg.task), dataset(np.ones((3, 1), np.float32)))

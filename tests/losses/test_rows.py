@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from losslab.losses import BCEWithLogitsLoss, FocalLoss, Loss, Sum
-from losslab.record.record import run_name
+from losslab.losses.assembly import build_loss
+from losslab.record.folder import run_name
 from losslab.tasks import Task
-from losslab.train import objective
 from tests.conftest import Typed
 from tests.losses.examples import FITTING, LOSSES, TASKS, Runs, dataset, exactly, loss_named, prepared
 
@@ -194,7 +194,7 @@ def test_what_a_file_says_of_rows_is_what_a_run_is_told(typed: Typed, name: str)
     task_name = next(task for task, loss in FITTING if loss == name)
     cfg = typed(f"task={task_name}", f"loss={name}")
     task, _, y = prepared(task_name, loss=name)
-    assert objective(cfg, task, dataset(y.numpy())).per == LOSSES[name].get("per", "row")
+    assert build_loss(cfg, task, dataset(y.numpy())).per == LOSSES[name].get("per", "row")
 
 
 def test_it_is_no_part_of_a_runs_name_and_has_two_values(typed: Typed) -> None:

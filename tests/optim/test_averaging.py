@@ -1,6 +1,5 @@
 """The moving average of the weights: after every step, in what is judged, kept and tested, and nowhere else."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from losslab.train import train
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -17,7 +16,7 @@ RUN = ("data=diabetes", "model.hidden=[8]", "model.dropout=0.2", "trainer.precis
 
 
 def saved(cfg: Any, file: str = "last.ckpt") -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(Path(cfg.run.dir) / file, weights_only=True)
+    checkpoint: dict[str, Any] = torch.load(folder_of(cfg) / file, weights_only=True)
     return checkpoint
 
 

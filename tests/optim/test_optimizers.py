@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from losslab.optim.optimizers import SAM, Muon
 from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers
 from tests.optim.examples import OPTIMIZERS, TASKS, closure_of, make, module_of, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -208,13 +207,13 @@ def test_a_run_goes_on_bit_for_bit_in_the_middle_of_its_warm_up(typed: Typed, na
     ]  # fmt: skip
     expected = typed(*whole)
     uninterrupted = train(expected)
-    losses = np.genfromtxt(Path(expected.run.dir) / "history.csv", delimiter=",", names=True)["trainloss"]
+    losses = np.genfromtxt(folder_of(expected) / "history.csv", delimiter=",", names=True)["trainloss"]
     assert losses[-1] < losses[0]
 
     cut = typed(*whole)
     resumed = train(typed(f"ckpt={cut_off(cut, epoch=2)}"))
     assert numbers(resumed) == numbers(uninterrupted)
-    saved, wanted = (torch.load(Path(c.run.dir) / "last.ckpt", weights_only=True) for c in (cut, expected))
+    saved, wanted = (torch.load(folder_of(c) / "last.ckpt", weights_only=True) for c in (cut, expected))
     assert all(torch.equal(saved["state_dict"][key], weight) for key, weight in wanted["state_dict"].items())
 
 
@@ -323,7 +322,10 @@ def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypa
         ("optimizer=sam optimizer.rho=2", "optimizer.rho=2 does not fit"),
         ("optimizer=sam optimizer.base.momentum=1", "optimizer.base.momentum=1 does not fit"),
         ("optimizer=muon optimizer.adamw_lr=0", "optimizer.adamw_lr=0 does not fit: it must be a number above 0"),
-        ("optimizer=rprop optimizer.etas=[1.2,0.5]", "does not fit: it must be a number below 1 and a number above 1"),
+        (
+            "optimizer=rprop optimizer.etas=[1.2,0.5]",
+            "it must be a list: a number above 0 and below 1, then a number above 1",
+        ),
     ],
 )
 def test_what_an_optimizer_cannot_do_is_told_at_the_door(typed_now: str, sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
+from losslab.config.make import fill_in
+from losslab.config.make import make as make_option
 from losslab.errors import Refused
 from losslab.optim.schedules import OneCycle, cyclic, read_rates, warm_up
-from losslab.train import build, train
-from tests.conftest import Typed, cut_off
+from losslab.train import train
+from tests.conftest import Typed, cut_off, folder_of
 from tests.optim.examples import OPTIMIZERS, closure_of, make, problem, put
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -55,7 +56,7 @@ SCORES = [5.0, 4.0, 3.0, *[3.5] * 9]  # the yardstick of each epoch: best in epo
 
 def rates(cfg: Any, optimizer: Optimizer, warmup: int, scores: list[float]) -> list[float]:
     """The learning rate of every step of a run by hand."""
-    schedule = build(cfg, "scheduler", "interval", "monitor", "warmup")(optimizer)
+    schedule = make_option(cfg, "scheduler")(optimizer)
     warm_up(optimizer, warmup)
     used = []
     for score in scores:
@@ -75,7 +76,7 @@ def test_every_step_of_every_schedule_follows_its_formula_times_the_warm_up(
     typed: Typed, name: str, warmup: int
 ) -> None:
     cfg = typed(f"scheduler={name}", f"trainer.max_epochs={EPOCHS}")
-    cfg.run.steps = STEPS
+    cfg = fill_in(cfg, steps=STEPS)
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.4, 0.02)]
     optimizer = torch.optim.SGD(groups, momentum=0.9)
     used = rates(cfg, optimizer, warmup, SCORES)
@@ -93,14 +94,14 @@ def test_a_run_records_the_rate_of_the_last_step_of_each_epoch_and_goes_on_bit_f
     whole += ["scheduler.warmup=0.5", "callbacks.last.seconds=0"]
     cfg = typed(*whole)
     train(cfg)
-    history = np.genfromtxt(Path(cfg.run.dir) / "history.csv", delimiter=",", names=True)
+    history = np.genfromtxt(folder_of(cfg) / "history.csv", delimiter=",", names=True)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.optimizer.lr)
     used = rates(cfg, optimizer, STEPS // 2, history["valrmse"].tolist())
     assert history["lr"].tolist() == pytest.approx(used[PER_EPOCH - 1 :: PER_EPOCH])
 
     cut = typed(*whole)
     train(typed(f"ckpt={cut_off(cut, epoch=5)}"))
-    saved, wanted = (torch.load(Path(c.run.dir) / "last.ckpt", weights_only=True) for c in (cut, cfg))
+    saved, wanted = (torch.load(folder_of(c) / "last.ckpt", weights_only=True) for c in (cut, cfg))
     assert all(torch.equal(saved["state_dict"][key], weight) for key, weight in wanted["state_dict"].items())
     assert saved["optimizer_states"] == wanted["optimizer_states"]
 
@@ -143,7 +144,7 @@ def test_a_run_that_goes_on_for_longer_than_its_schedule_keeps_a_rate(schedule: 
         ("scheduler=cosine_restarts trainer.max_epochs=10", r"scheduler.T_0=10 epochs is not reached"),
         ("scheduler=step trainer.max_epochs=1", r"trainer.max_epochs=1: type trainer.max_epochs=11 or more"),
         ("scheduler.warmup=1", "scheduler.warmup=1 does not fit: it must be a number from 0 up to"),
-        ("scheduler=multi_step scheduler.milestones=[20,10]", "it must be a rising list of epochs"),
+        ("scheduler=multi_step scheduler.milestones=[20,10]", "rising list of whole numbers of at least 1, the epochs"),
         ("scheduler=one_cycle scheduler.pct_start=1", "scheduler.pct_start=1 does not fit"),
         ("scheduler=cyclic scheduler.div_factor=0.5", "scheduler.div_factor=0.5 does not fit"),
     ],

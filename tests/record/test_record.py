@@ -21,10 +21,11 @@ from losslab.errors import Diverged, Refused
 from losslab.files import write
 from losslab.losses import Loss
 from losslab.machine import environment
-from losslab.record.record import Record, claim, claim_folder, flat_config, run_id, run_name
+from losslab.record.folder import claim_folder, flat_config, run_id, run_name
+from losslab.record.record import Record, claim
 from losslab.tasks import Task
 from losslab.train import train
-from tests.conftest import Typed
+from tests.conftest import Typed, folder_of
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
 ALONE: Any = SimpleNamespace(world_size=1, is_global_zero=True)  # a trainer of one process
@@ -80,7 +81,7 @@ def recorded(typed: Typed) -> tuple[Path, dict[str, Any]]:
     """A finished run's folder and summary."""
     cfg = typed(*SHORT, "loss=mae")
     summary = train(cfg)
-    return Path(cfg.run.dir), summary
+    return folder_of(cfg), summary
 
 
 def test_a_finished_run_leaves_its_whole_record(recorded: tuple[Path, dict[str, Any]]) -> None:
@@ -125,10 +126,10 @@ def test_a_learning_rate_that_is_too_large_stops_the_run_in_a_sentence(typed: Ty
         Refused, match=r"the loss became (nan|inf) at step \d \(epoch 0\) with learning rate 1000: try "
     ):
         train(cfg)
-    status = json.loads((Path(cfg.run.dir) / "status.json").read_text())
+    status = json.loads((folder_of(cfg) / "status.json").read_text())
     assert status["status"] == "failed"
     assert "Diverged" in status["reason"]
-    assert not (Path(cfg.run.dir) / "last.ckpt").exists()
+    assert not (folder_of(cfg) / "last.ckpt").exists()
 
 
 def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(typed: Typed, monk
     monkeypatch.setattr(Loss, "compute", turns_nan)
     with pytest.raises(Diverged, match=r"the loss became nan at step 25 \(epoch 2\) with learning rate 0.001"):
         train(cfg)
-    saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)
+    saved = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)
     assert saved["epoch"] == 1
     assert all(torch.isfinite(weight).all() for weight in saved["state_dict"].values())
 
@@ -152,7 +153,7 @@ def test_a_bug_is_recorded_as_a_failure_and_raised(typed: Typed, monkeypatch: py
     monkeypatch.setattr("losslab.tasks.Regression.metrics", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg)
-    status = json.loads((Path(cfg.run.dir) / "status.json").read_text())
+    status = json.loads((folder_of(cfg) / "status.json").read_text())
     assert (status["status"], status["reason"]) == ("failed", "ZeroDivisionError: division by zero")
 
 
@@ -161,7 +162,7 @@ def test_rows_that_are_trained_again_replace_the_old_ones(typed: Typed) -> None:
     record = claim(cfg, {"rmse": "min"}, ALONE)
     for epoch, rmse in [(0, 5.0), (1, 4.0), (2, 3.0), (1, 2.0)]:
         record.log_metrics({"epoch": epoch, "val/rmse": rmse}, step=epoch * 10)
-    again = Record(record.folder, cfg, {"rmse": "min"})
+    again = Record(record.folder, cfg, {"rmse": "min"}, id=record.version)
     again.begin([], {})
     assert [(row["epoch"], row["step"], row["val/rmse"]) for row in again.history] == [(0, 0, 5.0), (1, 10, 2.0)]
     assert again.best_epoch() == 1
@@ -175,9 +176,10 @@ def test_wandb_mirrors_the_record_offline(typed: Typed, tmp_path: Path) -> None:
     files = {
         file.stem.removeprefix("run-"): file for file in (tmp_path / "outputs" / "wandb").glob("offline-run-*/*.wandb")
     }
-    assert set(files) == {cfg.run.id, other.run.id}, "a run of its own for each"
+    ids = [run_id(folder_of(each)) for each in (cfg, other)]
+    assert set(files) == set(ids), "a run of its own for each"
     seen = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(files[cfg.run.id])],
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(files[ids[0]])],
         capture_output=True,
         text=True,
         check=True,
@@ -195,7 +197,7 @@ def test_wandb_mirrors_the_record_offline(typed: Typed, tmp_path: Path) -> None:
 def test_the_csv_logger_writes_into_the_runs_folder(typed: Typed) -> None:
     cfg = typed(*SHORT, "logger=csv")
     train(cfg)
-    with (Path(cfg.run.dir) / "csv" / "metrics.csv").open(newline="") as lines:
+    with (folder_of(cfg) / "csv" / "metrics.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len([row for row in rows if row["val/rmse"]]) == 3
 

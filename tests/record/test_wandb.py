@@ -56,7 +56,7 @@ def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedP
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(targets, "here", targets.AllowedHere(tmp_path))  # as in a fresh process
+    monkeypatch.setattr(targets, "here", targets.AllowedPackages(tmp_path))  # as in a fresh process
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "calls.py").write_text(CALLS)
     (tmp_path / "mine" / "keys.py").write_text(MINE)

@@ -9,8 +9,10 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from losslab.config.check import LAUNCHERS, configure, launched
+from losslab.config.check import configure
 from losslab.config.compose import hydra_ready
+from losslab.config.explain import LAUNCHERS
+from losslab.config.launch import check_launch
 from losslab.errors import Refused
 from tests.conftest import Command, Typed, numbers
 
@@ -90,7 +92,7 @@ def test_other_processes_than_slurm_has_started_are_refused(
         monkeypatch.setenv(name, value)
     cfg = typed(*typed_)
     if said is None:
-        launched(cfg)
+        check_launch(cfg)
     else:
         with pytest.raises(Refused, match=said):
-            launched(cfg)
+            check_launch(cfg)

@@ -4,7 +4,6 @@ import inspect
 import json
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from losslab.train import train
 from losslab.training.epochs import EpochModule
 from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
-from tests.conftest import Typed, numbers
+from tests.conftest import Typed, folder_of, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -70,7 +69,7 @@ def taken_away(stack: list[Planned], epoch: int) -> None:
 
 
 def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(Path(cfg.run.dir) / f"{name}.ckpt", weights_only=True)
+    saved: dict[str, Any] = torch.load(folder_of(cfg) / f"{name}.ckpt", weights_only=True)
     return saved
 
 
@@ -101,9 +100,9 @@ def same(pair: tuple[DictConfig, DictConfig]) -> None:
             state.pop("callbacks")
         close(mine, alone, name)
     for file in ("config.yaml",):
-        mine, alone = (yaml.safe_load((Path(cfg.run.dir) / file).read_text()) for cfg in pair)
+        mine, alone = (yaml.safe_load((folder_of(cfg) / file).read_text()) for cfg in pair)
         assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
-    status = json.loads((Path(together.run.dir) / "status.json").read_text())
+    status = json.loads((folder_of(together) / "status.json").read_text())
     assert status["status"] == "finished"
     assert status["facts"].get("stacked", 0) > 1
 

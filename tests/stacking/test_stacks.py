@@ -21,13 +21,14 @@ from losslab.compare.claims import compare_cells
 from losslab.compare.design import arrange
 from losslab.compare.runs import read_runs
 from losslab.errors import Refused
-from losslab.record.record import Record, run_name
+from losslab.record.folder import run_name
+from losslab.record.record import Record
 from losslab.stacking import train as together
 from losslab.stacking.group import plan_stacks
 from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
-from tests.conftest import ROOT, Command, Typed, numbers, until, without_pictures
+from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, without_pictures
 from tests.forks import Fork, python
 from tests.loopback import Loopback
 from tests.record.test_wandb import run
@@ -104,10 +105,10 @@ def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
             train(apart)
         assert where in str(alone.value)
         assert str(outcome) == str(alone.value)
-        mine, yours = status(cfg.run.dir), status(apart.run.dir)
+        mine, yours = status(folder_of(cfg)), status(folder_of(apart))
         assert (mine["status"], mine["reason"]) == (yours["status"], yours["reason"])
         assert mine["status"] == "failed"
-        files = [{file.name for file in Path(each.run.dir).iterdir()} - {".lock"} for each in (cfg, apart)]
+        files = [{file.name for file in folder_of(each).iterdir()} - {".lock"} for each in (cfg, apart)]
         assert files[0] == files[1]
         for name in ("best", "last"):
             if f"{name}.ckpt" in files[0]:
@@ -119,7 +120,7 @@ def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
 def test_all_diverge(typed: Typed, undrawn: None) -> None:
     cfgs, outcomes = swept([typed(*SHORT, "optimizer.lr=1e200", f"seed={seed}") for seed in range(3)])
     assert all(isinstance(outcome, Refused) for outcome in outcomes)
-    assert {status(cfg.run.dir)["status"] for cfg in cfgs} == {"failed"}
+    assert {status(folder_of(cfg))["status"] for cfg in cfgs} == {"failed"}
 
 
 @pytest.mark.parametrize("epochs", [40, 20])
@@ -152,11 +153,11 @@ def test_a_run_that_was_only_to_be_tested_is_not_trained_on(typed: Typed, undraw
     job = (*SMALL, *early, "optimizer.lr=0.1")
     cfg = typed(*job)
     summary = train(cfg)
-    file = Path(cfg.run.dir) / "status.json"
-    file.write_text(json.dumps({**status(cfg.run.dir), "status": "preempted"}))
+    file = folder_of(cfg) / "status.json"
+    file.write_text(json.dumps({**status(folder_of(cfg)), "status": "preempted"}))
     again = typed(*job)
     assert numbers(train(again)) == numbers(summary)
-    assert again.run.dir == cfg.run.dir
+    assert folder_of(again) == folder_of(cfg)
 
 
 GONE = [(signal.SIGTERM, "preempted"), (signal.SIGUSR1, "preempted"), (signal.SIGINT, "interrupted")]
@@ -398,10 +399,10 @@ def test_what_cannot_be_stacked_trains_alone_and_says_why_once(
     assert not [outcome for outcome in outcomes if not isinstance(outcome, dict)]
     for why in ALONE.values():
         assert said.count(why) == 1, why
-    stacked = [status(cfg.run.dir)["facts"].get("stacked", 1) for cfg in cfgs]
+    stacked = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
     assert stacked == [1, 3, 3, *[1] * (len(ALONE) - 1), 3]
     for cfg, job, outcome in zip(cfgs, jobs(), outcomes, strict=True):
-        if status(cfg.run.dir)["facts"].get("stacked", 1) == 1:
+        if status(folder_of(cfg))["facts"].get("stacked", 1) == 1:
             assert isinstance(outcome, dict)
             assert numbers(outcome) == numbers(train(job))
 
@@ -457,15 +458,15 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
 def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undrawn: None, tmp_path: Path) -> None:
     cfgs, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
     whole = train(typed(*SMALL, "trainer.max_epochs=4", "seed=1"))
-    longer = typed(f"ckpt={cfgs[1].run.dir}/last.ckpt", "trainer.max_epochs=4")
+    longer = typed(f"ckpt={folder_of(cfgs[1])}/last.ckpt", "trainer.max_epochs=4")
     assert numbers(train(longer)) == pytest.approx(numbers(whole), rel=1e-9)
-    assert longer.run.dir == cfgs[1].run.dir
+    assert folder_of(longer) == folder_of(cfgs[1])
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(tmp_path / "new.csv", index=False)
     apart = typed(*SHORT, "seed=0", "resume=never")
     train(apart)
     said = []
     for cfg in (cfgs[0], apart):
-        asked = predict.asked([f"ckpt={cfg.run.dir}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
+        asked = predict.asked([f"ckpt={folder_of(cfg)}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
         (_, *rows), *_ = predict.predicted(asked, tmp_path / "new.csv")
         said.append([float(value) for row in rows for value in row])
     assert len(said[0]) >= 442
@@ -499,7 +500,7 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
     )
     assert isinstance(outcomes[1], dict)
     assert numbers(outcomes[1]) == numbers(alone)
-    assert "stacked" not in status(cfgs[1].run.dir)["facts"]
+    assert "stacked" not in status(folder_of(cfgs[1]))["facts"]
 
 
 def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
@@ -519,7 +520,7 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
     said = capsys.readouterr().out
     assert "5 runs as one are more than the memory holds: 3 are tried" in said
     assert "3 runs as one are more than the memory holds: 2 are tried" in said
-    sizes = [status(cfg.run.dir)["facts"].get("stacked", 1) for cfg in cfgs]
+    sizes = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
     assert sorted(sizes) == [1, 2, 2, 2, 2]
     for size, cfg, apart, outcome in zip(sizes, cfgs, jobs()[:5], outcomes, strict=True):
         assert isinstance(outcome, dict)

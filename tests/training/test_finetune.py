@@ -1,6 +1,5 @@
 """The head alone, then all: against a loop by hand, and what is frozen does not move at all."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from losslab.config.catalogue import CONF, options
+from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
 from losslab.models import find_head
-from losslab.train import build, train
+from losslab.train import train
 from losslab.training.finetune import Finetune
 from losslab.training.module import Experiment
-from tests.conftest import Typed
+from tests.conftest import Typed, folder_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -55,9 +55,9 @@ def moved(before: Snapshot, after: Snapshot) -> set[str]:
 def test_it_is_the_loop_by_hand_bit_for_bit(typed: Typed) -> None:
     cfg = typed(*TABLE)
     train(cfg)
-    data = build(cfg, "data", "gives", "batch_size")
+    data = make(cfg, "data")
     pl.seed_everything(0, verbose=False)
-    model = build(cfg, "model", "takes")(data.shape, 1)
+    model = make(cfg, "model")(data.shape, 1)
     below, top = list(model[1].parameters()), list(model[3].parameters())
     first, second = (torch.optim.Adam(part, lr=0.001, fused=True) for part in (top, below))
     y = torch.from_numpy(data.targets("train"))
@@ -71,7 +71,7 @@ def test_it_is_the_loop_by_hand_bit_for_bit(typed: Typed) -> None:
             first.step()
             if epoch >= 2:
                 second.step()  # Adam's moments of the backbone begin here
-    saved = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)["state_dict"]
     for name, weight in model.state_dict().items():
         assert torch.equal(saved[f"model.{name}"], weight), name
 
@@ -99,7 +99,7 @@ def test_statistics_of_frozen_batch_norms_do_not_move(
     assert moved(seen[0], seen[1]) == {name for name in seen[0] if name.startswith("10.")}
     assert {name for name in seen[0] if "running" in name} <= moved(seen[1], seen[2])
     assert moved(seen[1], seen[2]) == set(seen[0])
-    state = torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
+    state = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
     steps = sorted(int(each["step"]) for each in state.values())
     epoch = steps[-1] // 3
     assert steps == [2 * epoch] * (len(seen[0]) - 8) + [3 * epoch] * 2, "moments of the backbone begin in epoch 1"
@@ -124,9 +124,9 @@ def test_a_run_goes_on_frozen_or_not_as_its_epoch_says(typed: Typed) -> None:
             patch.setattr(Experiment, "on_train_epoch_start", cut_off)
             with pytest.raises(CutOff):
                 train(cut)
-        train(typed(f"ckpt={Path(cut.run.dir) / 'last.ckpt'}"))
+        train(typed(f"ckpt={folder_of(cut) / 'last.ckpt'}"))
         mine, wanted = (
-            torch.load(Path(cfg.run.dir) / "last.ckpt", weights_only=True)["state_dict"] for cfg in (cut, expected)
+            torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)["state_dict"] for cfg in (cut, expected)
         )
         assert all(torch.equal(mine[name], weight) for name, weight in wanted.items())
 

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from losslab.build import build_loaders, build_module, build_optimizer, build_trainer, plan_steps
+from losslab.config.make import call, make
 from losslab.data.dataset import Dataset
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.module import Stack
 from losslab.terminal import quieten
-from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, train, trainer_of
+from losslab.train import train
 from losslab.training.module import Experiment, hook_listener
 from tests.conftest import Typed
 
@@ -114,18 +116,18 @@ def lone(typed: Typed, steps: int, *more: str) -> Counts:
 def stack(typed: Typed, runs: int, steps: int, *more: str, rates: int = 1) -> Counts:
     """Runs of as many seeds as one; `rates` of them differ in their learning rate."""
     quieten()
-    cfg = typed(*SMALL, f"data.batch_size={SIZES[steps]}", *more)
-    data: Dataset = build(cfg, "data", *OURS["data"])
-    planned(cfg, data)
+    words = [*SMALL, f"data.batch_size={SIZES[steps]}", *more]
+    data: Dataset = make(typed(*words), "data")
     made, loaders = [], []
-    for cfg.seed in range(runs):
-        cfg.optimizer.lr = 0.001 * (1 + cfg.seed * rates // runs)
-        made.append(experiment(cfg, data))
-        loaders.append(batches(cfg, data))
+    for seed in range(runs):
+        rate = 0.001 * (1 + seed * rates // runs)
+        cfg, _ = plan_steps(typed(*words, f"seed={seed}", f"optimizer.lr={rate}"), data)
+        made.append(build_module(cfg, data))
+        loaders.append(build_loaders(cfg, data))
     training, val, _ = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
-    make = optimizer_of(cfg)
-    module = Stack(made, ["mse"] * runs, lambda groups: call(cfg, "optimizer", make, groups))
-    return counted(Stack, lambda: trainer_of(cfg).fit(module, training, val))
+    waiting = build_optimizer(cfg)
+    module = Stack(made, ["mse"] * runs, lambda groups: call(cfg, "optimizer", waiting, groups))
+    return counted(Stack, lambda: build_trainer(cfg).fit(module, training, val))
 
 
 def bare(typed: Typed, steps: int, *more: str) -> Counts:
@@ -133,7 +135,7 @@ def bare(typed: Typed, steps: int, *more: str) -> Counts:
     cfg = typed(*SMALL, *more)
     x, y = torch.randn(310, 10), torch.randn(310, 1)
     model, loss_of = nn.Linear(10, 1), nn.MSELoss()
-    optimizer = optimizer_of(cfg)(model.parameters())
+    optimizer = build_optimizer(cfg)(model.parameters())
     calls, operators = Calls(), Operators()
     for counter in (calls, operators):
         order = torch.split(torch.randperm(310), SIZES[steps])

@@ -33,7 +33,8 @@ from losslab.compare.design import Comparison, arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import CROSS
-from losslab.errors import Refused, command
+from losslab.config.words import command_words
+from losslab.errors import Refused
 from losslab.files import write_together
 from losslab.spreadsheet import frame_csv, text_table
 
@@ -139,7 +140,7 @@ def describe_broken(runs: Runs) -> str:
 
 def main() -> None:
     """Run the command; on a mistake print what could be read, then one sentence, and exit with code 1."""
-    with command(__doc__, "out=FOLDER") as words:
+    with command_words(__doc__, "out=FOLDER") as words:
         request = parse_request(words)
         runs = read_runs(request.folders)
         try:

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from omegaconf import OmegaConf
 
 from losslab.compare.design import Comparison
-from losslab.config import arguments, catalogue, check, compose
+from losslab.config import arguments, catalogue, check
+from losslab.config.catalogue import DESCRIPTIONS
+from losslab.config.make import fill_in, make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.train import build, objective, restored
+from losslab.losses.assembly import build_loss
+from losslab.restore import restore
 
 
 def under_every_loss(folder: Path) -> dict[str, float]:
@@ -29,8 +33,8 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = check.configure([f"ckpt={arguments.hydra_value(str(checkpoint))}"])
-    data, task, _, model = restored(cfg)
+    cfg = check.configure([f"ckpt={arguments.quote_value(str(checkpoint))}"])
+    data, task, _, model = restore(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
         scores, y = torch.cat([model(x) for x, _ in batches]).float(), torch.cat([y for _, y in batches])
@@ -38,12 +42,12 @@ def under_every_loss(folder: Path) -> dict[str, float]:
         for name, option in catalogue.options(cfg.run.catalogue, "loss").items():
             if not catalogue.fits(cfg.task, option):
                 continue
-            other: Any = cfg.copy()
-            other.loss = {key: value for key, value in option.items() if key not in compose.MARKS}
-            other.run.choices.loss = name
-            reader = build(cfg, "task")
+            other: Any = fill_in(cfg, choices={**cfg.run.choices, "loss": name})
+            OmegaConf.set_readonly(other, False)
+            other.loss = {key: value for key, value in option.items() if key not in DESCRIPTIONS}
+            reader = make(cfg, "task")
             try:
-                judge = objective(other, reader, data)
+                judge = build_loss(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
             if judge.scores_per_target > 1 and name != cfg.run.choices.loss:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from losslab.errors import Refused, keyed, listed
+from losslab.config.words import parse_list, parse_settings
+from losslab.errors import Refused
 from losslab.files import writable_folder
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
@@ -37,7 +38,7 @@ def parse_request(words: Sequence[str]) -> Request:
     ['loss']
     """
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
-    typed = keyed([word for word in words if word not in folders], KEYS)
+    typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
     if typed.get("test", "t") not in TESTS:
@@ -59,7 +60,7 @@ def parse_request(words: Sequence[str]) -> Request:
     return Request(
         folders,
         writable_folder(Path(typed.get("out") or parent / "comparison"), "out"),
-        listed(typed.get("by", "")),
+        parse_list(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
         **numbers,

@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 import pandas as pd
 
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name
 
 REDUNDANT = (
     *("stage", "experiment", "search.*"),  # the settings that they lead to say the same
@@ -21,7 +21,7 @@ def changes_figures(key: str) -> bool:
     >>> changes_figures("optimizer.lr"), changes_figures("output_dir"), changes_figures("loss._target_")
     (True, False, False)
     """
-    return not silent(key) and not any(fnmatch(key, pattern) for pattern in REDUNDANT)
+    return not excluded_from_name(key) and not any(fnmatch(key, pattern) for pattern in REDUNDANT)
 
 
 def chooses_rows(key: str) -> bool:

@@ -1,15 +1,14 @@
-"""What a file may set: a list of settings, checked for each file that takes part in a configuration.
+"""What a file may set: an allow-list, checked for each file that takes part in a configuration.
 
-A configuration is text, but `_target_` names what is imported and called, and other keys say where a run writes, what
-leaves the machine and what Hydra does. The user's own command line may set all of it. A file may not, whoever wrote it:
-an option below `--config-dir`, a sweep file, the record beside a checkpoint. It may set what is listed here, and the
-user adds to that by `allow=PACKAGE` and `allow=setting:KEY`. docs/security.md says who is trusted with what. Nothing
-here imports torch.
+A configuration is text, but `_target_` names code that is imported and called, and other keys say where a run writes,
+what leaves the machine and what Hydra does. The user's command line may set all of them. A file may set only what is
+listed here, whoever wrote it: an option below `--config-dir`, a sweep file, the record beside a checkpoint. The user
+extends the list by `allow=PACKAGE` and `allow=setting:KEY`. docs/security.md says who is trusted with what.
+
+Nothing here imports torch.
 """
 
-import os
 import re
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from losslab.config.catalogue import OPTION, check_size, yaml_files
-from losslab.config.credentials import INSTEAD, SECRET, check_secrets, held
-from losslab.config.targets import SETTING, check_name, leaves, packages, targets, within
+from losslab.config.catalogue import OPTION
+from losslab.config.credentials import INSTEAD, SECRET, find_secrets
+from losslab.config.targets import SETTING, allowed_packages, check_target_name, find_targets, find_values, is_within
 from losslab.errors import Refused
-from losslab.internals.hydra import parse_command_line
 
-# Groups whose keys are arguments of the code that their option names: a file may set all of them.
+# Groups whose keys are arguments of the code that `_target_` names: a file may set all of them.
 ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
 # The other settings that a file may make. A new setting is refused in files until it is listed here.
 LISTED = {
@@ -49,12 +47,12 @@ SETTINGS = {
 
 
 def holds_data(value: Any) -> bool:
-    """Whether a folder holds a data set of torchvision already, so that nothing is downloaded into it."""
+    """Tell whether a folder holds a data set of torchvision already, so that nothing is downloaded into it."""
     names = ("MNIST", "FashionMNIST", "cifar-10-batches-py")
     return isinstance(value, str) and any((Path(value).expanduser() / name).is_dir() for name in names)
 
 
-CALLBACKS = (  # those that write nowhere but to `dirpath`
+CALLBACKS = (  # they write only to `dirpath`
     "losslab.optim.averaging.EMA",
     "losslab.training.checkpoints.LastCheckpoint",
     "losslab.training.finetune.Finetune",
@@ -64,17 +62,18 @@ CALLBACKS = (  # those that write nowhere but to `dirpath`
     "pytorch_lightning.callbacks.StochasticWeightAveraging",
     "pytorch_lightning.callbacks.Timer",
 )
-# Settings that a file may make where the value is harmless.
+# Settings that a file may make if the value is harmless.
 HARMLESS: dict[str, Callable[[Any], bool]] = {
     "data.root": holds_data,
     "callbacks.*.dirpath": lambda value: value == "${run.dir}",
     "callbacks.*.filename": lambda value: isinstance(value, str) and re.fullmatch(r"[\w{}=.:-]+", value) is not None,
     "callbacks.*._target_": lambda value: value in CALLBACKS,
 }
-NEVER = ("allow", "run")  # what no file may set, whatever the user allows
+NEVER = ("allow", "run")  # no file may set these, whatever the user allows
 ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TMPDIR", "WANDB_MODE")
 REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
-PART = re.compile(r"loss\.parts\.\w[\w-]*")  # where a weighted sum of losses keeps each of them
+RANGES = re.compile(r"(data|trainer|logger|callbacks\.[^.]+)\.ranges\b")  # what fits the option's own keys
+PART = re.compile(r"loss\.parts\.\w[\w-]*")  # one loss of a weighted sum
 SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host)")
 STEERS = (
     "sets more of Hydra than hydra.mode and hydra.sweeper.params, which could run any code: "
@@ -83,11 +82,11 @@ STEERS = (
 
 
 def check_composed(cfg: DictConfig, typed: bool) -> None:
-    """Refuse a configuration that names code that is not on the list, or holds a secret; `allow` becomes a list.
+    """Refuse a configuration that names code outside of the list, or holds a secret. Make `allow` a list.
 
     Args:
-        cfg: all of it.
-        typed: whether the user typed `allow`; it counts from nowhere else.
+        cfg: the whole configuration.
+        typed: whether the user typed `allow`, which counts from nowhere else.
     """
     given = cfg.get("allow")
     if (
@@ -100,10 +99,10 @@ def check_composed(cfg: DictConfig, typed: bool) -> None:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("run")
-    for key, target in targets(plain, ""):
-        check_name(key, target, cfg.allow)
-    secrets = held()
-    for key, value in leaves(plain, ""):
+    for key, target in find_targets(plain, ""):
+        check_target_name(key, target, cfg.allow)
+    secrets = find_secrets()
+    for key, value in find_values(plain, ""):
         if SERVER.fullmatch(key) and value is not None:
             raise Refused(f"{key} would send your key to another server: set WANDB_BASE_URL, or leave it out")
         if SECRET.fullmatch(key) and isinstance(value, str):
@@ -114,28 +113,28 @@ def check_composed(cfg: DictConfig, typed: bool) -> None:
 
 
 def may_set(key: str, value: Any) -> bool:
-    """Whether a file may make a setting.
+    """Tell whether a file may make a setting.
 
     >>> may_set("loss.delta", 2), may_set("logger.mode", "online"), may_set("data.path", "${oc.env:AWS_KEY}")
     (True, False, False)
     """
-    if any("${" in REFERENCE.sub("", text) for _, text in leaves(value, "") if isinstance(text, str)):
+    if any("${" in REFERENCE.sub("", text) for _, text in find_values(value, "") if isinstance(text, str)):
         return False
-    if key.partition(".")[0] in ARGUMENTS:
+    if key.partition(".")[0] in ARGUMENTS or RANGES.match(key):
         return True
     listed = re.sub(r"^callbacks\.[^.]+", "callbacks.*", key)
     if listed in HARMLESS:
         return HARMLESS[listed](value)
-    return within(listed, SETTINGS) if key.startswith("data.") else listed in SETTINGS
+    return is_within(listed, SETTINGS) if key.startswith("data.") else listed in SETTINGS
 
 
 def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> None:
     """Refuse a setting that a file may not make, unless the user allows it by `allow=setting:KEY`."""
     settings = [name.removeprefix(SETTING) for name in allow if name.startswith(SETTING)]
     top = key.partition(".")[0]
-    if may_set(key, value) or (top not in NEVER and (within(key, settings) or (top == "hydra" and top in allow))):
+    if may_set(key, value) or (top not in NEVER and (is_within(key, settings) or (top == "hydra" and top in allow))):
         return
-    if any("${" in text for _, text in leaves(value, "") if isinstance(text, str)) and may_set(key, None):
+    if any("${" in text for _, text in find_values(value, "") if isinstance(text, str)) and may_set(key, None):
         known = ", ".join(ENVIRONMENT)
         raise Refused(f"{where} sets {key} to what is resolved: a file refers to other settings, or to one of {known}")
     plain = isinstance(value, str | int | float) and re.fullmatch(r"[\w./:-]+", str(value))
@@ -145,27 +144,27 @@ def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> Non
     raise Refused(f"{where} sets {key}, which only you may: leave it out there{typed}{trusted}")
 
 
-def settings_in(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every setting at or below a node, and its key; the items of a list have that of the list."""
+def find_settings(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every setting at or below a node, and its key. The items of a list have the key of the list."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from settings_in(value, f"{path}.{key}" if path else str(key))
+            yield from find_settings(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list) and node:
         for number, value in enumerate(node):
-            yield from settings_in(value, f"{path}.{number}" if isinstance(value, dict | list) else path)
+            yield from find_settings(value, f"{path}.{number}" if isinstance(value, dict | list) else path)
     else:
         yield path, node
 
 
-def of_allowed_code(key: str, allow: Sequence[str], content: Mapping[str, Any], cfg: DictConfig | None) -> bool:
-    """Whether a setting is an argument of code that the user allows: of the data, or of a callback.
+def belongs_to_allowed_code(key: str, allow: Sequence[str], content: Mapping[str, Any], cfg: DictConfig | None) -> bool:
+    """Tell whether a setting is an argument of data or of a callback that the user allows.
 
     Args:
         key: the setting.
         allow: what the user typed.
         content: what the file sets.
-        cfg: the whole configuration, in which another file may have put other code in that place; `None` where it is
-            not composed yet.
+        cfg: the whole configuration, in which another file may have put other code in that place; `None` if it is not
+            composed yet.
     """
     found = re.match(r"(data|callbacks\.[^.]+)\.", key)
     if not found:
@@ -174,7 +173,7 @@ def of_allowed_code(key: str, allow: Sequence[str], content: Mapping[str, Any], 
         OmegaConf.select(OmegaConf.create(dict(content)), f"{found[1]}._target_", throw_on_resolution_failure=False)
     ]
     named += [] if cfg is None else [OmegaConf.select(cfg, f"{found[1]}._target_", throw_on_resolution_failure=False)]
-    return all(within(str(name), packages(allow)) for name in named)
+    return all(is_within(str(name), allowed_packages(allow)) for name in named)
 
 
 def check_file(
@@ -184,17 +183,17 @@ def check_file(
     groups: Callable[[str], bool],
     cfg: DictConfig | None = None,
 ) -> None:
-    """Refuse an option whose file makes settings that a file may not make.
+    """Refuse a file of options that makes settings that a file may not make.
 
     Args:
         where: the file.
-        content: what it sets, under the names that it has in the whole configuration.
+        content: what it sets, under its keys in the whole configuration.
         allow: what the user typed.
         groups: tells whether a key is a group of options.
-        cfg: the whole configuration, once it is composed.
+        cfg: the whole configuration, if it is composed.
     """
-    for key, value in settings_in({key: content[key] for key in content if key != "hydra"}, ""):
-        if not of_allowed_code(key, allow, content, cfg):
+    for key, value in find_settings({key: content[key] for key in content if key != "hydra"}, ""):
+        if not belongs_to_allowed_code(key, allow, content, cfg):
             check_setting(where, key, value, allow)
     hydra = content.get("hydra", {})
     if "hydra" in allow:
@@ -212,7 +211,7 @@ def check_file(
 def check_overrides(
     where: str, overrides: Sequence[Override], allow: Sequence[str], groups: Callable[[str], bool]
 ) -> None:
-    """Refuse overrides that stand in a file and do what a file may not: in a sweep file, an experiment, a record."""
+    """Refuse overrides in a sweep file, an experiment or a record that do what a file may not."""
     for override in overrides:
         key = override.key_or_group
         if override.is_sweep_override() and not isinstance(override.value(), Glob):
@@ -226,11 +225,11 @@ def check_overrides(
 def check_override(
     where: str, override: Override, key: str, value: Any, allow: Sequence[str], groups: Callable[[str], bool]
 ) -> None:
-    """Refuse one override of a file, with one of the values that it sweeps over."""
+    """Refuse one override in a file, with one of the values that it sweeps over."""
     if not groups(key) or isinstance(value, dict):
         if isinstance(value, Glob):
             raise Refused(f"{where}: {override.input_line} names no group: type key=a,b")
-        for below, leaf in settings_in(value, key):
+        for below, leaf in find_settings(value, key):
             check_setting(where, below, leaf, allow)
         return
     if key.partition("/")[0] == "hydra" or (override.package and not PART.fullmatch(override.package)):
@@ -240,62 +239,15 @@ def check_override(
 
 
 def check_option(where: str, name: str) -> None:
-    """Refuse what is no name of an option, such as a path out of its group."""
+    """Refuse a text that is no option's name, such as a path out of the group."""
     if not OPTION.fullmatch(name):
         alone = name.rpartition("/")[2]
         hint = f"type the name alone, {where}={alone}" if OPTION.fullmatch(alone) else "it has letters, digits, - and _"
         raise Refused(f"{where}={name[:100]} is no option's name: {hint}")
 
 
-def check_command_line(words: Sequence[str]) -> Namespace:
-    """Refuse what is typed for Hydra and would run what is pickled, read other folders, or change nothing here.
-
-    Returns:
-        The command line as Hydra reads it.
-    """
-    asked = parse_command_line(words)
-    check_secrets(asked.overrides)
-    if asked.experimental_rerun:
-        raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")
-    if asked.config_path or asked.config_name or any("hydra.searchpath" in text for text in asked.overrides):
-        raise Refused("options of your own come from one folder: type --config-dir FOLDER")
-    for text in asked.overrides:
-        key = text.partition("=")[0].lstrip("+~")
-        if key in ("hydra.run.dir", "hydra.sweep.subdir") and "LOCAL_RANK" not in os.environ:  # Lightning types it then
-            raise Refused(f"{key} changes nothing here, as each run has a folder of its own: type output_dir=FOLDER")
-    return asked
-
-
-def unchecked(file: Path, folder: Path) -> str | None:
-    """Why an option's file could do what is not checked where it is chosen: it steers Hydra, or reaches other files.
-
-    Hydra configures logging for each run of a sweep before that run is composed here, and logging can name code. So all
-    files below `--config-dir` are looked at before Hydra is, and not only those that are chosen first.
-
-    Raises:
-        Refused: where the file cannot be read as YAML.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        option = OmegaConf.to_container(OmegaConf.load(file)) or {}
-    except Exception as error:  # of PyYAML, OmegaConf, or a file that is not text; Hydra could not read it either
-        why = " ".join(str(error).split())[:150]
-        raise Refused(f"{file} cannot be read as YAML ({why}): correct it, or take it out of the folder") from None
-    if not isinstance(option, dict):
-        return None
-    package = " ".join(re.findall(r"@package.*", text))
-    chosen = option.get("defaults") or []
-    entries = chosen if isinstance(chosen, list) else [chosen]
-    groups = [str(key) for entry in entries for key in (entry if isinstance(entry, dict) else [entry])]
-    if ".." in str(chosen) or any("${" in group for group in groups):
-        return "chooses an option by a path or a reference, where a name must stand: type the option's name there"
-    parts = file.relative_to(folder).with_suffix("").parts
-    steers = "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts
-    return None if not steers and only_sweeps(option.get("hydra", {})) else STEERS
-
-
 def only_sweeps(hydra: Any) -> bool:
-    """Whether what a file sets of Hydra is a sweep and its parameters, and no more."""
+    """Tell whether a file sets only a sweep and its parameters of Hydra's settings."""
     sweeper = hydra.get("sweeper", {}) if isinstance(hydra, dict) else None
     return (
         isinstance(hydra, dict)
@@ -306,18 +258,8 @@ def only_sweeps(hydra: Any) -> bool:
     )
 
 
-def check_folder(folder: str, allow: Sequence[str]) -> None:
-    """Refuse a folder of options in which a file steers Hydra, or chooses others that lie elsewhere."""
-    if "hydra" in allow:
-        return
-    for file in sorted(yaml_files(folder)):
-        check_size(file)
-        if why := unchecked(Path(file), Path(folder)):
-            raise Refused(f"{file} {why}")
-
-
-def check_place(root: Path, option: str) -> None:
-    """Refuse the option `loss/mine` of a folder where its name is a path, or its file a link that leaves the group."""
+def check_option_file(root: Path, option: str) -> None:
+    """Refuse an option such as `loss/mine` if its name is a path, or its file a link that leaves the group."""
     group = option.rpartition("/")[0]
     for part in option.split("/"):
         check_option(group or "option", part)

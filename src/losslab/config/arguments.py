@@ -1,4 +1,4 @@
-"""The words of a command line: settings as `key=value`, how each is typed and read, and Hydra's own flags."""
+"""The words of a command line: settings as `key=value`, how each is typed and read, and Hydra's flags."""
 
 import os
 import re
@@ -16,9 +16,9 @@ SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
 
 
 def as_overrides(words: Sequence[str]) -> list[str]:
-    """Settings as W&B's agents type them, `--key=value`, become `key=value`; Hydra's flags stay what they are.
+    """Turn settings as W&B's agents type them, `--key=value`, into `key=value`; leave Hydra's flags as they are.
 
-    An agent types Python's values: its None is null.
+    An agent types Python's values, so `None` becomes `null`.
 
     Raises:
         Refused: for a word that begins with `--` and is neither.
@@ -44,26 +44,26 @@ def as_overrides(words: Sequence[str]) -> list[str]:
 
 
 def key_of(override: str) -> str:
-    """The key of `key=value`, without Hydra's + and ~."""
+    """Return the key of `key=value`, without Hydra's + and ~."""
     return override.split("=", 1)[0].lstrip("+~")
 
 
-def quoted(override: str) -> str:
-    """`logger=false` names the option `false`, which Hydra would read as a boolean and refuse.
+def quote_option(override: str) -> str:
+    """Quote an option called `true` or `false`, which Hydra would read as a boolean and refuse.
 
-    >>> quoted("logger=false"), quoted("trainer.deterministic=false")
+    >>> quote_option("logger=false"), quote_option("trainer.deterministic=false")
     ("logger='false'", 'trainer.deterministic=false')
     """
     group, _, value = override.partition("=")
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
 
 
-def hydra_value(text: str) -> str:
-    """A text as it stands in an override, for Hydra and OmegaConf to read the same text in it.
+def quote_value(text: str) -> str:
+    """Quote a text so that Hydra and OmegaConf read the same text in an override.
 
-    Between quotes a backslash means something only before a quote and before what would be an interpolation.
+    Between quotes a backslash escapes only a quote, or the beginning of an interpolation.
 
-    >>> hydra_value("runs/last.ckpt"), hydra_value("my runs/a=b.ckpt")
+    >>> quote_value("runs/last.ckpt"), quote_value("my runs/a=b.ckpt")
     ('runs/last.ckpt', "'my runs/a=b.ckpt'")
     """
     if re.fullmatch(r"[A-Za-z_./][\w./-]*/[\w./-]*", text, re.ASCII):
@@ -73,22 +73,22 @@ def hydra_value(text: str) -> str:
     return f"'{text}'"
 
 
-def typed_value(override: str) -> str:
-    """What Hydra reads in an override, as text: `hydra_value` the other way round.
+def read_value(override: str) -> str:
+    """Read the value of an override as text: the inverse of `quote_value`.
 
-    >>> typed_value("ckpt='my runs/a=b.ckpt'")
+    >>> read_value("ckpt='my runs/a=b.ckpt'")
     'my runs/a=b.ckpt'
     """
     value = OverridesParser.create().parse_override(override).value()
     return str(OmegaConf.create({"value": value})["value"])
 
 
-def spelled_out(override: str) -> list[str]:
-    """`loss=[bce,0.5*dice]`, a weighted sum of losses, as what Hydra composes it of.
+def expand_sum(override: str) -> list[str]:
+    """Expand a weighted sum of losses, such as `loss=[bce,0.5*dice]`, into the overrides that Hydra composes it from.
 
-    >>> spelled_out("loss=[bce,0.5*dice]")
+    >>> expand_sum("loss=[bce,0.5*dice]")
     ['loss=bce', '+loss@loss.parts.bce=bce', '+loss@loss.parts.dice=dice', '++loss.weights.dice=0.5']
-    >>> spelled_out("loss=mae")
+    >>> expand_sum("loss=mae")
     ['loss=mae']
     """
     found = re.fullmatch(r"loss=\[(.*)\]", override)
@@ -105,8 +105,8 @@ def spelled_out(override: str) -> list[str]:
     return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
 
 
-def shown(value: object) -> str:
-    """A value as it is typed."""
+def as_typed(value: object) -> str:
+    """Write a value as it is typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -130,4 +130,4 @@ def search_path(folders: Sequence[str]) -> list[str]:
     >>> search_path(["/my_conf"]), search_path([])
     (["hydra.searchpath=['/my_conf']"], [])
     """
-    return [f"hydra.searchpath=[{','.join(map(hydra_value, folders))}]"] if folders else []
+    return [f"hydra.searchpath=[{','.join(map(quote_value, folders))}]"] if folders else []

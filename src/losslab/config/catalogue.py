@@ -1,4 +1,4 @@
-"""The options of a group: where their files lie, what these say, and what else an option is called."""
+"""The options of a group: where their files are, what they state, and by which other names they are known."""
 
 import os
 import re
@@ -10,20 +10,29 @@ import yaml
 
 from losslab.errors import Refused
 
-FOLDERS = 2000  # a catalogue has a dozen
-OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option: no path
-NODES = 100_000  # values of an option; a large one has a hundred
+FOLDERS = 2000  # at most; a catalogue has a dozen
+OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option, which is no path
+OWN_KEYS = {  # keys of an option's file that speak to losslab, and not to the constructor that `_target_` names
+    "data": ("gives", "batch_size", "drop_last", "workers"),
+    "model": ("takes",),
+    "loss": ("input", "target", "reduction", "per", "domain"),
+    "optimizer": ("hidden",),
+    "scheduler": ("interval", "monitor", "warmup"),
+    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
+}
+DESCRIPTIONS = ("also", "beside", "ranges", "search", "stacks")  # keys of an option that describe it and set nothing
+NODES = 100_000  # values of an option at most; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parents[1]
 CONF = next(folder for folder in (HERE / "conf", HERE.parents[1] / "conf") if folder.is_dir())  # wheel or clone
 
 
-def yaml_files(folder: str) -> Iterator[str]:
-    """Yield every YAML file below a folder, through links to folders too, but not round in circles.
+def find_yaml_files(folder: str) -> Iterator[str]:
+    """Yield every YAML file below a folder. Links to folders are followed, but not in circles.
 
     Raises:
-        Refused: for one that is no file, such as a pipe, which would keep a reader waiting; for a very large one; and
-            for thousands of folders.
+        Refused: for a pipe or a device, which would keep a reader waiting; for a very large file; and for thousands of
+            folders.
     """
     left = FOLDERS
     waiting = [(folder, frozenset({os.path.realpath(folder)}))]
@@ -47,12 +56,12 @@ def yaml_files(folder: str) -> Iterator[str]:
 
 
 def check_size(file: str) -> None:
-    """Refuse a file whose aliases, written out, make it huge: a kilobyte of YAML can stand for terabytes."""
+    """Refuse a file that its YAML aliases make huge: a kilobyte can stand for terabytes."""
     sizes: dict[int, int] = {}
 
     def size(node: Any) -> int:
         if id(node) not in sizes:
-            sizes[id(node)] = 0  # for one that holds itself
+            sizes[id(node)] = 0  # for a node that holds itself
             below = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
             sizes[id(node)] = 1 + sum(map(size, below))
         return sizes[id(node)]
@@ -67,7 +76,7 @@ def check_size(file: str) -> None:
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
-    """The files of a group, by name, from all folders of the catalogue; the first folder wins.
+    """Read the files of a group, by option. The first folder of the catalogue that has an option wins.
 
     Raises:
         Refused: for a file that is no YAML.
@@ -84,25 +93,25 @@ def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def known_as(name: str, option: Mapping[str, Any]) -> bool:
-    """Whether an option's file gives `name` under `also`, or its class is called so; case and `_` do not count.
+def has_alias(name: str, option: Mapping[str, Any]) -> bool:
+    """Tell whether `name` stands under `also` in an option's file, or is its class; case and `_` do not count.
 
-    >>> known_as("MSELoss", {"_target_": "torch.nn.MSELoss"}), known_as("l2", {"also": ["mean_squared_error", "l2"]})
+    >>> has_alias("MSELoss", {"_target_": "torch.nn.MSELoss"}), has_alias("l2", {"also": ["mean_squared_error", "l2"]})
     (True, True)
     """
     names = [*option.get("also", []), str(option.get("_target_")).rpartition(".")[2]]
     return name.replace("_", "").lower() in {other.replace("_", "").lower() for other in names}
 
 
-def called(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The options that are known as `name` elsewhere, the one that is spelled most like it first.
+def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Find the options that are known by another name; the one that is spelled like it comes first.
 
-    >>> called("SGD", options([str(CONF)], "optimizer"))[0]
+    >>> find_by_alias("SGD", options([str(CONF)], "optimizer"))[0]
     'sgd'
     """
-    return sorted((n for n, option in known.items() if known_as(name, option)), key=lambda n: n != name.lower())
+    return sorted((n for n, option in known.items() if has_alias(name, option)), key=lambda n: n != name.lower())
 
 
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
-    """Whether the task offers the view of the scores and the form of the target that the loss wants."""
+    """Tell whether a task offers the view of the scores and the form of the target that a loss asks for."""
     return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]

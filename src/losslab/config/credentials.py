@@ -1,4 +1,4 @@
-"""Secrets that must not stand in a setting, because settings are recorded; none of their values is ever printed."""
+"""Secrets, which must not be settings because settings are recorded. Their values are never printed."""
 
 import os
 import re
@@ -12,13 +12,13 @@ SECRETS = re.compile(  # variables of the environment
     r"|PGPASSWORD|\w*DATABASE_URL",
     re.IGNORECASE,
 )
-PLACES = ("PWD", "OLDPWD")  # what the shell calls folders
+PLACES = ("PWD", "OLDPWD")  # folders, not passwords
 LOGIN_IN_URL = re.compile(r"\w+://[^/\s:@]*:([^/\s@]+)@")
 INSTEAD = "set WANDB_API_KEY in the environment, or run `wandb login` once"
 
 
-def held() -> dict[str, str]:
-    """The secrets that the environment holds, by the names of their variables."""
+def find_secrets() -> dict[str, str]:
+    """Find the secrets in the environment, by the names of their variables."""
     found = {}
     for name, value in os.environ.items():
         if name not in PLACES and SECRETS.fullmatch(name) and len(value) >= 8:
@@ -29,8 +29,8 @@ def held() -> dict[str, str]:
 
 
 def check_secrets(words: Sequence[str]) -> None:
-    """Refuse a secret on the command line, before anything repeats it; the sentence does not hold its value."""
-    secrets = held().values()
+    """Refuse a secret on the command line before anything repeats it. The refusal does not repeat it either."""
+    secrets = find_secrets().values()
     for word in words:
         key = word.partition("=")[0].lstrip("+~")
         if SECRET.fullmatch(key) or any(secret in word for secret in secrets):

@@ -1,175 +1,269 @@
-"""What fits a setting: the ranges that the front door refuses values outside of, in words that a user can act on."""
+"""What fits a setting. An option's file says so under `ranges`, beside the `_target_` whose keys it speaks of.
+
+    _target_: my_losses.Capped
+    cap: 2.0
+    levels: [0.1, 0.9]
+    ranges:
+      cap: "> 0"
+      levels: list of numbers (0, 1)
+
+| a range | what fits |
+|---|---|
+| `> 0`, `>= 0`, `< 1`, `<= 1`, `[0, 1)` | a number; the last of these with 0 and without 1 |
+| `integer >= 1`, `integer`, `number` | a whole number, or any number |
+| `text`, `file` | a text that is not empty, the path of a file that exists |
+| `list of numbers > 0`, `list of 2 numbers`, `rising list of integers` | a list that is not empty, of so many values |
+| `mean`, `1`, `null`, `[]` | this value |
+| `balanced \\| null \\| list of numbers > 0` | any of these |
+| `mean \\| sum, over outputs` | the same; the words after the comma end the refusal |
+| `["(0, 1)", "> 1"]`, a list of ranges | a list with a value for each of them |
+
+A key without a range takes values of the type that it has in the file. `conf/ranges.yaml` holds the ranges of the
+settings that losslab reads itself, whatever the option.
+"""
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-Rule = tuple[Callable[[Any], bool], str]
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
+from losslab.config.catalogue import CONF
+from losslab.errors import Refused
 
-SILENT = (  # settings that change nothing that is measured: where a run writes, what it says, how it is kept and read
-    *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
-    *("data.cache", "data.cache_gb", "data.workers"),
-    "loss.per",  # it says what the loss is
-    *("task.truth", "data.truth"),  # they follow from the task
+NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+NUMBERS = re.compile(
+    rf"(?P<kind>integers?|numbers?)?\s*"
+    rf"(?:(?P<sign>[<>]=?)\s*(?P<bound>{NUMBER})"
+    rf"|(?P<left>[\[(])\s*(?P<low>{NUMBER})\s*,\s*(?P<high>{NUMBER})\s*(?P<right>[\])]))?"
 )
+LIST = re.compile(r"(?P<rising>rising )?list of (?:(?P<count>\d+) )?(?P<each>.+)")
+VALUE = re.compile(r"[\w.+-]+|\[\]")
+NOTE = re.compile(r",\s*(?![^\[(]*[\])])")  # a comma outside of brackets
+SIGNS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    ">": (lambda value, bound: value > bound, "above"),
+    ">=": (lambda value, bound: value >= bound, "of at least"),
+    "<": (lambda value, bound: value < bound, "below"),
+    "<=": (lambda value, bound: value <= bound, "of at most"),
+}
+KINDS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "text": (lambda value: isinstance(value, str) and value != "", "text", "texts"),
+    "file": (
+        lambda value: isinstance(value, str) and Path(value).expanduser().is_file(),
+        "a file that exists",
+        "files",
+    ),
+}
 
 
-def silent(key: str) -> bool:
-    """Whether a setting changes nothing that is measured.
+@dataclass(frozen=True)
+class Range:
+    """What fits a key.
 
-    >>> silent("logger.mode"), silent("optimizer.lr")
-    (True, False)
+    Args:
+        fits: tells whether a value fits.
+        words: what fits, as it ends the sentence "it must be ...".
+        plural: the same of the values of a list.
     """
-    key = re.sub(r"^loss\.parts\.\w+", "loss", key)
-    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in SILENT)
+
+    fits: Callable[[Any], bool]
+    words: str
+    plural: str
 
 
 def number(value: object) -> bool:
-    """Whether `value` is a finite number."""
+    """Tell whether a value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whole(value: object, least: int) -> bool:
-    """Whether `value` is a whole number of at least `least`."""
+    """Tell whether a value is a whole number of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-POSITIVE: Rule = (lambda v: number(v) and v > 0, "a number above 0")
-NOT_NEGATIVE: Rule = (lambda v: number(v) and v >= 0, "a number of at least 0")
-PART: Rule = (lambda v: number(v) and 0 <= v < 1, "a number from 0 up to, but not including, 1")
-COUNT: Rule = (lambda v: whole(v, 1), "a whole number of at least 1")
-WEIGHTS: Rule = (
-    lambda v: v in (None, "balanced") or (isinstance(v, list) and all(number(w) and w > 0 for w in v)),
-    "balanced, null, or a list of numbers above 0, one for each class or label",
-)
-WIDTHS: Rule = (
-    lambda v: whole(v, 0) or (isinstance(v, list) and all(whole(n, 1) for n in v)),
-    "a width, or a list of widths such as [256,256]",
-)
+def read_range(text: Any) -> Range:
+    """Read a range as it stands in an option's file.
 
-# What fits a key, wherever a value of the right type could still be wrong. For every other key the type decides.
-RULES: dict[str, Rule] = {
-    "seed": (lambda v: whole(v, 0) and v < 2**32, "a whole number from 0 to 4294967295"),
-    "ckpt": (lambda v: v is None or (isinstance(v, str) and bool(v)), "the path of a checkpoint, or null"),
-    "output_dir": (lambda v: isinstance(v, str) and bool(v), "a folder"),
-    "data.batch_size": (lambda v: v == "all" or whole(v, 1), "a whole number of at least 1, or all"),
-    "data.val": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.1"),
-    "data.test": (lambda v: number(v) and 0 < v < 1, "a part of the rows, such as 0.2"),
-    "data.buckets": (lambda v: whole(v, 2), "a whole number of at least 2"),
-    "data.target": (
-        lambda v: v is None or (bool(v) and isinstance(v, str | list)),
-        "a column, or a list of columns such as [a,b]",
-    ),
-    "data.size": (
-        lambda v: isinstance(v, list) and len(v) == 2 and all(whole(n, 1) for n in v),
-        "height and width, such as [144,96]",
-    ),
-    "data.min_count": (lambda v: whole(v, 0), "a whole number of at least 0"),
-    "data.rare": (lambda v: v in ("drop", "merge"), "drop or merge"),
-    "data.cache_gb": NOT_NEGATIVE,
-    "data.workers": (lambda v: whole(v, 0), "a whole number of at least 0"),
-    "model.start": (
-        lambda v: number(v) or (isinstance(v, list) and v != [] and all(number(n) for n in v)),
-        "a number, or a list of numbers, one for each target",
-    ),
-    "model.hidden": WIDTHS,
-    "model.channels": WIDTHS,
-    "model.dropout": PART,
-    "model.weights": (
-        lambda v: v is None or (isinstance(v, str) and (v.isupper() or Path(v).expanduser().is_file())),
-        "DEFAULT (ImageNet's, downloaded once), a file that is there, or null",
-    ),
-    "data.outliers": PART,
-    "loss.weights.*": POSITIVE,
-    "loss.per": (lambda v: v in ("row", "batch"), "row or batch"),
-    "loss.reduction": (lambda v: v in ("mean", "sum"), "mean or sum, over outputs"),
-    "loss.weight": WEIGHTS,
-    "loss.pos_weight": WEIGHTS,
-    "loss.levels": (
-        lambda v: isinstance(v, list) and v != [] and all(number(q) and 0 < q < 1 for q in v),
-        "a list of numbers above 0 and below 1, such as [0.1,0.5,0.9]",
-    ),
-    "loss.delta": POSITIVE,
-    "loss.beta": POSITIVE,
-    "loss.margin": POSITIVE,
-    "loss.k": POSITIVE,
-    "loss.m": POSITIVE,
-    "loss.eps": POSITIVE,
-    "loss.q": (lambda v: number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
-    "loss.p": (lambda v: v in (1, 2), "1 or 2"),
-    "loss.power": (lambda v: number(v) and 1 < v < 2, "a number above 1 and below 2"),
-    "loss.epsilon": (lambda v: number(v) and v >= -1, "a number of at least -1"),
-    "loss.gamma*": NOT_NEGATIVE,
-    "loss.alpha": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
-    "loss.clip": PART,
-    "loss.label_smoothing": PART,
-    "optimizer.*lr": POSITIVE,
-    "optimizer.*momentum": PART,
-    "optimizer.alpha": PART,
-    "optimizer.rho": PART,
-    "optimizer.eps": POSITIVE,
-    "optimizer.lambd": NOT_NEGATIVE,
-    "optimizer.momentum_decay": NOT_NEGATIVE,
-    "optimizer.*weight_decay": NOT_NEGATIVE,
-    "optimizer.beta2_decay": (lambda v: number(v) and v <= 0, "a number of at most 0, such as -0.8"),
-    "optimizer.etas": (
-        lambda v: isinstance(v, list) and len(v) == 2 and all(number(eta) for eta in v) and 0 < v[0] < 1 < v[1],
-        "a number below 1 and a number above 1, such as [0.5,1.2]",
-    ),
-    "optimizer.step_sizes": (
-        lambda v: isinstance(v, list) and len(v) == 2 and all(number(end) for end in v) and 0 < v[0] < v[1],
-        "the smallest and the largest step, such as [1e-6,50]",
-    ),
-    "optimizer.max_iter": COUNT,
-    "optimizer.history_size": COUNT,
-    "optimizer.line_search_fn": (lambda v: v in (None, "strong_wolfe"), "strong_wolfe, or null for steps of lr"),
-    "optimizer.betas": (
-        lambda v: isinstance(v, list) and len(v) == 2 and all(number(b) and 0 <= b < 1 for b in v),
-        "two numbers from 0 up to, but not including, 1, such as [0.9,0.999]",
-    ),
-    "search.*": (lambda v: v is None or (number(v) and 0 <= v <= 1), "a number from 0 to 1, or null"),
-    "allow": (
-        lambda v: all(isinstance(name, str) and name for name in (v if isinstance(v, list) else [v])),
-        "a package, or a list of packages such as [my_losses]",
-    ),
-    "resume": (lambda v: v in ("auto", "never"), "auto or never"),
-    "stage": (lambda v: v in (None, "test"), "test, or null"),
-    "param_groups.decay": (lambda v: v in ("all", "weights"), "all or weights"),
-    "param_groups.backbone_lr": NOT_NEGATIVE,
-    "scheduler.gamma": POSITIVE,
-    "scheduler.factor": (lambda v: number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
-    "scheduler.step_size": COUNT,
-    "scheduler.milestones": (
-        lambda v: isinstance(v, list) and v != [] and all(whole(n, 1) for n in v) and v == sorted(set(v)),
-        "a rising list of epochs, such as [10,20]",
-    ),
-    "scheduler.T_0": COUNT,
-    "scheduler.T_mult": COUNT,
-    "scheduler.cycles": COUNT,
-    "scheduler.power": POSITIVE,
-    "scheduler.pct_start": (lambda v: number(v) and 0 < v < 1, "a part of the run, such as 0.3"),
-    "scheduler.*div_factor": (lambda v: number(v) and v >= 1, "a number of at least 1"),
-    "scheduler.patience": (lambda v: whole(v, 0), "a whole number of at least 0"),
-    "scheduler.warmup": PART,
-    "scheduler.eta_min": NOT_NEGATIVE,
-    "trainer.max_epochs": COUNT,
-    "trainer.updates": (lambda v: v is None or whole(v, 1), "a whole number of at least 1, or null"),
-    "trainer.accumulate_grad_batches": COUNT,
-    "trainer.check_val_every_n_epoch": (lambda v: v == 1, "1: best, last and the record are kept every epoch"),
-    "trainer.devices": (
-        lambda v: v in (-1, "auto") or whole(v, 1) or (isinstance(v, list) and v != [] and all(whole(n, 0) for n in v)),
-        "how many devices, a list of their numbers such as [0,2], or auto",
-    ),
-    "trainer.num_nodes": COUNT,
-    "trainer.gradient_clip_algorithm": (lambda v: v in ("norm", "value"), "norm or value"),
-    "trainer.gradient_clip_val": (lambda v: v is None or (number(v) and v > 0), "a number above 0, or null"),
-    "callbacks.*.patience": COUNT,
-    "callbacks.*.epochs": COUNT,
-    "callbacks.*.decay": PART,
-    "callbacks.*.seconds": NOT_NEGATIVE,
-    "callbacks.*.within": NOT_NEGATIVE,
-    "logger.mode": (lambda v: v in ("online", "offline", "disabled", "dryrun"), "online, offline or disabled"),
-}
+    Raises:
+        ValueError: if it is none.
+
+    >>> share = read_range("[0, 1) | null, the part of the rows")
+    >>> share.fits(0), share.fits(1), share.fits(None), share.words
+    (True, False, True, 'a number from 0 up to, but not including, 1, or null, the part of the rows')
+    """
+    if isinstance(text, list) and text:
+        return of_each([read_range(each) for each in text])
+    if isinstance(text, bool | int | float | None):
+        return exactly("null" if text is None else str(text).lower())
+    if not isinstance(text, str):
+        raise ValueError(text)
+    return read_text(text)
+
+
+@cache
+def read_text(text: str) -> Range:
+    """Read a range that is a text: alternatives between bars, then a note after a comma."""
+    ranges, *note = NOTE.split(text, maxsplit=1)
+    choices = [read_one(one.strip()) for one in ranges.split("|")]
+    *before, last = (one.words for one in choices)
+    plain = all(VALUE.fullmatch(one.words) for one in choices)
+    words = f"{', '.join(before)}{' or ' if plain else ', or '}{last}" if before else last
+    words = ", ".join([words, *note])
+    return Range(lambda value: any(one.fits(value) for one in choices), words, f"values, each {words}")
+
+
+def read_one(text: str) -> Range:
+    """Read one alternative: a list, a kind of text, numbers between bounds, or one value."""
+    if found := LIST.fullmatch(text):
+        return list_of(read_one(found["each"]), int(found["count"] or 0), bool(found["rising"]))
+    if found := re.fullmatch("(text|file)s?", text):
+        return Range(*KINDS[found[1]])
+    if text and (found := NUMBERS.fullmatch(text)):
+        return numbers(found)
+    if VALUE.fullmatch(text):
+        return exactly(text)
+    raise ValueError(text)
+
+
+def numbers(found: re.Match[str]) -> Range:
+    """Make the range of the numbers that `NUMBERS` has read."""
+    integer = (found["kind"] or "").startswith("integer")
+    bounds: list[tuple[str, str]] = []
+    if found["sign"]:
+        bounds = [(found["sign"], found["bound"])]
+    elif found["left"]:
+        bounds = [
+            (">=" if found["left"] == "[" else ">", found["low"]),
+            ("<=" if found["right"] == "]" else "<", found["high"]),
+        ]
+    limits = [(SIGNS[sign][0], float(bound)) for sign, bound in bounds]
+    words = between(bounds)
+
+    def fits(value: Any) -> bool:
+        right = isinstance(value, int) and not isinstance(value, bool) if integer else number(value)
+        return right and all(holds(value, bound) for holds, bound in limits)
+
+    noun = "whole number" if integer else "number"
+    return Range(fits, f"a {noun}{words}", f"{noun}s{words}")
+
+
+def between(bounds: list[tuple[str, str]]) -> str:
+    """Say bounds in words.
+
+    >>> between([(">=", "0"), ("<=", "1")]), between([(">", "0")])
+    (' from 0 to 1', ' above 0')
+    """
+    if not bounds:
+        return ""
+    (sign, bound), *upper = bounds
+    if not upper:
+        return f" {SIGNS[sign][1]} {bound}"
+    until, high = upper[0]
+    if sign == ">=":
+        return f" from {bound} {'to' if until == '<=' else 'up to, but not including,'} {high}"
+    return f" above {bound} and {'at most' if until == '<=' else 'below'} {high}"
+
+
+def exactly(text: str) -> Range:
+    """Make the range of one value, written as in YAML."""
+    wanted = yaml.safe_load(text)
+
+    def fits(value: Any) -> bool:
+        return bool(value == wanted) and (type(value) is type(wanted) or (number(value) and number(wanted)))
+
+    return Range(fits, text, f"values {text}")
+
+
+def list_of(each: Range, count: int, rising: bool) -> Range:
+    """Make the range of lists of values: of any number but none, or of `count`."""
+
+    def fits(value: Any) -> bool:
+        right = isinstance(value, list) and (len(value) == count if count else value != [])
+        return right and all(map(each.fits, value)) and (not rising or value == sorted(set(value)))
+
+    what = f"list of {f'{count} ' if count else ''}{each.plural}"
+    return Range(fits, f"a {'rising ' if rising else ''}{what}", f"{'rising ' if rising else ''}lists")
+
+
+def of_each(ranges: list[Range]) -> Range:
+    """Make the range of lists with a value for each of these ranges."""
+
+    def fits(value: Any) -> bool:
+        right = isinstance(value, list) and len(value) == len(ranges)
+        return right and all(one.fits(each) for one, each in zip(ranges, value, strict=True))
+
+    return Range(fits, f"a list: {', then '.join(one.words for one in ranges)}", "lists")
+
+
+@lru_cache(maxsize=1)
+def common_ranges() -> dict[str, Range]:
+    """Read `conf/ranges.yaml`: the settings that losslab reads itself, by patterns of keys."""
+    stated = yaml.safe_load((CONF / "ranges.yaml").read_text(encoding="utf-8"))
+    return {key: read_range(text) for key, text in stated.items()}
+
+
+def stated_ranges(node: dict[Any, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield every `ranges` at or below a node, and the keys that lead to what it stands in."""
+    for key, value in node.items():
+        if key == "ranges":
+            yield path, value
+        elif isinstance(value, dict):
+            yield from stated_ranges(value, (*path, key))
+
+
+def check_readable(where: str, content: dict[str, Any]) -> None:
+    """Refuse a range that cannot be read.
+
+    Args:
+        where: the file.
+        content: what it sets.
+    """
+    for path, ranges in stated_ranges(content):
+        for key, text in ranges.items() if isinstance(ranges, dict) else [("", ranges)]:
+            try:
+                read_range(text if key else {})
+            except ValueError:
+                name = ".".join(map(str, (*path, "ranges", key))).strip(".")
+                raise Refused(
+                    f'{where}: {name}={str(text)[:60]} is no range: type one such as "> 0", "[0, 1)", "integer >= 1", '
+                    '"mean | sum" or "list of numbers > 0"'
+                ) from None
+
+
+def take_ranges(cfg: DictConfig) -> dict[str, Range]:
+    """Take the ranges that options state out of a configuration.
+
+    Returns:
+        The range of each key, such as `loss.delta`.
+    """
+    plain: Any = OmegaConf.to_container(cfg)
+    check_readable("what you typed", plain)  # files have been checked
+    found: dict[str, Range] = {}
+    for path, ranges in stated_ranges(plain):
+        node: Any = cfg
+        for key in path:
+            node = node[key]
+        del node["ranges"]
+        found |= {".".join(map(str, (*path, key))): read_range(text) for key, text in ranges.items()}
+    return found
+
+
+def find_range(key: str, ranges: Mapping[str, Range]) -> Range | None:
+    """Find what fits a key: what its option states, or else what losslab asks of it in every option.
+
+    >>> find_range("loss.parts.bce.reduction", {}).words
+    'mean or sum, over outputs'
+    """
+    return ranges.get(key) or common_range(re.sub(r"^loss\.parts\.[^.]+", "loss", key))
+
+
+@cache
+def common_range(key: str) -> Range | None:
+    """Find what losslab itself asks of a key."""
+    return next((found for pattern, found in common_ranges().items() if fnmatch(key, pattern)), None)

@@ -1,4 +1,4 @@
-"""The code that options name by `_target_`: which of it is on the list, and where packages that the user allows lie.
+"""The code that options name by `_target_`: which of it is allowed, and where the user's own packages are found.
 
 Nothing here imports torch before a target has been checked by its name.
 """
@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from losslab.config.catalogue import CONF
 from losslab.errors import Refused
 
-# Code that makes losses, models and their like, and neither reads nor writes files nor runs what it is told.
+# Modules that make losses, models and the like. They read and write no files and run no code that is handed to them.
 PURE = (
     "losslab.data.dataset.arrays",
     "losslab.losses",
@@ -35,14 +35,14 @@ PURE = (
     "torchvision.transforms",
 )
 CODE = {"callbacks": (*PURE, "pytorch_lightning.callbacks"), "logger": (*PURE, "pytorch_lightning.loggers")}
-SETTING = "setting:"  # what `allow` begins with to name a setting instead of a package
+SETTING = "setting:"  # in `allow`, it precedes a setting; all else there is a package
 
 
-class AllowedHere(MetaPathFinder):
-    """Finds the packages that the user allows in the folder where the command was typed, and nothing else there.
+class AllowedPackages(MetaPathFinder):
+    """Finds allowed packages in the folder where the command was typed, and nothing else there.
 
-    It is asked last, so nothing there takes the place of what is installed. While such a package is imported, the other
-    modules of the folder count too.
+    Python asks it last, so that nothing in the folder shadows an installed module. While an allowed package is
+    imported, the other modules of the folder are found too.
 
     Args:
         folder: that folder; the current one when `None`.
@@ -55,16 +55,16 @@ class AllowedHere(MetaPathFinder):
         self.importing = 0
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """What Python calls for a module that no other finder has found."""
+        """Find a module; Python calls this if no other finder has found it."""
         if path is not None or not (self.importing or name in self.allow):
             return None
         return PathFinder.find_spec(name, [self.folder])
 
     def load(self, packages: Sequence[str]) -> None:
-        """Import packages that the user allows, as far as they are in the folder.
+        """Import those of the packages that are in the folder.
 
         Raises:
-            Refused: where one of them cannot be imported.
+            Refused: if one of them cannot be imported.
         """
         self.folder = str(self.given or Path.cwd())
         sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not self), self]
@@ -74,42 +74,42 @@ class AllowedHere(MetaPathFinder):
             for name in packages:
                 if name not in sys.modules and PathFinder.find_spec(name, [self.folder]):
                     import_module(name)
-        except Exception as error:  # whatever the user's own code raises
+        except Exception as error:  # the user's own code may raise anything
             why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise Refused(f"allow={name}: {name} in {self.folder} cannot be imported ({why}): correct it") from error
         finally:
             self.importing -= 1
 
 
-here = AllowedHere()
+package_finder = AllowedPackages()
 
 
-def within(name: str, names: Iterable[str]) -> bool:
-    """Whether a dotted name is one of these or lies below one.
+def is_within(name: str, names: Iterable[str]) -> bool:
+    """Tell whether a dotted name is one of these or below one.
 
-    >>> within("torch.nn.MSELoss", ["torch.nn"]), within("torch.nnx", ["torch.nn"])
+    >>> is_within("torch.nn.MSELoss", ["torch.nn"]), is_within("torch.nnx", ["torch.nn"])
     (True, False)
     """
     return any(name == other or name.startswith(f"{other}.") for other in names)
 
 
-def packages(allow: Iterable[str]) -> list[str]:
-    """The packages that the user allows, without the settings."""
+def allowed_packages(allow: Iterable[str]) -> list[str]:
+    """List the packages in `allow`, without the settings."""
     return [name for name in allow if not name.startswith(SETTING)]
 
 
 @cache
-def catalogued(group: str) -> frozenset[str]:
-    """The code that the options of one group, and experiments, name in the catalogue that comes with losslab."""
+def catalogue_targets(group: str) -> frozenset[str]:
+    """List the code that losslab's own options of a group, and its experiments, name."""
     files = [file for folder in (group, "experiment") for file in (CONF / folder).rglob("*.yaml")]
     texts = [file.read_text(encoding="utf-8") for file in files]
     return frozenset(name for text in texts for name in re.findall(r"\b_target_: *['\"]?([\w.]+)", text))
 
 
-def targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every `_target_` at or below a node, and the key that it stands under.
+def find_targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every `_target_` at or below a node, and its key.
 
-    >>> list(targets({"a": [{"_target_": "os.system"}]}, "data"))
+    >>> list(find_targets({"a": [{"_target_": "os.system"}]}, "data"))
     [('data.a.0._target_', 'os.system')]
     """
     below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -118,25 +118,27 @@ def targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
         if key == "_target_":
             yield where, str(value)
         else:
-            yield from targets(value, where)
+            yield from find_targets(value, where)
 
 
-def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def find_values(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield every value below a node, and its key."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
+            yield from find_values(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, node
 
 
-def check_name(key: str, target: str, allow: Sequence[str]) -> None:
-    """Refuse code that is not on the list, by its name, before anything is imported."""
+def check_target_name(key: str, target: str, allow: Sequence[str]) -> None:
+    """Refuse code that is not allowed, by its name, before anything is imported."""
     if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", target):
         raise Refused(f"{key}={target} names no code: type a class or function, such as torch.nn.L1Loss")
     group = key.partition(".")[0]
-    ours = target in catalogued(group) and (group != "data" or key == "data._target_")  # data sets write where they lie
-    if not within(target, [*CODE.get(group, PURE), *packages(allow)]) and not ours:
+    ours = target in catalogue_targets(group) and (
+        group != "data" or key == "data._target_"
+    )  # data sets write into their cache
+    if not is_within(target, [*CODE.get(group, PURE), *allowed_packages(allow)]) and not ours:
         raise Refused(
             f"{key}={target} is code that options may not name unless you allow it: if you trust it, type "
             f"allow={target.partition('.')[0]}"
@@ -144,20 +146,19 @@ def check_name(key: str, target: str, allow: Sequence[str]) -> None:
 
 
 def check_targets(cfg: DictConfig, option: Any, path: str) -> None:
-    """Refuse an option that names anything but classes and functions of the modules on the list, by importing them.
+    """Refuse an option that names anything but classes and functions defined in allowed modules, by importing them.
 
-    Packages that the user allows are imported from the folder where the command was typed, if they are there.
-
-    `torch.nn.functional.torch.hub.load` begins like a name that is allowed, and is another module's function.
+    `torch.nn.functional.torch.hub.load` begins like an allowed name and is another module's function. Packages of the
+    user's own are imported from the folder where the command was typed, if they are there.
     """
-    allow = cfg.get("allow", [])  # a drawing of optimizers has no such setting
-    for key, target in targets(option, path):
-        check_name(key, target, allow)
+    allow = cfg.get("allow", [])  # `losslab paths` has no such setting
+    for key, target in find_targets(option, path):
+        check_target_name(key, target, allow)
         group = key.partition(".")[0]
-        if within(target, packages(allow)):
-            here.load([target.partition(".")[0]])
+        if is_within(target, allowed_packages(allow)):
+            package_finder.load([target.partition(".")[0]])
             continue
-        if target in catalogued(group):
+        if target in catalogue_targets(group):
             continue
         module, _, name = target.rpartition(".")
         try:
@@ -165,5 +166,5 @@ def check_targets(cfg: DictConfig, option: Any, path: str) -> None:
         except (ImportError, AttributeError, ValueError) as error:
             raise Refused(f"{key}={target} is not there ({error}): type a class or function of a module") from None
         defined = CODE.get(group, PURE)
-        if not (isclass(found) or isfunction(found)) or not within(f"{found.__module__}.{name}", defined):
+        if not (isclass(found) or isfunction(found)) or not is_within(f"{found.__module__}.{name}", defined):
             raise Refused(f"{key}={target} is no class or function of {module}'s own: type where it is defined")

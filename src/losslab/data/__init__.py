@@ -1,1 +1,1 @@
-"""Datasets: arrays, their split and their facts; and the batches cut from them."""
+"""Datasets: arrays, their split and their facts; and the batches of a run."""

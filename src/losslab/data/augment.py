@@ -1,4 +1,4 @@
-"""Augmentation: what is done to the images that are trained on, each drawing random numbers of its own."""
+"""Augmentation of training images, with random numbers of its own for each image."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,18 +11,17 @@ from losslab.errors import Refused
 
 
 class Augment(nn.Module):
-    """Transforms of `torchvision.transforms.v2`, one after the other, on the device where the images are.
+    """Apply transforms of `torchvision.transforms.v2` to each image of a batch, on the images' device.
 
-    Given a batch they would draw one crop for all of it: so each image is given to them by itself. Random numbers come
-    from torch's global generators.
+    Given a whole batch, a transform draws one crop for all images; so each image is transformed by itself. Random
+    numbers come from torch's global generators.
 
     Args:
-        transforms: by names of your own; one that still lacks its `size` (`_partial_: true`) is given that of the
-            images.
+        transforms: by names of your own. One that still lacks its `size` (`_partial_: true`) gets that of the images.
         mixup: alpha of the Beta distribution by which `mix` mixes images; 0 is off.
 
     Raises:
-        Refused: for what is not a batch of images, and a transform that changes their size or type.
+        Refused: if the batch holds no images, or a transform changes their size or type.
 
     >>> from torchvision.transforms.v2 import RandomHorizontalFlip
     >>> images = torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2)
@@ -36,7 +35,7 @@ class Augment(nn.Module):
         self.transforms, self.mixup = dict(transforms), mixup
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `(B, C, H, W)` of the same type, each changed in its own way."""
+        """Return images `(B, C, H, W)` of the same type, each transformed by itself."""
         if not self.transforms:
             return x
         if x.ndim != 4:
@@ -54,18 +53,18 @@ class Augment(nn.Module):
 
 
 def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
-    """`share x + (1 - share) x'`, where `x'` are the same inputs in another order, and `share ~ Beta(alpha, alpha)`.
+    """Mix inputs in pairs: `share x + (1 - share) x'`, where `share ~ Beta(alpha, alpha)`.
 
-    The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`: for cross-entropies that is the loss of the
-    mixed targets, and it has a meaning for every other loss too.
+    `x'` are the same inputs in another order. The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`:
+    for cross-entropies the loss of the mixed targets, and a sensible sum for every other loss.
 
     Args:
         x: inputs `(B, ...)`; bytes become float32.
         y: targets `(B,)` or `(B, D)`.
-        alpha: 0 leaves everything as it is; 1 draws any share alike.
+        alpha: 0 changes nothing; 1 draws each share with equal probability.
 
     Returns:
-        The mixed inputs, the targets `y'` of the others, and the share: one for the whole batch.
+        The mixed inputs, the targets `y'` of the others, and the share, one for the whole batch.
 
     Source: Zhang, Cissé, Dauphin & Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018.
     """

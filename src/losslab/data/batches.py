@@ -1,6 +1,6 @@
-"""Batches of a dataset's rows, in an order that seed and epoch alone decide, shared out to the processes of a run.
+"""Batches of a dataset's rows, in an order that depends on seed and epoch alone, sharded across the ranks of a run.
 
-Rows in memory, or in a memory-mapped cache, cost one index operation a batch; what is too large for either is read by
+A batch of rows in memory, or in a memory-mapped cache, is one index operation. Images too large for both are read by
 the workers of torch's `DataLoader`.
 """
 
@@ -16,25 +16,26 @@ from torch.utils.data import DataLoader
 
 from losslab.data.dataset import Array, Dataset
 
+# settings of a trainer that count batches
 COUNTING = {"max_steps", "limit_train_batches", "val_check_interval", "overfit_batches", "fast_dev_run"}
-TOGETHER = 2**23  # bytes: batches that fit into this are handed out together
-NORMALISED_AHEAD = 2**29  # bytes: images that fit are normalised once, larger sets a batch at a time
+TOGETHER = 2**23  # bytes: batches that fit are returned together
+NORMALISED_AHEAD = 2**29  # bytes: images that fit are normalised once, larger sets batch by batch
 
 
 class Order:
-    """Row numbers, several batches at once; shuffled anew each epoch by (seed, epoch), or straight through without one.
+    """Row numbers of several batches at a time: shuffled by (seed, epoch), or in order without a seed.
 
-    Of each batch that is trained on, every process gets its part; of rows that are judged, every process gets as many
-    batches, which follow on from those of the process before. Lightning calls `set_epoch` on a loader's `sampler`, also
-    when a run is resumed: the order needs no state.
+    Training batches are sharded across ranks, row by row. Evaluation rows are sharded in consecutive blocks, and each
+    rank gets equally many batches, the last of which may be empty. Lightning calls `set_epoch` on a loader's `sampler`,
+    also when a run is resumed, so the order needs no state.
 
     Args:
-        rows: how many there are.
-        size: rows a batch, of all processes together; of each where there is no seed.
-        seed: of the order.
-        count: rows that an epoch takes, the first of the order.
-        at_once: batches that are handed out together.
-        rank, world: which process this is, and of how many.
+        rows: number of rows.
+        size: rows a batch, over all ranks; without a seed, of each rank.
+        seed: of the order; `None` to evaluate.
+        count: rows of an epoch, the first of the order.
+        at_once: batches that are returned together.
+        rank, world: this process, and how many there are.
 
     >>> [rows.tolist() for rows in Order(5, 2, seed=None)]
     [[0, 1], [2, 3], [4]]
@@ -71,15 +72,20 @@ class Order:
             return
         rows = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.rows))[: self.count]
         for together in torch.split(rows, self.size * self.at_once):
-            yield together if self.world == 1 else torch.cat(
-                [part if len(part) else batch[:1] for batch in torch.split(together, self.size)
-                 for part in [batch.tensor_split(self.world)[self.rank]]]
-            )  # fmt: skip
+            if self.world == 1:
+                yield together
+            else:
+                yield torch.cat([self.shard(batch) for batch in torch.split(together, self.size)])
+
+    def shard(self, batch: Tensor) -> Tensor:
+        """Return this rank's rows of a batch; see `parts`."""
+        own = batch.tensor_split(self.world)[self.rank]
+        return own if len(own) else batch[:1]
 
     def parts(self, index: int) -> list[tuple[int, int]]:
-        """Of each batch that is handed out together as number `index`: the rows of this process, and of all.
+        """Return, for each batch returned together as number `index`, the rows of this rank, and of all ranks.
 
-        A process that gets none of a last, short batch is handed a row that must not count.
+        A rank with no row of a last, short batch is given one that must not count.
 
         >>> Order(5, 2, seed=0, rank=1, world=2, at_once=3).parts(0)
         [(1, 2), (1, 2), (0, 1)]
@@ -91,33 +97,33 @@ class Order:
 
 
 def at_once(data: Dataset, size: int, trainer: Mapping[str, Any]) -> int:
-    """How many batches to hand out together: 32 small ones, one large one, or one where the trainer counts batches."""
+    """Return how many batches to return together: 32 small ones, one large one, or one if the trainer counts them."""
     if COUNTING & set(trainer):
         return 1
     return max(1, min(32, TOGETHER // (4 * size * int(np.prod(data.x.shape[1:])))))
 
 
 def epoch_rows(data: Dataset, size: int, drop_last: bool) -> int:
-    """How many training rows an epoch takes."""
+    """Return the number of training rows of an epoch."""
     rows = len(data.split["train"])
     return rows // size * size if drop_last and rows > size else rows
 
 
 class Batches:
-    """What Lightning takes for a loader: the batches of one part of a dataset.
+    """Load the batches of one part of a dataset, as Lightning's loaders do.
 
-    Images come as floats that are normalised already, or as bytes, for `Pixels` to normalise where the model is.
+    Images are floats if they were normalised ahead, else bytes, which `Pixels` normalises on the model's device.
 
     Args:
         data: the dataset.
         part: `train`, `val` or `test`.
         size: rows a batch.
-        at_once: batches that are handed out together, as one tensor.
-        seed: of the order; `None` keeps the rows as they stand.
+        at_once: batches that are returned together, as one tensor.
+        seed: of the order; `None` keeps the order of the split.
         drop_last: whether an epoch leaves out the rows that do not fill a batch.
-        rank, world: which process this is, and of how many.
-        ahead: whether images may be normalised ahead; not where they are augmented.
-        workers: processes that read what is not in memory.
+        rank, world: this process, and how many there are.
+        ahead: whether images may be normalised ahead; not if they are augmented.
+        workers: processes that read images from their files.
     """
 
     batch_sampler = None  # Lightning looks for it
@@ -159,24 +165,24 @@ class Batches:
             yield x, self.y.index_select(0, rows)
 
     def pick(self, rows: Tensor) -> Tensor:
-        """Inputs that are in memory."""
+        """Return inputs that are in memory."""
         return self.x.index_select(0, rows)
 
     def read(self, orders: list[Tensor]) -> DataLoader[Tensor]:
-        """Images from their files, a batch at a time, ahead of the training."""
+        """Read images from their files, batch by batch, ahead of the training."""
         return DataLoader(Read(self.files), batch_size=None, sampler=orders, num_workers=self.workers)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come; Lightning keeps it in the checkpoint."""
+        """Return the progress of the epoch, which Lightning keeps in the checkpoint."""
         return {"taken": self.taken % max(1, len(self))}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next epoch begins there."""
+        """Begin the next epoch where this one was."""
         self.begin = state["taken"]
 
 
 class Read:
-    """Rows of what is not in memory, as torch's `DataLoader` asks for them."""
+    """Images in their files, read batch by batch: a dataset for torch's `DataLoader`."""
 
     def __init__(self, files: Any) -> None:
         self.files = files
@@ -186,12 +192,12 @@ class Read:
 
 
 class Pixels(nn.Module):
-    """Images of bytes become floats of mean 0 and standard deviation 1 over the training images, channel by channel.
+    """Normalise images of bytes to mean 0 and standard deviation 1 over the training images, channel by channel.
 
-    Everything else goes through as it is, also images that are floats already.
+    Everything else passes unchanged, also images that are floats.
 
     Args:
-        scale: mean and standard deviation of each channel, 0 to 255; `None` where there are no images.
+        scale: mean and standard deviation of each channel, 0 to 255; `None` if the rows are no images.
 
     >>> Pixels((np.array([100.0]), np.array([50.0])))(torch.full((1, 1, 1, 2), 200, dtype=torch.uint8))
     tensor([[[[2., 2.]]]])

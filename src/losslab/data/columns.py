@@ -39,13 +39,13 @@ class Column:
     kind: str
 
     def __init__(self, values: "pd.Series[Any]", like: "Column | None" = None) -> None:
-        self.name, self.own = str(values.name), len(values)  # `own`: rows without those that `followed_by` adds
+        self.name, self.own = str(values.name), len(values)  # `own`: rows without those that `append` adds
         self.text = values.astype(str).str.strip()
         self.missing: NDArray[np.bool_] = self.text.isin(MISSING).to_numpy()
         present = self.text[~self.missing]
         self.dates = like.dates if like else bool(present.str.fullmatch(DATE).all())
         self.numbers = np.full(len(values), np.nan)
-        self.numbers[~self.missing] = parse(present, self.dates)
+        self.numbers[~self.missing] = parse_cells(present, self.dates)
         self.kind = like.kind if like else self.infer_kind(present)
         no_number = ~np.isfinite(self.numbers) & ~self.missing
         if self.kind == "number":
@@ -70,7 +70,7 @@ class Column:
                 f"'{self.text.iloc[first]}'): correct them, or, unless it is the target, leave those cells empty"
             )
 
-    def followed_by(self, more: "Column") -> "Column":
+    def append(self, more: "Column") -> "Column":
         """Return this column with the cells of another table at its end; its training rows stay where they are."""
         longer = copy.copy(self)
         longer.text = pd.concat([self.text, more.text], ignore_index=True)
@@ -78,7 +78,7 @@ class Column:
         longer.numbers = np.concatenate([self.numbers, more.numbers])
         return longer
 
-    def features(self, train: NDArray[np.int64]) -> dict[str, Array]:
+    def to_features(self, train: NDArray[np.int64]) -> dict[str, Array]:
         """Return named columns of numbers: standardised, or one-hot over the categories of the training rows.
 
         By hand: importing scikit-learn takes 0.8 s, and a fault in a table is to be told at once.
@@ -95,7 +95,7 @@ class Column:
             found[f"{self.name} is empty"] = self.missing.astype(float)
         return found
 
-    def tokens(self, train: NDArray[np.int64], separator: str | None) -> list[list[str]]:
+    def to_tokens(self, train: NDArray[np.int64], separator: str | None) -> list[list[str]]:
         """Return the words of each row; for a number, in which tenth of the training rows it lies.
 
         Args:
@@ -115,7 +115,7 @@ class Column:
         return [split_words(cell, sign) for cell in cells]
 
 
-def parse(cells: "pd.Series[str]", dates: bool) -> Array:
+def parse_cells(cells: "pd.Series[str]", dates: bool) -> Array:
     """Return numbers, or dates as days since 1970; NaN for what is neither."""
     if dates:
         days = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.domain import within
-from losslab.data.truth import canonical, find_truth, strata
+from losslab.data.truth import find_truth, stratify, to_canonical
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ Split = dict[str, NDArray[np.int64]]
 
 @dataclass
 class New:
-    """Inputs that are to be predicted on, as the training rows would have them, and what to call them."""
+    """New inputs to predict on, encoded like the training rows."""
 
     x: Array
-    titles: list[str]
+    titles: list[str]  # a name for each row
     notes: list[str] = field(default_factory=list)  # what the user should know about how they were read
 
 
@@ -32,12 +32,12 @@ class New:
 class Dataset:
     """Rows of inputs `x` and targets `y`, split into `train`, `val` and `test`.
 
-    `x` holds vectors `(N, F)` float32, images `(N, C, H, W)` uint8, or tokens `(N, T)` int64, 0 where there is none.
-    Images may lie in a memory-mapped file, or stay in their files (`losslab.data.pixels.Files`) until a batch asks.
-    `y` is canonical: regression float32 `(N, D)`; single-label int64 `(N,)`; multi-label int64 0/1 `(N, L)`.
+    `x` holds vectors `(N, F)` float32, images `(N, C, H, W)` uint8, or tokens `(N, T)` int64, filled up with 0. Images
+    may be mapped from a file, or stay in their files (`losslab.data.pixels.Files`) until a batch asks for them.
+    `y` is canonical: numbers float32 `(N, D)`, classes int64 `(N,)`, or labels int64 0/1 `(N, L)`.
 
     Raises:
-        Refused: where a value is not a finite number, a label not 0 or 1, or a class not one of the outputs.
+        Refused: if a value is not a finite number, a label not 0 or 1, or a class not one of the outputs.
     """
 
     x: "Array | Files"
@@ -45,34 +45,23 @@ class Dataset:
     split: Split  # "train", "val", "test" -> row numbers
     shape: tuple[int, ...]  # of one input: (F,), (C, H, W), or (number of token ids,)
     outputs: list[str]  # names of the targets, classes or labels
-    inputs: list[str] = field(default_factory=list)  # names of the features, where they have any
-    axis: Array | None = None  # the one feature in its own units, where there is just one
+    inputs: list[str] = field(default_factory=list)  # names of the features, if they have any
+    axis: Array | None = None  # the feature in its own units, if there is one only
     titles: list[str] | None = None  # a name for each row, to show samples by
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
-    standardise: bool = True  # whether regression targets are trained on in standard deviations
-    sums: Array | None = None  # (N, C, 2): of each image's channels, and of their squares, where they are known
-    new: New | None = None  # rows of another table, for losslab.predict
+    standardise: bool = True  # whether to train on numbers in standard deviations
+    sums: Array | None = None  # (N, C, 2): each image's sum over each channel, and the sum of squares, if known
+    new: New | None = None  # rows of another table, to predict on
 
     def __post_init__(self) -> None:
-        for what, values in (("features", self.x), ("targets", self.y)):
-            if not isinstance(values, np.ndarray):
-                continue  # images that are still in their files
-            bad = ~np.isfinite(values.reshape(len(values), -1)) if values.dtype.kind == "f" else np.zeros((1, 1), bool)
-            if bad.any():
-                column = int(bad.any(0).argmax())
-                raise Refused(
-                    f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
-                    f"(first: row {int(bad[:, column].argmax())}): every value must be a finite number"
-                )
-        if self.y.dtype.kind == "i":
-            last = 1 if self.y.ndim == 2 else len(self.outputs) - 1
-            if len(self.y) and (self.y.min() < 0 or self.y.max() > last):
-                what = "labels" if self.y.ndim == 2 else f"the index of one of {last + 1} classes"
-                some = self.y.min() if self.y.min() < 0 else self.y.max()
-                raise Refused(f"the targets hold {some}: {what} must be {'0 or 1' if last == 1 else f'0 to {last}'}")
+        if isinstance(self.x, np.ndarray):
+            check_finite(self.x, "features")
+        check_finite(self.y, "targets")
+        if self.y.dtype.kind == "i" and len(self.y):
+            check_range(self.y, len(self.outputs))
 
     def targets(self, part: str) -> Array:
-        """The targets of the `train`, `val` or `test` rows."""
+        """Return the targets of the `train`, `val` or `test` rows."""
         targets: Array = self.y[self.split[part]]
         return targets
 
@@ -82,7 +71,7 @@ class Dataset:
 
     @cached_property
     def scale(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation of each channel over the training images; `None` for what is not an image."""
+        """Mean and standard deviation of each channel over the training images; `None` if the rows are no images."""
         if self.x.ndim != 4:
             return None
         train, levels = self.split["train"], np.arange(256)
@@ -96,6 +85,28 @@ class Dataset:
         mean, square = sums / (len(train) * self.x.shape[2] * self.x.shape[3])
         std = np.sqrt(np.maximum(square - mean**2, 0))
         return mean.astype(np.float32), np.maximum(std, 1e-6).astype(np.float32)
+
+
+def check_finite(values: Array, what: str) -> None:
+    """Refuse NaN and infinity."""
+    if values.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(values.reshape(len(values), -1))
+    if bad.any():
+        column = int(bad.any(0).argmax())
+        raise Refused(
+            f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
+            f"(first: row {int(bad[:, column].argmax())}): replace them by finite numbers, or leave those rows out"
+        )
+
+
+def check_range(y: NDArray[np.int64], outputs: int) -> None:
+    """Refuse labels that are not 0 or 1, and classes that are not below the number of outputs."""
+    last = 1 if y.ndim == 2 else outputs - 1
+    if y.min() < 0 or y.max() > last:
+        what = "labels" if y.ndim == 2 else f"the index of one of {outputs} classes"
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise Refused(f"the targets hold {wrong}: {what} must be {'0 or 1' if last == 1 else f'0 to {last}'}")
 
 
 def arrays(
@@ -127,9 +138,9 @@ def arrays(
     """
     truth = find_truth(task, truth)
     x, y = (np.asarray(values) for values in read())
-    y, count = canonical(y, truth)
+    y, count = to_canonical(y, truth)
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata(y, truth))
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=stratify(y, truth))
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
     return Dataset(x, y, split, shape, outputs or [str(i) for i in range(count)], inputs)
@@ -144,39 +155,43 @@ def split_rows(
     strata: NDArray[np.int64] | None = None,
     groups: Array | None = None,
 ) -> Split:
-    """Row numbers of the parts: shuffled by `seed`, each stratum spread over the parts in proportion.
+    """Shuffle rows by `seed` and split them into parts, each with its share of every stratum.
 
     Args:
         count: number of rows.
-        val, test: parts of all rows, such as 0.1; each gets at least two rows.
-        strata: a class for each row. Those of fewer than three rows stay in the training part.
-        groups: a value for each row; rows of equal value stay together. `val` and `test` are then parts of the groups,
-            and a group is of the rarest class among its rows.
+        val, test: share of all rows, such as 0.1; each part gets at least two rows.
+        seed: of the shuffle.
+        strata: a class for each row. Classes of fewer than three rows stay in the training part.
+        groups: a value for each row; rows of equal value stay together. `val` and `test` are then shares of the
+            groups, and a group counts for the rarest class among its rows.
 
     Raises:
-        Refused: where there are too few rows.
+        Refused: if there are too few rows.
 
     >>> {part: rows.tolist() for part, rows in split_rows(8, val=0.25, test=0.25, seed=0).items()}
     {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
     """
     if groups is not None:
-        first, of = np.unique(groups, return_index=True, return_inverse=True)[1:]
+        first, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
         if strata is not None:
-            rarest = np.lexsort((np.bincount(strata)[strata], of))  # group by group, its rarest class first
-            strata = strata[rarest[np.unique(of[rarest], return_index=True)[1]]]
-        together = split_rows(len(first), val=val, test=test, seed=seed, strata=strata)
-        return {part: np.flatnonzero(np.isin(of, chosen)) for part, chosen in together.items()}
+            by_rarity = np.lexsort((np.bincount(strata)[strata], group))  # group by group, rarest class first
+            strata = strata[by_rarity[np.unique(group[by_rarity], return_index=True)[1]]]
+        parts = split_rows(len(first), val=val, test=test, seed=seed, strata=strata)
+        return {part: np.flatnonzero(np.isin(group, chosen)) for part, chosen in parts.items()}
     order = np.random.default_rng(seed).permutation(count)
-    kept = order[:0]
+    kept = order[:0]  # rows that stay in the training part
     if strata is not None:
         order = order[np.argsort(strata[order], kind="stable")]
         rare = np.bincount(strata)[strata[order]] < 3
         kept, order = order[rare], order[~rare]
-    parts: Split = {}
+    parts = {}
     for name, share in (("test", test), ("val", val)):
         size = max(2, round(share * count)) if share else 0
         if size > len(order) - 2:
-            raise Refused(f"{count} rows (or groups) are too few to split: train, val and test need two each")
+            raise Refused(
+                f"{count} rows (or groups) are too few to split, as train, val and test need two each: "
+                "add rows, or type smaller data.val and data.test"
+            )
         picked = np.zeros(len(order), bool)
         if size:
             picked[((np.arange(size) + 0.5) * len(order) / size).astype(int)] = True

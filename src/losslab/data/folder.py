@@ -10,11 +10,11 @@ import numpy as np
 
 from losslab.data.cache import Decoded, decode_all
 from losslab.data.dataset import Dataset, split_rows
-from losslab.data.labels import Labels, encode_labels, labels_from_subfolders, labels_from_table
+from losslab.data.labels import Labels, encode_labels, read_label_table, read_subfolders
 from losslab.data.notes import few
 from losslab.data.pixels import SUFFIXES
 from losslab.data.reading import read_table
-from losslab.data.truth import find_truth, strata
+from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused
 from losslab.spreadsheet import write_csv
 
@@ -69,10 +69,10 @@ def images(  # long because it documents all settings of a folder
     files = find_images(root, path)
     source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
     if source is None:
-        known = labels_from_subfolders(root, files, truth, task)
+        known = read_subfolders(root, files, truth, task)
     else:
         frame, nothing = read_table(source, "data.labels"), [str(label) for label in none or []]
-        known = labels_from_table(
+        known = read_label_table(
             frame,
             Path(source).name,
             files,
@@ -91,7 +91,7 @@ def images(  # long because it documents all settings of a folder
     y, outputs, kept, notes = encode_labels(known, found.files, min_count, rare)
     used = np.flatnonzero(kept)
     groups = np.array([known.groups[name] for name in found.files])[used] if known.groups else None
-    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata(y[used], truth), groups=groups)
+    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=stratify(y[used], truth), groups=groups)
     split = {part: used[places] for part, places in parts.items()}
     notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
     return Dataset(found.x, y, split, found.x.shape[1:], outputs, [], None, found.files, notes, sums=found.sums)

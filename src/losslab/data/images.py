@@ -11,7 +11,7 @@ DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")  # pixels 
 
 
 def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
+    """Return scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
@@ -23,14 +23,14 @@ def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
 
 
 def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: int) -> Dataset:
-    """A dataset of torchvision with its own test set; `val` is taken from its training set.
+    """Read a dataset of torchvision with a test set of its own; `val` is a share of its training set.
 
     Args:
         dataset: one of `DATASETS`, torchvision's names.
-        root: the folder where it lies as torchvision lays it; downloaded there unless it is.
+        root: the folder that torchvision keeps it in; downloaded there if missing.
 
     Raises:
-        Refused: where it is not one of them, is not there and cannot be downloaded, or is damaged.
+        Refused: if it is not one of them, is missing and cannot be downloaded, or is damaged.
     """
     import torchvision.datasets
 
@@ -42,12 +42,14 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
         parts = [getattr(torchvision.datasets, dataset)(folder, train=train, download=True) for train in (True, False)]
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise Refused(
-            f"{dataset} is not in data.root={root} and could not be put there ({' '.join(str(error).split())}): "
-            f"type data.root=FOLDER, where torchvision has put it before"
+            f"{dataset} is not in data.root={root} and cannot be downloaded there ({' '.join(str(error).split())}): "
+            "type data.root=FOLDER, where torchvision has put it before"
         ) from error
     pixels = np.concatenate([np.asarray(part.data) for part in parts])
     x = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     y = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
     own = len(parts[0])
-    rows = split_rows(own, val=val, test=0, seed=seed, strata=y[:own])
-    return Dataset(x, y, rows | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes])
+    split = split_rows(own, val=val, test=0, seed=seed, strata=y[:own])
+    return Dataset(
+        x, y, split | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes]
+    )

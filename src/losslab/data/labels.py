@@ -72,7 +72,7 @@ class Labels:
             self.notes.append(f"{count(len(broken), 'image')} cannot be read, left out: {few(broken)}")
 
 
-def labels_from_subfolders(root: Path, files: list[str], truth: str, task: str) -> Labels:
+def read_subfolders(root: Path, files: list[str], truth: str, task: str) -> Labels:
     """Take the name of the subfolder that an image lies in for its class.
 
     Raises:
@@ -99,7 +99,7 @@ def labels_from_subfolders(root: Path, files: list[str], truth: str, task: str) 
     return labels
 
 
-def labels_from_table(
+def read_label_table(
     frame: pd.DataFrame,
     source: str,
     files: list[str],
@@ -302,7 +302,7 @@ def encode_labels(
     if labels.truth == "numbers":
         columns = [Column(pd.Series([row[i] for row in rows], name=name)) for i, name in enumerate(labels.names)]
         return encode_numbers(columns, labels.task), labels.names, used, []
-    rows, notes = without_rare(rows, min_count, rare)
+    rows, notes = reduce_rare(rows, min_count, rare)
     empty = np.array([not row for row in rows])
     if empty.any():
         what = "with no label at all" if labels.truth == "labels" else "of those classes left out"
@@ -314,13 +314,13 @@ def encode_labels(
     return y, outputs, ~empty, notes
 
 
-def without_rare(rows: list[list[str]], min_count: int, rare: str) -> tuple[list[list[str]], list[str]]:
+def reduce_rare(rows: list[list[str]], min_count: int, rare: str) -> tuple[list[list[str]], list[str]]:
     """Leave out labels of fewer than `min_count` rows, or merge them into one; return the rows and a note of it.
 
     Raises:
         Refused: if no label is left.
 
-    >>> without_rare([["a", "b"], ["a"]], 2, "merge")
+    >>> reduce_rare([["a", "b"], ["a"]], 2, "merge")
     ([['a', 'other'], ['a']], ['1 label of fewer than 2 images merged into other: b 1'])
     """
     counts = Counter(label for row in rows for label in row)

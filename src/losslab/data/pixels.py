@@ -71,7 +71,7 @@ def decode(file: Path, size: tuple[int, int]) -> Pixels:
     Raises:
         Exception: whatever Pillow raises if the file is broken or no image.
     """
-    with open_image(file) as source, one_if_large(source.size):
+    with open_image(file) as source, limit_large(source.size):
         source.draft(None, (DRAFT * max(size),) * 2)
         image: Image.Image = ImageOps.exif_transpose(source)
         if image.mode.startswith("I;16"):
@@ -90,7 +90,7 @@ def open_image(file: Path) -> Image.Image:
     return Image.open(file, formats=FORMATS)
 
 
-def one_if_large(size: tuple[int, int]) -> AbstractContextManager[object]:
+def limit_large(size: tuple[int, int]) -> AbstractContextManager[object]:
     """Let only one large image be decoded at a time: a few at once could fill the memory."""
     return ONE_LARGE if size[0] * size[1] > LARGE else nullcontext()
 

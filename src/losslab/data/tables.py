@@ -17,7 +17,7 @@ from losslab.data.columns import Column
 from losslab.data.dataset import Array, Dataset, New, Split, split_rows
 from losslab.data.reading import read_table
 from losslab.data.targets import encode_target
-from losslab.data.truth import find_truth, strata
+from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused, nearest
 
 SHIPPED = Path(__file__).parent / "files"
@@ -100,7 +100,7 @@ def encode(  # long because it documents all settings of a table
     targets, dropped = [target] if isinstance(target, str) else list(target), drop or []
     check_columns(frame, targets, dropped)
     y, outputs = encode_target(frame[targets], truth, task, separator)
-    split = split or split_rows(len(frame), val=val, test=test, seed=seed, strata=strata(y, truth))
+    split = split or split_rows(len(frame), val=val, test=test, seed=seed, strata=stratify(y, truth))
     train = split["train"]
     slipped = slip_decimals(y, train, outliers, seed, truth, task)
     columns = [Column(frame[name]) for name in frame.columns if name not in (*targets, *dropped)]
@@ -110,7 +110,7 @@ def encode(  # long because it documents all settings of a table
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
     unseen = read_new(new, columns, train) if new else None
     if unseen:
-        columns = [column.followed_by(more) for column, more in zip(columns, unseen[0], strict=True)]
+        columns = [column.append(more) for column, more in zip(columns, unseen[0], strict=True)]
     axis = None
     if "vector" in takes:
         x, inputs, constant = to_vectors(columns, train, takes)
@@ -119,7 +119,7 @@ def encode(  # long because it documents all settings of a table
         if len(columns) == len(inputs) == 1 and columns[0].kind == "number":
             axis = columns[0].numbers[: len(y)]
     else:
-        x, inputs, shape = to_tokens(columns, train, separator, buckets), [c.name for c in columns], (buckets,)
+        x, inputs, shape = hash_tokens(columns, train, separator, buckets), [c.name for c in columns], (buckets,)
     more = New(x[len(y) :], *unseen[1:]) if unseen else None
     return Dataset(x[: len(y)], y, split, shape, outputs, inputs, axis, titles, notes, new=more)
 
@@ -154,7 +154,7 @@ def to_vectors(columns: list[Column], train: NDArray[np.int64], takes: list[str]
             f"the model takes {' or '.join(takes)}, but these columns hold text: {words}; "
             f"type data.drop=[{words}] or model=bag_of_words"
         )
-    encoded = [column.features(train) for column in columns]
+    encoded = [column.to_features(train) for column in columns]
     features = [feature for found in encoded for feature in found.items()]
     if not features:
         raise Refused("no column varies over the training rows, so there is nothing to learn from: add one that does")
@@ -163,11 +163,11 @@ def to_vectors(columns: list[Column], train: NDArray[np.int64], takes: list[str]
     return x, [name for name, _ in features], constant
 
 
-def to_tokens(columns: list[Column], train: NDArray[np.int64], separator: str | None, buckets: int) -> Array:
+def hash_tokens(columns: list[Column], train: NDArray[np.int64], separator: str | None, buckets: int) -> Array:
     """Return token ids `(N, T)` int64, hashes of column and word from 1 on; 0 fills up the shorter rows."""
     rows: list[list[int]] = [[] for _ in columns[0].text]
     for column in columns:
-        for ids, words in zip(rows, column.tokens(train, separator), strict=True):
+        for ids, words in zip(rows, column.to_tokens(train, separator), strict=True):
             ids += [zlib.crc32(f"{column.name}={word}".encode()) % (buckets - 1) + 1 for word in words]
     x = np.zeros((len(rows), max(1, max(map(len, rows)))), np.int64)
     for row, ids in enumerate(rows):

@@ -42,7 +42,7 @@ def find_truth(task: str, truth: str | None = None) -> str:
     return found
 
 
-def canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
+def to_canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
     """Return targets in canonical form, and how many outputs they need.
 
     Args:
@@ -52,7 +52,7 @@ def canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
     Raises:
         Refused: if the shape is another, or a class or label is not a whole number.
 
-    >>> canonical(np.array([2.0, 0.0, 1.0]), "class")
+    >>> to_canonical(np.array([2.0, 0.0, 1.0]), "class")
     (array([2, 0, 1]), 3)
     """
     if y.dtype.kind not in "biuf":
@@ -69,10 +69,10 @@ def canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
     return y, y.shape[1] if truth == "labels" else int(y.max()) + 1
 
 
-def strata(y: NDArray[Any], truth: str) -> NDArray[np.int64] | None:
+def stratify(y: NDArray[Any], truth: str) -> NDArray[np.int64] | None:
     """Return what a split keeps in proportion: the class; the rarest of a row's labels; nothing for numbers.
 
-    >>> strata(np.array([[1, 1], [1, 0], [0, 0]]), "labels")
+    >>> stratify(np.array([[1, 1], [1, 0], [0, 0]]), "labels")
     array([1, 0, 2])
     """
     if truth == "class":

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 Loader = ConfigLoaderImpl  # reads options; its private methods are called below
@@ -116,3 +118,31 @@ def value_of(done: JobReturn) -> Any:
     The public `return_value` raises the exception of a job that failed. If this goes: catch that exception.
     """
     return done._return_value
+
+
+@contextmanager
+def collect_returns() -> Iterator[list[Any]]:
+    """Collect what the jobs of a multirun return: `hydra.main` drops it.
+
+    It wraps `launch` of each launcher that Hydra makes. If that goes away, read the runs' folders from `output_dir`.
+    """
+    plugins, found = Plugins.instance(), []  # type: Plugins, list[Any]
+    instantiate = plugins.instantiate_launcher
+
+    def collecting(*args: Any, **kwargs: Any) -> Any:
+        launcher = instantiate(*args, **kwargs)
+        launch = launcher.launch
+
+        def launch_and_collect(*args: Any, **kwargs: Any) -> Any:
+            returns = launch(*args, **kwargs)
+            found.extend(each._return_value for each in returns if each.status == JobStatus.COMPLETED)
+            return returns
+
+        launcher.launch = launch_and_collect  # type: ignore[method-assign]
+        return launcher
+
+    plugins.instantiate_launcher = collecting  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        plugins.instantiate_launcher = instantiate  # type: ignore[method-assign]

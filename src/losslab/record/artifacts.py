@@ -12,8 +12,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from losslab.config.catalogue import CONF
-from losslab.config.credentials import held
-from losslab.config.targets import packages
+from losslab.config.credentials import find_secrets
+from losslab.config.targets import allowed_packages
 from losslab.record.client import client
 
 RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
@@ -55,7 +55,7 @@ def own_code(cfg: DictConfig) -> dict[str, Path]:
 
     Links, large files, and files that hold a secret of the environment are left out, and so is what pip installed.
     """
-    places = [place for name in packages(cfg.get("allow", [])) for place in of_package(name)]
+    places = [place for name in allowed_packages(cfg.get("allow", [])) for place in of_package(name)]
     places += [Path(folder) for folder in cfg.run.catalogue or [] if Path(folder) != CONF]
     files = [(place.resolve().parent, file.resolve()) for place in places for file in below(place)]
     return {str(file.relative_to(above)): file for above, file in files if is_shown(file)}
@@ -89,4 +89,4 @@ def is_shown(file: Path) -> bool:
     if any(part in INSTALLED for part in file.parts):
         return False
     text = file.read_bytes()
-    return not any(secret.encode() in text for secret in held().values())
+    return not any(secret.encode() in text for secret in find_secrets().values())

@@ -11,18 +11,14 @@ A run's folder is the truth and W&B its mirror. The folder holds plain files:
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 
-import hashlib
-import json
 import math
 import os
-import re
 import signal
 import statistics
 import sys
 import time
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -36,25 +32,19 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import terminal
-from losslab.config.check import flatten
-from losslab.config.ranges import silent
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
-    Unreadable,
     append,
-    clear_parts,
-    open_lock,
     own_folder,
-    read_json,
     remove_locked,
     replacing,
-    try_lock,
     write,
     write_json,
 )
 from losslab.machine import environment, peak_memory
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
+from losslab.record.folder import claim_folder, flat_config, run_id, status_of
 from losslab.record.rows import GRADIENT_NORM, SPEED, Row, read_history
 from losslab.spreadsheet import csv_text, write_csv
 from losslab.training import distributed, preemption
@@ -65,112 +55,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def flat_config(cfg: DictConfig) -> dict[str, Any]:
-    """Every setting under the name that it is typed by; a group's own name holds the option chosen."""
-    return dict(sorted({**flatten(cfg), **cfg.run.choices}.items()))
+def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer", folder: Path | None = None) -> "Record":
+    """Return the record of a run in a folder of its own.
 
-
-def run_name(cfg: DictConfig) -> str:
-    """A name that follows from what the run is: readable, and a hash of all that can change its numbers.
-
-    Where it writes and how it is logged is not part of it.
+    Args:
+        cfg: the configuration.
+        better: for each metric, whether `min` or `max` is better.
+        trainer: whose first process decides for all.
+        folder: see `claim_folder`.
     """
-    config = flat_config(cfg)
-    what = {key: value for key, value in config.items() if not silent(key)}
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-    name = "-".join([*(config[group] for group in ("data", "model", "loss", "optimizer")), f"s{cfg.seed}", digest])
-    return name.replace("*", "")  # of a weighted sum of losses
-
-
-def claim_folder(cfg: DictConfig) -> tuple[Path, int | None, str | None]:
-    """A folder that no other process works in, also when many start at once, its lock, and a checkpoint to go on from.
-
-    With `resume=auto`, that of a run of the same settings and the same code which was pre-empted or killed.
-
-    Raises:
-        Refused: where it cannot be made, or another process goes on with the run.
-    """
-    if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
-        folder = Path(cfg.ckpt).parent
-        own_folder(folder.resolve(), "ckpt=FILE in a copy of it")
-        lock = locked(folder)
-        if lock is None:
-            raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
-        return folder, lock, cfg.ckpt
-    if cfg.run.dir:  # a sweep's job has the same one whoever does it
-        folder = own_folder(Path(cfg.run.dir))
-        return folder, locked(folder), cfg.ckpt
-    count, name = 1, run_name(cfg)
-    while True:
-        folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
-        try:
-            lock = locked(own_folder(folder))
-        except OSError as error:
-            raise Refused(
-                f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"
-            ) from None
-        if lock is not None:
-            if not (folder / "status.json").is_file():
-                return folder, lock, cfg.ckpt
-            if cfg.resume == "auto" and not cfg.ckpt and resumable(folder):
-                last = folder / "last.ckpt"
-                return folder, lock, str(last) if last.is_file() else None
-            os.close(lock)
-        count += 1
-
-
-def locked(folder: Path) -> int | None:
-    """Lock a run's folder until this process ends, and return the lock; `None` if another process holds it.
-
-    What a process that was killed had not finished writing there is removed.
-    """
-    lock = open_lock(folder / ".lock")
-    ours = try_lock(lock)
-    if ours is False:
-        os.close(lock)
-        return None
-    if ours:
-        clear_parts(folder)
-    return lock
-
-
-def resumable(folder: Path) -> bool:
-    """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
-    try:
-        status = read_json(folder / "status.json")
-    except Unreadable:
-        return False
-    if status.get("status") not in ("preempted", "running"):
-        return False
-    code, now = status.get("environment"), environment()  # which asks git
-    return isinstance(code, dict) and all(code.get(key) == now[key] for key in ("losslab", "git_commit"))
-
-
-def run_id(folder: Path) -> str:
-    """W&B's id of the run in this folder: the one that it had before, a sweep agent's, or one that no other has."""
-    with suppress(Unreadable):
-        known = read_json(folder / "status.json").get("id")
-        if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
-            return known
-    if agent_id := wandb.agent_run_id():
-        return agent_id
-    return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
-
-
-def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer") -> "Record":
-    """The record of a run in a folder of its own; `cfg.run` tells the options that ask where that is."""
     lock: int | None = None
 
     def decide() -> dict[str, Any]:
         nonlocal lock
-        folder, lock, ckpt = claim_folder(cfg)
-        return {"dir": str(folder), "id": run_id(folder), "ckpt": ckpt}
+        place, lock, ckpt = claim_folder(cfg, folder)
+        return {"dir": str(place), "id": run_id(place), "ckpt": ckpt}
 
-    told = distributed.agreed(trainer, decide)
-    folder = Path(told["dir"])
-    cfg.ckpt = told["ckpt"]
-    cfg.run.update(dir=told["dir"], name=folder.name, id=told["id"])
-    return Record(folder, cfg, better, trainer.is_global_zero, trainer.world_size, lock)
+    agreed = distributed.agreed(trainer, decide)
+    return Record(
+        Path(agreed["dir"]),
+        cfg,
+        better,
+        id=agreed["id"],
+        ckpt=agreed["ckpt"],
+        first=trainer.is_global_zero,
+        world=trainer.world_size,
+        lock=lock,
+    )
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -178,15 +89,6 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return peak_memory() / 1e6
-
-
-def status_of(folder: Path) -> dict[str, Any]:
-    """What stands in a run's `status.json`; nothing where it cannot be read."""
-    try:
-        status: dict[str, Any] = read_json(folder / "status.json")
-        return status
-    except Unreadable:
-        return {}
 
 
 class Record(Logger):
@@ -200,6 +102,8 @@ class Record(Logger):
         folder: the run's own; what an earlier start left there is read and gone on with.
         cfg: the run's configuration.
         better: for each metric, whether `min` or `max` is better.
+        id: the same as W&B's.
+        ckpt: the checkpoint that the run is resumed from.
         first: whether this is the run's first process: the others record nothing.
         world: how many processes it has.
         lock: of the folder, to be held until the run ends.
@@ -210,13 +114,17 @@ class Record(Logger):
         folder: Path,
         cfg: DictConfig,
         better: Mapping[str, str],
+        *,
+        id: str,
+        ckpt: str | None = None,
         first: bool = True,
         world: int = 1,
         lock: int | None = None,
     ) -> None:
         super().__init__()
-        self.first, self.world, self.lock = first, world, lock
-        self.folder, self.config, self.better = folder, flat_config(cfg), {"loss": "min", **better}
+        self.first, self.world, self.lock, self.ckpt = first, world, lock, ckpt
+        self.folder, self.better = folder, {"loss": "min", **better}
+        self.config = {**flat_config(cfg), "ckpt": ckpt}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
         self.code = partial(own_code, cfg)  # at the end, when the packages that are allowed have been imported
@@ -228,7 +136,7 @@ class Record(Logger):
         self.status: dict[str, Any] = {
             "status": None,
             "reason": None,
-            "id": cfg.run.id,
+            "id": id,
             "overrides": list(cfg.run.overrides),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }

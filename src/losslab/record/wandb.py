@@ -13,12 +13,12 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from losslab.config.arguments import key_of
-from losslab.config.ranges import silent
+from losslab.config.flat import excluded_from_name
 from losslab.files import check_no_link
 from losslab.record import artifacts
 from losslab.record.client import client, is_fault, reason, refused
@@ -96,11 +96,16 @@ class Mirror(WandbLogger):
         return f"{goal},last" if goal and name != self.plain else None
 
 
-def prepare(cfg: DictConfig) -> None:
-    """Settings that W&B reads from the environment: quiet, flushed each second, and offline without any request."""
+def prepare(cfg: DictConfig) -> dict[str, Any]:
+    """Set what W&B reads from the environment: quiet, flushed each second, and offline without any request.
+
+    Returns:
+        Keys for the logger, in place of those that its option leaves open.
+    """
     logger = cfg.get("logger") or {}
     if distributed.rank() or "wandb" not in str(logger.get("_target_")).lower():
-        return
+        return {}
+    filled = describe(cfg)
     check_no_link(Path(cfg.output_dir) / "wandb")
     waits = "600" if logger.get("log_model") else "60"  # a server may have gone away
     usual = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1"}
@@ -108,26 +113,28 @@ def prepare(cfg: DictConfig) -> None:
     usual["WANDB_DATA_DIR"] = str(Path(cfg.output_dir).resolve() / "wandb" / "data")
     if in_sweep():
         if "WANDB_MODE" not in os.environ and not any(text.startswith("logger.mode=") for text in cfg.run.overrides):
-            cfg.logger.mode = "online"  # the server that sent the agent waits for the run
+            filled["mode"] = "online"  # the server that sent the agent waits for the run
         usual["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "2"  # with its own 15 s, hyperband sees short runs too late
-    if logger.get("mode") in ("offline", "dryrun"):
+    if filled.get("mode", logger.get("mode")) in ("offline", "dryrun"):
         usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
     for key, value in usual.items():
         os.environ.setdefault(key, value)
-    describe(cfg)
     logging.raiseExceptions = False  # a full disk below the client's own log is told by the run, in one sentence
     client().setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
+    return filled
 
 
-def describe(cfg: DictConfig) -> None:
-    """Fill in what the logger's option leaves open: the sweep as the group, what was typed as the notes."""
-    typed = " ".join(text for text in cfg.run.overrides if not silent(key_of(text)))
-    with open_dict(cfg):
-        for key, value in (("group", sweep_of(cfg)), ("notes", typed)):
-            if key in cfg.logger and cfg.logger[key] is None and f"WANDB_{KEYS[key]}" not in os.environ:
-                cfg.logger[key] = value or None
-        if cfg.logger.get("tags"):
-            cfg.logger.tags = [str(tag)[:TAG] for tag in cfg.logger.tags if tag]
+def describe(cfg: DictConfig) -> dict[str, Any]:
+    """Return what the logger's option leaves open: the sweep as the group, what was typed as the notes, short tags."""
+    typed = " ".join(text for text in cfg.run.overrides if not excluded_from_name(key_of(text)))
+    filled: dict[str, Any] = {
+        key: value or None
+        for key, value in (("group", sweep_of(cfg)), ("notes", typed))
+        if key in cfg.logger and cfg.logger[key] is None and f"WANDB_{KEYS[key]}" not in os.environ
+    }
+    if cfg.logger.get("tags"):
+        filled["tags"] = [str(tag)[:TAG] for tag in cfg.logger.tags if tag]
+    return filled
 
 
 KEYS = {"group": "RUN_GROUP", "notes": "NOTES"}  # variables of the environment, after WANDB_

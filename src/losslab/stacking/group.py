@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import check
 from losslab.config.catalogue import options
-from losslab.config.ranges import silent, whole
+from losslab.config.flat import excluded_from_name, flatten
+from losslab.config.ranges import whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
@@ -38,6 +40,7 @@ class Planned:
     overrides: list[str]
     cfg: DictConfig
     flat: dict[str, Any]
+    folder: Path | None = None  # of a sweep's job
 
 
 @cache
@@ -58,12 +61,12 @@ def supports_callback(cfg: DictConfig, name: str) -> bool:
     if callback._target_ == "pytorch_lightning.callbacks.EarlyStopping":
         return bool(callback.monitor == cfg.monitor and callback.get("check_on_train_epoch_end"))
     usual = option_of(tuple(cfg.run.catalogue), "callbacks", "default").get(name)
-    free = ("dirpath", "monitor", "mode", "seconds", "within")
+    free = ("dirpath", "monitor", "mode", "ranges", "seconds", "within")
     same = usual is not None and all(callback.get(key) == usual.get(key) for key in {*callback, *usual} - {*free})
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 
 
-def reason_alone(cfg: DictConfig) -> str | None:
+def reason_alone(cfg: DictConfig, folder: Path | None = None) -> str | None:
     """Return why a run cannot be part of a stack, as far as its configuration tells."""
     choice, trainer = cfg.run.choices, cfg.trainer
     others = [name for name in cfg.callbacks if not supports_callback(cfg, name)]
@@ -80,7 +83,7 @@ def reason_alone(cfg: DictConfig) -> str | None:
         f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
             trainer.precision not in ("32-true", "64-true"),
         f"augment={choice.get('augment')} draws at random": bool(cfg.get("augment")),
-        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and cfg.run.dir is None,
+        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and folder is None,
     }  # fmt: skip
     return next((reason for reason, so in reasons.items() if so), None)
 
@@ -94,15 +97,19 @@ def group_key(flat: Mapping[str, Any]) -> str:
     >>> group_key({"seed": 1, "optimizer": "adam"}) == group_key({"seed": 2, "optimizer": "adam"})
     True
     """
-    free = [key for key in flat if silent(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)]
+    free = [
+        key
+        for key in flat
+        if excluded_from_name(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)
+    ]
     kept = {key: value for key, value in flat.items() if key not in free}
     optimizer = flat.get("optimizer._target_", flat.get("optimizer"))
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
 
 
-def plan_run(number: int, overrides: list[str], cfg: DictConfig) -> Planned:
+def plan_run(number: int, overrides: list[str], cfg: DictConfig, folder: Path | None = None) -> Planned:
     """Return a run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**check.flatten(cfg), **cfg.run.choices})
+    return Planned(number, overrides, cfg, {**flatten(cfg), **cfg.run.choices}, folder)
 
 
 def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
@@ -110,7 +117,7 @@ def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
     stacks: dict[str, list[Planned]] = {}
     why: dict[str, int] = {}
     for run in runs:
-        reason = reason_alone(run.cfg)
+        reason = reason_alone(run.cfg, run.folder)
         if reason:
             why[reason] = why.get(reason, 0) + 1
         stacks.setdefault(f"{run.number}" if reason else group_key(run.flat), []).append(run)
@@ -165,13 +172,13 @@ class StackTask:
             signal.signal(signal.SIGUSR1, preemption.too_early)
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
+        from losslab.app import SweepObjective
         from losslab.stacking.train import one, train_together
-        from losslab.train import Reached
 
-        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg)]
+        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg, stack[0].folder)]
         return [
             outcome
             if isinstance(outcome, BaseException)
-            else Reached(outcome[f"val/{job.cfg.task.yardstick}_best"], self.first + job.number, job.cfg.run.dir)
+            else SweepObjective(outcome[f"val/{job.cfg.task.yardstick}_best"], str(outcome.folder))
             for job, outcome in zip(stack, outcomes, strict=True)
         ]

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Sequence
 from ctypes import c_bool
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
@@ -29,7 +30,9 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import move_data_to_device
 
 from losslab import terminal
-from losslab.config import check
+from losslab.build import build_loaders, build_module, build_optimizer, build_trainer, plan_steps
+from losslab.config.launch import check_launch
+from losslab.config.make import call, fill_in, make
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
@@ -42,7 +45,8 @@ from losslab.record.rows import timeless
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.group import Planned
 from losslab.stacking.module import Stack, optimizer_settings
-from losslab.train import OURS, batches, build, call, experiment, optimizer_of, planned, told, train, trainer_of
+from losslab.train import Summary, train
+from losslab.train import finish as finish_run
 from losslab.training import preemption
 from losslab.training.checkpoints import Whole, misfit, read
 from losslab.training.module import Experiment
@@ -55,6 +59,7 @@ class Job:
 
     cfg: DictConfig
     flat: dict[str, Any]
+    folder: Path | None = None  # of a sweep's job
     data: Dataset | None = None
     facts: dict[str, int] = field(default_factory=dict)
     run: Experiment | None = None
@@ -67,7 +72,7 @@ class Job:
     told: int = -1  # the last step that its mirrors know of
     test: tuple[dict[str, float], torch.Tensor] | None = None
     error: BaseException | None = None  # why it has stopped
-    outcome: dict[str, float] | BaseException | None = None  # its summary, or why it has none
+    outcome: Summary | BaseException | None = None  # its summary, or why it has none
 
     def of(self, group: str) -> str:
         """The settings of a group, as a text that is the same where they are."""
@@ -75,24 +80,24 @@ class Job:
         return json.dumps(mine, sort_keys=True, default=str)
 
 
-def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseException]:
+def train_together(runs: Sequence[Planned]) -> list[Summary | BaseException]:
     """Train these runs, together where they fit, and tell of each its summary, or why it has none.
 
     Args:
         runs: as `losslab.stacking.group.plan_stacks` puts them together.
     """
     terminal.quieten()
-    jobs = [Job(each.cfg, each.flat) for each in runs]
+    jobs = [Job(each.cfg, each.flat, each.folder) for each in runs]
     read: dict[str, Dataset] = {}
     for job in jobs:
         key = job.of("data")
         try:
-            check.launched(job.cfg)
+            check_launch(job.cfg)
             if key not in read:
-                read[key] = build(job.cfg, "data", *OURS["data"])
+                read[key] = make(job.cfg, "data")
             job.data = read[key]
-            facts = planned(job.cfg, job.data)
-            job.run = experiment(job.cfg, job.data)
+            job.cfg, facts = plan_steps(job.cfg, job.data)
+            job.run = build_module(job.cfg, job.data)
             job.facts = {"parameters": sum(p.numel() for p in job.run.model.parameters()), **facts}
         except Refused as error:
             print(f"losslab: {error}", file=sys.stderr, flush=True)
@@ -114,14 +119,14 @@ def train_together(runs: Sequence[Planned]) -> list[dict[str, float] | BaseExcep
             left += stack
     for job in left:
         job.run = job.data = None
-        job.outcome = one(job.cfg)
+        job.outcome = one(job.cfg, job.folder)
     return [job.outcome if job.outcome is not None else RuntimeError("it has no outcome") for job in jobs]
 
 
-def one(cfg: DictConfig) -> dict[str, float] | BaseException:
+def one(cfg: DictConfig, folder: Path | None) -> Summary | BaseException:
     """Train one run by itself; as with Hydra's own launcher, the next one's turn comes however it ends."""
     try:
-        return train(cfg)
+        return train(cfg, folder=folder)
     except Refused as error:
         print(f"losslab: {error}", file=sys.stderr, flush=True)
         return error
@@ -132,9 +137,9 @@ def one(cfg: DictConfig) -> dict[str, float] | BaseException:
 def stacked(jobs: Sequence[Job]) -> Stack:
     """The runs of these jobs as one."""
     cfg = jobs[0].cfg
-    make = optimizer_of(cfg)
+    waiting = build_optimizer(cfg)
     runs = [job.run for job in jobs if job.run is not None]
-    return Stack(runs, [job.of("loss") for job in jobs], lambda groups: call(cfg, "optimizer", make, groups))
+    return Stack(runs, [job.of("loss") for job in jobs], lambda groups: call(cfg, "optimizer", waiting, groups))
 
 
 def unfit(jobs: Sequence[Job]) -> str | None:
@@ -293,9 +298,9 @@ def mirrored(job: Job, refused: Any) -> None:
     assert job.record is not None
     if not job.cfg.get("logger") or refused.value or notice.by is signal.SIGINT:
         return
-    wandb.prepare(job.cfg)
+    filled = wandb.prepare(job.cfg)
     try:
-        job.record.mirror([build(job.cfg, "logger")])
+        job.record.mirror([make(job.cfg, "logger", **filled)])
     except Refused as error:  # the folder is the truth
         job.record.mirrors = []
         with refused.get_lock():
@@ -309,7 +314,7 @@ def mirrored(job: Job, refused: Any) -> None:
 
 def fit(jobs: list[Job]) -> list[Job]:
     """Train these jobs as one and record each; those that have to be run one by one are left."""
-    trainer = trainer_of(jobs[0].cfg)
+    trainer = build_trainer(jobs[0].cfg)
     here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
     with preemption.heeded():
@@ -318,7 +323,7 @@ def fit(jobs: list[Job]) -> list[Job]:
                 assert job.run is not None
                 trainer.precision_plugin.convert_module(job.run)
                 try:
-                    job.record = claim(job.cfg, job.run.task.better, trainer)
+                    job.record = claim(job.cfg, job.run.task.better, trainer, job.folder)
                 except Refused as error:
                     print(f"losslab: {error}", file=sys.stderr, flush=True)
                     job.outcome = error
@@ -328,7 +333,7 @@ def fit(jobs: list[Job]) -> list[Job]:
                 points.setdefault(point(job), []).append(job)
             waiting = [in_order(some) for some in points.values() if len(some) > 1]
             left = [some[0] for some in points.values() if len(some) == 1]
-            if alone := sum(job.cfg.ckpt is not None for job in left):
+            if alone := sum(job.record is not None and job.record.ckpt is not None for job in left):
                 print(f"{alone} of the runs go on from their checkpoints, one by one", flush=True)
             while waiting:
                 some = waiting.pop(0)
@@ -364,7 +369,7 @@ def point(job: Job) -> object:
     """
     assert job.run is not None
     assert job.record is not None
-    if not (path := job.cfg.ckpt):
+    if not (path := job.record.ckpt):
         return None
     try:
         saved = read(path)
@@ -407,16 +412,18 @@ def begin_anew(jobs: Sequence[Job], trainer: pl.Trainer) -> None:
         torch.cuda.empty_cache()
     for job in jobs:
         assert job.data is not None
-        job.run = experiment(job.cfg, job.data)
+        job.run = build_module(job.cfg, job.data)
         trainer.precision_plugin.convert_module(job.run)
 
 
 def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
     """Train, test and record jobs that stand in their order; `False` where the memory is too small to begin with."""
-    cfg, trainer = jobs[0].cfg, trainer_of(jobs[0].cfg)
+    cfg, trainer = jobs[0].cfg, build_trainer(jobs[0].cfg)
     for job in jobs:
         assert job.record is not None
-        made = build(job.cfg, "callbacks")
+        record = job.record
+        job.cfg = fill_in(job.cfg, dir=str(record.folder), name=record.name, id=record.version)
+        made = make(job.cfg, "callbacks")
         job.best, job.callbacks, job.monitor = made["best"], list(made.values()), str(job.cfg.monitor)
         before = json.loads((job.record.folder / "status.json").read_text()) if job.saved is not None else {}
         job.record.begin([], {**job.facts, "stacked": len(jobs)}, here)
@@ -426,7 +433,7 @@ def fit_all(jobs: list[Job], here: dict[str, str | None]) -> bool:
                 job.told = int(job.record.history[-1]["step"])
     images = [4 * job.data.x[0].size * len(job.data.y) for job in jobs if job.data is not None]
     ahead = sum(images) <= NORMALISED_AHEAD  # each run has its own
-    loaders = [batches(job.cfg, job.data, ahead=ahead) for job in jobs if job.data is not None]
+    loaders = [build_loaders(job.cfg, job.data, ahead=ahead) for job in jobs if job.data is not None]
     training, val, test = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
     trainer.strategy.checkpoint_io = aside = Aside()
     keeper = Keeper(jobs, (training, val), aside)
@@ -510,7 +517,8 @@ def hand_in(jobs: list[Job], by: signal.Signals | None) -> None:
         assert job.record is not None
         job.error = job.error or error
         if job.error is None:
-            job.outcome = json.loads((job.record.folder / "summary.json").read_text())
+            job.outcome = Summary(json.loads((job.record.folder / "summary.json").read_text()))
+            job.outcome.folder = job.record.folder
         else:
             job.outcome = job.error
     told_of(jobs, by)
@@ -561,7 +569,7 @@ def finish(jobs: list[Job], refused: Any) -> list[BaseException | None]:
             mirrored(job, refused)
             if job.error is None:
                 assert job.test is not None
-                told(job.cfg, job.record, job.data, job.run.task, *job.test)
+                finish_run(job.record, job.data, job.run.task, *job.test)
             for logger in job.record.mirrors:
                 logger.save()
         except Exception as error:  # of one run: the others are recorded all the same

@@ -19,14 +19,14 @@ if __name__ == "__main__":
 
 import sys
 
-from losslab.errors import command
+from losslab.config.words import command_words
 from losslab.sweep.stopping import stop_the_driver, until_signalled
 
 
 def main() -> None:
     """Run a sweep file: a mistake ends in one sentence and exit code 1, a signal in how to go on."""
     until_signalled(stop_the_driver)  # before the imports, which take a second
-    with command(__doc__) as words:
+    with command_words(__doc__) as words:
         from losslab.sweep.driver import sweep
 
         sys.exit(sweep(words[0], words[1:]) if words else print(__doc__))

@@ -11,8 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from losslab.config import arguments
-from losslab.config.ranges import silent
-from losslab.errors import Refused, keyed, listed
+from losslab.config.flat import excluded_from_name
+from losslab.config.words import parse_list, parse_settings
+from losslab.errors import Refused
 from losslab.files import check_no_link, writable_folder, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import best_settings, chosen, fresh
@@ -34,7 +35,7 @@ def whole(key: str, value: str) -> int:
 
 def settled(folder: Path, plan: Plan) -> None:
     """Refuse to mix runs of two sweeps under one name; more losses, optimizers or trials are no other sweep."""
-    kept = {key: arguments.shown(value) for key, value in plan.fixed.items() if not silent(f"{key}=")}
+    kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
     drawn = {"ranges": plan.ranges, "early": plan.early, "seeds": plan.seeds} if plan.trials else {}
     now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
     file = folder / "sweep.json"
@@ -116,13 +117,13 @@ def sweep(path: str, words: Sequence[str]) -> int:
     Raises:
         Refused: for anything that a user could have mistyped, before anything is started.
     """
-    typed = keyed(words, [*OWN, "*"])
+    typed = parse_settings(words, [*OWN, "*"])
     count = whole("n", typed.pop("n")) if "n" in typed else at_once()
     stack = whole("stack", typed.pop("stack", "1"))
     retry = {"true": True, "false": False}.get(typed.pop("retry", "false").lower())
     if retry is None:
         raise Refused("retry does not fit: it must be true or false")
-    test_seeds = [whole("test_seeds", seed) for seed in listed(typed.pop("test_seeds", ""))]
+    test_seeds = [whole("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
     if name != Path(path).stem and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
         raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")

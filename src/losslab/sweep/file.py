@@ -84,7 +84,7 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
     if "values" in asked:
         if not isinstance(asked["values"], list) or not asked["values"]:
             raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
-        texts = [arguments.shown(value) for value in asked["values"]]
+        texts = [arguments.as_typed(value) for value in asked["values"]]
         if len(set(texts)) < len(texts):
             raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
         return {"values": asked["values"]}

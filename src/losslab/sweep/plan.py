@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from losslab.config import arguments, check, compose
-from losslab.config.ranges import RULES, silent
+from losslab.config.flat import excluded_from_name
+from losslab.config.ranges import common_ranges
+from losslab.config.recorded import check_overrides_in
 from losslab.errors import Refused
 from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
 
@@ -106,7 +108,7 @@ def single(cell: Setting, setting: Setting, seed: int) -> Job:
 
 def hashed(setting: Mapping[str, Any], *more: str) -> str:
     """A name that follows from what is typed and would change the numbers."""
-    typed = sorted(text for text in typed_as(setting) if not silent(text))
+    typed = sorted(text for text in typed_as(setting) if not excluded_from_name(text))
     return hashlib.sha256(json.dumps([*typed, *more]).encode()).hexdigest()[:12]
 
 
@@ -116,7 +118,7 @@ def typed_as(setting: Mapping[str, Any]) -> list[str]:
     >>> typed_as({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
     ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
     """
-    return [f"{key}={arguments.shown(value)}" for key, value in setting.items()]
+    return [f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
 
 
 def read(path: str, typed: Mapping[str, str]) -> Plan:
@@ -152,8 +154,8 @@ def read(path: str, typed: Mapping[str, str]) -> Plan:
             ranges[key] = spread
     every = {key: [value] for key, value in fixed.items()} | grid
     every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
-    texts = [f"{key}={arguments.shown(value)}" for key, values in every.items() for value in values]
-    check.check_typed_in(path, texts, compose.allowed([f"allow={typed['allow']}"] if "allow" in typed else []))
+    texts = [f"{key}={arguments.as_typed(value)}" for key, values in every.items() for value in values]
+    check_overrides_in(path, texts, compose.parse_allow([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
@@ -174,8 +176,8 @@ def share(path: str, plan: Plan, cap: Any) -> None:
     each = len(plan.cells) * len(plan.seeds)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
         raise Refused(
-            f"{path}: run_cap: {arguments.shown(cap)} does not give each of the {len(plan.cells)} cells a trial with "
-            f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
+            f"{path}: run_cap: {arguments.as_typed(cap)} does not give each of the {len(plan.cells)} cells a trial "
+            f"with {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
         )
     if cap % each:
         fits = ", ".join(str(n * each) for n in (cap // each, cap // each + 1))
@@ -188,10 +190,10 @@ def check_plan(path: str, plan: Plan, metric: Any) -> None:
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
     most = max(map(len, within.values()), default=1)
-    fits, words = RULES["seed"]
+    fitting = common_ranges()["seed"]
     for seed in plan.seeds:
-        if not fits(seed):
-            raise Refused(f"{path}: seed={seed} does not fit: it must be {words}")
+        if not fitting.fits(seed):
+            raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):

@@ -70,7 +70,7 @@ class Lock(JournalFileSymlinkLock):
 def distribution(spread: dict[str, Any]) -> BaseDistribution:
     """Optuna's word for the range of a parameter."""
     if "values" in spread:
-        return CategoricalDistribution([arguments.shown(v) if isinstance(v, list) else v for v in spread["values"]])
+        return CategoricalDistribution([arguments.as_typed(v) if isinstance(v, list) else v for v in spread["values"]])
     low, high, step = spread["min"], spread["max"], spread["step"]
     if spread["whole"]:
         return IntDistribution(low, high, step=step or 1)

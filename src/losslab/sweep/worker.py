@@ -46,8 +46,8 @@ Held = tuple[Job, Claim]
 stop = Stop()
 
 
-def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig":
-    """The configuration of a run in its own folder, with the checkpoint that it goes on from, if there is one.
+def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[DictConfig, Path]":
+    """The configuration of a run, with the checkpoint that it goes on from, if there is one; and its own folder.
 
     Args:
         folder: the sweep's.
@@ -59,7 +59,7 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
         Refused: where it does not fit.
         Pruned: where the run was stopped by hyperband before.
     """
-    from losslab.record.record import run_name
+    from losslab.record.folder import run_name
 
     overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
     cfg = check.configure(overrides)
@@ -72,8 +72,7 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "DictConfig"
     last = run / "last.ckpt"
     if known["status"] in ("running", "interrupted", "preempted") and last.is_file():
         cfg = check.configure([*overrides, f"ckpt='{last}'"])
-    cfg.run.dir = str(run)
-    return cfg
+    return cfg, run
 
 
 def status_of(run: Path) -> dict[str, Any]:
@@ -116,9 +115,8 @@ def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence[
     """
     from losslab.train import train
 
-    cfg = composed(folder, plan, key, typed)
-    run = Path(cfg.run.dir)
-    return reached(plan, run, over(run) or train(cfg, *callbacks))
+    cfg, run = composed(folder, plan, key, typed)
+    return reached(plan, run, over(run) or train(cfg, *callbacks, folder=run))
 
 
 def setting_of(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[Setting, Trial | None]":
@@ -153,16 +151,14 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
         setting, _ = setting_of(folder, ledger, plan, job)
         for seed in job.seeds:
             with suppress(Refused, Pruned):  # as `attempt` will find
-                cfg = composed(folder, plan, job.key, {**setting, "seed": seed})
-                if over(Path(cfg.run.dir)) is None:
-                    runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg))
+                cfg, run = composed(folder, plan, job.key, {**setting, "seed": seed})
+                if over(run) is None:
+                    runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg, run))
                     whose.append((job.key, seed))
     ends: Ends = {}
     for some in group.split_stacks(runs, stack):
-        for run, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
-            ends[whose[run.number]] = (
-                outcome if isinstance(outcome, BaseException) else (Path(run.cfg.run.dir), outcome)
-            )
+        for planned, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
+            ends[whose[planned.number]] = outcome if isinstance(outcome, BaseException) else (outcome.folder, outcome)
     return ends
 
 

@@ -99,7 +99,7 @@ def relaunched(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
     spec, argv = getattr(main, "__spec__", None), sys.argv
     own = [str(folder) for folder in cfg.run.catalogue if str(folder) != str(CONF)]
     flags = [word for folder in own for word in ("--config-dir", folder)]
-    main.__spec__, sys.argv = find_spec("losslab.train"), ["losslab.train", *flags, *cfg.run.overrides]
+    main.__spec__, sys.argv = find_spec("losslab.app"), ["losslab.app", *flags, *cfg.run.overrides]
     try:
         yield
     finally:

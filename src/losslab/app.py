@@ -1,0 +1,121 @@
+"""Hydra's main around `train`: one run, or those of `-m`."""
+
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from math import nan
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from losslab.config import arguments, catalogue, check
+from losslab.config.command_line import check_command_line
+from losslab.config.explain import explain
+from losslab.config.recorded import check_dropped
+from losslab.errors import Refused, one_sentence
+from losslab.internals.hydra import collect_returns
+from losslab.train import train
+from losslab.training import preemption
+
+SUMS = "+losses="  # override prefix for weighted sums of losses in a multirun: Hydra would read `loss=[a,b]` as a list
+
+
+class SweepObjective(float):
+    """The value that a sweeper optimizes, and the folder of the run that reached it.
+
+    >>> SweepObjective(0.5, "outputs/a") < 1, SweepObjective(0.5, "outputs/a").folder
+    (True, 'outputs/a')
+    """
+
+    folder: str
+
+    def __new__(cls, value: float, folder: str) -> "SweepObjective":
+        objective = super().__new__(cls, value)
+        objective.folder = folder
+        return objective
+
+    def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]
+        """Keep the folder where the job ran in another process and its value is pickled."""
+        return float(self), self.folder
+
+
+def job(typed: DictConfig) -> float:
+    """Train one run for `hydra.main`; return the best primary metric on the validation rows as a sweep's objective."""
+    if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, preemption.too_early)
+    hydra_config = HydraConfig.get()
+    launcher = hydra_config.runtime.choices["hydra/launcher"]
+    one_run = hydra_config.mode == RunMode.RUN
+    try:
+        if one_run and launcher != "basic":
+            raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
+        cfg = check.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
+        check_dropped(cfg)
+        summary = train(cfg)
+    except Refused as error:
+        if one_run:
+            sys.exit(f"losslab: {error}")
+        print(f"losslab: {error}", file=sys.stderr, flush=True)
+        raise  # Hydra runs the other jobs of the sweep, then raises the first error
+    if one_run or not summary:  # nobody asks, or this is not the run's first process
+        return nan
+    return SweepObjective(summary[f"val/{cfg.task.yardstick}_best"], str(summary.folder))
+
+
+def print_runs(objectives: Sequence[object]) -> None:
+    """Print the runs of a sweep side by side: what they differ in, and what each reached."""
+    folders = [Path(each.folder) for each in objectives if isinstance(each, SweepObjective)]
+    if len(folders) > 1:
+        from losslab.terminal import tabulate_runs
+
+        print(tabulate_runs(folders), flush=True)
+
+
+def rewrite_arguments() -> None:
+    """Turn what was typed into overrides that Hydra reads as they were meant."""
+    sys.argv[1:] = [arguments.quote_option(text) for text in arguments.as_overrides(sys.argv[1:])]
+    check_command_line(sys.argv[1:])
+    if {"-m", "--multirun"} & set(sys.argv):  # each job of a sweep is spelled out when its turn comes
+        sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
+    else:
+        sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]
+
+
+@one_sentence()
+def main() -> None:
+    """Run the command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
+    preemption.heed_early()
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
+    try:
+        with collect_returns() as objectives:
+            try:
+                rewrite_arguments()
+                hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
+            finally:
+                if not isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit):
+                    print_runs(objectives)
+    except (Refused, HydraException, OmegaConfBaseException) as error:
+        if traceback_wanted:
+            raise
+        typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
+        sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")
+    except Exception as error:
+        if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):
+            raise
+        why = " ".join(str(error).partition("-----")[0].split())  # the job's last output follows the line
+        sys.exit(f"losslab: SLURM: {why}")
+
+
+if __name__ == "__main__":
+    main()

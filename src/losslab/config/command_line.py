@@ -1,0 +1,98 @@
+"""What is checked of a command line before Hydra reads any of it."""
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from losslab.config import allowlist
+from losslab.config.catalogue import CONF, check_size, find_yaml_files
+from losslab.config.compose import hydra_ready, parse_allow, read_foreign_files
+from losslab.config.credentials import check_secrets
+from losslab.errors import Refused
+from losslab.internals.hydra import is_group, loader_for, parse_command_line
+
+
+def check_command_line(words: Sequence[str]) -> None:
+    """Refuse what would have Hydra run a stranger's code.
+
+    Args:
+        words: the command line, without the program's name.
+
+    Raises:
+        Refused: for that, and for options below `--config-dir` that set what a file may not.
+    """
+    asked = parse_safely(words)
+    if asked.config_dir is None:
+        return
+    allow = parse_allow(asked.overrides)
+    folder = Path(asked.config_dir).absolute()
+    if not folder.is_dir():
+        raise Refused(f"--config-dir {asked.config_dir} is not there: type a folder of options, such as loss/mine.yaml")
+    check_folder(asked.config_dir, allow)
+    with hydra_ready():
+        for where, content in read_foreign_files(loader_for(CONF, folder), asked.overrides):
+            allowlist.check_file(where, content, allow, is_group)
+
+
+def parse_safely(words: Sequence[str]) -> Namespace:
+    """Parse a command line; refuse flags that unpickle a file, read other folders, or would change nothing.
+
+    Returns:
+        The command line as Hydra reads it.
+    """
+    asked = parse_command_line(words)
+    check_secrets(asked.overrides)
+    if asked.experimental_rerun:
+        raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")
+    if asked.config_path or asked.config_name or any("hydra.searchpath" in text for text in asked.overrides):
+        raise Refused("options of your own come from one folder: type --config-dir FOLDER")
+    for text in asked.overrides:
+        key = text.partition("=")[0].lstrip("+~")
+        if key in ("hydra.run.dir", "hydra.sweep.subdir") and "LOCAL_RANK" not in os.environ:  # Lightning types it then
+            raise Refused(f"{key} changes nothing here, as each run has a folder of its own: type output_dir=FOLDER")
+    return asked
+
+
+def find_fault(file: Path, folder: Path) -> str | None:
+    """Say why an option's file is refused: it configures Hydra, or chooses files outside of its folder.
+
+    Hydra configures logging for each run of a sweep before losslab composes that run, and logging can name code. So
+    every file below `--config-dir` is checked first, chosen or not.
+
+    Returns:
+        `None` if nothing is wrong.
+
+    Raises:
+        Refused: if the file cannot be read as YAML.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        option = OmegaConf.to_container(OmegaConf.load(file)) or {}
+    except Exception as error:  # from PyYAML or OmegaConf, or the file is not text
+        why = " ".join(str(error).split())[:150]
+        raise Refused(f"{file} cannot be read as YAML ({why}): correct it, or take it out of the folder") from None
+    if not isinstance(option, dict):
+        return None
+    package = " ".join(re.findall(r"@package.*", text))
+    chosen = option.get("defaults") or []
+    entries = chosen if isinstance(chosen, list) else [chosen]
+    groups = [str(key) for entry in entries for key in (entry if isinstance(entry, dict) else [entry])]
+    if ".." in str(chosen) or any("${" in group for group in groups):
+        return "chooses an option by a path or a reference, where a name must stand: type the option's name there"
+    parts = file.relative_to(folder).with_suffix("").parts
+    steers = "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts
+    return None if not steers and allowlist.only_sweeps(option.get("hydra", {})) else allowlist.STEERS
+
+
+def check_folder(folder: str, allow: Sequence[str]) -> None:
+    """Refuse a folder of options in which a file configures Hydra, or chooses files outside of the folder."""
+    if "hydra" in allow:
+        return
+    for file in sorted(find_yaml_files(folder)):
+        check_size(file)
+        if why := find_fault(Path(file), Path(folder)):
+            raise Refused(f"{file} {why}")

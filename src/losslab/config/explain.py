@@ -1,0 +1,63 @@
+"""What Hydra and OmegaConf say of a mistyped command, as one sentence."""
+
+import re
+from collections.abc import Sequence
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from losslab.config.arguments import key_of
+from losslab.config.catalogue import CONF, find_by_alias, options
+from losslab.config.compose import compose_run, hydra_ready
+from losslab.config.flat import flatten
+from losslab.errors import Refused, nearest
+
+LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # losslab's extras, and what Hydra calls the launchers
+UNKNOWN_KEY = re.compile(
+    r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]"
+)
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """Turn an error of Hydra's or OmegaConf's into a sentence that says what fits.
+
+    Args:
+        error: what was raised.
+        overrides: what was typed.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and (found := explain_missing(error)):
+        return found
+    if isinstance(error, OverrideParseException):
+        quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""
+        return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01{quotes}"
+    if unknown := UNKNOWN_KEY.search(text):
+        return explain_unknown(unknown[1].rstrip("."), overrides)
+    return text
+
+
+def explain_missing(error: MissingConfigException) -> str | None:
+    """Say which option of a group was meant; `None` where the error names no group."""
+    for launcher, option in LAUNCHERS.items():
+        if error.missing_cfg_file == f"hydra/launcher/{option}":
+            return f"hydra/launcher={launcher} is not installed: type pip install 'losslab[{launcher}]'"
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group or error.options is None:
+        return None
+    if names := find_by_alias(name, options([str(CONF)], group)):
+        return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
+    return f"{group}={name} is not an option; {nearest(name, error.options)}"
+
+
+def explain_unknown(name: str, overrides: Sequence[str]) -> str:
+    """Say which setting was meant."""
+    others = [text for text in overrides if key_of(text) != name]
+    try:
+        with hydra_ready():
+            cfg, _ = compose_run(others)
+            known = {*flatten(cfg), *cfg.run.choices}
+    except (HydraException, OmegaConfBaseException, Refused):
+        return f"{name} is not a setting; `--cfg job` prints them all"
+    same = sorted(key for key in known if key.split(".")[-1] == name.split(".")[-1])
+    hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)
+    return f"{name} is not a setting; {hint}; `--cfg job` prints them all"

@@ -1,0 +1,90 @@
+"""A configuration as rows of dotted keys: what is recorded, compared, and typed."""
+
+import copy
+import re
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from losslab.internals.hydra import is_root
+
+FILLED_IN = re.compile(r"\$\{run\.(?!choices)")  # refers to what is known when the run has started
+REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+EXCLUDED = (  # settings that change no number of a run: where it writes, what it says, how it is kept and read
+    *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
+    *("data.cache", "data.cache_gb", "data.workers"),
+    *("loss.per", "task.truth", "data.truth"),  # they follow from the option
+)
+
+
+def excluded_from_name(key: str) -> bool:
+    """Tell whether a setting changes no number of a run, and so is no part of its name.
+
+    >>> excluded_from_name("logger.mode"), excluded_from_name("optimizer.lr")
+    (True, False)
+    """
+    key = re.sub(r"^loss\.parts\.[^.]+", "loss", key)
+    return any(key == name or key.startswith((f"{name}=", f"{name}.")) for name in EXCLUDED)
+
+
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """List every setting by its dotted key, as it is typed. Lists stay whole, and `run` is left out.
+
+    OmegaConf would parse each reference such as `${seed}` anew, which took most of a start. So simple references are
+    looked up in a plain copy, and OmegaConf resolves the others.
+
+    >>> flatten(OmegaConf.create({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "same": "${optimizer.lr}"}))
+    {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99], 'same': 0.1}
+    """
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    resolver = Resolver(cfg, plain if is_root(cfg) else {})
+    flat: dict[str, Any] = {}
+
+    def walk(nodes: dict[Any, Any], path: tuple[Any, ...], refers: bool = True) -> None:
+        for key, value in nodes.items():
+            if reference := refers and isinstance(value, str | list) and "${" in str(value):
+                value = resolver.resolve(value, (*path, key))
+            if isinstance(value, dict):
+                walk(value, (*path, key), refers and not reference)
+            else:
+                flat[".".join(map(str, (*path, key)))] = value
+
+    walk({key: value for key, value in plain.items() if key != "run"}, ())
+    return flat
+
+
+class Resolver:
+    """Resolves the references in a configuration's values.
+
+    Args:
+        cfg: the configuration.
+        root: a plain copy of it; empty where it is a part of another, as references start at the root.
+    """
+
+    def __init__(self, cfg: DictConfig, root: dict[Any, Any]) -> None:
+        self.cfg, self.root = cfg, root
+
+    def resolve(self, value: Any, path: tuple[Any, ...]) -> Any:
+        """Resolve a value that stands at `path`; what a run fills in later is `None`."""
+        if isinstance(value, list):
+            return [self.resolve(each, (*path, number)) for number, each in enumerate(value)]
+        if "${" not in str(value):
+            return value
+        if FILLED_IN.search(value):
+            return None
+        alone = REFERENCE.fullmatch(value)
+        found = self.look_up(alone) if alone else REFERENCE.sub(lambda match: str(self.look_up(match)), value)
+        if "${" not in str(found) and "\\" not in value:
+            return copy.deepcopy(found)  # shared lists would become aliases in YAML
+        node: Any = self.cfg  # OmegaConf knows escapes, environment variables, and what stands above `cfg`
+        for key in path:
+            node = node[key]
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+    def look_up(self, match: re.Match[str]) -> Any:
+        """Look a reference up in the plain copy; `${` where it is not there."""
+        node: Any = self.root
+        for key in match[1].split("."):
+            node = node.get(key, "${") if isinstance(node, dict) else "${"
+        return node

@@ -1,0 +1,56 @@
+"""The words typed after a small command such as `losslab card`, which Hydra does not read."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+
+from losslab.errors import Refused, nearest, one_sentence
+
+
+@contextmanager
+def command_words(usage: str | None, instead: str = "out=PATH") -> Iterator[list[str]]:
+    """Yield the words typed after a command. `--help` prints its usage, and a mistake ends it in one sentence.
+
+    Args:
+        usage: what `--help` prints.
+        instead: what to type to write elsewhere if the disk is full or belongs to others.
+    """
+    with one_sentence(instead):
+        words = sys.argv[1:]
+        if {"-h", "--help"} & set(words):
+            sys.exit(print(usage))
+        yield words
+
+
+def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Parse words such as `out=a.png` into values by key.
+
+    Args:
+        words: as typed.
+        known: the keys that exist; `loss.*` stands for many.
+
+    Raises:
+        Refused: for a word that is no `key=value`, and for an unknown key.
+
+    >>> parse_settings(["loss=focal", "loss.gamma=5"], ["loss", "loss.*"])
+    {'loss': 'focal', 'loss.gamma': '5'}
+    """
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not any(fnmatch(key, pattern) for pattern in known):
+            raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
+        if not equals:
+            raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
+        found[key] = value
+    return found
+
+
+def parse_list(value: str) -> list[str]:
+    """Split a list such as `[a,b]`; the brackets may be left out.
+
+    >>> parse_list("[mae, mse]"), parse_list("mae"), parse_list("[]")
+    (['mae', 'mse'], ['mae'], [])
+    """
+    return [name.strip() for name in value.strip("[]").split(",") if name.strip()]

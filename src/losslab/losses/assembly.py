@@ -1,0 +1,75 @@
+"""From the configuration of a loss to the loss, fitted to the task and the data."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from losslab.config.compose import loss_paths
+from losslab.config.make import make, refusal_of
+from losslab.config.ranges import number
+from losslab.errors import Refused
+from losslab.losses import Loss, Sum
+
+if TYPE_CHECKING:
+    from losslab.data.dataset import Dataset
+    from losslab.tasks import Task
+
+
+def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
+    """Make the loss, or the weighted sum of several, and fit the task to it and to the data.
+
+    Raises:
+        Refused: where weights are not one for each class or label, targets lie outside a loss's domain, or the loss
+            cannot be computed on the first rows.
+    """
+    parts = {name: build_part(cfg, name, path, task, data) for name, path in loss_paths(cfg).items()}
+    loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
+    task.fit(data, loss)
+    first = torch.from_numpy(data.targets("train")[:2])
+    try:
+        loss.compute(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss)), first)
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise refusal_of(cfg, "loss", error) from error
+    return loss
+
+
+def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Dataset") -> Loss:
+    """Make one loss, with its weights for each class or label, and check the targets against its domain."""
+    keys = OmegaConf.select(cfg, path)
+    weights = class_weights(cfg, path, task, data)
+    if "domain" in keys and (outside := data.outside(keys.domain)):
+        raise Refused(
+            f"loss={name} is for targets {keys.domain}, which {outside} of the {data.y.size:,} targets of "
+            f"data={cfg.run.choices.data} are not: type another loss, or correct them"
+        )
+    function = make(cfg, path, **weights)
+    return Loss(function, keys.input, keys.target, keys.get("reduction", "mean"), keys.get("per", "row"))
+
+
+def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> dict[str, Any]:
+    """Return a loss's `weight` and `pos_weight` as tensors; the task says what `balanced` is.
+
+    Anything but `balanced` and a list of numbers, such as the one number of a user's own loss, is left to the loss.
+    """
+    keys = OmegaConf.select(cfg, path)
+    weights: dict[str, Any] = {}
+    for key in ("weight", "pos_weight"):
+        given = keys.get(key)
+        if given == "balanced" or (OmegaConf.is_list(given) and all(map(number, given))):
+            weights[key] = given
+    for key, given in weights.items():
+        known = task.balance(data)
+        if given != "balanced":
+            weights[key] = torch.tensor(list(given), dtype=torch.float32)
+            if len(given) != len(data.outputs):
+                raise Refused(
+                    f"{path}.{key} has {len(given)} numbers, but data={cfg.run.choices.data} has "
+                    f"{len(data.outputs)} outputs ({', '.join(data.outputs[:5])}, ...): "
+                    "type one for each, or balanced"
+                )
+        elif key in known:
+            weights[key] = known[key]
+        else:
+            raise Refused(f"{path}.{key}=balanced has no meaning in task={cfg.task.name}: type a list, or null")
+    return weights
