@@ -118,7 +118,7 @@ def numbers(summary: Mapping[str, float]) -> dict[str, float]:
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     """`python train.py …` in a process and a folder of its own, which has imported everything already."""
-    from tests.forks import PATIENCE, ran
+    from tests.processes import PATIENCE, ran
 
     def run(*typed: str, timeout: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
         env = {**os.environ, "WANDB_MODE": "offline"}
@@ -131,7 +131,7 @@ def command(tmp_path: Path) -> Command:
 def _none_left() -> Iterator[None]:
     """What a test has started and not waited for ends with it, so that a failure leaves no process behind."""
     yield
-    if forks := sys.modules.get("tests.forks"):
+    if forks := sys.modules.get("tests.processes"):
         for fork in list(forks.left):
             fork.kill()
             fork.wait()

@@ -6,17 +6,23 @@ upgrade fails loudly. Operations are told apart by name; replies hold what the c
 
 import itertools
 import json
+import os
 import random
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from subprocess import CompletedProcess
 from types import TracebackType
 from typing import Any
 
 import yaml
+
+from tests.processes import python, ran, undrawn
 
 PROJECT = {"id": "project", "name": "losslab", "entity": {"id": "entity", "name": "lab"}}
 VIEWER = {"id": "user", "entity": "lab", "username": "lab", "email": "", "flags": "{}", "teams": {"edges": []}}
@@ -312,3 +318,17 @@ class Loopback:
         reached = {job: self.runs[job].history.get(row, {}).get(metric["name"]) for job in there}
         values = {job: float(value) ** factor for job, value in reached.items() if value}
         return name in values and values[name] > 2 * min(values.values())
+
+
+def environment(server: Loopback, folder: Path) -> dict[str, str]:
+    """The user's, with the server's address, and with all of the client's own files in the test's folder."""
+    own = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in ("CONFIG", "CACHE", "DATA")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    bin_folder = str(Path(sys.executable).parent)
+    path = {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    return {**kept, **own, **path, **server.env, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
+
+
+def run(server: Loopback, folder: Path, *words: str, draw: bool = True, **more: str) -> "CompletedProcess[str]":
+    by = python if draw else undrawn
+    return ran(*words, folder=folder, env={**environment(server, folder), **more}, by=by)

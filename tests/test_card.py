@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
 from losslab.card import Card, asked, compute, draw, limits, text
 from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
-from tests.forks import ran
 from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
+from tests.processes import ran
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NATURAL = {"dense": "regression", "labels": "multi_label", "index": "single_label", "one_hot": "single_label"}
@@ -32,6 +32,7 @@ def composed(task: str) -> DictConfig:
 def cfg_of(name: str) -> DictConfig:
     """What `asked` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
+    OmegaConf.set_readonly(cfg, False)
     cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in DESCRIPTIONS}
     cfg.run.choices.loss = name
     return cfg

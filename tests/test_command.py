@@ -15,7 +15,7 @@ import yaml
 
 from losslab.config.catalogue import CONF, options
 from tests.conftest import ROOT, Command, until
-from tests.forks import Fork, python, ran
+from tests.processes import Fork, python, ran
 
 QUIET = "logger=false"
 SHORT = (QUIET, "data=diabetes", "trainer.max_epochs=2")
@@ -59,6 +59,7 @@ def test_help_is_the_catalogue(command: Command) -> None:
         assert line.split(": ")[1].split(", ") == sorted(options([str(CONF)], group))
 
 
+@pytest.mark.system
 def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a first start, when Matplotlib has seen no fonts yet."""
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
@@ -151,6 +152,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.system
 def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: Path) -> None:
     assert sorted(path.name for path in wheel.iterdir()) == ["hydra_plugins", "losslab", "losslab-0.1.0.dist-info"]
     (launcher,) = (wheel / "hydra_plugins").iterdir()  # no __init__.py: others have theirs beside it
@@ -162,6 +164,7 @@ def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: 
     assert (wheel / "losslab" / "data" / "files" / "diamonds.csv.gz").is_file()
 
 
+@pytest.mark.system
 def test_the_wheel_trains_in_another_folder_with_the_users_own_options(wheel: Path, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "mine.py", tmp_path)
     for file, text in {

@@ -69,8 +69,9 @@ def test_a_record_without_git_says_of_which_commit_the_image_is(monkeypatch: pyt
     assert environment()["git_commit"] == "0123abc"
 
 
+@pytest.mark.system
 def test_the_image_does_what_the_readme_says() -> None:
-    """The whole check, for whoever asks for it: `LOSSLAB_DOCKER=1 pytest -n 0 tests/test_docker.py`."""
+    """The whole check, for whoever asks for it: `LOSSLAB_DOCKER=1 pytest -n 0 -m system tests/test_docker.py`."""
     if "LOSSLAB_DOCKER" not in os.environ:
         pytest.skip("builds an image of 6 GB: LOSSLAB_DOCKER=1, or words for `docker build`, asks for it")
     words = [] if os.environ["LOSSLAB_DOCKER"] == "1" else os.environ["LOSSLAB_DOCKER"].split()

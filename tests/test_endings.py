@@ -22,8 +22,8 @@ from losslab import errors, terminal
 from losslab.config.arguments import quote_value, read_value
 from losslab.files import write_together
 from tests.compare.written import run
-from tests.forks import Fork, python
 from tests.hostile import TINY
+from tests.processes import Fork, caught, python
 
 RUN = [*TINY, "output_dir=outputs"]
 
@@ -319,8 +319,6 @@ def test_a_signal_while_it_imports_is_one_sentence(tmp_path: Path, words: list[s
 
 def until_heeded(pid: int) -> None:
     """Wait until a process has an answer to SIGTERM."""
-    from tests.test_main import caught
-
     deadline = time.monotonic() + 60
     while not caught(pid, signal.SIGTERM):
         assert time.monotonic() < deadline
@@ -350,7 +348,7 @@ def test_a_run_whose_terminal_is_closed_goes_on_later_and_with_nohup_at_once(tmp
         assert json.loads(file.read_text())["status"] == status
 
 
-def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path) -> None:
     def does() -> None:
         from losslab.record.record import Record
 
@@ -360,7 +358,7 @@ def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path, mon
             resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
             keep(self, *all_of)
 
-        monkeypatch.setattr(Record, "keep_pictures", full)
+        Record.keep_pictures = full  # type: ignore[method-assign, assignment]
         python("-m", "losslab", *RUN)()
 
     err = said(Fork(does, tmp_path), 1)

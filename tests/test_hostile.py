@@ -16,8 +16,8 @@ from losslab.config.check import configure
 from losslab.record.folder import run_name
 from tests import hostile
 from tests.compare.written import run
-from tests.forks import Fork, python
 from tests.hostile import Words
+from tests.processes import Fork, python
 
 MEMORY = 3 * 2**29  # bytes beyond what the process has when it begins
 PATIENCE = 60.0  # seconds, on a machine that is busy; each takes one or two

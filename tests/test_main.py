@@ -9,7 +9,7 @@ import pytest
 
 from losslab.cli import COMMANDS
 from tests.conftest import ROOT, until
-from tests.forks import PATIENCE, ran
+from tests.processes import PATIENCE, caught, ran
 
 
 def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -21,7 +21,7 @@ def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 def test_every_module_that_is_a_command_is_one_of_its_words() -> None:
     source = ROOT / "src" / "losslab"
-    inner = {"losslab.cli", "losslab.sweep.worker"}  # itself, and what only `losslab sweep` starts
+    inner = {"losslab.__main__", "losslab.cli", "losslab.sweep.worker"}  # itself, and what only `losslab sweep` starts
     files = [file for file in source.rglob("*.py") if 'if __name__ == "__main__":' in file.read_text()]
     modules = {".".join(file.relative_to(source.parent).with_suffix("").parts) for file in files}
     assert modules - inner == set(COMMANDS.values())
@@ -61,13 +61,6 @@ def test_an_unknown_word_is_one_sentence_without_a_start(tmp_path: Path, word: s
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"losslab: {word} is neither a command nor a setting such as loss=mae; ")
     assert nearest in done.stderr
-
-
-def caught(pid: int, number: int) -> bool:
-    """Whether a process has an answer of its own to a signal."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    answers = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
-    return bool(answers & 1 << (number - 1))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="which signals a process heeds is asked of Linux")

@@ -12,7 +12,7 @@ from losslab import paths
 from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused
 from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, descend, draw, format_table, parse_words, valley
-from tests.forks import ran
+from tests.processes import ran
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
 PLANAR = [name for name, file in OPTIMIZERS.items() if not file.get("hidden")]

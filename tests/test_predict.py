@@ -20,7 +20,7 @@ from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
 from losslab.train import train
 from tests.conftest import Typed, folder_of
-from tests.forks import ran
+from tests.processes import ran
 
 Trained = Callable[..., tuple[Path, dict[str, float], Dataset]]
 
@@ -253,7 +253,7 @@ def test_the_command_with_options_of_ones_own(tmp_path: Path, trained: Trained) 
     def typed_now(module: str, *words: str) -> "CompletedProcess[str]":
         return ran("-m", f"losslab.{module}", "--config-dir", "my_conf", *words, folder=tmp_path)
 
-    done = typed_now("train", "data=heights", "model=mine", "allow=mine", "logger=false", "trainer.max_epochs=1")
+    done = typed_now("app", "data=heights", "model=mine", "allow=mine", "logger=false", "trainer.max_epochs=1")
     assert done.returncode == 0, done.stderr
     folder = done.stdout.splitlines()[-1]
     words = (f"ckpt={folder}/best.ckpt", "input=new.csv")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from losslab.build import build
 from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
@@ -18,9 +21,16 @@ from losslab.record.folder import run_id
 from losslab.train import train
 from losslab.training.checkpoints import fitting
 from losslab.training.module import Experiment
-from tests.conftest import Typed, cut_off, folder_of, numbers
+from tests.conftest import Typed, cut_off, folder_of, numbers, without_pictures
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs draw no pictures, but colour images'."""
+    with nullcontext() if "colour" in request.node.name else without_pictures():
+        yield
 
 
 def watched(typed: Typed, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[str, str, dict[str, float]]:
@@ -98,7 +108,14 @@ def test_colour_images(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     cfg = typed("data=cifar10", f"data.root={tmp_path}", f"model={model}", "trainer.max_epochs=1")
     summary = train(cfg)
-    assert 0 <= summary["test/accuracy"] <= 1
+    parts = build(cfg)
+    saved = torch.load(folder_of(cfg) / "best.ckpt", weights_only=True)
+    parts.module.load_state_dict(saved["state_dict"])
+    parts.module.eval()
+    with torch.no_grad():
+        right = torch.cat([parts.module.model(x).argmax(1) == y for x, y in parts.loaders.test])
+    assert len(right) == 60
+    assert summary["test/accuracy"] == pytest.approx(right.double().mean().item())
     assert (folder_of(cfg) / "pictures" / "samples.png").is_file()
 
 

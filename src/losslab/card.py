@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out", "allow")
 POINTS = 401  # of a curve; an odd number, so that the middle is one of them
-OURS = ("_target_", "input", "target", "per", "domain")  # keys of a loss's file that are no settings of the loss
+OURS = {"_target_", *catalogue.OWN_KEYS["loss"]} - {"reduction"}  # keys of a loss's file that are no settings
 
 
 @dataclass

@@ -26,8 +26,7 @@ from losslab.sweep.driver import sweep
 from losslab.sweep.plan import read
 from losslab.train import train
 from tests.conftest import Command, Typed, folder_of
-from tests.loopback import Loopback
-from tests.record.test_wandb import environment
+from tests.loopback import Loopback, environment
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=1")
 TINY = ("data=heights", "model=linear", "trainer.max_epochs=1")

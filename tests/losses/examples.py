@@ -10,13 +10,13 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
+from losslab.config.catalogue import CONF, DESCRIPTIONS, OWN_KEYS, fits, options
 from losslab.data.dataset import Dataset
 from losslab.losses import Loss
 from losslab.tasks import MultiLabel, Regression, SingleLabel, Task
 
 Array = NDArray[Any]
-OURS = ("input", "target", "reduction", "per", "domain", *DESCRIPTIONS)  # keys that are not the constructor's
+OURS = (*OWN_KEYS["loss"], *DESCRIPTIONS)  # keys that are not the constructor's
 LOSSES = options([str(CONF)], "loss")
 TASKS = {
     name: {key: value for key, value in file["task"].items() if key not in DESCRIPTIONS}

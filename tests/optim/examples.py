@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
-from losslab.config.catalogue import CONF, DESCRIPTIONS, options
+from losslab.config.catalogue import CONF, DESCRIPTIONS, OWN_KEYS, options
 from losslab.optim.groups import group_parameters
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
-OURS = (*DESCRIPTIONS, "hidden")  # keys that are not the constructor's
+OURS = (*DESCRIPTIONS, *OWN_KEYS["optimizer"])  # keys that are not the constructor's
 TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": lambda scores, y: nn.functional.mse_loss(scores, y @ torch.ones(6, 3)),
     "single_label": lambda scores, y: nn.functional.cross_entropy(scores, y[:, :3].argmax(1)),

@@ -20,7 +20,7 @@ from losslab.errors import Refused
 from losslab.page.plots import draw_plots
 from losslab.page.search_plots import plateau_width
 from tests.compare.written import grid, run
-from tests.forks import ran
+from tests.processes import ran
 
 PROGRAM = "import sys, losslab.compare.__main__ as m; m.main(); assert 'torch' not in sys.modules"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,15 +1,12 @@
 """The real W&B client, talking to a backend of our own on the loopback interface; it is never replaced by a mock."""
 
 import json
-import os
 import re
 import shlex
 import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pandas as pd
@@ -26,8 +23,8 @@ from losslab.config.check import configure
 from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
-from tests.forks import Fork, python, ran
-from tests.loopback import Loopback
+from tests.loopback import Loopback, environment, run
+from tests.processes import Fork, python, ran, undrawn
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
 HEIGHTS = ("data=heights", "model=linear", "loss=mae", "optimizer=sgd")
@@ -38,19 +35,6 @@ HELD = (
     "trainer.max_epochs=60",
     "+callbacks.held={_target_: tests.slurm.held.Held, epoch: 30, mark: held}",
 )
-
-
-def environment(server: Loopback, folder: Path) -> dict[str, str]:
-    """The user's, with the server's address, and with all of the client's own files in the test's folder."""
-    own = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in ("CONFIG", "CACHE", "DATA")}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    bin_folder = str(Path(sys.executable).parent)
-    path = {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-    return {**kept, **own, **path, **server.env, "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
-
-
-def run(server: Loopback, folder: Path, *words: str, **more: str) -> "CompletedProcess[str]":
-    return ran(*words, folder=folder, env={**environment(server, folder), **more})
 
 
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
@@ -143,6 +127,7 @@ def shortened(name: str, folder: Path, **changed: Any) -> str:
     return f"{name}.yaml"
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # by its own command
 def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path) -> None:
     one = {key: {"value": value} for key, value in {"loss": "focal", "optimizer": "momentum", "seed": 0}.items()}
@@ -196,7 +181,7 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     more = {"WANDB_FINISH_TIMEOUT": "3"}
     with Loopback() as server:
         env = {**environment(server, tmp_path), **more}
-        process = Fork(python(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
+        process = Fork(undrawn(str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"), tmp_path, env)
         held = tmp_path / "held-0"
         until(
             lambda: (any(run.history for run in server.runs.values()) and held.exists()) or process.poll() is not None
@@ -225,7 +210,7 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
 def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"]
     with Loopback() as server:
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path))
+        process = Fork(undrawn(*words), tmp_path, environment(server, tmp_path))
         until((tmp_path / "held-0").exists)  # or it would be held when it goes on
         until(lambda: any(run.history for run in server.runs.values()))
         process.send_signal(signal.SIGTERM)
@@ -233,7 +218,7 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
         assert (process.returncode, "stopped by SIGTERM; a checkpoint is kept" in err) == (143, True), err
         ((name, mirror),) = server.runs.items()
         assert (mirror.preempting, mirror.exit_code) == (True, 1)
-        done = run(server, tmp_path, *words)
+        done = run(server, tmp_path, *words, draw=False)
         assert done.returncode == 0, done.stderr
         assert "resumed  from" in done.stdout
         assert (list(server.runs), server.runs[name].exit_code) == ([name], 0)
@@ -247,13 +232,13 @@ def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_p
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
     with Loopback() as server:
         slow = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "60"}
-        process = Fork(python(*words), tmp_path, environment(server, tmp_path) | slow)
+        process = Fork(undrawn(*words), tmp_path, environment(server, tmp_path) | slow)
         until((tmp_path / "held-0").exists)
         process.kill()  # before W&B was sent what it was told
         process.wait()
         for log in tmp_path.glob("outputs/wandb/offline-run-*/*.wandb"):
             log.write_bytes(log.read_bytes()[:-3])  # it was writing
-        done = run(server, tmp_path, *words)
+        done = run(server, tmp_path, *words, draw=False)
         assert done.returncode == 0, done.stderr
         assert "resumed  from" in done.stdout
         if mode == "offline":
@@ -284,7 +269,9 @@ def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
     }
     with Loopback() as server:
         for task, words in tasks.items():
-            done = run(server, tmp_path, str(ROOT / "train.py"), "-m", f"task={task}", *words, "logger.mode=online")
+            done = run(
+                server, tmp_path, str(ROOT / "train.py"), "-m", f"task={task}", *words, "logger.mode=online", draw=False
+            )
             assert done.returncode == 0, done.stderr
         for name, what in {"folders": "outputs", "project": "wandb:lab/losslab"}.items():
             fork = Fork(partial(tables, [what], tmp_path / name), tmp_path, environment(server, tmp_path))

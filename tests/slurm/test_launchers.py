@@ -49,6 +49,7 @@ def test_a_single_run_is_not_launched(command: Command, launcher: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.system
 @pytest.mark.skipif(
     not (find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher")),
     reason="no hydra-joblib-launcher here",

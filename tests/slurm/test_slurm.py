@@ -19,11 +19,11 @@ import yaml
 
 from losslab.train import train
 from tests.conftest import ROOT, Typed, numbers
-from tests.forks import Fork, python
+from tests.processes import Fork, python
 from tests.slurm.cluster import Cluster, missing
 
 WHY_NOT = missing() or ("no hydra-submitit-launcher here" if find_spec("submitit") is None else None)
-pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+pytestmark = [pytest.mark.system, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
 
 SHORT = ("data=diabetes", "model=linear", "trainer.max_epochs=2")
 LONG = ("data=diabetes", "model=linear", "data.batch_size=16", "trainer.max_epochs=40", "callbacks.last.seconds=0")

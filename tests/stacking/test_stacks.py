@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,8 @@ from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, without_pictures
-from tests.forks import Fork, python
-from tests.loopback import Loopback
-from tests.record.test_wandb import run
+from tests.loopback import Loopback, run
+from tests.processes import Fork, python
 from tests.stacking.test_module import checkpoint, close, same
 
 STACKED = ("-m", "hydra/launcher=stacked")
@@ -57,15 +57,23 @@ def status(folder: str | Path) -> dict[str, Any]:
     return known
 
 
-def begin(folder: Path, *words: str) -> Fork:
-    """`python train.py ...` in a process and a folder of its own."""
+Patched = Callable[[], AbstractContextManager[None]]
+
+
+def begin(folder: Path, *words: str, patched: Patched = without_pictures) -> Fork:
+    """`python train.py ...` in a process and a folder of its own, where something is patched."""
     logger = () if any(word.startswith("logger") for word in words) else ("logger=false",)
-    return Fork(python(str(ROOT / "train.py"), *words, *logger), folder)
+
+    def does() -> None:
+        with patched():
+            python(str(ROOT / "train.py"), *words, *logger)()
+
+    return Fork(does, folder)
 
 
-def ran(folder: Path, *words: str) -> tuple[int, str, str]:
+def ran(folder: Path, *words: str, patched: Patched = without_pictures) -> tuple[int, str, str]:
     """The exit code of the command, and what it said."""
-    process = begin(folder, *words)
+    process = begin(folder, *words, patched=patched)
     return process.wait(), *process.said()
 
 
@@ -232,17 +240,20 @@ def test_a_stack_that_is_killed_before_it_has_written_anything_begins_anew(tmp_p
 
 
 def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -> None:
-    def slow(self: Record, *_: Any) -> None:
-        (self.folder / "drawing").touch()
-        until(lambda: (self.folder.parent / "signalled").exists())
+    @contextmanager
+    def drawn_slowly() -> Iterator[None]:
+        def slow(self: Record, *_: Any) -> None:
+            (self.folder / "drawing").touch()
+            until(lambda: (self.folder.parent / "signalled").exists())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Record, "keep_pictures", slow)
-        process = begin(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "model=linear,mlp")
-        until(lambda: list(tmp_path.glob("it/outputs/*/drawing")))
-        process.send_signal(signal.SIGTERM)
-        (tmp_path / "it/outputs/signalled").touch()
-        assert process.wait() == 143
+        Record.keep_pictures = slow  # type: ignore[method-assign, assignment]
+        yield
+
+    process = begin(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "model=linear,mlp", patched=drawn_slowly)
+    until(lambda: list(tmp_path.glob("it/outputs/*/drawing")))
+    process.send_signal(signal.SIGTERM)
+    (tmp_path / "it/outputs/signalled").touch()
+    assert process.wait() == 143
     assert {known["status"] for known in runs(tmp_path / "it").values()} == {"finished"}
     assert len(runs(tmp_path / "it")) == 3, "the other model's were not begun"
 
@@ -265,7 +276,7 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
     (broken / file).mkdir() if file != "pictures" else (
         broken / file
     ).touch()  # a folder takes no text, a file no files
-    code, out, err = ran(tmp_path / "it", *STACKED, *words)
+    code, out, err = ran(tmp_path / "it", *STACKED, *words, patched=nullcontext)
     assert code == 1
     assert "Traceback" not in err
     assert f"outputs/{name}" in err
@@ -320,6 +331,7 @@ def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) 
     ]
 
 
+@pytest.mark.system
 @pytest.mark.skipif(
     not (find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher")),
     reason="no hydra-joblib-launcher here",
@@ -447,7 +459,7 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
         patch.setenv("WANDB_MODE", "online")
         patch.setenv("WANDB_API_KEY", "tooshort")
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "logger=wandb")
+        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2", "logger=wandb", patched=nullcontext)
     assert code == 0, err
     assert err.count("W&B could not start") == 1
     assert "the records of the runs are complete" in err
@@ -530,15 +542,18 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
 
 
 def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:
-    def full(self: Stack, *batch: Any) -> Any:
-        if self.current_epoch:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return do(self, *batch)
+    @contextmanager
+    def later_full() -> Iterator[None]:
+        def full(self: Stack, *batch: Any) -> Any:
+            if self.current_epoch:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return do(self, *batch)
 
-    do = Stack.update
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stack, "update", full)
-        code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3")
+        do = Stack.update
+        Stack.update = full  # type: ignore[method-assign, assignment]
+        yield
+
+    code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3", patched=later_full)
     assert code == 1
     assert "Traceback" not in err
     said = "4 runs at once are more than the memory holds: type hydra.launcher.width=2, or stack=2 for a sweep file\n"

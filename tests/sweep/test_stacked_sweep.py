@@ -13,9 +13,9 @@ from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import attempt, work
-from tests.conftest import until
-from tests.forks import Fork
-from tests.sweep.test_sweep import LR, start, sweep_file, table
+from tests.conftest import until, without_pictures
+from tests.processes import Fork
+from tests.sweep.short import LR, start, sweep_file, table
 
 EXACT = {"trainer.precision": {"value": "64-true"}, "optimizer": {"value": "sgd"}, "optimizer.lr": {"value": 0.01}}
 
@@ -99,7 +99,7 @@ def die(folder: Path, path: str, what: str) -> None:
     def killed(*_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with without_pictures(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(what, killed)
         done(path, folder, 4)
 
@@ -115,6 +115,7 @@ def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path
     assert stacks(folder) == [1] * 4
 
 
+@pytest.mark.system
 def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) -> None:
     more = {"trainer.max_epochs": {"value": 150}}
     path, war = sweep_file(tmp_path, parameters=EXACT | more), tmp_path / "war"

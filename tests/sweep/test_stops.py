@@ -28,10 +28,10 @@ from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import read
 from losslab.sweep.processes import Workers
 from losslab.sweep.worker import work
-from losslab.training.preemption import notice
+from losslab.training import preemption
 from tests.conftest import ROOT
-from tests.forks import Fork
-from tests.sweep.test_sweep import LR, done_here, sweep_file, table
+from tests.processes import Fork
+from tests.sweep.short import LR, done_here, sweep_file, table
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -52,6 +52,7 @@ def claimed(ledger: Ledger, key: str) -> Path:
     return claim.path
 
 
+@pytest.mark.system
 def test_a_signal_to_driver_or_worker_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     """The short form of `benchmarks/faults.py moments`, from real processes."""
     faults.moments(tmp_path, random.Random(2), 4, jobs=8, words=("n=1",))
@@ -84,25 +85,21 @@ WHILE = cycle(("importing", "between runs", "in a run", "in a run", "between run
     ("at", "by", "under_way"),
     [(at, by, next(WHILE)) for at in HANGING for by in ("the driver's end", "SIGINT", "SIGTERM", "SIGHUP")],
 )
-def test_a_worker_ends_soon_whatever_it_is_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, by: str, under_way: str
-) -> None:
-    monkeypatch.setattr(stopping, "GRACE", 2 * QUICK)
-    monkeypatch.setattr(stopping, "BRIEF", QUICK)
-    reads, writes = os.pipe()
+def test_a_worker_ends_soon_whatever_it_is_at(tmp_path: Path, at: str, by: str, under_way: str) -> None:
+    os.mkfifo(tmp_path / "driver")
 
     def hang() -> None:
-        os.dup2(reads, 0)
-        os.close(writes)
+        stopping.GRACE, stopping.BRIEF = 2 * QUICK, QUICK
+        os.dup2(os.open(tmp_path / "driver", os.O_RDONLY), 0)
         stop = stopping.Stop()
         stop.listen()
         stop.importing = under_way == "importing"
-        notice.awaited = under_way == "in a run"
+        preemption.notice.awaited = under_way == "in a run"
         (tmp_path / "hangs").touch()
         HANGING[at]()
 
     process = Fork(hang, tmp_path)
-    os.close(reads)
+    writes = os.open(tmp_path / "driver", os.O_WRONLY)
     while not (tmp_path / "hangs").exists():
         time.sleep(0.01)
     began = time.monotonic()
@@ -202,7 +199,7 @@ def test_an_error_of_the_users_own_is_that_jobs_and_the_others_go_on(
 
     monkeypatch.setattr("losslab.sweep.worker.one", fail)
     monkeypatch.setattr("losslab.sweep.faults.imported", {"losslab"})
-    monkeypatch.setattr(notice, "by", None)
+    monkeypatch.setattr(preemption.notice, "by", None)
     _, records = done_here(sweep_file(tmp_path), tmp_path / "sweep")
     assert [record["state"] for record in records.values()] == ["failed"] * 4
     assert not no_result(error, tmp_path / "sweep")
@@ -443,6 +440,7 @@ def test_a_folder_that_vanishes_and_returns(tmp_path: Path, undrawn: None, monke
     assert table(folder) == table(tmp_path / "peace")
 
 
+@pytest.mark.system
 def test_a_worker_begins_nothing_where_the_sweep_is_gone(tmp_path: Path) -> None:
     plan = read(sweep_file(tmp_path), {})
     (tmp_path / "sweep").mkdir()

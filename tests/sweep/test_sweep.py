@@ -21,41 +21,11 @@ from losslab.errors import Refused
 from losslab.sweep.choice import best_settings, chosen, fresh
 from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
-from losslab.sweep.plan import Plan, read, typed_as
+from losslab.sweep.plan import read, typed_as
 from losslab.sweep.processes import Workers, at_once
 from losslab.sweep.worker import one, work
 from tests.conftest import ROOT, Command, until
-from tests.forks import Fork, python
-
-COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
-NOT_COMPARED = ("peak_memory", "examples_per_second")
-
-
-def sweep_file(folder: Path, method: str = "grid", **changed: Any) -> str:
-    """A sweep over short runs, a linear model of 442 patients; `changed` keys replace those of the file."""
-    parameters: dict[str, Any] = {
-        "data": {"value": "diabetes"},
-        "model": {"value": "linear"},
-        "trainer.max_epochs": {"value": 2},
-        "loss": {"values": ["mse", "mae"]},
-        "seed": {"values": [0, 1]},
-    }
-    parameters |= changed.pop("parameters", {})
-    parameters = {key: asked for key, asked in parameters.items() if asked != "left out"}
-    content = {
-        "program": "train.py",
-        "method": method,
-        "metric": {"name": "val/rmse", "goal": "minimize"},
-        "parameters": parameters,
-        "command": COMMAND,
-        **changed,
-    }
-    file = folder / "short.yaml"
-    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "left out"}))
-    return str(file)
-
-
-LR = {"search.lr": {"min": 0.0, "max": 1.0}}
+from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
 
 
 @pytest.mark.parametrize(
@@ -239,30 +209,7 @@ def test_a_machine_is_the_same_to_all_its_processes_without_a_network_too() -> N
     assert subprocess.check_output(ask) == subprocess.check_output(ask)
 
 
-def table(folder: Path) -> dict[str, dict[str, float]]:
-    """The numbers of each finished run; none has two."""
-    found: dict[str, dict[str, float]] = {}
-    for file in folder.glob("runs/*/summary.json"):
-        config = yaml.safe_load((file.parent / "config.yaml").read_text())
-        name = f"{config['loss']} {config['optimizer']} {config['optimizer.lr']} {config['seed']}"
-        assert name not in found
-        summary = json.loads(file.read_text())
-        found[name] = {key: n for key, n in summary.items() if not any(word in key for word in NOT_COMPARED)}
-    return found
-
-
-def done_here(path: str, folder: Path, **typed: str) -> tuple[Plan, dict[str, Record]]:
-    """Do all jobs of a sweep in this process."""
-    plan = read(path, typed)
-    work(folder, plan, plan.jobs())
-    return plan, Ledger(folder / "jobs").records([job.key for job in plan.jobs()])
-
-
-def start(path: str, output: Path, *words: str) -> Fork:
-    """`losslab sweep`, whose workers are real starts."""
-    return Fork(python("-m", "losslab.sweep", path, f"output_dir={output}", *words), output)
-
-
+@pytest.mark.system
 def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
     tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,9 @@ import yaml
 from losslab.config.check import configure
 from losslab.train import train
 from tests.conftest import ROOT, Command, numbers, until
-from tests.forks import PATIENCE, Fork
+from tests.processes import PATIENCE, Fork
+
+pytestmark = pytest.mark.system
 
 QUIET = ("logger=false", "trainer.enable_progress_bar=false", "trainer.precision=64-true", "trainer.max_epochs=2")
 

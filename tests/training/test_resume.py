@@ -22,7 +22,7 @@ from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.train import train
 from tests.conftest import ROOT, numbers, until, without_pictures
-from tests.forks import Fork
+from tests.processes import Fork
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -72,10 +72,11 @@ def same(one: Path, other: Path) -> bool:
     return numbers_one == numbers_other and all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.system
 def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     whole, killed, chance = tmp_path / "whole", tmp_path / "killed", random.Random(0)
-    began = time.monotonic()
-    begin(BUSY, whole).wait()
+    process, began = begin(BUSY, whole), time.monotonic()
+    process.wait()
     takes, kills, middle = time.monotonic() - began, 0, 0
     while kills < KILLS:
         process = begin(BUSY, killed)
@@ -95,6 +96,7 @@ def test_runs_that_are_killed_at_random_moments_end_as_if_they_had_not_been(tmp_
     assert middle >= KILLS // 4, "they were hardly ever killed in the midst of an epoch"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("how", ["alone", "stacked"])
 @pytest.mark.parametrize("task", endurance.TASKS)
 def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_been(
@@ -106,9 +108,14 @@ def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_be
     assert ends
 
 
-def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path, undrawn: None) -> None:
+def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path) -> None:
     """The short form of `benchmarks/faults.py flat`, which looks at the memory, too."""
-    process = Fork(lambda: endurance.flat(tmp_path, random.Random(), 20), tmp_path)
+
+    def flat() -> None:
+        with without_pictures():
+            endurance.flat(tmp_path, random.Random(), 20)
+
+    process = Fork(flat, tmp_path)
     assert process.wait() == 0, process.said()
 
 
