@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from losslab.build import build
@@ -183,6 +184,7 @@ def test_a_loss_with_parameters_of_its_own_is_trained_too(typed: Typed, monkeypa
 
     monkeypatch.setattr("losslab.losses.Scaled", Scaled, raising=False)
     cfg = typed(*SHORT, "allow=losslab.losses.Scaled")
+    OmegaConf.set_readonly(cfg, False)
     cfg.loss = {"_target_": "losslab.losses.Scaled", "input": "prediction", "target": "dense"}
     train(cfg)
     saved = torch.load(folder_of(cfg) / "last.ckpt", weights_only=True)["state_dict"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -159,6 +160,7 @@ def test_a_schedule_begins_at_its_own_rate_but_warmup_cosine_rises_for_a_tenth_o
     typed: Typed, name: str
 ) -> None:
     cfg = typed(f"scheduler={name}", f"trainer.max_epochs={EPOCHS}")
+    OmegaConf.set_readonly(cfg, False)
     cfg.run.steps = STEPS
     used, without = (
         rates(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4), round(warmup * STEPS), SCORES)

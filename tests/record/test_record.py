@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from losslab.compare.wandb_runs import flatten_summary
@@ -54,6 +55,7 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> Non
 def test_an_output_folder_that_cannot_be_made_is_refused(typed: Typed, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cfg = typed()
+    OmegaConf.set_readonly(cfg, False)
     cfg.output_dir = str(tmp_path / "file")
     with pytest.raises(Refused, match="cannot be written"):
         claim_folder(cfg)
@@ -186,7 +188,7 @@ def test_wandb_mirrors_the_record_offline(typed: Typed, tmp_path: Path) -> None:
     )
     mirror = json.loads(seen.stdout)
     assert (mirror["state"], mirror["exit_code"]) == ("finished", 0)
-    config = flat_config(cfg)
+    config = flat_config(cfg) | {"logger.notes": "data=diabetes trainer.max_epochs=3"}
     assert {key: value for key, value in mirror["config"].items() if key in config} == config
     assert mirror["config"]["facts.train_rows"] == 310
     numbers = {key: value for key, value in flatten_summary(mirror["summary"]).items() if key in summary}

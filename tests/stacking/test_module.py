@@ -4,23 +4,24 @@ import inspect
 import json
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
+from losslab.stacking.callbacks import StackCallbacks
 from losslab.stacking.group import Planned, plan_stacks
 from losslab.stacking.module import Stack
-from losslab.stacking.train import Keeper, train_together
-from losslab.train import train
+from losslab.stacking.train import train_together
+from losslab.train import Summary, train
 from losslab.training.epochs import EpochModule
 from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
-from tests.conftest import Typed, folder_of, numbers
+from tests.conftest import Typed, numbers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -30,8 +31,8 @@ SHORT = ("trainer.max_epochs=2", "trainer.precision=64-true", "resume=never")
 SMALL = ("data=diabetes", "model.hidden=[8]", *SHORT)
 
 
-def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tuple[DictConfig, DictConfig]]:
-    """Train these together, and then each alone: their configurations, told of their folders.
+def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tuple[Path, Path]]:
+    """Train these together, and then each alone; return their folders.
 
     Args:
         stop: the machine is taken away from the stack when this epoch is over, and it is started again.
@@ -44,32 +45,33 @@ def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tu
         taken_away(stack, stop)
         ((stack,), _) = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
     outcomes = train_together(stack)
-    together = [job.cfg for job in stack]
+    folders = []
     for outcome, cfg in zip(outcomes, apart, strict=True):
         summary = train(cfg)
-        assert isinstance(outcome, dict), outcome
+        assert isinstance(outcome, Summary), outcome
+        folders.append((outcome.folder, summary.folder))
         assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
         assert list(outcome) == list(summary)
-    return list(zip(together, apart, strict=True))
+    return folders
 
 
 def taken_away(stack: list[Planned], epoch: int) -> None:
     """Train a stack until the machine is taken away when this epoch is over."""
-    go_on = Keeper.on_train_epoch_end
+    go_on = StackCallbacks.on_train_epoch_end
 
-    def end(self: Keeper, trainer: Trainer, module: LightningModule) -> None:
+    def end(self: StackCallbacks, trainer: Trainer, module: LightningModule) -> None:
         go_on(self, trainer, module)
         if trainer.current_epoch == epoch:
             raise Preempted(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "on_train_epoch_end", end)
+        patch.setattr(StackCallbacks, "on_train_epoch_end", end)
         with pytest.raises(SystemExit, match="143"):
             train_together(stack)
 
 
-def checkpoint(cfg: DictConfig, name: str) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(folder_of(cfg) / f"{name}.ckpt", weights_only=True)
+def checkpoint(folder: Path, name: str) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(folder / f"{name}.ckpt", weights_only=True)
     return saved
 
 
@@ -91,7 +93,7 @@ def close(one: Any, other: Any, where: str = "") -> None:
         assert one == other, where
 
 
-def same(pair: tuple[DictConfig, DictConfig]) -> None:
+def same(pair: tuple[Path, Path]) -> None:
     """Assert that a run has the checkpoints and the record that it has alone."""
     together, apart = pair
     for name in ("best", "last"):
@@ -100,14 +102,14 @@ def same(pair: tuple[DictConfig, DictConfig]) -> None:
             state.pop("callbacks")
         close(mine, alone, name)
     for file in ("config.yaml",):
-        mine, alone = (yaml.safe_load((folder_of(cfg) / file).read_text()) for cfg in pair)
+        mine, alone = (yaml.safe_load((folder / file).read_text()) for folder in pair)
         assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
-    status = json.loads((folder_of(together) / "status.json").read_text())
+    status = json.loads((together / "status.json").read_text())
     assert status["status"] == "finished"
     assert status["facts"].get("stacked", 0) > 1
 
 
-@pytest.mark.parametrize("optimizer", STACKED)
+@pytest.mark.parametrize("optimizer", ["adam", "schedule_free_sgd"])  # the others: test_optimizers.py
 def test_every_run_of_a_stack_is_as_it_is_alone(typed: Typed, optimizer: str) -> None:
     rate = options([str(CONF)], "optimizer")[optimizer]["lr"]
     jobs = [
@@ -118,7 +120,7 @@ def test_every_run_of_a_stack_is_as_it_is_alone(typed: Typed, optimizer: str) ->
         same(pair)
 
 
-@pytest.mark.parametrize("optimizer", STACKED)
+@pytest.mark.parametrize("optimizer", ["adam", "schedule_free_sgd"])  # the others: test_optimizers.py
 def test_a_stack_that_is_taken_away_goes_on_as_one(typed: Typed, optimizer: str, capsys: Captured) -> None:
     rate = options([str(CONF)], "optimizer")[optimizer]["lr"]
     settings = ("trainer.max_epochs=3", "callbacks.last.seconds=0", "model.dropout=0.3", "data.batch_size=64")

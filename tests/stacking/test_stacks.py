@@ -41,15 +41,15 @@ LONG = (*SMALL, "trainer.max_epochs=50")
 Outcomes = list[dict[str, float] | BaseException]
 
 
-def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[DictConfig], Outcomes]:
-    """Train these as one sweep does: their configurations, told of their folders, and what each came to."""
+def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[Path], Outcomes]:
+    """Train these as one sweep does; return their folders, and what each came to."""
     stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], width)
     found: dict[int, Any] = {number: (None, error) for number, error in refused.items()}
     for stack in stacks:
         for job, outcome in zip(stack, together.train_together(stack), strict=True):
-            found[job.number] = (job.cfg, outcome)
-    cfgs, outcomes = zip(*(found[number] for number in range(len(jobs))), strict=True)
-    return list(cfgs), list(outcomes)
+            found[job.number] = (folder_of(job.cfg), outcome)
+    folders, outcomes = zip(*(found[number] for number in range(len(jobs))), strict=True)
+    return list(folders), list(outcomes)
 
 
 def status(folder: str | Path) -> dict[str, Any]:
@@ -102,33 +102,35 @@ def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
     def jobs() -> list[DictConfig]:
         return [typed(*SMALL, "resume=never", *settings, f"optimizer.lr={lr}") for lr in ("0.02", bad, "0.01")]
 
-    cfgs, outcomes = swept(jobs())
-    for number, (cfg, apart, outcome) in enumerate(zip(cfgs, jobs(), outcomes, strict=True)):
+    folders, outcomes = swept(jobs())
+    for number, (folder, apart, outcome) in enumerate(zip(folders, jobs(), outcomes, strict=True)):
         if number != 1:
             assert isinstance(outcome, dict)
-            assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
-            same((cfg, apart))
+            summary = train(apart)
+            assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
+            same((folder, summary.folder))
             continue
         with pytest.raises(Refused) as alone:
             train(apart)
         assert where in str(alone.value)
         assert str(outcome) == str(alone.value)
-        mine, yours = status(folder_of(cfg)), status(folder_of(apart))
+        other = folder_of(apart)
+        mine, yours = status(folder), status(other)
         assert (mine["status"], mine["reason"]) == (yours["status"], yours["reason"])
         assert mine["status"] == "failed"
-        files = [{file.name for file in folder_of(each).iterdir()} - {".lock"} for each in (cfg, apart)]
+        files = [{file.name for file in each.iterdir()} - {".lock"} for each in (folder, other)]
         assert files[0] == files[1]
         for name in ("best", "last"):
             if f"{name}.ckpt" in files[0]:
-                one, other = checkpoint(cfg, name), checkpoint(apart, name)
-                one.pop("callbacks"), other.pop("callbacks")
-                close(one, other, name)
+                one, two = checkpoint(folder, name), checkpoint(other, name)
+                one.pop("callbacks"), two.pop("callbacks")
+                close(one, two, name)
 
 
 def test_all_diverge(typed: Typed, undrawn: None) -> None:
-    cfgs, outcomes = swept([typed(*SHORT, "optimizer.lr=1e200", f"seed={seed}") for seed in range(3)])
+    folders, outcomes = swept([typed(*SHORT, "optimizer.lr=1e200", f"seed={seed}") for seed in range(3)])
     assert all(isinstance(outcome, Refused) for outcome in outcomes)
-    assert {status(folder_of(cfg))["status"] for cfg in cfgs} == {"failed"}
+    assert {status(folder)["status"] for folder in folders} == {"failed"}
 
 
 @pytest.mark.parametrize("epochs", [40, 20])
@@ -141,15 +143,15 @@ def test_early_stopping_stops_each_run_where_it_would_alone(typed: Typed, undraw
             for seed, lr in enumerate((0.1, 0.01, 0.005))
         ]
 
-    cfgs, outcomes = swept(jobs())
+    folders, outcomes = swept(jobs())
     ends = []
-    for cfg, apart, outcome in zip(cfgs, jobs(), outcomes, strict=True):
+    for folder, apart, outcome in zip(folders, jobs(), outcomes, strict=True):
         assert isinstance(outcome, dict)
         summary = train(apart)
         assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
-        same((cfg, apart))
+        same((folder, summary.folder))
         ends.append(int(summary["epochs"]))
-        mine, yours = (checkpoint(each, "last")["callbacks"] for each in (cfg, apart))
+        mine, yours = (checkpoint(each, "last")["callbacks"] for each in (folder, summary.folder))
         (early,) = [key for key in yours if key.startswith("EarlyStopping")]
         close(mine[early], yours[early])
     assert len(set(ends)) == 3
@@ -406,15 +408,15 @@ def test_what_cannot_be_stacked_trains_alone_and_says_why_once(
         odd = [typed(*base, *(["+callbacks.best.save_top_k=2"] if "top_k" in each else [each])) for each in ALONE]
         return [odd[0], *(typed(*base, f"seed={seed}") for seed in range(2)), *odd[1:], typed(*base, "seed=2")]
 
-    cfgs, outcomes = swept(jobs())
+    folders, outcomes = swept(jobs())
     said = capsys.readouterr().out
     assert not [outcome for outcome in outcomes if not isinstance(outcome, dict)]
     for why in ALONE.values():
         assert said.count(why) == 1, why
-    stacked = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
+    stacked = [status(folder)["facts"].get("stacked", 1) for folder in folders]
     assert stacked == [1, 3, 3, *[1] * (len(ALONE) - 1), 3]
-    for cfg, job, outcome in zip(cfgs, jobs(), outcomes, strict=True):
-        if status(folder_of(cfg))["facts"].get("stacked", 1) == 1:
+    for folder, job, outcome in zip(folders, jobs(), outcomes, strict=True):
+        if status(folder)["facts"].get("stacked", 1) == 1:
             assert isinstance(outcome, dict)
             assert numbers(outcome) == numbers(train(job))
 
@@ -468,17 +470,17 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
 
 
 def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undrawn: None, tmp_path: Path) -> None:
-    cfgs, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
+    folders, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
     whole = train(typed(*SMALL, "trainer.max_epochs=4", "seed=1"))
-    longer = typed(f"ckpt={folder_of(cfgs[1])}/last.ckpt", "trainer.max_epochs=4")
-    assert numbers(train(longer)) == pytest.approx(numbers(whole), rel=1e-9)
-    assert folder_of(longer) == folder_of(cfgs[1])
+    longer = typed(f"ckpt={folders[1]}/last.ckpt", "trainer.max_epochs=4")
+    resumed = train(longer)
+    assert numbers(resumed) == pytest.approx(numbers(whole), rel=1e-9)
+    assert resumed.folder == folders[1]
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(tmp_path / "new.csv", index=False)
-    apart = typed(*SHORT, "seed=0", "resume=never")
-    train(apart)
+    apart = train(typed(*SHORT, "seed=0", "resume=never"))
     said = []
-    for cfg in (cfgs[0], apart):
-        asked = predict.asked([f"ckpt={folder_of(cfg)}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
+    for folder in (folders[0], apart.folder):
+        asked = predict.asked([f"ckpt={folder}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
         (_, *rows), *_ = predict.predicted(asked, tmp_path / "new.csv")
         said.append([float(value) for row in rows for value in row])
     assert len(said[0]) >= 442
@@ -504,7 +506,7 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("losslab.models.nn.Linear", Branching)
-        cfgs, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
+        folders, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
         alone = train(typed(*SHORT, "seed=1", "resume=never"))
     assert (
         "2 of the runs train one by one: vmap: It looks like you're attempting to use a Tensor in some data-dependent"
@@ -512,7 +514,7 @@ def test_a_model_that_cannot_be_one_of_many_trains_alone_with_the_reason(
     )
     assert isinstance(outcomes[1], dict)
     assert numbers(outcomes[1]) == numbers(alone)
-    assert "stacked" not in status(folder_of(cfgs[1]))["facts"]
+    assert "stacked" not in status(folders[1])["facts"]
 
 
 def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
@@ -528,17 +530,18 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
 
     do, losses = Stack.update, ("mse", "mae")
     monkeypatch.setattr(Stack, "update", update)
-    cfgs, outcomes = swept(jobs()[:5])
+    folders, outcomes = swept(jobs()[:5])
     said = capsys.readouterr().out
-    assert "5 runs as one are more than the memory holds: 3 are tried" in said
-    assert "3 runs as one are more than the memory holds: 2 are tried" in said
-    sizes = [status(folder_of(cfg))["facts"].get("stacked", 1) for cfg in cfgs]
+    assert "5 runs as one need more memory than there is: trying 3" in said
+    assert "3 runs as one need more memory than there is: trying 2" in said
+    sizes = [status(folder)["facts"].get("stacked", 1) for folder in folders]
     assert sorted(sizes) == [1, 2, 2, 2, 2]
-    for size, cfg, apart, outcome in zip(sizes, cfgs, jobs()[:5], outcomes, strict=True):
+    for size, folder, apart, outcome in zip(sizes, folders, jobs()[:5], outcomes, strict=True):
         assert isinstance(outcome, dict)
-        assert numbers(outcome) == pytest.approx(numbers(train(apart)), rel=1e-9, abs=1e-12)
+        summary = train(apart)
+        assert numbers(outcome) == pytest.approx(numbers(summary), rel=1e-9, abs=1e-12)
         if size > 1:
-            same((cfg, apart))
+            same((folder, summary.folder))
 
 
 def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:

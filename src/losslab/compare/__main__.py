@@ -36,6 +36,7 @@ from losslab.compare.settings import CROSS
 from losslab.config.words import command_words
 from losslab.errors import Refused
 from losslab.files import write_together
+from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def compare(request: Request, runs: Runs) -> str:
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
     files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
-    files["runs.csv"] = frame_csv(comparison.frame.drop(columns=["first/gradient_norm"]))
+    files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
     tables = format_cells(comparison, cells), format_pairs(contrasts, comparison.unit)
     method, date = describe_method(comparison, pairs), time.strftime("%Y-%m-%d")
     files["index.html"] = render_page(title, date, verdict, cautions, *tables, plots, method)

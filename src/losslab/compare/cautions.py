@@ -10,6 +10,7 @@ from losslab.compare.design import Comparison, count_settings
 from losslab.compare.settings import changes_figures, count_values, drop_dependent, format_value
 from losslab.compare.statistics import least_seeds
 from losslab.compare.verdict import join_phrases
+from losslab.record.rows import FIRST_NORM
 
 SAME = {
     "environment.git_commit": "versions of the code",
@@ -206,12 +207,12 @@ def doubt_gradients(comparison: Comparison) -> Iterator[str]:
     frame = comparison.frame
     if not {"loss", "optimizer", "optimizer.lr"} <= set(frame):
         return
-    started = frame[frame["first/gradient_norm"] > 0]
-    norms = started.groupby(["loss", *keys])["first/gradient_norm"].median().reset_index()
+    started = frame[frame[FIRST_NORM] > 0]
+    norms = started.groupby(["loss", *keys])[FIRST_NORM].median().reset_index()
     worst, sentence = 0.0, ""
     for (optimizer, rate, _), group in norms.groupby(keys):
-        ordered = group.sort_values("first/gradient_norm")
-        ratio = float(ordered["first/gradient_norm"].iloc[-1] / ordered["first/gradient_norm"].iloc[0])
+        ordered = group.sort_values(FIRST_NORM)
+        ratio = float(ordered[FIRST_NORM].iloc[-1] / ordered[FIRST_NORM].iloc[0])
         low, high = ordered["loss"].iloc[0], ordered["loss"].iloc[-1]
         if ratio >= 100 and ratio > worst and np.isfinite(ratio):
             worst = ratio

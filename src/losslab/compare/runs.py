@@ -16,6 +16,7 @@ from losslab.errors import Refused
 from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
 from losslab.record import rows
 from losslab.record.offline import offline
+from losslab.record.rows import FIRST_NORM, GRADIENT_NORM
 
 Record = dict[str, Any]
 CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
@@ -104,7 +105,7 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
         summary = read_json(os.path.join(path, "summary.json"))  # noqa: PTH118
         check_numbers(summary)
         rest |= summary
-    rest["first/gradient_norm"] = read_first(path, "gradient_norm")
+    rest[FIRST_NORM] = read_first(path, GRADIENT_NORM)
     yield config, rest
 
 

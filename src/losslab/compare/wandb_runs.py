@@ -9,6 +9,7 @@ import pandas as pd
 from losslab.errors import Refused
 from losslab.record.client import client, is_fault, reason
 from losslab.record.offline import Record, offline
+from losslab.record.rows import FIRST_NORM, GRADIENT_NORM
 
 PREFIXES = {"last": "", "first": "first/", "min": None, "max": None}  # how W&B aggregates a metric; None: not read
 
@@ -49,10 +50,10 @@ def split_record(found: Record) -> tuple[Record, Record]:
     rest |= flatten_summary(found["summary"])
     tested = any(key.startswith("test/") for key in found["summary"])
     ended = {None: "running", 0: "finished" if tested else "interrupted"}.get(found["exit"], "failed")
-    norms = (row["gradient_norm"] for row in found["history"] if "gradient_norm" in row)
-    norm = next(norms, rest.get("first/gradient_norm", float("nan")))
+    norms = (row[GRADIENT_NORM] for row in found["history"] if GRADIENT_NORM in row)
+    norm = next(norms, rest.get(FIRST_NORM, float("nan")))
     rest |= {"status": ended, "reason": None, "started": None, "seconds": found["summary"].get("_runtime")}
-    return config, {**rest, "first/gradient_norm": norm}
+    return config, {**rest, FIRST_NORM: norm}
 
 
 def flatten_summary(summary: Record) -> Record:

@@ -177,7 +177,7 @@ class Batches:
         return {"taken": self.taken % max(1, len(self))}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next epoch where this one was."""
+        """Start the next epoch after the batches that this one had taken."""
         self.begin = state["taken"]
 
 

@@ -81,7 +81,7 @@ class Column:
     def to_features(self, train: NDArray[np.int64]) -> dict[str, Array]:
         """Return named columns of numbers: standardised, or one-hot over the categories of the training rows.
 
-        By hand: importing scikit-learn takes 0.8 s, and a fault in a table is to be told at once.
+        By hand: importing scikit-learn takes 0.8 s, and a fault in a table should be reported at once.
         """
         if self.kind == "category":
             seen = sorted(set(self.text.iloc[train]))

@@ -1,6 +1,6 @@
 """Your own images: a folder, with a table of labels or with one subfolder for each class.
 
-Nothing here imports torch, so a fault in the table or the folder is told before the heavy imports begin.
+Nothing here imports torch, so a fault in the table or the folder is reported before the heavy imports begin.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Tables: a CSV file, or a frame, becomes vectors for most models or tokens for a bag of words.
 
-Nothing here imports torch, so a fault in a table is told in under a second. All statistics (medians, means, categories,
-quantiles) come from the training rows alone; the names of classes and labels come from the whole target column.
+Nothing here imports torch, so a fault in a table is reported in under a second. All statistics (medians, means,
+categories, quantiles) come from the training rows alone; names of classes and labels come from the whole target column.
 """
 
 import zlib

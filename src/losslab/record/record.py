@@ -45,7 +45,7 @@ from losslab.machine import environment, peak_memory
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
 from losslab.record.folder import claim_folder, flat_config, run_id, status_of
-from losslab.record.rows import GRADIENT_NORM, SPEED, Row, read_history
+from losslab.record.rows import FIRST_NORM, GRADIENT_NORM, SPEED, Row, read_history
 from losslab.spreadsheet import csv_text, write_csv
 from losslab.training import distributed, preemption
 from losslab.training.preemption import Preempted
@@ -244,7 +244,7 @@ class Record(Logger):
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
         for logger in self.mirrors:
-            first = {f"first/{GRADIENT_NORM}": self.history[0].get(GRADIENT_NORM, math.nan)}
+            first = {FIRST_NORM: self.history[0].get(GRADIENT_NORM, math.nan)}
             logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 

@@ -10,6 +10,7 @@ from losslab.files import Unreadable, read_bytes
 Row = dict[str, float]
 COUNTS = ("epoch", "step")  # whole numbers, in every row
 GRADIENT_NORM = "gradient_norm"  # of an epoch's first step, before clipping
+FIRST_NORM = f"first/{GRADIENT_NORM}"  # that of a run's first step, in a comparison
 SPEED = "examples_per_second"
 
 

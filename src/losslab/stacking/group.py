@@ -173,9 +173,11 @@ class StackTask:
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
         from losslab.app import SweepObjective
-        from losslab.stacking.train import one, train_together
+        from losslab.stacking.train import train_alone, train_together
 
-        outcomes: Iterable[Any] = train_together(stack) if len(stack) > 1 else [one(stack[0].cfg, stack[0].folder)]
+        outcomes: Iterable[Any] = (
+            train_together(stack) if len(stack) > 1 else [train_alone(stack[0].cfg, stack[0].folder)]
+        )
         return [
             outcome
             if isinstance(outcome, BaseException)

@@ -1,4 +1,4 @@
-"""How a stack's weights lie in memory, and its optimizer's state packed for each run and joined again.
+"""The memory layout of a stack's weights, and its optimizer's state packed for each run and joined again.
 
 The first dimension of every tensor is the run. An optimizer that treats each number by itself may take the numbers in
 any order, so it is given those of some runs `(runs, numbers)` in the order in which they lie in memory.

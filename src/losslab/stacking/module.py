@@ -1,7 +1,7 @@
-"""Runs of one shape trained as one: every weight has one dimension more, the run, and one step is a step of each.
+"""Runs of one shape trained as one: every weight has one more dimension, the run, and one step is a step of each.
 
 The runs may differ in seed, data split, loss and the numbers of their optimizer. None sees another: its batches, its
-gradients and its metrics are those that it would have alone.
+gradients and its metrics are the ones it would have alone.
 """
 
 import math
@@ -144,7 +144,7 @@ class Stack(EpochModule):
         ]
 
     def map_slots(self, optimizer: Optimizer) -> None:
-        """Note which part of which gradient belongs to each of the optimizer's parameters."""
+        """Record which part of which gradient belongs to each of the optimizer's parameters."""
         spans = [(group["params"], span) for setting, span in zip(self.settings, self.spans(), strict=True)
                  for group in setting]  # fmt: skip
         self.slots = [
@@ -212,9 +212,9 @@ class Stack(EpochModule):
         return losses
 
     def match_layout(self, gradients: dict[str, Tensor], weights: dict[str, Tensor], optimizer: Optimizer) -> None:
-        """Make weights and gradients lie alike in memory, as an optimizer goes through both in memory order.
+        """Give weights and gradients the same memory layout, as an optimizer goes through both in memory order.
 
-        The gradient of a linear layer comes transposed. Before the first step the weights are put down in the order of
+        The gradient of a linear layer comes transposed. Before the first step the weights are stored in the order of
         their gradients, which then need not be copied.
         """
         if not self.has_layout:
@@ -227,7 +227,7 @@ class Stack(EpochModule):
     def lay_out(
         self, gradients: Mapping[str, Tensor], before: Mapping[str, Tensor], optimizer: Optimizer
     ) -> dict[str, Tensor]:
-        """Put weights, and what the optimizer has of them already, down in the order of their gradients.
+        """Store the weights, and the optimizer's state of them, in the order of their gradients.
 
         Args:
             gradients: by the names of the weights.

@@ -1,4 +1,4 @@
-"""Modules of one structure called as one by `torch.func.vmap`, and what vmap needs a rule of ours for."""
+"""Modules of one structure called as one by `torch.func.vmap`, and a dropout that has a rule for it."""
 
 import copy
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class Stacked(nn.Module):
         return each(self.state(), *inputs)
 
     def set_layout(self, name: str, stride: tuple[int, ...]) -> None:
-        """Put a parameter down with other strides in memory, if it is dense with them."""
+        """Store a parameter with other strides, if it is dense with them."""
         values = self.weights()[name].detach()
         new = torch.empty_strided(values.shape, stride, dtype=values.dtype, device=values.device)
         dense = new.untyped_storage().nbytes() == values.numel() * values.element_size()
@@ -73,7 +73,7 @@ class Stacked(nn.Module):
 
 
 class DropoutFactors(torch.autograd.Function):
-    """Dropout's factors, 0 or `1 / (1 - p)`, from a generator of each run's own."""
+    """Dropout's factors, 0 or `1 / (1 - p)`; each run draws from its own generator, as it would alone."""
 
     @staticmethod
     def forward(x: Tensor, p: float, generators: list[torch.Generator]) -> Tensor:

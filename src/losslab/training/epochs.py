@@ -1,4 +1,4 @@
-"""What a run and a stack of runs share: collect rows, evaluate them, make an epoch's row, move the schedule on."""
+"""What one run and a stack of runs share: collect rows, evaluate them, record the epoch, step the schedule."""
 
 import math
 import time
@@ -26,7 +26,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class EpochState:
-    """What an epoch has brought a run so far; a checkpoint keeps it.
+    """What a run has so far of the current epoch; a checkpoint keeps it.
 
     Args:
         train_loss: the sum of the losses of the rows that were trained on.
@@ -39,7 +39,7 @@ class EpochState:
     val_row: dict[str, float] = field(default_factory=dict)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint has kept."""
+        """Set the values that a checkpoint holds."""
         for each in fields(self):
             setattr(self, each.name, saved[each.name])
 
@@ -77,7 +77,7 @@ class Collector:
 
 
 class EpochModule(pl.LightningModule):
-    """The epochs of n runs; for one run, `Experiment`, tensors lack the dimension of the runs.
+    """The epochs of n runs. `Experiment` is the case of one run: its tensors have no dimension for the runs.
 
     A subclass trains in `training_step`, where it fills `train_seen` and each state's `train_loss` and
     `gradient_norm`. Everything that happens once an epoch is here.

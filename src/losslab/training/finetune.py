@@ -13,18 +13,17 @@ from losslab.models import find_head
 
 
 class Finetune(pl.Callback):
-    """For the first epochs only the model's head learns, so that its random weights do not spoil what lies below it.
+    """Train only the model's head in the first epochs, so that its random weights do not spoil the layers below.
 
-    Until then the backbone gets no gradients, so that optimizers leave it and its moments alone, and its batch norms
-    use their statistics and do not move them. What is frozen follows from the epoch alone. A loss's own parameters
-    always learn.
+    In these epochs the backbone gets no gradients, so that optimizers change neither its weights nor its moments, and
+    its batch norms use their statistics without updating them. Whether it is frozen depends on the epoch alone. A
+    loss's own parameters are always trained.
 
     Args:
         epochs: how many; with as many as the run has, only the head is ever trained.
 
     Raises:
-        Refused: where the model is nothing but a head, and where several processes would wait for gradients that never
-            come.
+        Refused: if the model is only a head, or if several processes would wait for gradients that never come.
 
     Source: Howard & Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018 (gradual unfreezing).
     """
@@ -46,7 +45,7 @@ class Finetune(pl.Callback):
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning starts no epoch where a run goes on in the midst of one."""
+        """Freeze too where a run goes on within an epoch: Lightning does not start that epoch again."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,7 +57,7 @@ class Finetune(pl.Callback):
                 layer.train(learns)
 
     def backbone(self, module: nn.Module) -> list[nn.Parameter]:
-        """The parameters of the model but its head's."""
+        """Return the model's parameters without those of its head."""
         model = module.get_submodule("model")
         last = set(find_head(model).parameters(recurse=False))
         return [p for p in model.parameters() if p not in last]

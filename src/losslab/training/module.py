@@ -1,4 +1,4 @@
-"""One run as a Lightning module: a model, a task, a loss, an optimizer and a schedule, and no branch on any of them."""
+"""One run as a Lightning module. Model, task, loss, optimizer and schedule are plugged in; nothing branches on them."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -63,10 +63,10 @@ class Experiment(EpochModule):
         self.bypasses_hooks, self.world = True, 1  # see on_train_start
         self.last_row: dict[str, float] | None = None  # of the last epoch, as a checkpoint keeps it
         self.resumed: dict[str, Any] | None = None
-        self.draws = torch.get_rng_state()  # where dropout's begin, right after the initial weights were drawn
+        self.draws = torch.get_rng_state()  # after the initial weights were drawn: dropout starts from it in a stack
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw scores `(B, outputs)` of a batch of inputs."""
+        """Return the raw scores `(B, outputs)` of a batch of inputs."""
         scores: Tensor = self.model(self.pixels(x))
         return scores
 
@@ -77,7 +77,7 @@ class Experiment(EpochModule):
         return 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train on several batches in a row: what costs more than a small step is done once for all of them."""
+        """Train on several batches in a row, and do once for all of them what costs more than a small step."""
         loader = self.trainer.train_dataloader
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
