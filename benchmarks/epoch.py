@@ -4,11 +4,11 @@
     python benchmarks/epoch.py digits            # an MLP of 85,002 weights, Adam, batch 32: a small step
     python benchmarks/epoch.py images            # ResNet-18, AdamW, batch 64, 128 images of 96x144: a large one
 
-Three loops over the same rows, in turns in one process: a textbook's over a `DataLoader`, losslab's, and a bare one
-over tensors in memory that does nothing but train, with the same fused optimizer. Of losslab, all of `Trainer.fit` is
-counted, with logging, metrics, validation and checkpoints, and below that the training alone.
-On two cores losslab reached of the bare loop's speed: MNIST 0.96, and 1.03 in training alone; digits 0.93 and 1.17;
-images 0.79, for checkpoints of so few rows weigh, and 0.99.
+Three loops over the same rows take turns in one process: that of a textbook over a `DataLoader`, losslab's, and a bare
+one over tensors in memory that does nothing but train, with the same fused optimizer. For losslab, all of `Trainer.fit`
+counts, with logging, metrics, validation and checkpoints; the line below counts training alone.
+On two cores losslab reached these parts of the bare loop's speed: MNIST 0.96, and 1.03 in training alone; digits 0.93
+and 1.17; images 0.79, because checkpoints weigh on so few rows, and 0.99.
 """
 
 import contextlib
@@ -41,13 +41,13 @@ COUNT = 183  # images, of which seven tenths are trained on
 
 
 class Job:
-    """Settings as they are typed, and the same by hand.
+    """One training job, as settings for losslab and as objects for the loops by hand.
 
     Args:
-        epochs: that are timed together.
-        batch: rows a step.
-        typed: for losslab.
-        model, loss, optimizer: by hand.
+        epochs: how many are timed together.
+        batch: rows per step.
+        typed: the settings for losslab.
+        model, loss, optimizer: the same for the other loops.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Job:
         self.rows: Dataset[tuple[Tensor, ...]] = TensorDataset(self.x, self.y)
 
     def textbook(self) -> Times:
-        """Seconds an epoch of the loop that tutorials teach."""
+        """Time the loop that tutorials teach, in seconds per epoch."""
         loader = DataLoader(self.rows, batch_size=self.batch, shuffle=True)
         model = self.model()
         optimizer = self.optimizer(model)
@@ -82,7 +82,7 @@ class Job:
         return {"textbook loop": time.perf_counter() - began}
 
     def bare(self) -> Times:
-        """Seconds an epoch of index, forward, backward and step."""
+        """Time index, forward, backward and step alone, in seconds per epoch."""
         x, y, loss_of, model = self.x, self.y, self.loss, self.model()
         optimizer = self.optimizer(model)
         began = time.perf_counter()
@@ -94,7 +94,7 @@ class Job:
         return {"bare loop": (time.perf_counter() - began) / self.epochs}
 
     def ours(self) -> Times:
-        """Seconds an epoch of losslab, and of its training alone as the run has recorded it."""
+        """Time losslab, and its training alone by the run's own record, in seconds per epoch."""
         taken: list[float] = []
         fit: Callable[..., None] = pl.Trainer.fit
 
@@ -113,7 +113,7 @@ class Job:
 
 
 def mnist(root: str) -> Job:
-    """54,000 rows; the textbook reads them through torchvision's transforms."""
+    """Make the job of 54,000 rows; the textbook's loop reads them through torchvision's transforms."""
     job = Job(
         epochs=5,
         batch=64,
@@ -127,7 +127,7 @@ def mnist(root: str) -> Job:
 
 
 def digits() -> Job:
-    """1,258 rows."""
+    """Make the job of 1,258 rows."""
     return Job(
         epochs=30,
         batch=32,
@@ -141,7 +141,7 @@ def digits() -> Job:
 
 
 def images(folder: str) -> Job:
-    """128 rows of made-up images."""
+    """Make the job of 128 random images."""
     drawn, labels = np.random.default_rng(0), [f"label_{k}" for k in range(18)]
     for number in range(COUNT):
         Image.fromarray(drawn.integers(0, 256, (144, 96, 3), np.uint8)).save(Path(folder) / f"{number}.png")
@@ -162,7 +162,7 @@ def images(folder: str) -> Job:
 
 
 def main(which: str) -> None:
-    """Print the medians, and how fast each is beside the bare loop before and after it."""
+    """Print each loop's median, and its speed relative to the bare loops before and after it."""
     with tempfile.TemporaryDirectory() as folder:
         job = digits() if which == "digits" else images(folder) if which == "images" else mnist(which)
         rounds, speeds = [], []

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
-from losslab.card import Card, asked, compute, draw, limits, text
+from losslab.card import Card, choose_limits, compute, describe, draw, parse_request
 from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
@@ -30,7 +30,7 @@ def composed(task: str) -> DictConfig:
 
 
 def cfg_of(name: str) -> DictConfig:
-    """What `asked` composes, without composing: the loss's file in the configuration of its task."""
+    """What `parse_request` composes, without composing: the loss's file in the configuration of its task."""
     cfg = composed(NATURAL[LOSSES[name]["target"]]).copy()
     OmegaConf.set_readonly(cfg, False)
     cfg.loss = {key: value for key, value in LOSSES[name].items() if key not in DESCRIPTIONS}
@@ -66,10 +66,10 @@ def test_perfect_and_chance_are_what_the_formula_gives_by_hand(name: str) -> Non
     found = card_of(name)
     assert found.perfect == pytest.approx(PERFECT.get(name, 0.0), abs=1e-5)
     assert found.chance == pytest.approx(CHANCE[name], abs=1e-5)
-    said = text(found)
+    said = describe(found)
     assert found.perfect is not None
-    assert re.search(rf"^  perfect   {re.escape(card.short(found.perfect))},", said, re.MULTILINE)
-    assert re.search(rf"^  chance    {re.escape(card.short(found.chance))},", said, re.MULTILINE)
+    assert re.search(rf"^  perfect   {re.escape(card.format_number(found.perfect))},", said, re.MULTILINE)
+    assert re.search(rf"^  chance    {re.escape(card.format_number(found.chance))},", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -113,39 +113,39 @@ def test_each_loss_is_drawn_in_the_task_that_is_most_its_own() -> None:
         fitting = [task for task in TASKS if fits(TASKS[task], LOSSES[name])]
         assert NATURAL[LOSSES[name]["target"]] == min(fitting, key=lambda task: len(TASKS[task]["targets"]))
     for name, task in {"mae": "regression", "hinge": "multi_label", "nll": "single_label"}.items():
-        assert asked([f"loss={name}", "vs=[]"])[0].task.name == task
-    assert asked(["loss=mae", "vs=[]", "task=single_label"])[0].task.name == "single_label"
+        assert parse_request([f"loss={name}", "vs=[]"])[0].task.name == task
+    assert parse_request(["loss=mae", "vs=[]", "task=single_label"])[0].task.name == "single_label"
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_others_are_beside_it_unless_its_file_says_otherwise(name: str) -> None:
     task = NATURAL[LOSSES[name]["target"]]
     others = LOSSES[name].get("beside", options([str(CONF)], "task")[task]["task"]["beside"])
-    assert list(asked([f"loss={name}"])[1]) == [other for other in others if other != name][:2]
+    assert list(parse_request([f"loss={name}"])[1]) == [other for other in others if other != name][:2]
     assert len([other for other in others if other != name]) >= 2 or name in ("mape", "smape", "quantile")
     for other in others:
         assert fits(TASKS[task], LOSSES[other])
 
 
 def test_the_settings_that_are_typed_are_the_cards_and_not_the_others() -> None:
-    found = compute(*asked(["loss=focal", "loss.gamma=5", "vs=[focal]"])[:2])
+    found = compute(*parse_request(["loss=focal", "loss.gamma=5", "vs=[focal]"])[:2])
     assert found.chance == pytest.approx(np.log(2) / 32)
     names = list(dict.fromkeys(curve.name for curve in found.curves))
     assert names == ["focal (gamma=5)", "focal"]
     middle = {curve.name: float(curve.loss[card.POINTS // 2]) for curve in found.curves}
     assert middle == pytest.approx({"focal (gamma=5)": np.log(2) / 32, "focal": np.log(2) / 4})
-    assert "loss.gamma=5 loss.weight=null" in text(found)
+    assert "loss.gamma=5 loss.weight=null" in describe(found)
 
 
 def test_a_sum_is_drawn_beside_its_parts() -> None:
-    found = compute(*asked(["loss=[bce,0.5*dice]"])[:2])
+    found = compute(*parse_request(["loss=[bce,0.5*dice]"])[:2])
     total, bce, dice = (found.curves[index].loss for index in (0, 2, 4))
     assert [curve.name for curve in found.curves[::2]] == ["bce+0.5*dice", "bce", "dice"]
     np.testing.assert_allclose(total, bce + 0.5 * dice)
-    mixed = compute(*asked(["loss=[mse,quantile]", "loss.parts.quantile.levels=[0.2,0.5]"])[:2])
+    mixed = compute(*parse_request(["loss=[mse,quantile]", "loss.parts.quantile.levels=[0.2,0.5]"])[:2])
     assert {curve.name for curve in mixed.curves if not curve.own} == {"mse", "quantile"}
     assert mixed.perfect == pytest.approx(0, abs=1e-6)
-    assert "loss.parts.quantile.levels=[0.2, 0.5]" in text(mixed)
+    assert "loss.parts.quantile.levels=[0.2, 0.5]" in describe(mixed)
 
 
 def test_each_level_of_a_quantile_loss_has_a_curve() -> None:
@@ -170,7 +170,7 @@ def test_the_picture_is_a_png_whose_axes_hold_the_cards_own_curve(name: str, tmp
     drawn.savefig(tmp_path / "card.png", dpi=40)
     assert (tmp_path / "card.png").read_bytes().startswith(PNG)
     assert all(panel.get_xlabel() for panel in drawn.axes[-2:])
-    low, high = limits(found.curves, "loss")
+    low, high = choose_limits(found.curves, "loss")
     assert all(low <= curve.loss.min() and curve.loss.max() <= high for curve in found.curves)
 
 
@@ -179,8 +179,10 @@ def test_a_loss_that_explodes_does_not_flatten_the_others() -> None:
         line = np.array([0.0, top])
         return card.Curve(name, own, 0, line, line, line, line)
 
-    assert limits([of("a", True, 4.0), of("b", False, 2.0), of("c", False, 1e6)], "loss")[1] == pytest.approx(6.3)
-    assert limits([of("a", True, 0.2), of("b", False, 2.0)], "loss") == pytest.approx((-0.1, 2.1))
+    assert choose_limits([of("a", True, 4.0), of("b", False, 2.0), of("c", False, 1e6)], "loss")[1] == pytest.approx(
+        6.3
+    )
+    assert choose_limits([of("a", True, 0.2), of("b", False, 2.0)], "loss") == pytest.approx((-0.1, 2.1))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_a_loss_that_explodes_does_not_flatten_the_others() -> None:
 )  # fmt: skip
 def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence) as refused:
-        asked(typed.split())
+        parse_request(typed.split())
     assert "\n" not in str(refused.value)
 
 
@@ -218,7 +220,7 @@ def test_settings_of_which_a_loss_cannot_be_made_are_refused() -> None:
 
 def test_every_header_has_its_parts() -> None:
     for name in options([str(CONF)], "loss"):
-        says, bounds, source = card.header(name, [str(CONF)])
+        says, bounds, source = card.read_header(name, [str(CONF)])
         assert "not" not in (bounds[:3], source[:3])
         assert " to " in bounds
         assert says
@@ -246,7 +248,8 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
 
 def test_mistakes_are_answered_before_torch_is_imported() -> None:
     program = (
-        "import sys; from losslab import card, paths; card.asked(['loss=focal', 'vs=[]']); paths.parse_words([]);"
+        "import sys; from losslab import card, paths; "
+        "card.parse_request(['loss=focal', 'vs=[]']); paths.parse_words([]);"
         "sys.exit(bool({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

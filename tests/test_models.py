@@ -235,7 +235,7 @@ def test_what_a_model_cannot_take_is_refused(shape: tuple[int, ...], keys: dict[
 
 
 @pytest.mark.parametrize("weights", ["none.pth", "default", "3"])
-def test_weights_that_are_not_there_are_refused_at_the_door(typed: Typed, weights: str) -> None:
+def test_weights_that_are_not_there_are_refused_at_once(typed: Typed, weights: str) -> None:
     with pytest.raises(
         Refused, match=f"model.weights={weights} does not fit: it must be DEFAULT, .*, a file that exists"
     ):

@@ -39,8 +39,8 @@ def trained(typed: Typed, undrawn: None) -> Trained:
 
 def predictions(folder: Path, source: Path, *words: str) -> pd.DataFrame:
     """The table that `out=` writes, which is what `predicted` returns."""
-    cfg, at, _ = predict.asked([f"ckpt={folder}/best.ckpt", f"input={source}", *words])
-    (heading, *rows), lines, _ = predict.predicted(cfg, at)
+    cfg, at, _ = predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={source}", *words])
+    (heading, *rows), lines, _ = predict.predict(cfg, at)
     assert len(rows) == len(lines)
     return pd.DataFrame(rows, columns=heading).astype(dict.fromkeys(heading[2:], float))
 
@@ -176,7 +176,7 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     assert "size: 1 empty cells filled in" in told.err
     assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
-    cfg, _, _ = predict.asked(typed_now)
+    cfg, _, _ = predict.parse_request(typed_now)
     new = make(cfg, "data", new=str(tmp_path / "new.csv")).new
     assert new is not None
     train_rows = pd.read_csv(file).iloc[data.split["train"]]
@@ -201,7 +201,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
 
     def refused(sentence: str, *words: str, ckpt: Path = folder / "best.ckpt", source: Path = new) -> None:
         with pytest.raises(Refused, match=sentence) as error:
-            predict.predicted(*predict.asked([f"ckpt={ckpt}", f"input={source}", *words])[:2])
+            predict.predict(*predict.parse_request([f"ckpt={ckpt}", f"input={source}", *words])[:2])
         assert "\n" not in str(error.value)
 
     refused(r"input=.*new.csv is not there")
@@ -223,7 +223,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     new.write_text("size,day,colour\n1,2024-01-01,red\n")
     rows = file.read_text()
     file.write_text(rows.replace("1.", "7."))
-    refused(r"data=csv is no longer what ckpt=.* was trained on \(task.mean differs\)")
+    refused(r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)")
     file.rename(tmp_path / "moved.csv")
     refused(r"data.path=.*own.csv, the data that ckpt=.* was trained on, is not there any more")
     (tmp_path / "moved.csv").write_text(rows)
@@ -267,5 +267,7 @@ def test_the_command_with_options_of_ones_own(tmp_path: Path, trained: Trained) 
 
 
 def test_a_row_is_shown_with_its_marked_labels_and_the_most_probable_others() -> None:
-    assert predict.top(["a", "b"], [0.2, 0.8], [False, False]) == "b 0.8, a 0.2"
-    assert predict.top(["a", "b", "c", "d"], [0.4, 0.3, 0.2, 0.1], [True, False, True, True]).startswith("* a 0.4, * c")
+    assert predict.format_top(["a", "b"], [0.2, 0.8], [False, False]) == "b 0.8, a 0.2"
+    assert predict.format_top(["a", "b", "c", "d"], [0.4, 0.3, 0.2, 0.1], [True, False, True, True]).startswith(
+        "* a 0.4, * c"
+    )

@@ -108,7 +108,8 @@ def main() -> None:
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
-        typed = [text for text in sys.argv[1:] if "=" in text and not text.startswith("-")]
+        words, folders = arguments.take_folders(sys.argv[1:])
+        typed = [*(text for text in words if "=" in text and not text.startswith("-")), *arguments.search_path(folders)]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")
     except Exception as error:
         if traceback_wanted or not (type(error).__module__.startswith("submitit") or "srun" in str(error)):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 KEYS = ("loss", "loss.*", "task", "vs", "out", "allow")
 POINTS = 401  # of a curve; an odd number, so that the middle is one of them
-OURS = {"_target_", *catalogue.OWN_KEYS["loss"]} - {"reduction"}  # keys of a loss's file that are no settings
+NO_SETTINGS = {"_target_", *catalogue.OWN_KEYS["loss"]} - {"reduction"}  # keys of a loss's file that say what it is
 
 
 @dataclass
@@ -83,13 +83,13 @@ class Card:
     axis: str
 
 
-def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path]:
+def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path]:
     """Compose the card's loss and the others by name, and check the picture's file, all without torch.
 
     Raises:
         Refused: for anything that could have been mistyped.
 
-    >>> cfg, others, out = asked(["loss=focal"])
+    >>> cfg, others, out = parse_request(["loss=focal"])
     >>> cfg.task.name, list(others), str(out)
     ('single_label', ['cross_entropy', 'square'], 'card-focal.png')
     """
@@ -105,8 +105,9 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
     out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
     losses = catalogue.options([str(catalogue.CONF), *folders], "loss")
-    parts = [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])]
-    task = typed.get("task") or own_task(parts, folders)
+    task = typed.get("task") or choose_task(
+        [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])], folders
+    )
     mine = [*arguments.search_path(folders), *([f"allow={typed['allow']}"] if "allow" in typed else [])]
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
     cfg = check.configure([*mine, f"task={task}", *own])
@@ -122,14 +123,14 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path
         if other not in fitting:
             why = f"does not fit task={task}" if other in losses else "is not an option"
             raise Refused(f"vs={other} {why}: type vs= any of {', '.join(fitting)}")
-    drawn = [other for other in others if other != called(cfg)]
+    drawn = [other for other in others if other != name_of(cfg)]
     return cfg, {other: check.configure([*mine, f"task={task}", f"loss={other}"]) for other in drawn}, out
 
 
-def own_task(parts: Sequence[str], folders: Sequence[str]) -> str:
-    """Return the task that these losses are most made for: among those that fit, the one with the fewest forms.
+def choose_task(parts: Sequence[str], folders: Sequence[str]) -> str:
+    """Return the task that these losses are made for: of those that fit, the one that offers the fewest targets.
 
-    A task of the user's own counts for a loss of the user's own.
+    Tasks that are shipped come first for losses that are shipped, the user's own for the user's own.
     """
     losses, tasks = (catalogue.options([str(catalogue.CONF), *folders], group) for group in ("loss", "task"))
     ours, theirs = (catalogue.options([str(catalogue.CONF)], group) for group in ("loss", "task"))
@@ -143,7 +144,7 @@ def own_task(parts: Sequence[str], folders: Sequence[str]) -> str:
     return fitting[0] if fitting else "regression"
 
 
-def prepared(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
+def prepare(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
     """Make task and loss as a run makes them, in double precision, for the targets of a card's examples."""
     import numpy as np
 
@@ -160,7 +161,9 @@ def prepared(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
     return task.double(), loss.double(), data
 
 
-def drawn_curve(task: "Task", read: "Loss | Sum", shown: "Loss | Sum", y: "Tensor", column: int) -> "tuple[Array, ...]":
+def compute_curve(
+    task: "Task", read: "Loss | Sum", shown: "Loss | Sum", y: "Tensor", column: int
+) -> "tuple[Array, ...]":
     """Return what the axis shows, the score in `column`, the loss of one row and its gradient as that score moves.
 
     Args:
@@ -182,7 +185,7 @@ def drawn_curve(task: "Task", read: "Loss | Sum", shown: "Loss | Sum", y: "Tenso
     return tuple(numbers.detach().numpy() for numbers in (x, values, loss, gradient))
 
 
-def perfect(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float | None:
+def compute_perfect(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float | None:
     """Compute the loss of the examples where they are predicted right, if the task knows how."""
     import torch
 
@@ -194,7 +197,7 @@ def perfect(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float | None:
     return float(torch.func.vmap(lambda each: loss.compute(task, each, y))(scores).min())
 
 
-def chance(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float:
+def compute_chance(task: "Task", loss: "Loss | Sum", data: "Dataset") -> float:
     """Compute the loss of the examples where all scores are 0."""
     import torch
 
@@ -214,11 +217,11 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
     examples = task.examples()
     for number, y in enumerate(examples):
         try:
-            task, loss, data = prepared(cfg, y)
-            own = {f"{called(cfg)}, {what}" if what else called(cfg): c for c, what in task.curves(loss).items()}
+            task, loss, data = prepare(cfg, y)
+            own = {f"{name_of(cfg)}, {what}" if what else name_of(cfg): c for c, what in task.curves(loss).items()}
             lines = [(name, True, task, loss, loss, column) for name, column in own.items()]
             for name, other in others.items():
-                its, beside, _ = prepared(other, y)
+                its, beside, _ = prepare(other, y)
                 lines.append((name, False, its, beside, beside, beside.prediction_index))
         except Refused:
             if number + 1 == len(examples):
@@ -228,25 +231,25 @@ def compute(cfg: DictConfig, others: dict[str, DictConfig]) -> Card:
             lines += [(name, False, task, loss, part, loss.prediction_index) for name, part in loss.parts.items()]
         sides = task.sides(data)
         drawn = [
-            Curve(name, own, side, *drawn_curve(its, read, shown, target, column))
+            Curve(name, own, side, *compute_curve(its, read, shown, target, column))
             for name, own, its, read, shown, column in lines
             for side, target in enumerate(sides.values())
         ]
         if all(any(c.gradient.any() for c in drawn if c.name == line[0]) for line in lines):
             break
     views = {OmegaConf.select(cfg, path).input for path in compose.loss_paths(cfg).values()}
-    sure, unsure = perfect(task, loss, data), chance(task, loss, data)
+    sure, unsure = compute_perfect(task, loss, data), compute_chance(task, loss, data)
     outputs, scores = len(data.outputs), loss.scores_per_target
     return Card(cfg, drawn, sure, unsure, task.chance, outputs, scores, list(sides), task.axis(data, views))
 
 
-def called(cfg: DictConfig) -> str:
+def name_of(cfg: DictConfig) -> str:
     """Return the loss's name, with the settings that were typed."""
     typed = [text.removeprefix("loss.") for text in cfg.run.overrides if text.startswith("loss.")]
     return f"{cfg.run.choices.loss} ({', '.join(typed)})" if typed else str(cfg.run.choices.loss)
 
 
-def header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
+def read_header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
     """Return what a loss's file says at its top: description with formula, range, source."""
     file = next(file for folder in catalogue if (file := Path(folder, "loss", f"{name}.yaml")).is_file())
     comments: list[str] = []
@@ -254,12 +257,12 @@ def header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
         if not line.startswith("#"):
             break
         comments.append(line.removeprefix("#").strip())
-    said = re.fullmatch(r"(.*?)(?: Range: (.*?)\.)?(?: Source: (.*?)\.?)?", " ".join(comments))
-    assert said
-    return said[1] or "not described in its file", said[2] or "not stated", said[3] or "not stated"
+    parts = re.fullmatch(r"(.*?)(?: Range: (.*?)\.)?(?: Source: (.*?)\.?)?", " ".join(comments))
+    assert parts
+    return parts[1] or "not described in its file", parts[2] or "not stated", parts[3] or "not stated"
 
 
-def text(card: Card) -> str:
+def describe(card: Card) -> str:
     """Write what the file of each loss says, its settings, and what was computed."""
     cfg, flat = card.cfg, flatten(card.cfg)
     losses, tasks = (catalogue.options(cfg.run.catalogue, group) for group in ("loss", "task"))
@@ -270,10 +273,10 @@ def text(card: Card) -> str:
         lines.extend(textwrap.wrap(value, 110, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
 
     for name, (path, keys) in paths.items():
-        says, bounds, source = header(name, cfg.run.catalogue)
+        says, bounds, source = read_header(name, cfg.run.catalogue)
         several = f", {card.scores_per_target} scores for each target" if keys.input == "heads" else ""
         domain = f" {keys.domain}" if "domain" in keys else ""
-        settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in OURS]
+        settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in NO_SETTINGS]
         lines.append(name)
         say("is", says)
         say("wants", f"{keys.input}; targets as {keys.target}{domain}{several}")
@@ -286,15 +289,15 @@ def text(card: Card) -> str:
     every = [n for n, file in tasks.items() if all(catalogue.fits(file["task"], keys) for _, keys in paths.values())]
     say("fits", f"task={', '.join(every)}")
     if card.perfect is not None:
-        say("perfect", f"{short(card.perfect)}, where every row is predicted right")
-    say("chance", f"{short(card.chance)}, where all scores are 0{': ' if card.guess else ''}{card.guess}")
+        say("perfect", f"{format_number(card.perfect)}, where every row is predicted right")
+    say("chance", f"{format_number(card.chance)}, where all scores are 0{': ' if card.guess else ''}{card.guess}")
     beside = list(dict.fromkeys(curve.name for curve in card.curves if not curve.own))
     say("drawn", f"a batch of one row of task={cfg.task.name} over the {card.axis}")
     say("beside", ", ".join(beside) or "nothing")
     return "\n".join(lines)
 
 
-def short(value: float) -> str:
+def format_number(value: float) -> str:
     """Write a number in four digits; what rounding leaves of 0 is 0."""
     return f"{value if abs(value) > 1e-9 else 0:.4g}"
 
@@ -318,7 +321,7 @@ def draw(card: Card) -> "Figure":
                 if curve.side == side:
                     index, width = names.index(curve.name), 3.0 if curve.own else 1.8
                     panel.plot(curve.x, getattr(curve, what), **line_style(index), linewidth=width, label=curve.name)
-            panel.set(ylim=limits(card.curves, what), xlim=(min(ends)[0], max(end for _, end in ends)))
+            panel.set(ylim=choose_limits(card.curves, what), xlim=(min(ends)[0], max(end for _, end in ends)))
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(color=GREY, alpha=0.2)
             if row == 0:
@@ -329,12 +332,12 @@ def draw(card: Card) -> "Figure":
     handles, labels = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
     paths = list(compose.loss_paths(card.cfg))
-    formula = header(paths[0], card.cfg.run.catalogue)[0].split(". ")[0].rstrip(".") if len(paths) == 1 else ""
-    drawn.suptitle(f"{called(card.cfg)}\n{formula}" if 0 < len(formula) <= 118 else called(card.cfg), fontsize=10.5)
+    formula = read_header(paths[0], card.cfg.run.catalogue)[0].split(". ")[0].rstrip(".") if len(paths) == 1 else ""
+    drawn.suptitle(f"{name_of(card.cfg)}\n{formula}" if 0 < len(formula) <= 118 else name_of(card.cfg), fontsize=10.5)
     return drawn
 
 
-def limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
+def choose_limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
     """Choose the vertical range: all of the card's loss and of the flattest beside it, and half as much for others."""
     import numpy as np
 
@@ -358,12 +361,12 @@ def limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
 def main() -> None:
     """Run the command: write a card as a picture, print it in words."""
     with command_words(__doc__) as words:
-        cfg, others, out = asked(words)
+        cfg, others, out = parse_request(words)
         card = compute(cfg, others)
         drawn = draw(card)
         with replacing(out) as picture:
             drawn.savefig(picture, format="png", dpi=130)
-        print(f"{text(card)}\n{out}")
+        print(f"{describe(card)}\n{out}")
 
 
 if __name__ == "__main__":

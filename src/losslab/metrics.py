@@ -35,21 +35,21 @@ def squared_log_error(values: Tensor, y: Tensor) -> Tensor:
     return functional.mse_loss(values.clamp(min=0).log1p(), y.log1p())
 
 
-def sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
-    """The sum of the values `(N,)` of each group `(count,)`, whose number `(N,)` stands beside them.
+def sum_groups(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Add up the values `(N,)` of each group `(count,)`, given the number of each value's group `(N,)`.
 
-    >>> sums(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 2]), 3)
+    >>> sum_groups(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 2]), 3)
     tensor([1., 0., 6.])
     """
     return torch.zeros(count, dtype=values.dtype, device=values.device).scatter_add(0, groups, values)
 
 
-class Keys(torch.autograd.Function):
-    """Integers in the reverse order of probabilities: the bits of numbers that are not negative, negated.
+class SortKeys(torch.autograd.Function):
+    """Turn probabilities into integers whose order is the reverse: the negated bits of numbers that are not negative.
 
-    torch sorts them up to seven times as fast. The rule for vmap is here because torch 2.11 has none for bits.
+    torch sorts integers up to seven times as fast. torch 2.11 has no rule by which vmap views bits, so here is one.
 
-    >>> Keys.apply(torch.tensor([0.2, 0.9, 0.5])).argsort()
+    >>> SortKeys.apply(torch.tensor([0.2, 0.9, 0.5])).argsort()
     tensor([1, 2, 0])
     """
 
@@ -59,41 +59,43 @@ class Keys(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept: there is no gradient."""
+        """Keep nothing: there is no gradient."""
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int], p: Tensor) -> tuple[Tensor, int]:
-        return Keys.forward(p), dims[0]
+        return SortKeys.forward(p), dims[0]
 
 
-def ranked(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities `(..., N)` from high to low, how many of the first k `y` (0/1) are 1, and k.
+def rank(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return probabilities `(..., N)` from high to low, how many of the first k have a `y` (0/1) of 1, and k.
 
-    >>> ranked(torch.tensor([0.2, 0.9, 0.5]), torch.tensor([1, 1, 0]))
+    >>> rank(torch.tensor([0.2, 0.9, 0.5]), torch.tensor([1, 1, 0]))
     (tensor([0.9000, 0.5000, 0.2000]), tensor([1, 1, 2]), tensor([1, 2, 3]))
     """
-    order = Keys.apply(p).argsort(dim=-1)
+    order = SortKeys.apply(p).argsort(dim=-1)
     return p.gather(-1, order), y.gather(-1, order).cumsum(-1), torch.arange(1, p.shape[-1] + 1, device=p.device)
 
 
 def average_precision(p: Tensor, y: Tensor) -> Tensor:
-    """Average precision: the sum over cuts k of `(R_k - R_(k-1)) P_k`, recall and precision of what is above the cut.
+    """Compute average precision: the sum over thresholds k of `(R_k - R_(k-1)) P_k`, with recall R and precision P.
 
-    Shapes: probabilities `(..., N)` and what came true, 0/1 `(..., N)`; the result is `(...)`, NaN where nothing came
-    true. No cut parts equal probabilities. Source: scikit-learn's `average_precision_score`.
+    Shapes: probabilities `(..., N)` and y, 0/1 `(..., N)`; the result is `(...)`, NaN where all of y is 0. No threshold
+    lies between equal probabilities. Source: scikit-learn's `average_precision_score`.
 
     >>> average_precision(torch.tensor([[0.9, 0.5, 0.5], [0.9, 0.8, 0.1]]), torch.tensor([[1, 1, 0], [0, 0, 0]]))
     tensor([0.8333,    nan])
     """
-    p, hits, said = ranked(p, y)
+    p, hits, predicted = rank(p, y)
     cut = p > functional.pad(p[..., 1:], (0, 1), value=-1)
-    before = functional.pad(torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0))  # hits above the last cut
+    before = functional.pad(torch.where(cut, hits, 0)[..., :-1].cummax(-1).values, (1, 0))  # above the last one
     gained = torch.where(cut, hits - before, 0)
-    return (gained * (hits.to(p.dtype) / said)).sum(-1) / hits[..., -1]
+    return (gained * (hits.to(p.dtype) / predicted)).sum(-1) / hits[..., -1]
 
 
 def f1_scores(guess: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """F1 of each label `(L,)`, and that of all decisions together; 0 where there is nothing to find and none is found.
+    """Compute F1 of each label `(L,)` and of all decisions together; it is 0 where nothing is true and none predicted.
+
+    Shapes: predictions and y, 0/1 `(N, L)`. Source: scikit-learn's `f1_score`.
 
     >>> f1_scores(torch.tensor([[1, 1], [1, 0]]), torch.tensor([[1, 0], [0, 0]]))
     (tensor([0.6667, 0.0000]), tensor(0.5000))
@@ -103,28 +105,28 @@ def f1_scores(guess: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> Tensor:
-    """Expected calibration error: the mean over decisions of `|mean p - share of y|` in the decision's bin of p.
+    """Compute the expected calibration error: the mean over rows of `|mean p - mean y|` in the row's bin of p.
 
-    Shapes: probabilities `(N,)` and what came true, 0/1 `(N,)`; the bins are of equal width.
+    Shapes: probabilities `(N,)` and y, 0/1 `(N,)`; the bins have equal width.
     Source: Naeini, Cooper & Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
 
     >>> calibration_error(torch.tensor([0.9, 0.9, 0.2]), torch.tensor([1, 0, 0]))
     tensor(0.3333)
     """
-    which = (p * bins).long().clamp(0, bins - 1)  # a probability that is no number has a bin, too
-    return sums(p - y.to(p.dtype), which, bins).abs().sum() / len(p)
+    which = (p * bins).long().clamp(0, bins - 1)  # NaN has a bin, too
+    return sum_groups(p - y.to(p.dtype), which, bins).abs().sum() / len(p)
 
 
-def balanced(labels: NDArray[Any]) -> dict[str, Tensor]:
-    """Weights that make up for how often each column of 0 and 1 `(N, C)` is 1; a column without any counts one.
+def balanced_weights(labels: NDArray[Any]) -> dict[str, Tensor]:
+    """Compute weights that balance columns of 0 and 1 `(N, C)`, given how often each is 1; none counts as once.
 
-    `weight` is `N / (C n)`, for classes, and `pos_weight` `(N - n) / n`, for labels that are there, n times of N.
+    For n ones in N rows, `weight` is `N / (C n)`, for classes, and `pos_weight` is `(N - n) / n`, for labels.
     Source: scikit-learn's `class_weight="balanced"`; torch.nn.BCEWithLogitsLoss.
 
-    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
+    >>> balanced_weights(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
     {'weight': tensor([0.6667, 2.0000]), 'pos_weight': tensor([0.3333, 3.0000])}
     """
     rows, columns = labels.shape
-    there = np.maximum(labels.sum(0), 1)
-    weights = {"weight": rows / (columns * there), "pos_weight": (rows - there) / there}
+    counts = np.maximum(labels.sum(0), 1)
+    weights = {"weight": rows / (columns * counts), "pos_weight": (rows - counts) / counts}
     return {name: torch.tensor(values, dtype=torch.float32) for name, values in weights.items()}

@@ -1,13 +1,13 @@
-"""What a trained model says of new rows: labels with their probabilities, or numbers in the data's units.
+"""What a trained model predicts for new rows: labels with their probabilities, or numbers in the data's units.
 
     losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
     losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
 
 The checkpoint stays in its run's folder, which says what was typed. Names and a table's statistics come from the rows
-that it was trained on: type data.path=PLACE where they lie elsewhere now. Options of your own are typed as for
-train.py: --config-dir FOLDER, allow=PACKAGE. A label is marked * where its probability is above its own threshold,
-which had the best F1 on the validation rows; a class where it is the most probable one.
+that it was trained on: type data.path=PLACE if they have moved. Type options of your own as for train.py: --config-dir
+FOLDER, allow=PACKAGE. What is predicted is marked *: a label whose probability is above its own threshold, the one with
+the best F1 on the validation rows; a class, the most probable one.
 """
 
 if __name__ == "__main__":
@@ -37,8 +37,8 @@ SHOWN = 3  # labels or classes that are shown of each row, and all that are mark
 TOGETHER = 1024  # rows that go through the model at once
 
 
-def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
-    """The configuration of the checkpoint's run, what is predicted on, and the table to write, all without torch.
+def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
+    """Compose the checkpoint's run, and return it with what to predict on and the table to write, all without torch.
 
     Raises:
         Refused: for anything that could have been mistyped.
@@ -74,13 +74,13 @@ def asked(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     return cfg, source, out
 
 
-def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
-    """An image file, or all in a folder, as the training images are: `(N, C, H, W)` uint8.
+def read_images(source: Path, shape: Sequence[int], resize: bool) -> "New":
+    """Read an image file, or all in a folder, as the training images were read: `(N, C, H, W)` uint8.
 
     Args:
         source: the file or the folder.
         shape: channels, height and width.
-        resize: whether the training images were resized to that; other images must have it as they are.
+        resize: whether the training images were resized to that shape; if not, other images must have it.
 
     Raises:
         Refused: where there is no image, or none of that size.
@@ -122,8 +122,8 @@ def images(source: Path, shape: Sequence[int], resize: bool) -> "New":
     return New(np.stack(x), titles, notes if problems else [])
 
 
-def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
-    """The table of predictions, its first row the names of its columns; a line for each row; what is to be known.
+def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
+    """Predict: return the table with its header, a line for each row, and notes.
 
     Raises:
         Refused: where the input is not what the model takes, or the run cannot be made again.
@@ -138,7 +138,7 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
     if new is None:
         if len(data.shape) != 3:
             raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
-        new = images(source, data.shape, resize="size" in cfg.data)
+        new = read_images(source, data.shape, resize="size" in cfg.data)
     with torch.inference_mode():
         x = torch.from_numpy(new.x)
         scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
@@ -150,8 +150,8 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
         )
     rows = [["row", "predicted", *columns]]
     rows += [
-        [title, said, *(f"{number:.6g}" for number in row)]
-        for title, said, row in zip(new.titles, words, numbers.tolist(), strict=True)
+        [title, predicted, *(f"{number:.6g}" for number in row)]
+        for title, predicted, row in zip(new.titles, words, numbers.tolist(), strict=True)
     ]
     if marked is None:
         lines = [
@@ -160,14 +160,14 @@ def predicted(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str]
         ]
     else:
         p = numbers[:, : len(data.outputs)]
-        lines = [top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
+        lines = [format_top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
     return rows, lines, new.notes
 
 
-def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str:
-    """The most probable classes or labels, and all that are marked.
+def format_top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str:
+    """Write the most probable classes or labels and all that are predicted, which are marked `*`.
 
-    >>> top(["a", "b", "c", "d", "e"], [0.1, 0.5, 0.3, 0.2, 0.05], [False, True, False, False, True])
+    >>> format_top(["a", "b", "c", "d", "e"], [0.1, 0.5, 0.3, 0.2, 0.05], [False, True, False, False, True])
     '* b 0.5, * e 0.05, c 0.3, d 0.2'
     """
     order = sorted(range(len(p)), key=lambda place: (not marked[place], -p[place]))
@@ -178,10 +178,10 @@ def top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str
 
 
 def main() -> None:
-    """The command: a mistake ends in one sentence and exit code 1."""
+    """Run the command: a mistake ends in one sentence and exit code 1."""
     with command_words(__doc__) as words:
-        cfg, source, out = asked(words)
-        rows, lines, notes = predicted(cfg, source)
+        cfg, source, out = parse_request(words)
+        rows, lines, notes = predict(cfg, source)
         for note in notes:
             print(f"note  {note}", file=sys.stderr)
         if out is not None:

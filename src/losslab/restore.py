@@ -38,7 +38,8 @@ def restore(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, n
     task, loss, model = build_model(cfg, data)
     run = nn.ModuleDict({"pixels": Pixels(data.scale), "model": model, "task": task, "loss": loss})
     state = {name: value for name, value in read(cfg.ckpt)["state_dict"].items() if name.split(".")[0] in run}
-    now, of_rows = run.state_dict(), ("pixels.mean", "pixels.std", "task.mean", "task.std")
+    of_rows = {name for part in ("pixels", "task") for name, _ in run[part].named_buffers(part)}
+    now, of_rows = run.state_dict(), of_rows - {f"task.{name}" for name in task.learned}
     changed = [
         name
         for name in sorted({*now, *state})

@@ -57,9 +57,9 @@ def test_a_strangers_checkpoint_runs_no_code(typed: Typed, tmp_path: Path, undra
     with pytest.raises(Refused, match=r"best.ckpt is not a whole checkpoint"):
         under_every_loss(folder)
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(tmp_path / "new.csv", index=False)
-    asked = predict.asked([f"ckpt={folder / 'best.ckpt'}", f"input={tmp_path / 'new.csv'}"])[0]
+    asked = predict.parse_request([f"ckpt={folder / 'best.ckpt'}", f"input={tmp_path / 'new.csv'}"])[0]
     with pytest.raises(Refused, match=r"best.ckpt is not a whole checkpoint"):
-        predict.predicted(asked, tmp_path / "new.csv")
+        predict.predict(asked, tmp_path / "new.csv")
     torch.save({"fc.weight": Bomb(burst)}, tmp_path / "weights.pth")
     with pytest.raises(Refused, match=r"model.weights=.* could not be read"):
         train(typed("data=digits", "model=resnet18", f"model.weights={tmp_path / 'weights.pth'}"))
@@ -157,7 +157,7 @@ def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path:
         configure([ckpt])
     (tmp_path / "new.csv").write_text("age\n1\n")
     with pytest.raises(Refused, match=r"loss._target_=os.system is code that options may not name"):
-        predict.asked([ckpt, f"input={tmp_path / 'new.csv'}"])
+        predict.parse_request([ckpt, f"input={tmp_path / 'new.csv'}"])
     assert "hydra.job.env_set.PYTHONPATH=here" not in configure([ckpt, "allow=os"]).run.overrides
     for broken in ("{}", "no", '{"overrides": 3}'):
         (folder / "status.json").write_text(broken)

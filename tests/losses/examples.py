@@ -27,7 +27,7 @@ FITTING = [(task, loss) for task in TASKS for loss in LOSSES if fits(TASKS[task]
 
 @cache
 def loss_named(name: str) -> Loss:
-    """The loss of a file, with its defaults."""
+    """Make the loss of a file with its defaults."""
     file = LOSSES[name]
     function = instantiate({key: value for key, value in file.items() if key not in OURS}, _convert_="all")
     return Loss(function, file["input"], file["target"], file.get("reduction", "mean"), file.get("per", "row"))
@@ -40,7 +40,7 @@ def dataset(y: Array) -> Dataset:
 
 
 def prepared(name: str, rows: int = 16, loss: str = "mse") -> tuple[Task, Tensor, Tensor]:
-    """A task that is fitted to a small random data set and reads scores as the loss does; such scores, and targets."""
+    """Return a task fitted to small random data and reading scores as the loss does, with such scores and targets."""
     numbers = torch.Generator().manual_seed(0)
     kinds: dict[str, type[Task]] = {"regression": Regression, "single_label": SingleLabel, "multi_label": MultiLabel}
     keys = {key: value for key, value in TASKS[name].items() if key != "_target_"}
@@ -56,10 +56,11 @@ def prepared(name: str, rows: int = 16, loss: str = "mse") -> tuple[Task, Tensor
 
 
 class Runs(nn.Module):
-    """Three runs of a task in double precision: `run` of each one's scores and targets, with buffers of its own.
+    """Three runs of a task in double precision: `run` is called with each one's scores, targets and buffers.
 
     Args:
-        name, loss: of the task, which reads scores as the loss does.
+        name: of the task.
+        loss: how the task reads the scores.
     """
 
     def __init__(self, name: str, loss: str = "mse") -> None:
@@ -82,11 +83,11 @@ class Runs(nn.Module):
         return torch.func.functional_call(self, own, (scores, y))
 
     def together(self, scores: Tensor) -> Any:
-        """Of all three, in one call."""
+        """Call `run` for all three under vmap."""
         return torch.func.vmap(self.call)(self.own, scores, self.y)
 
     def alone(self, run: int, scores: Tensor) -> Any:
-        """Of one of them, by itself."""
+        """Call `run` for one of them."""
         return self.call({name: buffers[run] for name, buffers in self.own.items()}, scores, self.y[run])
 
 
@@ -94,7 +95,7 @@ exactly = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12, equal_nan=
 
 
 def same(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Both functions have the same value and gradient at x."""
+    """Assert that both functions have the same value and gradient at x."""
     results = []
     for function in (one, other):
         at = x.clone().requires_grad_()

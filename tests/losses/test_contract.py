@@ -225,7 +225,7 @@ def test_losses_that_read_the_scores_differently_are_not_added() -> None:
     assert (median.scores_per_target, median.prediction_index) == (3, 1)
 
 
-def test_the_heads_of_a_loss_become_the_prediction_that_is_judged() -> None:
+def test_the_heads_of_a_loss_become_the_prediction_that_is_evaluated() -> None:
     task, scores, y = prepared("regression", loss="quantile")
     assert isinstance(task, Regression)
     median = scores.detach().reshape(16, 3, 3)[..., 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cosine
 from scipy.special import expit, log_softmax, softmax
@@ -75,8 +75,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "rmsle": lambda x, t: np.sqrt(metrics.mean_squared_log_error(t, x)),
     "mape": lambda x, t: 100 * metrics.mean_absolute_percentage_error(t, x),
     "smape": lambda x, t: 100 * np.mean(abs(x - t) / ((abs(x) + abs(t)) / 2)),
-    "poisson": lambda x, t: (
-        metrics.mean_poisson_deviance(t.ravel(), x.ravel()) / 2 + np.mean(t - t * np.log(t))
+    "poisson": lambda x, t: (  # torch adds 1e-8 to the rate in the logarithm, which counts where a rate is tiny
+        metrics.mean_poisson_deviance(t.ravel(), x.ravel() + 1e-8) / 2 + np.mean(t - t * np.log(t))
     ),
     "tweedie": lambda x, t, power=1.5: metrics.mean_tweedie_deviance(t.ravel(), x.ravel(), power=power),
     "quantile": lambda x, t, levels=(0.1, 0.5, 0.9): np.mean(
@@ -169,6 +169,7 @@ def drawn(name: str, seed: int, scale: float, heads: int) -> tuple[Array, Array]
 
 @pytest.mark.parametrize(("name", "keys"), SETTINGS, ids=lambda part: part if isinstance(part, str) else "")
 @settings(max_examples=15)
+@example(seed=0, scale=4.0)
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.05, 4.0))
 def test_every_loss_and_its_gradient_are_those_of_an_independent_reference(
     name: str, keys: dict[str, Any], seed: int, scale: float

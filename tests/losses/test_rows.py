@@ -190,7 +190,7 @@ def test_the_sum_over_outputs_of_a_loss_with_several_scores_per_target_is_that_o
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_a_file_says_of_rows_is_what_a_run_is_told(typed: Typed, name: str) -> None:
+def test_a_run_reads_from_the_file_whether_a_loss_has_rows(typed: Typed, name: str) -> None:
     task_name = next(task for task, loss in FITTING if loss == name)
     cfg = typed(f"task={task_name}", f"loss={name}")
     task, _, y = prepared(task_name, loss=name)

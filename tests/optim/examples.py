@@ -13,7 +13,7 @@ from losslab.config.catalogue import CONF, DESCRIPTIONS, OWN_KEYS, options
 from losslab.optim.groups import group_parameters
 
 OPTIMIZERS = options([str(CONF)], "optimizer")
-OURS = (*DESCRIPTIONS, *OWN_KEYS["optimizer"])  # keys that are not the constructor's
+OURS = (*OWN_KEYS["optimizer"], *DESCRIPTIONS)  # keys that are not the constructor's
 TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": lambda scores, y: nn.functional.mse_loss(scores, y @ torch.ones(6, 3)),
     "single_label": lambda scores, y: nn.functional.cross_entropy(scores, y[:, :3].argmax(1)),
@@ -22,12 +22,12 @@ TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def module_of(model: nn.Module, loss: nn.Module | None = None) -> nn.Module:
-    """What `param_groups` looks at."""
+    """Return a module as `group_parameters` takes it."""
     return nn.ModuleDict({"model": model, "loss": loss or nn.Module()})
 
 
 def make(name: str, model: nn.Module, loss: nn.Module | None = None, **keys: Any) -> Optimizer:
-    """An optimizer of the catalogue, without the front door."""
+    """Make an optimizer of the catalogue from its file, without a configuration."""
     settings = {**OPTIMIZERS[name], **keys}
     groups = group_parameters(module_of(model, loss), settings["lr"], hidden=settings.get("hidden", False))
     theirs = {key: value for key, value in settings.items() if key not in OURS}
@@ -46,12 +46,12 @@ def closure_of(optimizer: Optimizer, loss: Callable[[], Tensor]) -> Callable[[],
 
 
 def problem(task: str = "regression") -> tuple[nn.Module, Callable[[], Tensor]]:
-    """A small model, and its loss on a little data."""
+    """Return a small model, and its loss on a little data."""
     torch.manual_seed(0)
     model, x = models.MLP((6,), 3, hidden=[8, 8]), torch.randn(32, 6)
     return model, lambda: TASKS[task](model(x), x)
 
 
-def put(optimizer: Optimizer, mode: str) -> None:
-    """Schedule-free ones train at other weights than they are judged at."""
+def set_mode(optimizer: Optimizer, mode: str) -> None:
+    """Switch a schedule-free optimizer between the weights that it trains and those that it is evaluated at."""
     getattr(optimizer, mode, lambda: None)()

@@ -1,4 +1,4 @@
-"""The moving average of the weights: after every step, in what is judged, kept and tested, and nowhere else."""
+"""The moving average of the weights: updated after every step, and used in what is validated, kept and tested."""
 
 from typing import Any
 
@@ -53,12 +53,12 @@ def test_it_is_the_average_of_a_loop_by_hand_and_training_does_not_notice(
         torch.testing.assert_close(weight, average[name], rtol=1e-12, atol=1e-12)
 
 
-def test_the_average_is_what_is_judged_kept_and_tested(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged: list[dict[str, Tensor]] = []
+def test_the_average_is_what_is_validated_kept_and_tested(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated: list[dict[str, Tensor]] = []
     step = Experiment.validation_step
 
     def watched(self: Experiment, *args: Any) -> None:
-        judged.append({name: weight.clone() for name, weight in self.state_dict().items()})
+        validated.append({name: weight.clone() for name, weight in self.state_dict().items()})
         step(self, *args)
 
     monkeypatch.setattr(Experiment, "validation_step", watched)
@@ -66,9 +66,9 @@ def test_the_average_is_what_is_judged_kept_and_tested(typed: Typed, monkeypatch
     cfg = typed(*RUN, "callbacks=ema", "callbacks.ema.decay=0.9")
     summary = train(cfg)
     best = saved(cfg, "best.ckpt")
-    assert same(judged[int(summary["best_epoch"])], best["state_dict"])
-    assert same(judged[-1], best["state_dict"])
-    assert not same(judged[-1], best["current_model_state"])
+    assert same(validated[int(summary["best_epoch"])], best["state_dict"])
+    assert same(validated[-1], best["state_dict"])
+    assert not same(validated[-1], best["current_model_state"])
 
 
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(typed: Typed) -> None:

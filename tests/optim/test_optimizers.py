@@ -1,4 +1,4 @@
-"""Every optimizer of the catalogue: its formula, its groups, and a run that goes on as if it had never stopped."""
+"""Every optimizer of the catalogue: its formula, its groups, and a run that resumes as if it had never stopped."""
 
 import io
 import subprocess
@@ -22,7 +22,7 @@ from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
 from losslab.training.module import Experiment
 from tests.conftest import Typed, cut_off, folder_of, numbers
-from tests.optim.examples import OPTIMIZERS, TASKS, closure_of, make, module_of, problem, put
+from tests.optim.examples import OPTIMIZERS, TASKS, closure_of, make, module_of, problem, set_mode
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -33,14 +33,14 @@ def test_every_optimizer_moves_all_weights_at_once_and_lowers_the_loss_of_every_
     model, loss = problem(task)
     optimizer = make(name, model)
     before, start = [p.clone() for p in model.parameters()], loss().item()
-    put(optimizer, "train")
+    set_mode(optimizer, "train")
     optimizer.step(closure_of(optimizer, loss))  # type: ignore[arg-type]
     for was, now in zip(before, model.parameters(), strict=True):
         assert not torch.equal(was, now)
         assert now.isfinite().all()
     for _ in range(49):
         optimizer.step(closure_of(optimizer, loss))  # type: ignore[arg-type]
-    put(optimizer, "eval")
+    set_mode(optimizer, "eval")
     assert loss().item() < start
 
 
@@ -131,9 +131,9 @@ def test_the_update_is_the_published_one(name: str, weight_decay: float) -> None
     optimizer = make(name, model, **decay)
     scales, goals = torch.from_numpy(scale), torch.from_numpy(goal)
     for _ in range(40):
-        put(optimizer, "train")
+        set_mode(optimizer, "train")
         optimizer.step(closure_of(optimizer, lambda: (scales * (w - goals) ** 2 / 2 - w.cos()).sum()))  # type: ignore[arg-type]
-        put(optimizer, "eval")
+        set_mode(optimizer, "eval")
         np.testing.assert_allclose(w.detach().numpy(), next(expected), rtol=1e-9)
 
 
@@ -174,10 +174,10 @@ def test_two_passes_need_a_closure() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_read_back_without_running_code_goes_on_bit_for_bit(name: str) -> None:
     def steps(optimizer: Optimizer, loss: Callable[[], Tensor], count: int) -> None:
-        put(optimizer, "train")
+        set_mode(optimizer, "train")
         for _ in range(count):
             optimizer.step(closure_of(optimizer, loss))  # type: ignore[arg-type]
-        put(optimizer, "eval")
+        set_mode(optimizer, "eval")
 
     model, loss = problem()
     optimizer = make(name, model)
@@ -328,7 +328,7 @@ def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypa
         ),
     ],
 )
-def test_what_an_optimizer_cannot_do_is_told_at_the_door(typed_now: str, sentence: str) -> None:
+def test_what_an_optimizer_cannot_do_is_refused_at_once(typed_now: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         configure(typed_now.split())
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -20,7 +19,7 @@ from losslab.errors import Refused
 from losslab.optim.schedules import OneCycle, cyclic, read_rates, warm_up
 from losslab.train import train
 from tests.conftest import Typed, cut_off, folder_of
-from tests.optim.examples import OPTIMIZERS, closure_of, make, problem, put
+from tests.optim.examples import OPTIMIZERS, closure_of, make, problem, set_mode
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -113,8 +112,8 @@ def test_warm_up_is_the_rate_set_by_hand_before_each_step_for_every_optimizer(na
     optimizer, by_hand = make(name, model), make(name, twin)
     own = [group["lr"] for group in by_hand.param_groups]
     warm_up(optimizer, 4)
-    put(optimizer, "train")
-    put(by_hand, "train")
+    set_mode(optimizer, "train")
+    set_mode(by_hand, "train")
     for t in range(1, 8):
         optimizer.step(closure_of(optimizer, loss))  # type: ignore[arg-type]
         for group, lr in zip(by_hand.param_groups, own, strict=True):
@@ -150,7 +149,7 @@ def test_a_run_that_goes_on_for_longer_than_its_schedule_keeps_a_rate(schedule: 
         ("scheduler=cyclic scheduler.div_factor=0.5", "scheduler.div_factor=0.5 does not fit"),
     ],
 )  # fmt: skip
-def test_a_schedule_that_does_not_fit_the_run_is_told_at_the_door(typed_now: str, sentence: str) -> None:
+def test_a_schedule_that_does_not_fit_the_run_is_refused_at_once(typed_now: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         configure(typed_now.split())
 
@@ -159,9 +158,7 @@ def test_a_schedule_that_does_not_fit_the_run_is_told_at_the_door(typed_now: str
 def test_a_schedule_begins_at_its_own_rate_but_warmup_cosine_rises_for_a_tenth_of_the_run(
     typed: Typed, name: str
 ) -> None:
-    cfg = typed(f"scheduler={name}", f"trainer.max_epochs={EPOCHS}")
-    OmegaConf.set_readonly(cfg, False)
-    cfg.run.steps = STEPS
+    cfg = fill_in(typed(f"scheduler={name}", f"trainer.max_epochs={EPOCHS}"), steps=STEPS)
     used, without = (
         rates(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4), round(warmup * STEPS), SCORES)
         for warmup in (cfg.scheduler.warmup, 0)

@@ -480,8 +480,8 @@ def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undraw
     apart = train(typed(*SHORT, "seed=0", "resume=never"))
     said = []
     for folder in (folders[0], apart.folder):
-        asked = predict.asked([f"ckpt={folder}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
-        (_, *rows), *_ = predict.predicted(asked, tmp_path / "new.csv")
+        asked = predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={tmp_path / 'new.csv'}"])[0]
+        (_, *rows), *_ = predict.predict(asked, tmp_path / "new.csv")
         said.append([float(value) for row in rows for value in row])
     assert len(said[0]) >= 442
     assert said[0] == pytest.approx(said[1], rel=1e-5)

@@ -69,7 +69,7 @@ def compare(request: Request, runs: Runs) -> str:
     contrasts = pd.concat([tabulate_pairs(family).assign(of=name) for name, family in families.items()])
     title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
 
-    plots = save_plots(comparison, cells, request.cross)
+    plots = save_plots(comparison, cells, request)
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
     files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
@@ -100,17 +100,17 @@ def check_finished(runs: Runs) -> None:
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
 
 
-def save_plots(comparison: Comparison, cells: pd.DataFrame, cross: bool) -> "list[DrawnPlot]":
-    """Draw all plots and save them as PNG and CSV, in memory; `cross` adds that of trained models under every loss."""
+def save_plots(comparison: Comparison, cells: pd.DataFrame, request: Request) -> "list[DrawnPlot]":
+    """Draw all plots and save them as PNG and CSV, in memory; `cross=true` adds trained models under every loss."""
     from losslab.page.html_page import DrawnPlot
     from losslab.page.plots import draw_plots
 
     plots = list(draw_plots(comparison, cells))
-    if cross:
-        from losslab.compare.cross import table
+    if request.cross:
+        from losslab.compare.cross import tabulate
         from losslab.page.result_plots import draw_cross
 
-        plots.append(draw_cross(table(comparison)))
+        plots.append(draw_cross(tabulate(comparison, request.own)))
     drawn = []
     for plot in plots:
         picture = io.BytesIO()

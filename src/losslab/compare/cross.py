@@ -1,8 +1,9 @@
-"""Trained models under every loss: the best checkpoint of each run, loaded again and judged on its test rows.
+"""Trained models under every loss: the best checkpoint of each run, loaded again and evaluated on its test rows.
 
-This is the one part of a comparison that imports torch, and it runs only where `cross=true` asks for it.
+This is the one part of a comparison that imports torch, and only `cross=true` runs it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from losslab.losses.assembly import build_loss
 from losslab.restore import restore
 
 
-def under_every_loss(folder: Path) -> dict[str, float]:
+def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
     """Compute the test loss of the run's best model under each loss that fits its task, each with its own defaults.
 
     What counts is what the model predicts, whatever loss it was trained with. A loss that wants several scores for a
     target evaluates only models that were trained with it.
+
+    Args:
+        folder: the run's.
+        own: overrides that find and allow the user's own options.
 
     Raises:
         Refused: where the run cannot be made again, such as without its checkpoint.
@@ -33,7 +38,7 @@ def under_every_loss(folder: Path) -> dict[str, float]:
     checkpoint = folder / "best.ckpt"
     if not checkpoint.is_file():
         raise Refused(f"{folder} has no best.ckpt: cross=true needs the checkpoints of the runs")
-    cfg = check.configure([f"ckpt={arguments.quote_value(str(checkpoint))}"])
+    cfg = check.configure([*own, f"ckpt={arguments.quote_value(str(checkpoint))}"])
     data, task, _, model = restore(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
@@ -47,22 +52,23 @@ def under_every_loss(folder: Path) -> dict[str, float]:
             other.loss = {key: value for key, value in option.items() if key not in DESCRIPTIONS}
             reader = make(cfg, "task")
             try:
-                judge = build_loss(other, reader, data)
+                evaluator = build_loss(other, reader, data)
             except Refused:  # the targets lie outside its domain
                 continue
-            if judge.scores_per_target > 1 and name != cfg.run.choices.loss:
+            if evaluator.scores_per_target > 1 and name != cfg.run.choices.loss:
                 continue
-            cost = float(judge.compute(reader, reader.translate(scores, task), y))
-            if np.isfinite(cost):
-                found[name] = cost
+            value = float(evaluator.compute(reader, reader.translate(scores, task), y))
+            if np.isfinite(value):
+                found[name] = value
     return found
 
 
-def table(comparison: Comparison) -> pd.DataFrame:
-    """The mean cost of each cell's models under each loss, a row for each cell; of the first data set."""
+def tabulate(comparison: Comparison, own: Sequence[str] = ()) -> pd.DataFrame:
+    """Tabulate the mean test loss of each cell's models, a column for each loss; of the first data set."""
     used = comparison.used[comparison.used["dataset_key"] == comparison.datasets[0]]
     rows = [
-        {"cell": cell, **under_every_loss(Path(path))} for cell, path in zip(used["cell"], used["folder"], strict=True)
+        {"cell": cell, **under_every_loss(Path(path), own)}
+        for cell, path in zip(used["cell"], used["folder"], strict=True)
     ]
     means = pd.DataFrame(rows).groupby("cell").mean()
     cells = [cell for cell in comparison.cells if cell in means.index]

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from losslab.config.arguments import search_path, take_folders
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import writable_folder
 
-KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross")
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross", "allow")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
 
 
@@ -26,6 +27,7 @@ class Request:
     difference: float = 1.0
     log: bool = False
     cross: bool = False
+    own: list[str] = field(default_factory=list)  # overrides that find and allow the user's own options, for `cross`
 
 
 def parse_request(words: Sequence[str]) -> Request:
@@ -37,6 +39,7 @@ def parse_request(words: Sequence[str]) -> Request:
     >>> parse_request(["outputs", "by=[loss]", "alpha=0.01"]).by
     ['loss']
     """
+    words, places = take_folders(words)
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
     typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
@@ -67,4 +70,5 @@ def parse_request(words: Sequence[str]) -> Request:
         test=typed.get("test", "auto"),
         log=typed.get("log") == "true",
         cross=typed.get("cross") == "true",
+        own=[*search_path(places), *([f"allow={typed['allow']}"] if "allow" in typed else [])],
     )

@@ -113,14 +113,19 @@ def as_typed(value: object) -> str:
 def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the words without `--config-dir FOLDER`, and these folders of the user's own options.
 
-    >>> take_folders(["--config-dir", "/my_conf", "loss=mine"])
-    (['loss=mine'], ['/my_conf'])
+    >>> take_folders(["--config-dir", "/my_conf", "loss=mine"]), take_folders(["--config-dir=/my_conf"])
+    ((['loss=mine'], ['/my_conf']), ([], ['/my_conf']))
     """
-    left, folders = list(words), []
-    while "--config-dir" in left[:-1]:
-        place = left.index("--config-dir")
-        folders.append(str(Path(left[place + 1]).resolve()))
-        del left[place : place + 2]
+    left, folders, flags = [], [], ("--config-dir", "-cd")
+    coming = iter(words)
+    for word in coming:
+        flag, equals, folder = word.partition("=")
+        if flag not in flags:
+            left.append(word)
+        elif equals or (folder := next(coming, "")):
+            folders.append(str(Path(folder).resolve()))
+        else:
+            left.append(word)  # without a folder
     return left, folders
 
 

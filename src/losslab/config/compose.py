@@ -82,13 +82,15 @@ def check_structure(cfg: DictConfig) -> None:
     for group, usual in NEEDED.items():
         if not OmegaConf.is_dict(cfg.get(group)):
             raise Refused(f"{group} is not an option any more: leave out what takes it away, or type {group}={usual}")
-    if not isinstance(cfg.task.get("truth"), str):
+    if cfg.task.get("truth") not in ("numbers", "class", "labels"):
         raise Refused(
             f"task={cfg.task.get('name')} does not say what its targets are: "
             "write truth: numbers, class or labels into its YAML"
         )
     for key, usual in LISTS.items():
-        names = OmegaConf.select(cfg, key, default=[])
+        if key == "data.gives" and "gives" not in cfg.data:
+            continue  # whatever the model takes
+        names = OmegaConf.select(cfg, key)
         if not OmegaConf.is_list(names) or not all(isinstance(name, str) for name in names):
             raise Refused(f"{key}={as_typed(names)} does not fit: it must be a list such as {usual}")
     if "parts" in cfg.loss:
@@ -169,7 +171,21 @@ def parse_allow(overrides: Sequence[str]) -> list[str]:
     >>> parse_allow(["loss=mae", "allow=[my_losses,logger]"]), parse_allow(["allow=my_losses"]), parse_allow([])
     (['my_losses', 'logger'], ['my_losses'], [])
     """
-    typed = [text for text in overrides if key_of(text) == "allow"]
+    return names_of("allow", overrides)
+
+
+def own_folders(overrides: Sequence[str]) -> list[str]:
+    """Return the folders of the user's own options that `hydra.searchpath` names.
+
+    >>> own_folders(["loss=mae", "hydra.searchpath=['/my_conf']"])
+    ['/my_conf']
+    """
+    return names_of("hydra.searchpath", overrides)
+
+
+def names_of(key: str, overrides: Sequence[str]) -> list[str]:
+    """Return the names that were typed for a key, one or a list of them."""
+    typed = [text for text in overrides if key_of(text) == key]
     parsed = OverridesParser.create().parse_overrides(typed) if typed else []
     values = [override.value() for override in parsed]
     return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]

@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config.arguments import key_of
 from losslab.config.catalogue import CONF, find_by_alias, options
-from losslab.config.compose import compose_run, hydra_ready
+from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
 from losslab.errors import Refused, nearest
 
@@ -26,7 +26,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         overrides: what was typed.
     """
     text = " ".join(str(error).split())
-    if isinstance(error, MissingConfigException) and (found := explain_missing(error)):
+    if isinstance(error, MissingConfigException) and (found := explain_missing(error, overrides)):
         return found
     if isinstance(error, OverrideParseException):
         quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""
@@ -36,7 +36,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     return text
 
 
-def explain_missing(error: MissingConfigException) -> str | None:
+def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> str | None:
     """Say which option of a group was meant; `None` where the error names no group."""
     for launcher, option in LAUNCHERS.items():
         if error.missing_cfg_file == f"hydra/launcher/{option}":
@@ -44,7 +44,7 @@ def explain_missing(error: MissingConfigException) -> str | None:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group or error.options is None:
         return None
-    if names := find_by_alias(name, options([str(CONF)], group)):
+    if names := find_by_alias(name, options([str(CONF), *own_folders(overrides)], group)):
         return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
     return f"{group}={name} is not an option; {nearest(name, error.options)}"
 

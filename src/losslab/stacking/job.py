@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -55,9 +54,7 @@ class Job:
         """Return a text that is equal for runs whose weights, rows and metrics are alike in shape and name."""
         shapes = {name: tuple(value.shape) for name, value in self.run.named_parameters()}
         rows = {part: len(numbers) for part, numbers in self.data.split.items()}
-        y = torch.from_numpy(self.data.targets("train")[:2])
-        scores = torch.zeros(len(y), self.run.task.count_scores(len(self.data.outputs), self.run.loss))
-        return str((shapes, rows, list(self.run.task.metrics(scores, y))))
+        return str((shapes, rows, self.run.task.list_metrics(self.data, self.run.loss)))
 
 
 def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Job:

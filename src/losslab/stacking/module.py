@@ -51,8 +51,8 @@ class Evaluator(nn.Module):
     def forward(self, scores: Tensor, y: Tensor, ask: str) -> Any:
         if ask == "loss":
             return self.loss.compute(self.task, scores, y)
-        if ask == "tuned":
-            return self.task.tuned(scores, y)
+        if ask == "tune":
+            return self.task.tune(scores, y)
         return compute_metrics(self.task, self.loss, scores, y, with_loss=ask == "metrics and loss")
 
 
@@ -285,7 +285,7 @@ class Stack(EpochModule):
     def tune(self, scores: Tensor, y: Tensor) -> None:
         for runs, evaluator in self.groups():
             if any(name.startswith("task.") for name in evaluator.buffer_names):
-                for name, values in evaluator(scores[runs], y[runs], ask="tuned").items():
+                for name, values in evaluator(scores[runs], y[runs], ask="tune").items():
                     setattr(evaluator, evaluator.own_name[f"task.{name}"], values)
 
     def keep(self, runs: Sequence[int]) -> None:

@@ -117,7 +117,8 @@ def sweep(path: str, words: Sequence[str]) -> int:
     Raises:
         Refused: for anything that a user could have mistyped, before anything is started.
     """
-    typed = parse_settings(words, [*OWN, "*"])
+    words, folders = arguments.take_folders(words)
+    typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
     count = whole("n", typed.pop("n")) if "n" in typed else at_once()
     stack = whole("stack", typed.pop("stack", "1"))
     retry = {"true": True, "false": False}.get(typed.pop("retry", "false").lower())

@@ -52,7 +52,7 @@ class Task(nn.Module, ABC):
     """
 
     better: ClassVar[dict[str, str]]  # each metric, and whether `min` or `max` is better
-    learned: ClassVar[tuple[str, ...]] = ()  # the buffers that `tuned` returns
+    learned: ClassVar[tuple[str, ...]] = ()  # the buffers that `tune` returns
     chance: ClassVar[str] = ""  # what scores of 0 predict for a card's examples, in words
 
     def __init__(self, name: str, truth: str, inputs: list[str], targets: list[str], yardstick: str, mode: str) -> None:
@@ -85,8 +85,13 @@ class Task(nn.Module, ABC):
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Compute every metric over all rows at once, from raw scores `(N, S)` and canonical targets."""
 
-    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return the buffers that are learned from all validation rows before these are evaluated."""
+    def list_metrics(self, data: Dataset, loss: Reading) -> list[str]:
+        """Return the names of the metrics that can be computed for these data."""
+        y = torch.from_numpy(data.targets("train")[:2])
+        return sorted(self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y))
+
+    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return the buffers to learn from all validation rows, before these are evaluated."""
         return {}
 
     def translate(self, scores: Tensor, other: "Task") -> Tensor:

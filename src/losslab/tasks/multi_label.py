@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from losslab.data.dataset import Dataset
-from losslab.metrics import average_precision, balanced, calibration_error, f1_scores, ranked
+from losslab.metrics import average_precision, balanced_weights, calibration_error, f1_scores, rank
 from losslab.tasks.base import Reading, Task
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class MultiLabel(Task):
     """Any number of L labels at once, 0/1 `(B, L)`.
 
-    Views: `logits` is the scores, `prediction` their sigmoid. `f1` takes a label for predicted where that is above one
-    half. The tuned metrics, and predictions in words and pictures, do so above the label's own threshold, which had the
-    best F1 on the validation rows: above one half, rare labels would hardly ever be said. A model that knows little
-    says many labels then, which is what F1 rewards.
+    Views: `logits` is the scores, `prediction` their sigmoid. For `f1` a label is predicted where its probability is
+    above one half, and rare labels hardly ever are. For the tuned metrics, and in predictions and pictures, it is
+    predicted above a threshold of its own, the one with the best F1 on the validation rows. A model that knows little
+    then predicts many labels, which is what F1 rewards.
     """
 
     better: ClassVar = {
@@ -36,20 +36,20 @@ class MultiLabel(Task):
     }
     learned: ClassVar = ("thresholds",)
     chance: ClassVar = "each label is as likely as not"
-    thresholds: Tensor  # of each label (L,); they travel in the checkpoint
+    thresholds: Tensor  # of each label (L,); checkpoints hold them
 
     def fit(self, data: Dataset, loss: Reading) -> None:
         self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
 
-    def tuned(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """For each label the threshold with the best F1 on these rows, midway between two neighbouring probabilities.
+    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return for each label the threshold with the best F1 on these rows, midway between two probabilities.
 
-        Exact: every cut is tried. The highest of equally good ones is kept, and 0.5 for a label that no row has.
+        Every threshold is tried. The highest of equally good ones counts, and 0.5 for a label that no row has.
         Source: Lipton, Elkan & Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
         """
-        p, hits, said = ranked(scores.sigmoid().T, y.T)
+        p, hits, predicted = rank(scores.sigmoid().T, y.T)
         below = functional.pad(p[:, 1:], (0, 1))
-        f1 = torch.where(p > below, 2 * hits / (said + hits[:, -1:]), 0)  # no threshold parts equal probabilities
+        f1 = torch.where(p > below, 2 * hits / (predicted + hits[:, -1:]), 0)  # none lies between equal ones
         best, cut = f1.max(-1)
         high, low = (ends.gather(-1, cut[:, None])[:, 0] for ends in (p, below))
         middle = (high + low) / 2
@@ -62,10 +62,10 @@ class MultiLabel(Task):
         return y.float()
 
     def balance(self, data: Dataset) -> dict[str, Tensor]:
-        return {"pos_weight": balanced(data.targets("train"))["pos_weight"]}
+        return {"pos_weight": balanced_weights(data.targets("train"))["pos_weight"]}
 
     def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Average precision of each label `(L,)`; NaN for a label that no row has."""
+        """Compute the average precision of each label `(L,)`; NaN for a label that no row has."""
         return average_precision(scores.sigmoid().T, y.T)
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ class MultiLabel(Task):
             "average_precision_micro": average_precision(p.flatten(), y.flatten()),
             "log_loss": functional.binary_cross_entropy_with_logits(scores, y.to(p.dtype)),
             "brier": (p - y).square().mean(),
-            "ece": calibration_error(p.flatten(), y.flatten()),  # of all decisions of all labels
+            "ece": calibration_error(p.flatten(), y.flatten()),  # of all labels together
         }
         for suffix, thresholds in (("", 0.5), ("_tuned", self.thresholds)):
             each, micro = f1_scores(p > thresholds, y)
@@ -83,7 +83,7 @@ class MultiLabel(Task):
         return found
 
     def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
-        """Also `labels`: how each label is predicted, the most frequent one first."""
+        """Add the table `labels`: how well each label is predicted, the most frequent one first."""
         p, y = scores.sigmoid(), torch.from_numpy(data.targets("test"))
         columns = {
             "average_precision": self.average_precisions(scores, y),

@@ -1,4 +1,4 @@
-"""Regression: real numbers, judged in the data's own units."""
+"""Regression: real numbers, evaluated in the data's own units."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Regression(Task):
-    """Real numbers `(B, D)`, standardised on the training split, so that a learning rate fits any unit.
+    """Real numbers `(B, D)`, standardised on the training rows, so that one learning rate fits any unit.
 
-    Views: `prediction` is the scores, in standard deviations from the training mean; `values` is in the data's units;
-    `rate` is in the data's units and above 0, the mean times the exponential of the scores (a loss that asks for it
-    makes them logarithms); `heads` `(B, D, H)` is all scores where a loss wants several for each target.
+    Views: `prediction` is the scores, in standard deviations from the training mean. `values` is the same in the data's
+    units. `rate` is in the data's units and above 0, the mean times the exponential of the scores: a loss that asks for
+    it makes the scores logarithms. `heads` `(B, D, H)` is all scores of a target where a loss wants several.
     """
 
     better: ClassVar = {"rmse": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}
     chance: ClassVar = "3 is predicted for the targets 2 and 4"
     mean: Tensor
     std: Tensor
-    level: Tensor  # what a rate is a multiple of
+    level: Tensor  # a rate is a multiple of it
 
     def fit(self, data: Dataset, loss: Reading) -> None:
         wide = data.targets("train").astype(np.float64)
@@ -57,7 +57,7 @@ class Regression(Task):
         values = self.view(scores, self.units)
         errors = (values - y).square()
         found = {"rmse": errors.mean().sqrt(), "mse": errors.mean(), "mae": (values - y).abs().mean()}
-        if self.varies:  # every target, in every part
+        if self.varies:  # every target in every part of the split
             found["r2"] = (1 - errors.sum(0) / (y - y.mean(0)).square().sum(0)).mean()  # over the outputs
         if self.logarithmic:  # no target is negative
             found["msle"] = squared_log_error(values, y)

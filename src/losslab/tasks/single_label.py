@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losslab.data.dataset import Dataset
-from losslab.metrics import balanced, calibration_error, one_hot, sums
+from losslab.metrics import balanced_weights, calibration_error, one_hot, sum_groups
 from losslab.tasks.base import Reading, Task
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ class SingleLabel(Task):
         "brier": "min",
         "ece": "min",
     }
-
     chance: ClassVar = "both classes are as likely"
 
     def view(self, scores: Tensor, input: str) -> Tensor:
@@ -43,21 +42,22 @@ class SingleLabel(Task):
         self.classes = len(data.outputs)
 
     def balance(self, data: Dataset) -> dict[str, Tensor]:
-        return balanced(np.eye(len(data.outputs))[data.targets("train")])
+        return balanced_weights(np.eye(len(data.outputs))[data.targets("train")])
 
     def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         log_p, classes = scores.T.log_softmax(0), scores.shape[1]  # over a short last dimension it is slow
         p, (best, guess) = log_p.exp(), log_p.max(0)
         right, one = (guess == y).long(), torch.ones_like(y)
-        hits, there, said = (sums(*each, classes) for each in ((right, y), (one, y), (one, guess)))
-        hits, either = hits.to(p.dtype), there + said
+        hits, true, predicted = (sum_groups(*each, classes) for each in ((right, y), (one, y), (one, guess)))
+        hits, either = hits.to(p.dtype), true + predicted
         return {
             "accuracy": right.to(p.dtype).mean(),
-            "balanced_accuracy": (hits / there.clamp(min=1)).sum() / (there > 0).sum(),  # over the classes there are
-            "f1": (2 * hits / either.clamp(min=1)).sum() / (either > 0).sum(),  # over those that are there or are said
+            "balanced_accuracy": (hits / true.clamp(min=1)).sum() / (true > 0).sum(),  # over classes that occur
+            "f1": (2 * hits / either.clamp(min=1)).sum()
+            / (either > 0).sum(),  # over classes that occur or are predicted
             "log_loss": -log_p.gather(0, y[None]).mean(),
             "brier": p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0).mean(),
-            "ece": calibration_error(best.exp(), right),  # of the class that is said
+            "ece": calibration_error(best.exp(), right),  # of the predicted class
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:

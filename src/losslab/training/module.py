@@ -191,7 +191,7 @@ class Experiment(EpochModule):
         return [([0], compute_metrics(self.task, self.loss, scores, y, with_loss))]
 
     def tune(self, scores: Tensor, y: Tensor) -> None:
-        for name, value in self.task.tuned(scores, y).items():
+        for name, value in self.task.tune(scores, y).items():
             setattr(self.task, name, value)
 
     def on_validation_epoch_end(self) -> None:
