@@ -7,7 +7,7 @@ from pathlib import Path
 from losslab.config.arguments import search_path, take_folders
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
-from losslab.files import writable_folder
+from losslab.files import check_writable
 
 KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross", "allow")
 TESTS = ("auto", "permutation", "wilcoxon", "t")
@@ -62,7 +62,7 @@ def parse_request(words: Sequence[str]) -> Request:
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     return Request(
         folders,
-        writable_folder(Path(typed.get("out") or parent / "comparison"), "out"),
+        check_writable(Path(typed.get("out") or parent / "comparison"), "out"),
         parse_list(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
