@@ -152,15 +152,15 @@ def killed(does: Callable[[Path], object], folder: Path, chance: random.Random, 
 def runs_of(task: str) -> dict[str, Callable[[Path], object]]:
     """What leaves one run of a task in a folder, and what leaves four that are trained as one."""
     from losslab.config.check import configure
-    from losslab.sweep.plan import Plan, typed_as
+    from losslab.sweep.plan import Plan, to_overrides
     from losslab.sweep.worker import work
     from losslab.train import train
 
     settings = {"task": task, **TASKS[task], **BUSY}
-    typed = typed_as(settings | ALONE)
+    typed = to_overrides(settings | ALONE)
     primary = configure(typed).task
-    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, [0, 1])
-    plan.yardstick, plan.mode = str(primary.yardstick), primary.mode
+    primary_metric = {"metric": str(primary.yardstick), "mode": primary.mode}
+    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, [0, 1], **primary_metric)
     return {
         "alone": lambda out: train(configure([*typed, f"output_dir={out}"])),
         "stacked": lambda out: work(out, plan, plan.jobs(), 4),

@@ -139,26 +139,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 
 
 def test_a_folder_that_is_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
-    assert files.own_folder(tmp_path / "new" / "run") == files.own_folder(tmp_path / "new" / "run")
+    assert files.make_folder(tmp_path / "new" / "run") == files.make_folder(tmp_path / "new" / "run")
     (tmp_path / "link").symlink_to(tmp_path / "new")
     (tmp_path / "file").touch()
     for name, why in (("link", "is a link"), ("file", "is a file")):
         with pytest.raises(Refused, match=rf"{name} {why}.*type output_dir=FOLDER"):
-            files.own_folder(tmp_path / name)
+            files.make_folder(tmp_path / name)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give a folder away")
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
-    folder = files.own_folder(tmp_path / "run")
+    folder = files.make_folder(tmp_path / "run")
     os.chown(folder, 12345, -1)
     with pytest.raises(Refused, match=r"run belongs to another user \(number 12345\)"):
-        files.own_folder(folder)
+        files.make_folder(folder)
     assert not list(folder.iterdir())
 
 
 def test_a_disk_that_gives_all_files_to_one_user_is_no_stranger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.own_folder(tmp_path / "run")
+    files.make_folder(tmp_path / "run")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)  # as on NFS that maps root to nobody
-    assert files.own_folder(tmp_path / "run") == tmp_path / "run"
+    assert files.make_folder(tmp_path / "run") == tmp_path / "run"

@@ -1,6 +1,6 @@
-"""`hydra/launcher=stacked`: the runs of a sweep that can be trained as one model are. Hydra finds launchers in here.
+"""`hydra/launcher=stacked`: train those runs of a sweep as one model that can be. Hydra finds launchers in here.
 
-Hydra imports this at every start: all that is heavy waits until a sweep is launched.
+Hydra imports this at every start, so heavy imports wait until a sweep is launched.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class StackedLauncher(Launcher):
-    """Sorts the runs into stacks, and has another launcher start them: one job of its for each stack.
+    """Sort the runs into stacks, and let another launcher start a job for each stack.
 
     Args:
-        on: the other launcher's configuration: Hydra's own, which trains one stack after the other, or a cluster's.
+        on: the other launcher's configuration: Hydra's own launcher trains one stack after the other, a cluster's many.
         width: how many runs a stack may hold.
     """
 
@@ -26,17 +26,17 @@ class StackedLauncher(Launcher):
         self.on, self.width = on, width
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """What Hydra's sweepers call first; from then on they leave it to us to compose each run.
+        """Prepare for `launch`; Hydra's sweepers call this first and then compose no run themselves.
 
-        They would compose each once more, only to see whether that works, which takes a tenth of a second a run: more
-        than all else that a run of a stack costs. `launch` composes all of them before any is trained.
+        They would compose each run once more to see whether that works. That takes a tenth of a second a run, more than
+        all else that a run of a stack costs. `launch` composes all runs before any is trained.
         """
         self.hydra_context = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
         self.config = config
-        hydra_context.config_loader = Composed(hydra_context.config_loader)  # type: ignore[assignment]
+        hydra_context.config_loader = WithoutSweeps(hydra_context.config_loader)  # type: ignore[assignment]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """What Hydra's sweepers call; a run that is refused or fails leaves the others alone."""
+        """Train the runs; Hydra's sweepers call this. A run that is refused or fails does not stop the others."""
         from losslab.internals.hydra import value_of
         from losslab.stacking.group import StackTask, plan_stacks
 
@@ -55,11 +55,11 @@ class StackedLauncher(Launcher):
             each = value_of(back)
             each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
             found |= zip((job.number for job in stack), each, strict=True)
-        return [returned(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
+        return [to_job_return(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
 
 
-class Composed:
-    """Hydra's loader of configurations, but that it composes no run of a sweep.
+class WithoutSweeps:
+    """Hydra's loader of configurations, except that it composes no run of a sweep.
 
     Args:
         loader: Hydra's own.
@@ -75,8 +75,8 @@ class Composed:
         return getattr(self.loader, name)
 
 
-def returned(overrides: list[str], value: Any) -> JobReturn:
-    """What Hydra's sweepers get of a run: its objective, or the exception that they raise."""
+def to_job_return(overrides: list[str], value: Any) -> JobReturn:
+    """Return to Hydra's sweepers a run's objective, or the exception that they raise."""
     status = JobStatus.FAILED if isinstance(value, BaseException) else JobStatus.COMPLETED
     done = JobReturn(overrides=overrides, status=status)
     done.return_value = value

@@ -52,7 +52,7 @@ class SweepObjective(float):
 def job(typed: DictConfig) -> float:
     """Train one run for `hydra.main`; return the best primary metric on the validation rows as a sweep's objective."""
     if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, preemption.too_early)
+        signal.signal(signal.SIGUSR1, preemption.exit_at_once)
     hydra_config = HydraConfig.get()
     launcher = hydra_config.runtime.choices["hydra/launcher"]
     one_run = hydra_config.mode == RunMode.RUN
@@ -94,7 +94,7 @@ def rewrite_arguments() -> None:
 @one_sentence()
 def main() -> None:
     """Run the command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
-    preemption.heed_early()
+    preemption.exit_on_signals()
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:

@@ -154,7 +154,7 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
 def build_trainer(cfg: DictConfig) -> "pl.Trainer":
     """Make Lightning's trainer; loggers and callbacks follow when the run's folder is known."""
     from losslab.machine import speed_up_cpu
-    from losslab.training.checkpoints import Whole
+    from losslab.training.checkpoints import WholeCheckpointIO
 
     trainer: pl.Trainer = make(
         cfg,
@@ -165,7 +165,7 @@ def build_trainer(cfg: DictConfig) -> "pl.Trainer":
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[Whole()],
+        plugins=[WholeCheckpointIO()],
     )
     if trainer.strategy.root_device.type == "cpu":
         speed_up_cpu()

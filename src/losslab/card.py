@@ -26,7 +26,7 @@ from losslab.config import arguments, catalogue, check, compose
 from losslab.config.flat import flatten
 from losslab.config.words import command_words, parse_list, parse_settings
 from losslab.errors import Refused
-from losslab.files import replacing, writable_file
+from losslab.files import check_out, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +103,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
             f"a card is of one loss: type loss={first} vs=[{rest}], or, for their sum, loss=[{typed['loss']}]"
         )
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
-    out = writable_file(typed.get("out", f"card-{file}.png"), ".png")
+    out = check_out(typed.get("out", f"card-{file}.png"), ".png")
     losses = catalogue.options([str(catalogue.CONF), *folders], "loss")
     task = typed.get("task") or choose_task(
         [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])], folders

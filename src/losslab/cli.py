@@ -15,7 +15,7 @@ import losslab.safe_path  # noqa: F401  # before all else is imported
 # isort: split
 import sys
 
-from losslab.training.preemption import heed_early
+from losslab.training.preemption import exit_on_signals
 
 COMMANDS = {
     "train": "losslab.app",
@@ -33,7 +33,7 @@ def main() -> None:
     Signals are heeded first: the imports take seconds, and the kernel ends no first process of a container by a signal
     that it has no answer to, so that `docker stop` would wait.
     """
-    heed_early()
+    exit_on_signals()
     from importlib import import_module
 
     from losslab.errors import nearest, one_sentence
@@ -53,7 +53,7 @@ def main() -> None:
 
 def train() -> None:
     """The command `losslab-train`, and `python train.py`: a run."""
-    heed_early()
+    exit_on_signals()
     from importlib import import_module
 
     import_module(COMMANDS["train"]).main()

@@ -1,8 +1,8 @@
-"""Files that are written whole and read with care, as if others could write to the same folder; all without torch.
+"""Write files whole, and read them with care, as if others could write to the same folder. All of it without torch.
 
-A reader takes a regular file of a bounded size and nothing else: a pipe would keep it waiting, a device has no end. A
-writer makes a new file under a name that nobody can foresee and renames it: a link that was planted is replaced and
-never followed, and a reader never sees half a file.
+A reader takes only a regular file of a bounded size: a pipe would keep it waiting, and a device has no end. A writer
+makes a new file under a random name and renames it. So a planted link is replaced and never followed, and a reader
+never sees half a file.
 """
 
 import errno
@@ -24,11 +24,12 @@ import yaml
 from losslab.errors import Refused
 
 LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
-DEPTH = 100  # levels of a YAML file: C code that reads it would run out of stack
+WINDOWS = os.name == "nt"
+DEPTH = 100  # levels of a YAML file; C code that reads more would run out of stack
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 READ = os.O_RDONLY | NO_WAIT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-PART = ".part"  # the end of a name that a file has until it is whole
+PART = ".part"  # ends the name of a file that is not whole yet
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -37,7 +38,7 @@ class Unreadable(Refused):
 
     Args:
         file: its path.
-        why: what goes on after its name, such as `is missing`.
+        why: continues the sentence after its name, such as `is missing`.
     """
 
     def __init__(self, file: str | Path, why: str) -> None:
@@ -45,11 +46,11 @@ class Unreadable(Refused):
         self.file, self.why = Path(file), why
 
 
-def descriptor(file: str | Path) -> tuple[int, int]:
-    """The number of a regular file that is opened to be read, and its size; links are followed.
+def open_descriptor(file: str | Path) -> tuple[int, int]:
+    """Open a regular file to read it; return its descriptor and its size. Links are followed.
 
     Raises:
-        Unreadable: for what is not there, may not be read, or is a pipe, a device or a folder.
+        Unreadable: if it is missing, may not be read, or is a pipe, a device or a folder.
     """
     try:
         number = os.open(file, READ)
@@ -68,18 +69,18 @@ def open_regular(file: str | Path) -> BinaryIO:
     """Open a regular file to read bytes.
 
     Raises:
-        Unreadable: for what `descriptor` refuses.
+        Unreadable: for what `open_descriptor` refuses.
     """
-    return os.fdopen(descriptor(file)[0], "rb")
+    return os.fdopen(open_descriptor(file)[0], "rb")
 
 
 def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
-    """All that a regular file holds.
+    """Read all bytes of a regular file.
 
     Raises:
-        Unreadable: for what `descriptor` refuses, and for more bytes than `limit`.
+        Unreadable: for what `open_descriptor` refuses, and for more bytes than `limit`.
     """
-    number, size = descriptor(file)
+    number, size = open_descriptor(file)
     try:
         if size > limit:
             raise Unreadable(file, f"is larger than {limit / 2**20:g} MB")
@@ -95,7 +96,7 @@ def read_bytes(file: str | Path, limit: int = LIMIT) -> bytes:
 
 
 def read_text(file: str | Path, limit: int = LIMIT) -> str:
-    """All that a regular file holds, as UTF-8.
+    """Read all of a regular file as UTF-8 text.
 
     Raises:
         Unreadable: for what `read_bytes` refuses, and for other bytes than UTF-8.
@@ -107,7 +108,7 @@ def read_text(file: str | Path, limit: int = LIMIT) -> str:
 
 
 def read_json(file: str | Path, kind: type = dict) -> Any:
-    """The JSON value in a file, which must be of this kind: an object, or with `kind=list` an array.
+    """Read the JSON value in a file, which must be an object, or with `kind=list` an array.
 
     Raises:
         Unreadable: for what `read_text` refuses, for half a file, for nesting without end, and for another kind.
@@ -126,7 +127,7 @@ def read_json(file: str | Path, kind: type = dict) -> Any:
 
 
 def read_yaml(file: str | Path) -> Any:
-    """The YAML value in a file.
+    """Read the YAML value in a file.
 
     Raises:
         Unreadable: for what `read_text` and `parse_yaml` refuse.
@@ -140,11 +141,11 @@ def read_yaml(file: str | Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a YAML text means. Aliases, which let a kilobyte stand for terabytes, are refused.
+    """Parse a YAML text. Aliases are refused, because they let a kilobyte stand for terabytes.
 
     Raises:
         ValueError: for aliases, and for nesting without end.
-        yaml.YAMLError: for what is no YAML.
+        yaml.YAMLError: for text that is no YAML.
 
     >>> parse_yaml("a: [1, 2]")
     {'a': [1, 2]}
@@ -163,10 +164,10 @@ def parse_yaml(text: str) -> Any:
 
 
 def check_archive(file: str | Path) -> bool:
-    """Whether a file is a zip archive; one of torch's holds its entries as they are.
+    """Return whether a file is a zip archive. Torch writes archives without compression.
 
     Raises:
-        Unreadable: for what is no regular file, and where the entries would unpack to more than the file is.
+        Unreadable: for what is no regular file, and for entries that would unpack to more bytes than the file has.
     """
     with open_regular(file) as opened:
         try:
@@ -181,10 +182,10 @@ def check_archive(file: str | Path) -> bool:
 
 
 def create(file: Path) -> BinaryIO:
-    """A new file to write bytes to; what is there already, a link included, is neither followed nor overwritten.
+    """Create a file to write bytes to. What has that name already, also a link, is neither followed nor overwritten.
 
     Raises:
-        FileExistsError: where something has that name.
+        FileExistsError: if something has that name.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(file, flags, 0o666), "wb")
@@ -192,14 +193,14 @@ def create(file: Path) -> BinaryIO:
 
 @contextmanager
 def replacing(file: Path, durable: bool = False) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `file` once it is whole; if writing fails, the old one stays.
+    """Yield a new file that replaces `file` once it is whole. If writing fails, the old one stays.
 
     Args:
         file: the path; a link there is replaced, not followed.
-        durable: whether the bytes are on the disk before the name is, so that they outlive a power failure.
+        durable: whether to wait until the bytes are on the disk, so that they outlive a power failure.
 
     Raises:
-        OSError: where the disk does not take it; its `filename` is `file`.
+        OSError: if the disk does not take it; its `filename` is `file`.
     """
     part = file.with_name(f".{file.name[:100]}.{uuid.uuid4().hex}{PART}")
     try:
@@ -217,46 +218,46 @@ def replacing(file: Path, durable: bool = False) -> Iterator[BinaryIO]:
 
 
 def write(file: Path, content: str | bytes) -> None:
-    """Replace the file whole, so that a reader never sees half of it, whichever hosts share the disk."""
+    """Replace a file whole, so that no reader on any host ever sees half of it."""
     with replacing(file) as out:
         out.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_together(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Put files into a folder, all of them or none: the old ones stay until the disk has taken every new one.
+    """Put files into a folder, all of them or none. The old ones stay until the disk has taken every new one.
 
     Args:
-        folder: made where it is not there; one that is another user's, or a link, is refused.
+        folder: made if it is missing; refused if it is a link or belongs to another user.
         contents: by the names of the files; the last one is put into place last.
     """
     new = not folder.exists()
-    own_folder(folder, "out=FOLDER")
-    aside = folder / f".{uuid.uuid4().hex}{PART}"
+    make_folder(folder, "out=FOLDER")
+    staged = folder / f".{uuid.uuid4().hex}{PART}"
     try:
         if taken := [name for name in contents if (folder / name).is_dir()]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / taken[0]))
-        aside.mkdir()
+        staged.mkdir()
         for name, content in contents.items():
-            write(aside / name, content)
+            write(staged / name, content)
         for name in contents:
-            replace(aside / name, folder / name)
+            replace(staged / name, folder / name)
     except OSError as error:
         error.filename, error.filename2 = error.filename if error.errno == errno.EISDIR else str(folder), None
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
         if new:
             with suppress(OSError):
-                folder.rmdir()  # where nothing came into it
+                folder.rmdir()  # if nothing was put into it
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Replace the file whole by the content as JSON."""
+    """Replace a file whole by the content as JSON."""
     write(file, json.dumps(content, indent=2) + "\n")
 
 
 def append(file: Path, text: str) -> bool:
-    """Add text to the end of a regular file that has no other name; whether there is one.
+    """Append text to a regular file; return `False` if there is none, or it is a link or has a second name.
 
     A link would lead elsewhere, and a second name of the same file may be someone else's.
     """
@@ -277,21 +278,21 @@ def append(file: Path, text: str) -> bool:
 
 
 def check_no_link(folder: Path, instead: str = "output_dir=FOLDER") -> None:
-    """Refuse a link where losslab makes a folder of its own."""
+    """Refuse a link in place of a folder that losslab makes."""
     if folder.is_symlink():
         raise Refused(f"{folder} is a link, which could lead anywhere: remove it, or type {instead}")
 
 
-def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
-    """Make a folder that is the user's own, or take the one that is there.
+def make_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
+    """Make a folder, or take one that belongs to the user; return it.
 
     Args:
-        folder: its path; folders above it may be anyone's, and links.
+        folder: its path; folders above it may be links and anyone's.
         instead: what to type to have it elsewhere.
 
     Raises:
         Refused: for a link, and for a folder of another user, who could have planted links in it.
-        OSError: where it cannot be made.
+        OSError: if it cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -302,7 +303,7 @@ def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
     check_no_link(folder, instead)
     if not stat.S_ISDIR(facts.st_mode):
         raise Refused(f"{folder} is a file where a folder has to be: remove it, or type {instead}")
-    if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new(folder):
+    if hasattr(os, "geteuid") and facts.st_uid != os.geteuid() and facts.st_uid != find_owner(folder):
         raise Refused(
             f"{folder} belongs to another user (number {facts.st_uid}), who could have planted links in it: "
             f"type {instead} of your own"
@@ -310,8 +311,8 @@ def own_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
     return folder
 
 
-def owner_of_new(folder: Path) -> int | None:
-    """The owner that a disk gives to files made here: on NFS and in containers it may not be the user; or `None`."""
+def find_owner(folder: Path) -> int | None:
+    """Return the owner that the disk gives to new files, not always the user on NFS and in containers; or `None`."""
     probe = folder / f".{uuid.uuid4().hex}{PART}"
     try:
         with create(probe) as out:
@@ -323,7 +324,7 @@ def owner_of_new(folder: Path) -> int | None:
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what killed processes had not finished writing; the caller holds the folder's lock."""
+    """Remove files that killed processes left half-written; the caller holds the folder's lock."""
     for part in folder.glob(f".*{PART}"):
         part.unlink(missing_ok=True)
 
@@ -370,7 +371,7 @@ def is_locked(file: Path) -> bool | None:
 
 def remove_locked(folder: Path, lock: int) -> None:
     """Remove a folder whose lock this process holds, and let go of the lock."""
-    if os.name == "nt":  # Windows removes no file that is open
+    if WINDOWS:  # Windows removes no file that is open
         os.close(lock)
         shutil.rmtree(folder)
     else:
@@ -405,16 +406,16 @@ def replace(part: Path, file: Path) -> None:
             part.replace(file)
             return
         except PermissionError:
-            if os.name != "nt" or time.monotonic() > deadline:
+            if not WINDOWS or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
-def writable_folder(folder: Path, key: str) -> Path:
-    """The folder that was typed as `key`, where something can be written in it or it can be made.
+def check_writable(folder: Path, key: str) -> Path:
+    """Return a folder that was typed as `key` and can be made or written to.
 
     Raises:
-        Refused: where it cannot.
+        Refused: if it cannot.
     """
     there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -422,11 +423,11 @@ def writable_folder(folder: Path, key: str) -> Path:
     return folder
 
 
-def writable_file(out: str, suffix: str) -> Path:
-    """The path that was typed as `out`, of a file that can be written, such as a picture, `.png`.
+def check_out(out: str, suffix: str) -> Path:
+    """Return the path that was typed as `out`, if such a file can be written.
 
     Raises:
-        Refused: where it ends otherwise, or its folder is not there or not the user's.
+        Refused: if its suffix is another one, or its folder is missing or not writable.
     """
     path = Path(out)
     if path.suffix != suffix or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):

@@ -21,7 +21,7 @@ from losslab.config import catalogue
 from losslab.config.catalogue import DESCRIPTIONS
 from losslab.config.words import command_words, parse_list, parse_settings
 from losslab.errors import Refused, nearest
-from losslab.files import replacing, writable_file
+from losslab.files import check_out, replacing
 from losslab.spreadsheet import text_table
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def parse_words(words: Sequence[str]) -> tuple[list[str], int, Path]:
     steps = typed.get("steps", "200")
     if not (steps.isdecimal() and int(steps) > 0):
         raise Refused(f"steps={steps} does not fit: it must be a whole number of at least 1")
-    return list(dict.fromkeys(names)), int(steps), writable_file(typed.get("out", "paths.png"), ".png")
+    return list(dict.fromkeys(names)), int(steps), check_out(typed.get("out", "paths.png"), ".png")
 
 
 def descend(name: str, steps: int) -> Path2D:

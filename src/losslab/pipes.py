@@ -36,6 +36,9 @@ def outlive_readers() -> None:
 
     The printed text is not the record: a run, a page or a table is complete without a reader.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no name is an error, such as a Greek one in code page 1252
     if sys.platform == "win32":
         return  # its console is no file, and its pipes raise no signal
     fill_gaps()

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from losslab.config import arguments, check
 from losslab.config.words import command_words, parse_settings
 from losslab.errors import Refused
-from losslab.files import writable_file
+from losslab.files import check_out
 from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
         raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
-    out = writable_file(typed.pop("out"), ".csv") if "out" in typed else None
+    out = check_out(typed.pop("out"), ".csv") if "out" in typed else None
     more = [f"{key}={value}" for key, value in typed.items()]
     cfg = check.configure(
         [

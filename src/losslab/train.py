@@ -47,20 +47,20 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
 
     from losslab import terminal
     from losslab.record.record import claim
-    from losslab.training.checkpoints import fitting
-    from losslab.training.distributed import relaunched
+    from losslab.training.checkpoints import check_checkpoint
+    from losslab.training.distributed import relaunch_this_run
     from losslab.training.module import hook_listener
 
     trainer, module, loaders = parts.trainer, parts.module, parts.loaders
     summary = Summary()
-    with preemption.heeded(), claim(parts.cfg, parts.task.better, trainer, folder) as record:
-        ckpt = fitting(record.ckpt, module, parts.cfg.trainer.max_epochs)
+    with preemption.note_signals(), claim(parts.cfg, parts.task.better, trainer, folder) as record:
+        ckpt = check_checkpoint(record.ckpt, module, parts.cfg.trainer.max_epochs)
         loggers = connect(parts, record, callbacks)
         record.begin(loggers, parts.facts)
         if record.first:
             print(terminal.opening(parts, record, loggers, hook_listener(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
-        with relaunched(cfg, trainer):
+        with relaunch_this_run(cfg, trainer):
             trainer.fit(module, loaders.train, loaders.val, ckpt_path=ckpt, weights_only=True)
             trainer.test(module, loaders.test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if record.first:

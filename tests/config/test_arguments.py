@@ -10,7 +10,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides
 from losslab.errors import Refused
-from losslab.sweep.file import commanded, loaded
+from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -52,7 +52,7 @@ def test_neither_a_flag_nor_a_setting_is_refused(word: str) -> None:
 def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
     path: Path, macro: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = loaded(str(path))
+    sweep = load_file(str(path))
     assert (sweep["project"], "command" in sweep) == ("losslab", False)
     assert create_sweep_command()[-1] == "${args}"
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep0")
@@ -79,10 +79,10 @@ def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
 )
 def test_the_remedy_for_a_command_that_cannot_work_is_yaml_that_does(command: object) -> None:
     with pytest.raises(Refused) as refused:
-        commanded("a.yaml", {"command": command})
+        parse_command("a.yaml", {"command": command})
     remedy = re.search(r"type (command: .*\]),", str(refused.value))
     assert remedy
-    assert commanded("a.yaml", yaml.safe_load(remedy[1])) == {}
+    assert parse_command("a.yaml", yaml.safe_load(remedy[1])) == {}
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_the_remedy_for_a_command_that_cannot_work_is_yaml_that_does(command: ob
     ],
 )
 def test_a_command_is_w_and_bs_own_or_types_settings_of_all_runs(command: dict[str, object], found: object) -> None:
-    assert commanded("a.yaml", command) == found
+    assert parse_command("a.yaml", command) == found

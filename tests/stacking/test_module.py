@@ -1,15 +1,11 @@
 """Runs that are trained as one: each has the numbers, the folder and the end that it has alone."""
 
 import inspect
-import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-import yaml
 from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
@@ -22,11 +18,11 @@ from losslab.training.epochs import EpochModule
 from losslab.training.module import Experiment
 from losslab.training.preemption import Preempted
 from tests.conftest import Typed, numbers
+from tests.stacking.alike import same
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 Captured = pytest.CaptureFixture[str]
-STACKED = sorted(name for name, option in options([str(CONF)], "optimizer").items() if option.get("stacks"))
 SHORT = ("trainer.max_epochs=2", "trainer.precision=64-true", "resume=never")
 SMALL = ("data=diabetes", "model.hidden=[8]", *SHORT)
 
@@ -68,45 +64,6 @@ def taken_away(stack: list[Planned], epoch: int) -> None:
         patch.setattr(StackCallbacks, "on_train_epoch_end", end)
         with pytest.raises(SystemExit, match="143"):
             train_together(stack)
-
-
-def checkpoint(folder: Path, name: str) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(folder / f"{name}.ckpt", weights_only=True)
-    return saved
-
-
-def close(one: Any, other: Any, where: str = "") -> None:
-    """Assert that two checkpoints hold the same, numbers to 1e-9."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            close(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for number, (mine, yours) in enumerate(zip(one, other, strict=True)):
-            close(mine, yours, f"{where}.{number}")
-    elif isinstance(one, torch.Tensor):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12, msg=lambda text: f"{where}: {text}")
-    elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-9, abs=1e-12), where
-    else:
-        assert one == other, where
-
-
-def same(pair: tuple[Path, Path]) -> None:
-    """Assert that a run has the checkpoints and the record that it has alone."""
-    together, apart = pair
-    for name in ("best", "last"):
-        mine, alone = checkpoint(together, name), checkpoint(apart, name)
-        for state in (mine, alone):  # they name their folder
-            state.pop("callbacks")
-        close(mine, alone, name)
-    for file in ("config.yaml",):
-        mine, alone = (yaml.safe_load((folder / file).read_text()) for folder in pair)
-        assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
-    status = json.loads((together / "status.json").read_text())
-    assert status["status"] == "finished"
-    assert status["facts"].get("stacked", 0) > 1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free_sgd"])  # the others: test_optimizers.py

@@ -17,7 +17,7 @@ from losslab.stacking.module import Stack
 from losslab.training.epochs import set_mode
 from losslab.training.module import Experiment
 from tests.conftest import Typed
-from tests.stacking.test_module import STACKED, close
+from tests.stacking.alike import STACKED, close
 
 ROWS = 48
 RUNS = ((0, 1, "mae"), (2, 1, "huber"), (1, 0.5, "huber"))  # seed, times the usual learning rate, loss

@@ -32,7 +32,7 @@ from losslab.training.module import Experiment
 from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, without_pictures
 from tests.loopback import Loopback, run
 from tests.processes import Fork, python
-from tests.stacking.test_module import checkpoint, close, same
+from tests.stacking.alike import checkpoint, close, same
 
 STACKED = ("-m", "hydra/launcher=stacked")
 SMALL = ("data=diabetes", "model=linear", "optimizer=sgd", "trainer.precision=64-true", "callbacks.last.seconds=0")

@@ -12,7 +12,7 @@ from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
-from losslab.sweep.worker import attempt, work
+from losslab.sweep.worker import do_job, work
 from tests.conftest import until, without_pictures
 from tests.processes import Fork
 from tests.sweep.short import LR, start, sweep_file, table
@@ -165,8 +165,8 @@ def test_a_job_asks_for_nothing_that_was_trained_with_others(tmp_path: Path) -> 
     run.mkdir()
     (run / "status.json").write_text(json.dumps({"seconds": 2.5, "facts": {"stacked": 7}}))
     ends: Any = {(job.key, 0): (run, {"val/rmse_best": 3.0})}
-    record = attempt(tmp_path, Ledger(tmp_path / "jobs"), plan, job, ends)
+    record = do_job(tmp_path, Ledger(tmp_path / "jobs"), plan, job, ends)
     assert record["runs"] == [{"overrides": {**job.setting, "seed": 0}, "value": 3.0, "seconds": 2.5, "stacked": 7}]
     assert (record["state"], record["value"]) == ("done", 3.0)
     ends = {(job.key, 0): (run, {"val/rmse_best": float("nan")})}
-    assert "was nan at best" in attempt(tmp_path, Ledger(tmp_path / "jobs"), plan, job, ends)["reason"]
+    assert "was nan at best" in do_job(tmp_path, Ledger(tmp_path / "jobs"), plan, job, ends)["reason"]

@@ -21,8 +21,8 @@ import pytest
 
 from losslab.errors import Refused
 from losslab.sweep import stopping, worker
-from losslab.sweep.choice import chosen
-from losslab.sweep.driver import settled, sweep
+from losslab.sweep.choice import choose_settings
+from losslab.sweep.driver import check_same_sweep, sweep
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import read
@@ -163,7 +163,7 @@ def test_an_error_that_is_no_jobs_fault_is_no_jobs_result(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("losslab.sweep.worker.one", fail)
+    monkeypatch.setattr("losslab.sweep.worker.do_run", fail)
     plan = read(path, {})
     with pytest.raises(type(error)) as raised:
         work(folder, plan, plan.jobs())
@@ -197,7 +197,7 @@ def test_an_error_of_the_users_own_is_that_jobs_and_the_others_go_on(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("losslab.sweep.worker.one", fail)
+    monkeypatch.setattr("losslab.sweep.worker.do_run", fail)
     monkeypatch.setattr("losslab.sweep.faults.imported", {"losslab"})
     monkeypatch.setattr(preemption.notice, "by", None)
     _, records = done_here(sweep_file(tmp_path), tmp_path / "sweep")
@@ -213,7 +213,7 @@ def test_after_a_stop_nothing_that_happens_is_a_jobs_result(tmp_path: Path, monk
         monkeypatch.setattr(worker.stop, "by", signal.SIGINT)
         raise RecursionError
 
-    monkeypatch.setattr("losslab.sweep.worker.one", half_imported)
+    monkeypatch.setattr("losslab.sweep.worker.do_run", half_imported)
     with pytest.raises(RecursionError):
         work(tmp_path / "sweep", plan, plan.jobs())
     assert work(tmp_path / "sweep", plan, plan.jobs()) == 0
@@ -273,10 +273,10 @@ def test_half_a_file_of_the_sweep_is_a_sentence_or_heals(tmp_path: Path, undrawn
     for name in ("sweep", "chosen"):
         (folder / f"{name}.json").write_text(HALVES[half])
     with pytest.raises(Refused, match=r"sweep\.json is not whole.* name=ANOTHER"):
-        settled(folder, plan)
+        check_same_sweep(folder, plan)
     if half != "a list":
         with pytest.raises(Refused, match=r"chosen\.json is not whole.* name=ANOTHER"):
-            chosen(folder, plan, jobs, again)
+            choose_settings(folder, plan, jobs, again)
 
 
 @pytest.mark.parametrize("half", HALVES)

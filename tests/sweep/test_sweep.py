@@ -18,12 +18,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
 from losslab.errors import Refused
-from losslab.sweep.choice import best_settings, chosen, fresh
+from losslab.sweep.choice import check_test_seeds, choose_settings, find_best
 from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
-from losslab.sweep.plan import read, typed_as
-from losslab.sweep.processes import Workers, at_once
-from losslab.sweep.worker import one, work
+from losslab.sweep.plan import read, to_overrides
+from losslab.sweep.processes import Workers, count_workers
+from losslab.sweep.worker import do_run, work
 from tests.conftest import ROOT, Command, until
 from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
 
@@ -48,7 +48,7 @@ from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
         ({"metric": {"name": "test/rmse", "goal": "minimize"}}, "choose by the rows that the choice is tested on"),
         ({"metric": {"name": "val/loss", "goal": "minimize"}}, "each loss has another unit"),
         ({"metric": {"name": "val/rmse", "goal": "maximize"}}, "goal: minimize}"),
-        ({"metric": {"name": "val/accuracy", "goal": "maximize"}}, "not what task=regression is judged by"),
+        ({"metric": {"name": "val/accuracy", "goal": "maximize"}}, "not the primary metric of task=regression"),
         ({"early_terminate": {"type": "hyperband", "min_iter": 1}}, "a grid is run whole"),
         ({"method": "bayes", "run_cap": 8}, "has nothing to draw"),
         ({"method": "bayes", "parameters": LR}, "run_cap: null does not give each of the 2 cells a trial"),
@@ -251,7 +251,7 @@ def test_a_run_that_is_pre_empted_is_let_go_of_and_goes_on_from_its_checkpoint(
 ) -> None:
     plan = read(sweep_file(tmp_path), {"trainer.max_epochs": "4"})
     job, *_ = plan.jobs()
-    whole = one(tmp_path / "whole", plan, job.key, {**job.setting, "seed": 0})
+    whole = do_run(tmp_path / "whole", plan, job.key, {**job.setting, "seed": 0})
 
     class Taken(Callback):
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -259,12 +259,12 @@ def test_a_run_that_is_pre_empted_is_let_go_of_and_goes_on_from_its_checkpoint(
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(SystemExit) as ended:
-        one(tmp_path, plan, job.key, {**job.setting, "seed": 0}, [Taken()])
+        do_run(tmp_path, plan, job.key, {**job.setting, "seed": 0}, [Taken()])
     assert ended.value.code == 128 + signal.SIGTERM
     (status,) = tmp_path.glob("runs/*/status.json")
     assert json.loads(status.read_text())["status"] == "preempted"
     capsys.readouterr()
-    record = one(tmp_path, plan, job.key, {**job.setting, "seed": 0})
+    record = do_run(tmp_path, plan, job.key, {**job.setting, "seed": 0})
     assert record["value"] == whole["value"]
     assert f"resumed  from {status.parent / 'last.ckpt'}" in capsys.readouterr().out
 
@@ -335,7 +335,7 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
     assert all(state["reason"].startswith("hyperband stopped it after ") for state in stopped)
     assert len(stopped) == sum(bool(record["pruned"]) for record in records.values())
     jobs = plan.jobs()
-    entries = best_settings(plan, jobs, records)
+    entries = find_best(plan, jobs, records)
     assert [entry["of"] for entry in entries] == [6, 6]
     best = min(record["value"] for record in records.values() if record["value"] is not None)
     assert entries[0]["mean"] == best
@@ -359,7 +359,7 @@ def test_a_trial_that_is_taken_up_keeps_what_was_drawn(tmp_path: Path) -> None:
 def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(tmp_path: Path) -> None:
     path = sweep_file(tmp_path, parameters={"loss": {"value": "mse"}, "search.lr": {"values": [0, 0.5, 1]}})
     plan = read(path, {"data.seed": "0"})
-    fresh(plan, path, [5])
+    check_test_seeds(plan, path, [5])
     jobs = plan.jobs()
 
     def came_to(values: dict[float, list[float | None]]) -> dict[str, Record]:
@@ -371,12 +371,12 @@ def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(
         return found
 
     first = came_to({0: [5.0, 3.0], 0.5: [3.5, 3.5], 1: [1.0, None]})
-    (entry,) = chosen(tmp_path, plan, jobs, first)
+    (entry,) = choose_settings(tmp_path, plan, jobs, first)
     assert (entry["setting"]["search.lr"], entry["mean"]) == (0.5, 3.5), "a mean over all seeds; failures do not win"
     later = came_to({0: [1.0, 1.0], 0.5: [3.5, 3.5], 1: [1.0, 1.0]})
-    (entry,) = chosen(tmp_path, plan, jobs, later)
+    (entry,) = choose_settings(tmp_path, plan, jobs, later)
     assert entry["setting"]["search.lr"] == 0.5
-    assert configure(typed_as({**entry["setting"], "stage": "test"})).stage == "test"
+    assert configure(to_overrides({**entry["setting"], "stage": "test"})).stage == "test"
 
 
 def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command, tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_workers_share_the_gpus_out_evenly(tmp_path: Path, monkeypatch: pytest.M
         def poll(self) -> None:
             return None
 
-    assert at_once() == 2
+    assert count_workers() == 2
     plan = read(sweep_file(tmp_path), {})
     several, alone = (Workers(tmp_path, plan, count) for count in (4, 1))
     with monkeypatch.context() as patch:

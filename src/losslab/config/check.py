@@ -20,7 +20,7 @@ from losslab.config.flat import flatten
 from losslab.config.ranges import Range, find_range, number
 from losslab.config.recorded import recall_overrides
 from losslab.errors import Refused
-from losslab.files import writable_folder
+from losslab.files import check_writable
 
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list, such as [a,b]"}
 
@@ -109,7 +109,7 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
     check_groups(cfg)
     if cfg.ckpt is not None and not Path(cfg.ckpt).is_file():
         raise Refused(f"ckpt={cfg.ckpt} is not there: type the path of a last.ckpt in a run's folder")
-    writable_folder(Path(cfg.output_dir), "output_dir")
+    check_writable(Path(cfg.output_dir), "output_dir")
 
 
 def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.errors import Refused
-from losslab.files import Unreadable, clear_parts, open_lock, own_folder, read_json, try_lock
+from losslab.files import Unreadable, clear_parts, make_folder, open_lock, read_json, try_lock
 from losslab.machine import environment
 from losslab.record import wandb
 
@@ -51,19 +51,19 @@ def claim_folder(cfg: DictConfig, folder: Path | None = None) -> tuple[Path, int
     """
     if cfg.ckpt and (Path(cfg.ckpt).parent / "status.json").is_file():
         folder = Path(cfg.ckpt).parent
-        own_folder(folder.resolve(), "ckpt=FILE in a copy of it")
+        make_folder(folder.resolve(), "ckpt=FILE in a copy of it")
         lock = locked(folder)
         if lock is None:
             raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
         return folder, lock, cfg.ckpt
     if folder is not None:
-        own_folder(folder)
+        make_folder(folder)
         return folder, locked(folder), cfg.ckpt
     count, name = 1, run_name(cfg)
     while True:
         folder = Path(cfg.output_dir) / (name if count == 1 else f"{name}-{count}")
         try:
-            lock = locked(own_folder(folder))
+            lock = locked(make_folder(folder))
         except OSError as error:
             raise Refused(
                 f"output_dir={cfg.output_dir} cannot be written ({error.strerror}): type output_dir=FOLDER"

@@ -35,7 +35,7 @@ from losslab import terminal
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
 from losslab.files import (
     append,
-    own_folder,
+    make_folder,
     remove_locked,
     replacing,
     write,
@@ -71,7 +71,7 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer", fol
         place, lock, ckpt = claim_folder(cfg, folder)
         return {"dir": str(place), "id": run_id(place), "ckpt": ckpt}
 
-    agreed = distributed.agreed(trainer, decide)
+    agreed = distributed.broadcast_decision(trainer, decide)
     return Record(
         Path(agreed["dir"]),
         cfg,
@@ -255,7 +255,7 @@ class Record(Logger):
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
         """Save the figures as PNG and the tables as CSV, and hand them to the mirrors that show such things."""
-        folder = own_folder(self.folder / "pictures")
+        folder = make_folder(self.folder / "pictures")
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
         for name, figure in figures.items():

@@ -34,7 +34,7 @@ def finish(jobs: list[Job], by: signal.Signals | None) -> list[Outcome]:
         by: the signal that stopped them, if one did.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, notice.heed)  # who trains the stack looks at it when all runs are recorded
+        signal.signal(signal.SIGINT, notice.receive)  # who trains the stack looks at it when all runs are recorded
     count = min(len(jobs), cores()) if sys.platform == "linux" and hasattr(os, "fork") else 1
     context = multiprocessing.get_context("fork" if count > 1 else None)
     refused = context.Value(c_bool, False)

@@ -169,7 +169,7 @@ class StackTask:
 
     def __call__(self, typed: DictConfig) -> list[Any]:
         if "SLURM_JOB_ID" in os.environ:
-            signal.signal(signal.SIGUSR1, preemption.too_early)
+            signal.signal(signal.SIGUSR1, preemption.exit_at_once)
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
         from losslab.app import SweepObjective

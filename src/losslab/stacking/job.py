@@ -20,7 +20,7 @@ from losslab.files import remove_locked
 from losslab.record.record import Record, claim
 from losslab.stacking.group import Planned
 from losslab.stacking.module import optimizer_settings
-from losslab.training.checkpoints import Whole, misfit, read
+from losslab.training.checkpoints import WholeCheckpointIO, find_misfit, read
 from losslab.training.module import Experiment
 
 
@@ -100,7 +100,7 @@ def resume_key(job: Job) -> object:
     scalars = any(not weight.ndim for weight in job.run.parameters())  # their state looks like a step count
     ended = any(state.get("stopped_epoch", 0) for state in saved["callbacks"].values())
     best = (job.record.folder / "best.ckpt").is_file()
-    if misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
+    if find_misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
         return str(job.record.folder)
     job.saved = saved
     return saved["epoch"], saved["global_step"]
@@ -142,7 +142,7 @@ def write_checkpoints(job: Job) -> None:
     """Write the run's checkpoints; if the disk does not take them, the run has failed."""
     try:
         for name, state in job.checkpoints.items():
-            Whole().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
+            WholeCheckpointIO().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
     except Refused as error:
         job.error = job.error or error
 

@@ -140,7 +140,7 @@ def train_stack(jobs: list[Job], outcomes: Outcomes) -> list[Job]:
     here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
     claimed: list[Job] = []
-    with preemption.heeded():
+    with preemption.note_signals():
         try:
             for job in jobs:
                 trainer.precision_plugin.convert_module(job.run)
@@ -183,7 +183,7 @@ def group_by_start(jobs: Sequence[Job]) -> tuple[list[list[Job]], list[Job]]:
 
 def leave(by: signal.Signals) -> NoReturn:
     """Exit after a signal, with its exit code."""
-    if by in preemption.HEEDED:
+    if by in preemption.SIGNALS:
         preemption.requeue(by)
     sys.exit(128 + by)
 

@@ -7,10 +7,10 @@
     n=2                   runs at a time
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
     name=other            of the sweep and its folder, OUTPUT/sweeps/NAME; else the file's name
-    retry=true            do jobs again that failed
+    retry=true            do failed jobs again
     test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
 
-The same command again does what is missing; on other machines that share the folder it helps. Random and Bayesian
+The same command again does what is missing. On other machines that share the folder, it helps. Random and Bayesian
 search and hyperband are Optuna's.
 """
 
@@ -20,12 +20,12 @@ if __name__ == "__main__":
 import sys
 
 from losslab.config.words import command_words
-from losslab.sweep.stopping import stop_the_driver, until_signalled
+from losslab.sweep.stopping import stop_driver, until_signalled
 
 
 def main() -> None:
-    """Run a sweep file: a mistake ends in one sentence and exit code 1, a signal in how to go on."""
-    until_signalled(stop_the_driver)  # before the imports, which take a second
+    """Run a sweep file. A mistake ends in one sentence and exit code 1, a signal in how to go on."""
+    until_signalled(stop_driver)  # before the imports, which take a second
     with command_words(__doc__) as words:
         from losslab.sweep.driver import sweep
 

@@ -1,4 +1,4 @@
-"""Which setting of a cell is tested: chosen by validation rows, once, and tested with rows and seeds not tuned on."""
+"""Choose the setting of each cell that is tested: by validation rows, once, and with fresh rows and seeds."""
 
 import json
 import statistics
@@ -10,19 +10,19 @@ from losslab.config import check
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.sweep.ledger import Record
-from losslab.sweep.plan import QUIET, Job, Plan, hashed, typed_as
+from losslab.sweep.plan import QUIET, Job, Plan, hash_setting, to_overrides
 
 
-def best_settings(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
-    """For each cell the setting with the best mean of the validation yardstick over its seeds.
+def find_best(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """Find the setting of each cell with the best mean of the primary metric over its seeds, on the validation rows.
 
-    A setting counts when all its seeds are there: none failed, none was stopped.
+    A setting counts if all its runs finished: none failed, none was stopped.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for job in jobs:
         record = records[job.key]
-        setting = hashed(record["setting"])
-        entry = found.setdefault(hashed(job.cell), {}).setdefault(
+        setting = hash_setting(record["setting"])
+        entry = found.setdefault(hash_setting(job.cell), {}).setdefault(
             setting, {"cell": job.cell, "setting": record["setting"], "values": []}
         )
         entry["values"] += [run["value"] for run in record["runs"] if "value" in run]
@@ -30,35 +30,37 @@ def best_settings(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]
     for settings in found.values():
         whole = [entry for entry in settings.values() if len(entry["values"]) == len(plan.seeds)]
         if whole:
-            chosen = {"min": min, "max": max}[plan.mode](whole, key=lambda entry: statistics.fmean(entry["values"]))
-            best.append({**chosen, "mean": statistics.fmean(chosen["values"]), "of": len(settings)})
+            entry = {"min": min, "max": max}[plan.mode](whole, key=lambda entry: statistics.fmean(entry["values"]))
+            best.append({**entry, "mean": statistics.fmean(entry["values"]), "of": len(settings)})
     return sorted(best, key=lambda entry: entry["mean"], reverse=plan.mode == "max")
 
 
-def chosen(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
-    """The settings to test: written down once, because no choice is made anew when test figures have been seen."""
+def choose_settings(
+    folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]
+) -> list[dict[str, Any]]:
+    """Choose the settings to test and write them down: no choice changes once test figures have been seen."""
     file = folder / "chosen.json"
     try:
         before = json.loads(file.read_text()) if file.is_file() else []
-        known = {hashed(entry["cell"]) for entry in before if entry["setting"]}
+        known = {hash_setting(entry["cell"]) for entry in before if entry["setting"]}
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Refused(
             f"{file} is not whole, so it does not say which settings are tested: delete it if no test figure has been "
             "seen yet, or type name=ANOTHER for a sweep of its own"
         ) from None
-    found = before + [e for e in best_settings(plan, jobs, records) if hashed(e["cell"]) not in known]
+    found = before + [e for e in find_best(plan, jobs, records) if hash_setting(e["cell"]) not in known]
     write_json(file, found)
-    cells = {hashed(cell) for cell in plan.cells}
-    return [entry for entry in found if hashed(entry["cell"]) in cells]
+    cells = {hash_setting(cell) for cell in plan.cells}
+    return [entry for entry in found if hash_setting(entry["cell"]) in cells]
 
 
-def fresh(plan: Plan, path: str, seeds: Sequence[int]) -> None:
-    """Refuse test seeds that were tuned on, and a split in which rows that were tuned on are tested on."""
+def check_test_seeds(plan: Plan, path: str, seeds: Sequence[int]) -> None:
+    """Refuse test seeds that were tuned on, and splits that would test on rows that were tuned on."""
     if both := sorted({*seeds} & {*plan.seeds}):
         raise Refused(f"test_seeds={both} were tuned on: type seeds that are not in {plan.seeds}")
     splits = set()
     for seed in (plan.seeds[0], seeds[0]):
-        cfg = check.configure(typed_as({**QUIET, **plan.fixed, **plan.cells[0], "seed": seed}))
+        cfg = check.configure(to_overrides({**QUIET, **plan.fixed, **plan.cells[0], "seed": seed}))
         splits.add(cfg.data.get("seed"))
     if len(splits) > 1:
         raise Refused(

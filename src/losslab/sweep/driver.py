@@ -1,4 +1,4 @@
-"""The driver of a sweep: plans it, starts workers, follows what becomes of the jobs, and reports."""
+"""The driver of a sweep: plan it, start workers, follow the jobs, and report."""
 
 import json
 import re
@@ -14,27 +14,27 @@ from losslab.config import arguments
 from losslab.config.flat import excluded_from_name
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
-from losslab.files import check_no_link, writable_folder, write_json
+from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
-from losslab.sweep.choice import best_settings, chosen, fresh
-from losslab.sweep.faults import trouble
+from losslab.sweep.choice import check_test_seeds, choose_settings, find_best
+from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
-from losslab.sweep.plan import Job, Plan, hashed, read, single, typed_as
-from losslab.sweep.processes import Workers, at_once
+from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
+from losslab.sweep.processes import Workers, count_workers
 
 OWN = ("n", "name", "retry", "stack", "test_seeds")
 
 
-def whole(key: str, value: str) -> int:
-    """A number that was typed."""
+def parse_number(key: str, value: str) -> int:
+    """Parse a number that was typed."""
     least = 1 if key in ("n", "stack") else 0
     if not value.isdigit() or int(value) < least:
         raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
     return int(value)
 
 
-def settled(folder: Path, plan: Plan) -> None:
-    """Refuse to mix runs of two sweeps under one name; more losses, optimizers or trials are no other sweep."""
+def check_same_sweep(folder: Path, plan: Plan) -> None:
+    """Refuse to mix runs of two sweeps in one folder; more losses, optimizers or trials make no other sweep."""
     kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
     drawn = {"ranges": plan.ranges, "early": plan.early, "seeds": plan.seeds} if plan.trials else {}
     now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
@@ -52,7 +52,7 @@ def settled(folder: Path, plan: Plan) -> None:
     for what in now:
         if before.get(what) != json.loads(json.dumps(now[what])):
             sides = [side.get(what) for side in (before, now)]
-            old, new = (" ".join(typed_as(side)) if isinstance(side, dict) else json.dumps(side) for side in sides)
+            old, new = (" ".join(to_overrides(side)) if isinstance(side, dict) else json.dumps(side) for side in sides)
             raise Refused(
                 f"{folder} holds a sweep with other settings ({what}: {old or 'none'}; now {new or 'none'}): "
                 "type name=ANOTHER for a sweep of its own"
@@ -60,11 +60,7 @@ def settled(folder: Path, plan: Plan) -> None:
 
 
 def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
-    """Wait until all jobs are over, whoever does them.
-
-    Returns:
-        What became of each.
-    """
+    """Show progress until all jobs are over, whoever does them; return their records by key."""
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
@@ -75,16 +71,16 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
-            best = {plan.yardstick: f"{better(values):.4g}"} if values else {}
+            best = {plan.metric: f"{better(values):.4g}"} if values else {}
             bar.set_postfix({"failed": failed, "left": len(keys) - len(records), **best}, refresh=True)
             if len(records) == len(keys):
                 return records
-            workers.mend(ledger, len(keys) - len(records))
+            workers.replace_dead(ledger, len(keys) - len(records))
             time.sleep(0.2)
 
 
 def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> None:
-    """What failed, the budget, the best, and what to type next."""
+    """Print what failed, the budget of each cell and the best setting; write `failed.json`."""
     failures = [(job, records[job.key]) for job in jobs if records[job.key]["state"] == "failed"]
     never = []
     for job, record in failures:
@@ -92,24 +88,28 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
         if not list((folder / "runs").glob(f"*-{job.key[:6]}/status.json")):
             never.append({"overrides": run, "reason": record["reason"]})
         varied = {key: run[key] for key in run if key not in plan.fixed}
-        print(f"failed    {' '.join(typed_as(varied))}: {record['reason']}")
+        print(f"failed    {' '.join(to_overrides(varied))}: {record['reason']}")
     write_json(folder / "failed.json", never)
     if failures:
         print("          retry=true does them again")
     stopped = sum(bool(record.get("pruned")) for record in records.values())
-    each = len({hashed(record["setting"]) for record in records.values()}) / len(plan.cells)
+    each = len({hash_setting(record["setting"]) for record in records.values()}) / len(plan.cells)
     print(
         f"budget    {each:g} settings for each of {len(plan.cells)} cells, {len(plan.seeds)} seeds each, "
         f"{plan.epochs} epochs{f'; hyperband stopped {stopped} of {len(jobs)}' if plan.early else ''}"
     )
-    for entry in best_settings(plan, jobs, records)[:1]:
+    for entry in find_best(plan, jobs, records)[:1]:
         varied = {key: value for key, value in entry["setting"].items() if key not in plan.fixed}
         seeds = f"mean of {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "one seed"
-        print(f"best      val/{plan.yardstick} {entry['mean']:.5g}, {seeds}: {' '.join(typed_as(varied))}")
+        print(f"best      val/{plan.metric} {entry['mean']:.5g}, {seeds}: {' '.join(to_overrides(varied))}")
 
 
 def sweep(path: str, words: Sequence[str]) -> int:
     """Run a sweep file to its end.
+
+    Args:
+        path: the file.
+        words: typed after it.
 
     Returns:
         The exit code: 1 where jobs failed.
@@ -119,31 +119,30 @@ def sweep(path: str, words: Sequence[str]) -> int:
     """
     words, folders = arguments.take_folders(words)
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
-    count = whole("n", typed.pop("n")) if "n" in typed else at_once()
-    stack = whole("stack", typed.pop("stack", "1"))
+    count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
+    stack = parse_number("stack", typed.pop("stack", "1"))
     retry = {"true": True, "false": False}.get(typed.pop("retry", "false").lower())
     if retry is None:
         raise Refused("retry does not fit: it must be true or false")
-    test_seeds = [whole("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
+    test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
     if name != Path(path).stem and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
         raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
-    plan = read(path, typed)
-    plan.name = name
+    plan = read(path, typed, name)
     if plan.early and stack > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     if test_seeds:
-        fresh(plan, path, test_seeds)
+        check_test_seeds(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
-    writable_folder(folder, "output_dir")
+    check_writable(folder, "output_dir")
     for place in (folder.parent, folder):
         check_no_link(place)
     try:
         return run(folder, plan, count, stack, test_seeds, retry)
-    except BrokenPipeError:  # nobody reads what is printed
+    except BrokenPipeError:  # the reader of standard output has gone
         raise
     except OSError as error:
-        raise Refused(trouble(folder, error)) from error
+        raise Refused(explain(folder, error)) from error
 
 
 def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[int], retry: bool) -> int:
@@ -155,13 +154,12 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
         count: how many workers.
         stack: at most how many runs each of them trains as one.
         test_seeds: with which the best setting of each cell is tested.
-        retry: whether jobs that failed are done again.
+        retry: whether failed jobs are done again.
 
     Returns:
         The exit code: 1 where jobs failed.
     """
-    name = plan.name
-    settled(folder, plan)
+    check_same_sweep(folder, plan)
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
@@ -169,46 +167,58 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     workers = Workers(folder, plan, count, min(stack, max(1, runs // count)))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
-        f"sweep     {name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
+        f"sweep     {plan.name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
         f"{done} of them over; {count} {f'stacks of up to {workers.stack} runs ' * (workers.stack > 1)}at a time\n"
         f"folder    {folder}",
         flush=True,
     )
-    tested: list[Job] = []
-    ended: dict[str, Record] = {}
+    tests: list[Job] = []
+    tested: dict[str, Record] = {}
     with ExitStack() as at_the_end:
         stopping.workers = workers.processes
         at_the_end.callback(stopping.stop_workers)
-        workers.give(jobs)
-        records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else name)
+        workers.add(jobs)
+        records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else plan.name)
         if test_seeds:
-            entries = chosen(folder, plan, jobs, records)
-            tested = [
-                single(entry["cell"], {**entry["setting"], "stage": "test"}, seed)
-                for seed in test_seeds
-                for entry in entries
-            ]
-            for cell in plan.cells:
-                if not any(hashed(entry["cell"]) == hashed(cell) for entry in entries):
-                    print(f"untested  {' '.join(typed_as(cell))}: no setting of it came to its end with every seed")
-            workers.give(tested)
-            ended = follow(ledger, workers, plan, tested, "testing")
+            tests = plan_tests(folder, plan, jobs, records, test_seeds)
+            workers.add(tests)
+            tested = follow(ledger, workers, plan, tests, "testing")
     report(folder, plan, jobs, records)
     if stack > 1:
-        sizes = [run.get("stacked", 1) for record in {**records, **ended}.values() for run in record["runs"]]
-        several = [size for size in sizes if size > 1]
-        why = f"; {folder / 'logs'} says why not the others" if len(several) < len(sizes) else ""
-        most = f", up to {max(several)} as one" if several else ""
-        print(f"stacked   {len(several)} of {len(sizes)} runs{most}{why}")
-    failed = sum(record["state"] == "failed" for record in records.values())
+        report_stacks(folder, [*records.values(), *tested.values()])
     if test_seeds:
-        lost = [record["reason"] for record in ended.values() if record["state"] == "failed"]
-        failed += len(lost)
-        print(
-            f"tested    {len(tested) - len(lost)} of {len(tested)} runs: the setting of each cell that chosen.json "
-            f"names, with seeds {test_seeds}"
-        )
-        for reason in sorted(set(lost)):
-            print(f"failed    {reason}")
+        report_tests(tested, test_seeds)
     print(f"compare   losslab compare {folder}\n{folder}")
-    return 1 if failed else 0
+    return int(any(record["state"] == "failed" for record in [*records.values(), *tested.values()]))
+
+
+def plan_tests(
+    folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record], seeds: Sequence[int]
+) -> list[Job]:
+    """Return the jobs that test the chosen setting of each cell; print the cells that have none."""
+    entries = choose_settings(folder, plan, jobs, records)
+    with_setting = {hash_setting(entry["cell"]) for entry in entries}
+    for cell in plan.cells:
+        if hash_setting(cell) not in with_setting:
+            print(f"untested  {' '.join(to_overrides(cell))}: no setting of it came to its end with every seed")
+    return [make_job(entry["cell"], {**entry["setting"], "stage": "test"}, seed) for seed in seeds for entry in entries]
+
+
+def report_stacks(folder: Path, records: Sequence[Record]) -> None:
+    """Print how many runs were trained in stacks."""
+    sizes = [run.get("stacked", 1) for record in records for run in record["runs"]]
+    several = [size for size in sizes if size > 1]
+    why = f"; {folder / 'logs'} says why not the others" if len(several) < len(sizes) else ""
+    most = f", up to {max(several)} as one" if several else ""
+    print(f"stacked   {len(several)} of {len(sizes)} runs{most}{why}")
+
+
+def report_tests(records: Mapping[str, Record], seeds: Sequence[int]) -> None:
+    """Print how many test runs finished, and why the others failed."""
+    reasons = [record["reason"] for record in records.values() if record["state"] == "failed"]
+    print(
+        f"tested    {len(records) - len(reasons)} of {len(records)} runs: the setting of each cell that chosen.json "
+        f"names, with seeds {seeds}"
+    )
+    for reason in sorted(set(reasons)):
+        print(f"failed    {reason}")

@@ -1,4 +1,4 @@
-"""Errors that are no job's result: a full disk, a folder that is gone, no memory; and what stops the sweep then."""
+"""Errors that are no job's fault: a full disk, a missing folder, no memory. They stop the sweep with a remedy."""
 
 import errno
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GO_ON = "nothing is lost: the same command then goes on"
-REMEDIES = {  # for what can end a worker, by the number of the error, which is the worker's exit code
+REMEDIES = {  # by `errno`, which is also the exit code of the worker
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
     errno.ENOMEM: "type a smaller n=, or free some memory",
@@ -21,16 +21,16 @@ REMEDIES = {  # for what can end a worker, by the number of the error, which is 
     errno.EACCES: "make it yours",
     errno.EROFS: "make the disk writable",
 }
-imported: set[str] = set()  # packages that a worker imports before any option of the user's
+imported: set[str] = set()  # packages that a worker imports before any of the user's own code
 NO_MEMORY = re.compile("llocate memory|failed to map segment|can't start new thread|bad_alloc")
-MACHINE = (  # errors of the machine, whichever file they are about
+MACHINE = (  # errors of the machine, whichever file they name
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.EMFILE),
     errno.ENFILE,
 )
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """Yield an error, and those that caused it."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         yield error
@@ -39,7 +39,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the machine's memory is full; that of a GPU is the job's own matter."""
+    """Return whether the machine's memory is full; a GPU's memory is the job's own matter."""
     return any(
         isinstance(each, MemoryError)
         or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
@@ -49,7 +49,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def no_result(error: BaseException, folder: Path) -> bool:
-    """Whether an error is no job's result: of the memory, a disk, the sweep's own folder or our own imports."""
+    """Return whether an error is no job's fault: one of memory, a disk, the sweep's folder or our own imports."""
     if out_of_memory(error) or not (folder / "jobs").is_dir():
         return True
     for each in chain(error):
@@ -63,13 +63,13 @@ def no_result(error: BaseException, folder: Path) -> bool:
 
 
 def exit_code(error: BaseException) -> int:
-    """The number by which the driver knows what has stopped a worker, where the system has one for it."""
+    """Return the exit code that tells the driver what stopped a worker: an `errno` of `REMEDIES`, else 1."""
     if out_of_memory(error):
         return errno.ENOMEM
     return next((each.errno for each in chain(error) if isinstance(each, OSError) and each.errno in REMEDIES), 1)
 
 
-def trouble(folder: Path, error: OSError) -> str:
-    """The sentence for what stops all of a sweep: its folder, the disk or the memory."""
+def explain(folder: Path, error: OSError) -> str:
+    """Return the sentence for what stops all of a sweep: its folder, the disk or the memory."""
     remedy = REMEDIES.get(error.errno or 0, "see to it")
     return f"{folder}: {error.strerror or error}: {remedy}; {GO_ON}"

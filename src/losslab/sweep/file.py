@@ -1,4 +1,4 @@
-"""A W&B sweep file, read: every word of it is one that is known, and every range is one that can be drawn from."""
+"""Read a W&B sweep file: each of its words must be known, and each range one that can be drawn from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,12 @@ from losslab.files import read_yaml
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
 COMMAND = 'command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]'
 TITLES = ("name", "description", "project", "entity")
+PARAMETER = ("value", "values", "min", "max", "distribution", "q")
 DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
 
 
-def loaded(path: str) -> dict[str, Any]:
-    """What the file says, with no key that is not W&B's."""
+def load_file(path: str) -> dict[str, Any]:
+    """Load a sweep file; refuse a key that W&B does not know."""
     file = Path(path)
     if not file.is_file():
         raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
@@ -31,10 +32,10 @@ def loaded(path: str) -> dict[str, Any]:
     return sweep
 
 
-def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that stand in the command itself; a file without one has W&B's own, which has none.
+def parse_command(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings in a sweep file's command. A file without a command has W&B's own, which sets nothing.
 
-    >>> commanded("a.yaml", {"command": ["${env}", "python", "${program}", "seed=1", "${args}"]})
+    >>> parse_command("a.yaml", {"command": ["${env}", "python", "${program}", "seed=1", "${args}"]})
     {'seed': '1'}
     """
     command = sweep.get("command") or ["${program}", "${args}"]
@@ -51,44 +52,51 @@ def commanded(path: str, sweep: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file varies, by key."""
+def find_parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file says of each parameter, by key."""
     found = sweep.get("parameters")
     if not isinstance(found, dict) or not found:
         raise Refused(f"{path} varies nothing: it needs parameters, such as loss: {{values: [mae, mse]}}")
     return {str(key): asked for key, asked in found.items()}
 
 
-def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
-    """A parameter's `value`, `values`, or `min` and `max` with `log`, `whole` or `step`.
+def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
+    """Return a parameter's `value`, its `values`, or its `min` and `max` with `log`, `whole` and `step`.
 
-    >>> spread_of("a.yaml", "optimizer.lr", {"distribution": "log_uniform_values", "min": 0.001, "max": 1})
+    >>> parse_parameter("a.yaml", "optimizer.lr", {"distribution": "log_uniform_values", "min": 0.001, "max": 1})
     {'min': 0.001, 'max': 1, 'log': True, 'whole': False, 'step': None}
     """
     if not isinstance(asked, dict) or not asked:
         raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
-    if "parameters" in asked:
-        below = asked["parameters"] if isinstance(asked["parameters"], dict) else {}
-        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(below), 'KEY')}")
-    known = ("value", "values", "min", "max", "distribution", "q")
-    for word in asked:
-        if word not in known:
-            raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), known)}")
-    distribution = asked.get("distribution")
-    if "value" in asked and isinstance(asked["value"], dict):
-        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{next(iter(asked['value']), 'KEY')}")
-    if distribution not in (None, *DISTRIBUTIONS):
-        raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
+    check_words(path, key, asked)
     if "value" in asked:
         return {"value": asked["value"]}
-    if "values" in asked:
-        if not isinstance(asked["values"], list) or not asked["values"]:
-            raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
-        texts = [arguments.as_typed(value) for value in asked["values"]]
-        if len(set(texts)) < len(texts):
-            raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
-        return {"values": asked["values"]}
-    low, high = asked.get("min"), asked.get("max")
+    if "values" not in asked:
+        return parse_range(path, key, asked)
+    if not isinstance(asked["values"], list) or not asked["values"]:
+        raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}}")
+    texts = [arguments.as_typed(value) for value in asked["values"]]
+    if len(set(texts)) < len(texts):
+        raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
+    return {"values": asked["values"]}
+
+
+def check_words(path: str, key: str, asked: Mapping[str, Any]) -> None:
+    """Refuse nested keys, and words that W&B or losslab does not know."""
+    below = asked.get("parameters", asked.get("value"))
+    if "parameters" in asked or isinstance(below, dict):
+        first = next(iter(below), "KEY") if isinstance(below, dict) else "KEY"
+        raise Refused(f"{path}: {key} is nested: type its keys flat, such as {key}.{first}")
+    for word in asked:
+        if word not in PARAMETER:
+            raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), PARAMETER)}")
+    if (distribution := asked.get("distribution")) not in (None, *DISTRIBUTIONS):
+        raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
+
+
+def parse_range(path: str, key: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parameter's range; whole numbers are drawn where both ends are whole and no distribution is given."""
+    low, high, distribution = asked.get("min"), asked.get("max"), asked.get("distribution")
     for name, end in (("min", low), ("max", high)):
         if not number(end):
             wrong = f"has no {name}" if end is None else f"{name}: {end} is not a number"
@@ -104,18 +112,24 @@ def spread_of(path: str, key: str, asked: Any) -> dict[str, Any]:
     if distribution == "int_uniform" and not integers:
         raise Refused(f"{path}: {key}: int_uniform draws whole numbers: type min and max without a point")
     step = asked.get("q", 1 if distribution == "q_uniform" else None)
-    if step is not None and not (number(step) and 0 < step <= high - low):
-        raise Refused(f"{path}: {key}: q: {step} does not fit: it must be a number above 0, up to {high - low:g}")
-    if log and step is not None:
-        raise Refused(f"{path}: {key}: log_uniform_values has no q: leave q out")
     drawn_whole = distribution == "int_uniform" or (distribution is None and integers)
-    if drawn_whole and step is not None and not whole(step, 1):
-        raise Refused(f"{path}: {key}: q: {step} does not fit whole numbers: type q: 1, or min and max with a point")
+    if step is not None:
+        check_step(path, key, step, high - low, log, drawn_whole)
     return {"min": low, "max": high, "log": log, "whole": drawn_whole, "step": step}
 
 
-def hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
-    """The first epoch at which hyperband stops runs, and the factor between the epochs at which it does."""
+def check_step(path: str, key: str, step: Any, width: float, log: bool, drawn_whole: bool) -> None:
+    """Refuse a step `q` that does not fit its range."""
+    if not (number(step) and 0 < step <= width):
+        raise Refused(f"{path}: {key}: q: {step} does not fit: it must be a number above 0, up to {width:g}")
+    if log:
+        raise Refused(f"{path}: {key}: log_uniform_values has no q: leave q out")
+    if drawn_whole and not whole(step, 1):
+        raise Refused(f"{path}: {key}: q: {step} does not fit whole numbers: type q: 1, or min and max with a point")
+
+
+def parse_hyperband(path: str, method: str, asked: Any) -> dict[str, int]:
+    """Return the first epoch at which hyperband stops runs, and the factor between the epochs at which it does."""
     known = ("type", "min_iter", "max_iter", "s", "eta")
     if not isinstance(asked, dict) or asked.get("type") != "hyperband":
         raise Refused(f"{path}: early_terminate must be of type hyperband: type {{type: hyperband, min_iter: 3}}")

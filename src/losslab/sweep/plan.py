@@ -1,24 +1,27 @@
 """What a sweep file asks for: its cells, their settings and seeds, and the jobs that they make.
 
-A cell is what is compared: data, task, model, loss and optimizer. All else that the file varies, but the seed, is a
-setting within a cell. Each cell gets the same number of settings, each setting the same seeds.
+A cell is what is compared: data, task, model, loss and optimizer. All else that the file varies, except the seed, is a
+setting within a cell. Each cell gets the same number of settings, and each setting the same seeds.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
+
+from omegaconf import DictConfig
 
 from losslab.config import arguments, check, compose
 from losslab.config.flat import excluded_from_name
 from losslab.config.ranges import common_ranges
 from losslab.config.recorded import check_overrides_in
 from losslab.errors import Refused
-from losslab.sweep.file import commanded, hyperband, loaded, parameters, spread_of
+from losslab.sweep.file import find_parameters, load_file, parse_command, parse_hyperband, parse_parameter
 
 CELL = ("task", "data", "model", "loss", "optimizer")
 MOST = 1_000_000  # runs of one sweep
@@ -34,7 +37,7 @@ class Job:
     Args:
         key: a hash of all that the runs are; the job's name in the ledger.
         cell: what is compared.
-        setting: every override but the seed and what is drawn.
+        setting: every override except the seed and what is drawn.
         seeds: a run for each.
         draw: whether the rest of the setting is drawn when the job's turn comes.
     """
@@ -46,7 +49,7 @@ class Job:
     draw: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """A sweep, read and checked.
 
@@ -59,7 +62,7 @@ class Plan:
         seeds: of each setting.
         trials: settings drawn for each cell; 0 in a grid.
         early: hyperband's `min_iter` and `eta`.
-        yardstick: what settings are chosen by, on the validation rows.
+        metric: the primary one, by which settings are chosen on the validation rows.
         mode: whether `min` or `max` of it is better.
         epochs: of each run.
     """
@@ -72,22 +75,27 @@ class Plan:
     seeds: list[int]
     trials: int = 0
     early: dict[str, int] | None = None
-    yardstick: str = ""
+    metric: str = ""
     mode: Literal["min", "max"] = "min"
     epochs: int = 1
-    cells: list[Setting] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def cells(self) -> list[Setting]:
+        """All combinations of what is compared."""
         compared = [key for key in self.grid if key in CELL]
-        self.cells = [
-            dict(zip(compared, values, strict=True)) for values in product(*(self.grid[key] for key in compared))
-        ]
+        return [dict(zip(compared, values, strict=True)) for values in product(*(self.grid[key] for key in compared))]
 
     def jobs(self) -> list[Job]:
-        """All that is to be done; seeds and trials go round by round, so that a stopped sweep is a balanced one."""
+        """List all jobs. Seeds and trials go round by round, so that a stopped sweep is a balanced one."""
         if self.trials:
             return [
-                Job(hashed({**self.fixed, **cell}, f"trial {trial}"), cell, {**self.fixed, **cell}, self.seeds, True)
+                Job(
+                    hash_setting({**self.fixed, **cell}, f"trial {trial}"),
+                    cell,
+                    {**self.fixed, **cell},
+                    self.seeds,
+                    True,
+                )
                 for trial in range(self.trials)
                 for cell in self.cells
             ]
@@ -97,82 +105,110 @@ class Plan:
             for cell in self.cells
             for values in product(*(self.grid[key] for key in within))
         ]
-        jobs = [single(cell, setting, seed) for seed in self.seeds for cell, setting in settings]
+        jobs = [make_job(cell, setting, seed) for seed in self.seeds for cell, setting in settings]
         return list({job.key: job for job in jobs}.values())
 
 
-def single(cell: Setting, setting: Setting, seed: int) -> Job:
-    """The job of one run whose setting is known."""
-    return Job(hashed(setting, f"seed {seed}"), cell, setting, [seed])
+def make_job(cell: Setting, setting: Setting, seed: int) -> Job:
+    """Make the job of one run whose setting is known."""
+    return Job(hash_setting(setting, f"seed {seed}"), cell, setting, [seed])
 
 
-def hashed(setting: Mapping[str, Any], *more: str) -> str:
-    """A name that follows from what is typed and would change the numbers."""
-    typed = sorted(text for text in typed_as(setting) if not excluded_from_name(text))
+def hash_setting(setting: Mapping[str, Any], *more: str) -> str:
+    """Return a name that follows from all overrides that can change the numbers."""
+    typed = sorted(text for text in to_overrides(setting) if not excluded_from_name(text))
     return hashlib.sha256(json.dumps([*typed, *more]).encode()).hexdigest()[:12]
 
 
-def typed_as(setting: Mapping[str, Any]) -> list[str]:
-    """A setting as it is typed.
+def to_overrides(setting: Mapping[str, Any]) -> list[str]:
+    """Write a setting as it is typed.
 
-    >>> typed_as({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
+    >>> to_overrides({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
     ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
     """
     return [f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
 
 
-def read(path: str, typed: Mapping[str, str]) -> Plan:
-    """The plan of a sweep file.
+def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
+    """Read a sweep file, and check all that can be checked before anything runs.
 
     Args:
         path: the file.
-        typed: overrides for every job; where the file varies such a key, what is typed wins.
+        typed: overrides for every job; they replace what the file says of their keys.
+        name: of the sweep, if it is not the file's.
 
     Raises:
         Refused: where the file is no sweep file, or asks for what cannot be done.
     """
-    sweep = loaded(path)
+    sweep = load_file(path)
     method = sweep.get("method")
     if method not in ("grid", "random", "bayes"):
         raise Refused(f"{path}: method: {method} is not one of grid, random, bayes")
-    fixed: Setting = dict(commanded(path, sweep))
-    grid: dict[str, list[Any]] = {}
-    ranges: dict[str, dict[str, Any]] = {}
-    for key, asked in parameters(path, sweep).items():
-        spread = spread_of(path, key, asked)
-        if key in typed:
-            continue
-        if "value" in spread:
-            fixed[key] = spread["value"]
-        elif "values" in spread and (method == "grid" or key in CELL or key == "seed"):
-            grid[key] = spread["values"]
-        elif method == "grid" or key in CELL or key == "seed":
-            raise Refused(
-                f"{path}: {key} has a range, but {method} needs its values here: type {key}: {{values: [..]}}"
-            )
-        else:
-            ranges[key] = spread
+    fixed, grid, ranges = sort_parameters(path, method, sweep, typed)
     every = {key: [value] for key, value in fixed.items()} | grid
-    every |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in ranges.items()}
+    every |= {key: ends(spread) for key, spread in ranges.items()}
     texts = [f"{key}={arguments.as_typed(value)}" for key, values in every.items() for value in values]
     check_overrides_in(path, texts, compose.parse_allow([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
     if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
         raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
-    plan = Plan(Path(path).stem, method, fixed, grid, ranges, seeds)
+    plan = Plan(name or Path(path).stem, method, fixed, grid, ranges, seeds)
     if method != "grid":
         if not ranges:
             raise Refused(f"{path}: method: {method} has nothing to draw: give a parameter min and max, or say grid")
-        share(path, plan, sweep.get("run_cap"))
+        plan = replace(plan, trials=count_trials(path, plan, sweep.get("run_cap")))
     if "early_terminate" in sweep:
-        plan.early = hyperband(path, method, sweep["early_terminate"])
-    check_plan(path, plan, sweep.get("metric"))
-    return plan
+        plan = replace(plan, early=parse_hyperband(path, method, sweep["early_terminate"]))
+    task, epochs = check_cells(path, plan, sweep.get("metric"))
+    return replace(plan, metric=task.yardstick, mode=task.mode, epochs=epochs)
 
 
-def share(path: str, plan: Plan, cap: Any) -> None:
-    """The same number of trials for each cell: what `run_cap`, the number of runs, comes to."""
+def sort_parameters(
+    path: str, method: str, sweep: Mapping[str, Any], typed: Iterable[str]
+) -> tuple[Setting, dict[str, list[Any]], dict[str, dict[str, Any]]]:
+    """Sort what a sweep file says by what is done with it.
+
+    Args:
+        path: the file.
+        method: of the sweep.
+        sweep: the file's content.
+        typed: keys of overrides, which replace the file's.
+
+    Returns:
+        The settings of all runs, the values that are enumerated, and the ranges that are drawn from, by their keys.
+
+    Raises:
+        Refused: where a key has a range, but its values have to be enumerated.
+    """
+    fixed: Setting = dict(parse_command(path, sweep))
+    grid: dict[str, list[Any]] = {}
+    ranges: dict[str, dict[str, Any]] = {}
+    for key, asked in find_parameters(path, sweep).items():
+        spread = parse_parameter(path, key, asked)
+        enumerated = method == "grid" or key in CELL or key == "seed"
+        if key in typed:
+            continue
+        if "value" in spread:
+            fixed[key] = spread["value"]
+        elif "values" in spread and enumerated:
+            grid[key] = spread["values"]
+        elif enumerated:
+            raise Refused(
+                f"{path}: {key} has a range, but {method} needs its values here: type {key}: {{values: [..]}}"
+            )
+        else:
+            ranges[key] = spread
+    return fixed, grid, ranges
+
+
+def ends(spread: Mapping[str, Any]) -> list[Any]:
+    """Return the values of a range that are checked: all that it lists, or both its ends."""
+    return spread.get("values") or [spread["min"], spread["max"]]
+
+
+def count_trials(path: str, plan: Plan, cap: Any) -> int:
+    """Return the number of trials of each cell, the same for all, that `run_cap` allows: it counts runs."""
     each = len(plan.cells) * len(plan.seeds)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
         raise Refused(
@@ -182,13 +218,17 @@ def share(path: str, plan: Plan, cap: Any) -> None:
     if cap % each:
         fits = ", ".join(str(n * each) for n in (cap // each, cap // each + 1))
         raise Refused(f"{path}: run_cap: {cap} gives {len(plan.cells)} cells unequal budgets: type one of {fits}")
-    plan.trials = cap // each
+    return cap // each
 
 
-def check_plan(path: str, plan: Plan, metric: Any) -> None:
-    """Compose each cell at both ends of what is varied within it, and see that the metric is its yardstick."""
+def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
+    """Compose each cell at both ends of what is varied within it, and check the metric.
+
+    Returns:
+        The task's configuration and the number of epochs, both of the last cell.
+    """
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
-    within |= {key: spread.get("values") or [spread["min"], spread["max"]] for key, spread in plan.ranges.items()}
+    within |= {key: ends(spread) for key, spread in plan.ranges.items()}
     most = max(map(len, within.values()), default=1)
     fitting = common_ranges()["seed"]
     for seed in plan.seeds:
@@ -199,32 +239,32 @@ def check_plan(path: str, plan: Plan, metric: Any) -> None:
             for turn in range(most if number == 0 else min(most, 2)):
                 setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}
                 try:
-                    cfg = check.configure(typed_as({"logger": "false", **plan.fixed, **cell, **setting}))
+                    cfg = check.configure(to_overrides({"logger": "false", **plan.fixed, **cell, **setting}))
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
-            judge(path, plan, cfg, metric)
+            check_metric(path, plan, cfg, metric)
+    return cfg.task, cfg.trainer.max_epochs
 
 
-def judge(path: str, plan: Plan, cfg: Any, metric: Any) -> None:
-    """Refuse to choose by anything but the task's yardstick on the validation rows."""
+def check_metric(path: str, plan: Plan, cfg: DictConfig, metric: Any) -> None:
+    """Refuse to choose by anything but the task's primary metric on the validation rows."""
     right, goal = f"val/{cfg.task.yardstick}", {"min": "minimize", "max": "maximize"}[cfg.task.mode]
     asked = metric or {"name": right, "goal": goal}
     if not isinstance(asked, dict):
         raise Refused(f"{path}: metric: {asked} has no name: type metric: {{name: {right}, goal: {goal}}}")
     name, wanted = asked.get("name"), asked.get("goal", "minimize")
-    why = {
-        "test": "that would choose by the rows that the choice is tested on",
-        "loss": "each loss has another unit",
-    }
-    reason = why["test"] if str(name).startswith("test/") else why["loss"] if str(name).endswith("loss") else ""
+    why = ""
+    if str(name).startswith("test/"):
+        why = " (that would choose by the rows that the choice is tested on)"
+    elif str(name).endswith("loss"):
+        why = " (each loss has another unit)"
     if (name, wanted) != (right, goal):
         raise Refused(
-            f"{path}: metric {name}, {wanted}, is not what task={cfg.task.name} is judged by"
-            f"{f' ({reason})' if reason else ''}: type metric: {{name: {right}, goal: {goal}}}"
+            f"{path}: metric {name}, {wanted}, is not the primary metric of task={cfg.task.name}{why}: "
+            f"type metric: {{name: {right}, goal: {goal}}}"
         )
     if plan.early and plan.early["min_iter"] >= cfg.trainer.max_epochs:
         raise Refused(
             f"{path}: early_terminate: min_iter: {plan.early['min_iter']} is not below "
             f"trainer.max_epochs={cfg.trainer.max_epochs}, so it would stop nothing"
         )
-    plan.yardstick, plan.mode, plan.epochs = cfg.task.yardstick, cfg.task.mode, cfg.trainer.max_epochs

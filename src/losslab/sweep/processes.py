@@ -1,4 +1,4 @@
-"""The worker processes of a driver: begun, replaced when they die, and let go of."""
+"""The worker processes of a driver: start them, give them jobs, and replace those that die."""
 
 import errno
 import json
@@ -16,35 +16,35 @@ from pathlib import Path
 
 from losslab.errors import Refused
 from losslab.machine import cores, total_memory
-from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, trouble
+from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, explain
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan
 
-CRASHES = 3  # a job that its worker died of this often is given up; and so is a sweep whose workers get nothing done
+CRASHES = 3  # a job that killed so many workers is given up, and so is a sweep whose workers get nothing done
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use; CUDA is not asked, for that takes a second and some memory on each."""
+    """List the GPUs that this process may use, without CUDA, which takes a second and some memory on each."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     if not shutil.which("nvidia-smi"):
         return []
-    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return re.findall(r"^GPU .*\(UUID: ([\w-]+)\)", told.stdout, re.MULTILINE)
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return re.findall(r"^GPU .*\(UUID: ([\w-]+)\)", listed.stdout, re.MULTILINE)
 
 
-def at_once() -> int:
-    """As many runs as there are GPUs; without any, as there are cores, and 2 GB of memory for each."""
+def count_workers() -> int:
+    """Return the number of GPUs; without any, the number of cores, as far as there are 2 GB of memory for each."""
     return len(gpus()) or max(1, min(cores(), total_memory() // 2_000_000_000))
 
 
 class Workers:
-    """The processes that do the jobs; one that dies is replaced, and what it was at is done again.
+    """The processes that do the jobs; one that dies is replaced, and its jobs are done again.
 
     Args:
         folder: the sweep's.
         plan: the sweep.
-        count: how many.
+        count: of processes.
         stack: at most how many runs each of them trains as one.
     """
 
@@ -53,16 +53,16 @@ class Workers:
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
         self.logs: dict[int, Path] = {}
-        self.gpus = gpus() if count > 1 else []  # a run alone may have them all
+        self.gpus = gpus() if count > 1 else []  # a single worker may use all of them
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
         (folder / "logs").mkdir(exist_ok=True)
 
     def start(self) -> "subprocess.Popen[str]":
-        """A process in a session of its own: Ctrl-C is for the driver, which then lets go of it."""
-        own = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ}
+        """Start a process in a session of its own, so that Ctrl-C reaches the driver alone."""
+        own = {"OMP_NUM_THREADS": str(max(1, cores() // self.count)), **os.environ, "PYTHONIOENCODING": "utf-8"}
         for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID"):
-            own.pop(name, None)  # runs are no processes that SLURM started, and the driver has the job queued again
+            own.pop(name, None)  # SLURM did not start the runs, and the driver requeues the job
         living = [self.on.get(process.pid) for process in self.processes]
         gpu = min(self.gpus, key=living.count, default="")
         if gpu:
@@ -80,26 +80,34 @@ class Workers:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same for Windows
             )
         self.on[process.pid], self.logs[process.pid] = gpu, log
-        self.tell(process, self.jobs)
+        self.send(process, self.jobs)
         return process
 
-    def tell(self, process: "subprocess.Popen[str]", jobs: Sequence[Job]) -> None:
-        """Give jobs to a worker."""
-        plan = {key: value for key, value in asdict(self.plan).items() if key != "cells"}
-        told = {"folder": str(self.folder), "plan": plan, "jobs": [asdict(job) for job in jobs], "stack": self.stack}
+    def send(self, process: "subprocess.Popen[str]", jobs: Sequence[Job]) -> None:
+        """Send jobs to a worker."""
+        message = {
+            "folder": str(self.folder),
+            "plan": asdict(self.plan),
+            "jobs": [asdict(job) for job in jobs],
+            "stack": self.stack,
+        }
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it died at once: it is replaced in the next round
-            process.stdin.write(json.dumps(told) + "\n")
+        with suppress(BrokenPipeError):  # it died at once; the next round replaces it
+            process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
 
-    def give(self, jobs: list[Job]) -> None:
-        """Give more jobs to all of them."""
+    def add(self, jobs: list[Job]) -> None:
+        """Give more jobs to all workers."""
         self.jobs += jobs
         for process in self.processes:
-            self.tell(process, jobs)
+            self.send(process, jobs)
 
-    def mend(self, ledger: Ledger, left: int) -> None:
-        """As many workers as there is work for; a job that keeps killing them is given up.
+    def replace_dead(self, ledger: Ledger, left: int) -> None:
+        """Start as many workers as there is work for, and give up jobs that keep killing them.
+
+        Args:
+            ledger: of the jobs.
+            left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done.
@@ -109,29 +117,36 @@ class Workers:
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
             if process.stdin is not None:
-                with suppress(BrokenPipeError):  # what it has not read
+                with suppress(BrokenPipeError):  # lines that it has not read
                     process.stdin.close()
-            found = ledger.crashed(process.pid, [job.key for job in self.jobs])
-            full = self.ran_out_of_memory(process)
-            if full or not found:
-                self.in_vain += 1
-                if self.in_vain >= CRASHES:
-                    raise Refused(self.why(process))
+            deaths = ledger.crashed(process.pid, [job.key for job in self.jobs])
+            if self.ran_out_of_memory(process):  # the machine's fault
+                deaths, in_vain = {}, True
+            else:
+                in_vain = not deaths
+            self.in_vain += in_vain
+            if in_vain and self.in_vain >= CRASHES:
+                raise Refused(self.explain(process))
             for job in self.jobs:
-                if not full and found.get(job.key, 0) >= CRASHES and (claim := ledger.claim(job.key)):
-                    code = process.returncode
-                    died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-                    why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
-                    runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
-                    claim.finish({"state": "failed", "reason": why, "setting": job.setting, "runs": runs})
+                if deaths.get(job.key, 0) >= CRASHES:
+                    self.give_up(ledger, job, process.returncode)
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
 
-    def why(self, process: "subprocess.Popen[str]") -> str:
-        """The sentence for a sweep whose workers end and get nothing done, from the last of them."""
+    def give_up(self, ledger: Ledger, job: Job, code: int) -> None:
+        """Record that a job failed, because processes died at it; the last one ended with this exit code."""
+        claim = ledger.claim(job.key)
+        if claim is not None:
+            died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
+            runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
+            claim.finish({"state": "failed", "reason": why, "setting": job.setting, "runs": runs})
+
+    def explain(self, process: "subprocess.Popen[str]") -> str:
+        """Return the sentence for a sweep whose workers end and get nothing done, from the last of them."""
         code = errno.ENOMEM if self.ran_out_of_memory(process) else process.returncode
         if code in REMEDIES:
-            return trouble(self.folder, OSError(code, os.strerror(code)))
+            return explain(self.folder, OSError(code, os.strerror(code)))
         by = -code if code < 0 else code - 128
         if by in {*signal.Signals}:
             last = f"by {signal.Signals(by).name}"
@@ -142,12 +157,12 @@ class Workers:
         return f"{CRASHES} workers ended before they had done anything, the last one {last}: see {log}; {GO_ON}"
 
     def last_words(self, process: "subprocess.Popen[str]") -> list[str]:
-        """The last lines of a worker's log."""
+        """Return the last lines of a worker's log."""
         try:
-            return self.logs[process.pid].read_text(errors="replace").splitlines()[-20:]
+            return self.logs[process.pid].read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
         except OSError:
             return []
 
     def ran_out_of_memory(self, process: "subprocess.Popen[str]") -> bool:
-        """Whether the C library says so, which then ends a process without asking Python."""
+        """Return whether the C library ended the process for want of memory, without asking Python."""
         return process.returncode in (127, -signal.SIGABRT) and any(map(NO_MEMORY.search, self.last_words(process)))

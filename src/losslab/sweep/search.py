@@ -1,6 +1,6 @@
-"""What Optuna does for a sweep: it draws settings, one study for each cell, and stops runs that are not worth going on.
+"""Optuna's part in a sweep: it draws settings, in one study for each cell, and stops runs that have fallen behind.
 
-Its journal lies in the sweep's folder, so that processes on any number of hosts draw from the same studies.
+Its journal is in the sweep's folder, so that processes on any number of hosts draw from the same studies.
 """
 
 import os
@@ -29,13 +29,17 @@ from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-LINE = 1 << 20  # bytes: more than a line of the journal
+LINE = 1 << 20  # bytes; no line of the journal is longer
 
 
 class Lock(JournalFileSymlinkLock):
-    """Lets one process at a time write to the journal; the kernel unlocks it when that process dies.
+    """A lock that lets one process at a time write to the journal, and ends with that process.
 
-    Optuna's own is a link, which whoever is killed leaves behind: the others wait for it, 30 seconds or for ever.
+    Optuna's own lock is a link. A process that is killed leaves it behind, and the others wait, some of them for ever.
+    It serves on disks without locks.
+
+    Args:
+        journal: its path.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -48,11 +52,11 @@ class Lock(JournalFileSymlinkLock):
             os.close(self.number)
             self.number = None
             return super().acquire()
-        self.mend()
+        self.cut_half_line()
         return True
 
-    def mend(self) -> None:
-        """Take away the half of a line that a full disk took: nothing could be read after it."""
+    def cut_half_line(self) -> None:
+        """Remove the half line that a full disk left: nothing could be read after it."""
         with self.journal.open("rb+") as journal:
             journal.seek(max(0, journal.seek(0, os.SEEK_END) - LINE))
             begin, tail = journal.tell(), journal.read()
@@ -68,7 +72,7 @@ class Lock(JournalFileSymlinkLock):
 
 
 def distribution(spread: dict[str, Any]) -> BaseDistribution:
-    """Optuna's word for the range of a parameter."""
+    """Return the range of a parameter as Optuna's distribution."""
     if "values" in spread:
         return CategoricalDistribution([arguments.as_typed(v) if isinstance(v, list) else v for v in spread["values"]])
     low, high, step = spread["min"], spread["max"], spread["step"]
@@ -78,9 +82,9 @@ def distribution(spread: dict[str, Any]) -> BaseDistribution:
 
 
 def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
-    """The trial of a job: drawn when it is first asked for, and the same one ever after.
+    """Return the trial of a job, which is drawn the first time and then kept.
 
-    Every trial draws from random numbers of its own, so what is drawn at random does not depend on who was first.
+    Each trial has random numbers of its own, so random search does not depend on the order of the jobs.
     """
     seed = int(job.key[:8], 16)
     startup = min(10, max(3, plan.trials // 3))
@@ -113,25 +117,26 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
     return Trial(study, storage.get_trial_id_from_study_id_trial_number(known, int(note.read_text())))
 
 
-def undecided(trial: Trial) -> bool:
-    """Whether Optuna still waits for the trial; one that failed and is done again has been told."""
+def is_open(trial: Trial) -> bool:
+    """Return whether Optuna still waits for the trial's result; it knows that of a failed one that is done again."""
     return not trial.study.trials[trial.number].state.is_finished()
 
 
 def tell(trial: Trial, value: float | None, *, failed: bool = False) -> None:
-    """What a trial came to; `None` for one that was stopped or failed."""
+    """Give Optuna the result of a trial; `None` for one that was stopped or failed."""
     state = TrialState.FAIL if failed else TrialState.PRUNED if value is None else TrialState.COMPLETE
     trial.study.tell(trial.number, value, state=state, skip_if_finished=True)
 
 
 class Reports(pl.Callback):
-    """Tells Optuna the yardstick of each epoch, and stops the run when hyperband says so.
+    """Report the primary metric of each epoch to Optuna, and stop the run if hyperband says so.
 
-    It does so as the next epoch begins: by then the last one is on record.
+    This happens when the next epoch begins: by then the last one is on record. The best value so far is reported,
+    because that is the trial's result in the end.
 
     Args:
-        trial: what is reported to.
-        monitor: what is reported; the best of it so far, because that is what the trial is judged by in the end.
+        trial: of the run.
+        monitor: the metric.
         mode: whether `min` or `max` is better.
     """
 

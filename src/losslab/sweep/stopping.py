@@ -21,7 +21,7 @@ from types import FrameType
 from losslab.machine import kill_tree
 from losslab.training import preemption
 
-SIGNALS = (signal.SIGINT, *preemption.HEEDED)
+SIGNALS = (signal.SIGINT, *preemption.SIGNALS)
 GRACE = 10.0  # seconds that a run has to write its checkpoint
 BRIEF = 2.0  # the same for a process without a run
 GO_ON = "stopped; nothing is lost: the same command goes on with what is missing"
@@ -37,7 +37,7 @@ def until_signalled(handler: Callable[[int, FrameType | None], object]) -> None:
             signal.signal(number, handler)
 
 
-def stop_the_driver(number: int, _: FrameType | None) -> None:
+def stop_driver(number: int, _: FrameType | None) -> None:
     """Let the workers end, say how to go on, and end; a second signal waits for nobody."""
     until_signalled(lambda *_: kill(process for process in workers if process.returncode is None))
     with suppress(Exception):  # it may be closed, or in the midst of a line

@@ -1,8 +1,8 @@
-"""A process that imports torch once and does one job after the other, until its driver lets go of it.
+"""A worker of a sweep: a process that imports torch once and does one job after the other, until its driver ends it.
 
-The driver writes the sweep to its standard input, a line for each part of it, and keeps that open: when it closes,
-because the sweep is over or stopped or its driver was killed, the worker stops as if by Ctrl-C, and its job can be gone
-on with from its last checkpoint. What is no job's fault, such as a full disk, ends the worker and is no job's result.
+The driver writes lines to its standard input, each with more jobs, and keeps it open. When it closes, the sweep is over
+or stopped, or the driver was killed: the worker stops as if by Ctrl-C, and its job can go on from its last checkpoint.
+An error that is no job's fault, such as a full disk, ends the worker and is no job's result.
 """
 
 if __name__ == "__main__":
@@ -29,7 +29,7 @@ from losslab.errors import Pruned, Refused
 from losslab.stacking.group import group_key
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, read_record
-from losslab.sweep.plan import QUIET, Job, Plan, Setting, typed_as
+from losslab.sweep.plan import QUIET, Job, Plan, Setting, to_overrides
 from losslab.sweep.stopping import Stop
 from losslab.training import preemption
 
@@ -38,33 +38,32 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.trial import Trial
 
-# of the runs that were trained with others, by job and seed: the folder and the summary, or why there is none
+# For runs that were trained in a stack, by job and seed: the folder and the summary, or the error.
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
 Held = tuple[Job, Claim]
-
 
 stop = Stop()
 
 
-def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[DictConfig, Path]":
-    """The configuration of a run, with the checkpoint that it goes on from, if there is one; and its own folder.
+def compose_run(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[DictConfig, Path]":
+    """Compose the configuration of a run, with the checkpoint to go on from if there is one; return it and its folder.
 
     Args:
         folder: the sweep's.
         plan: the sweep.
-        key: of the job; part of the run's folder, so that whoever takes the job over finds it.
-        typed: all that is typed.
+        key: of the job. It is part of the name of the run's folder, so that whoever takes the job over finds the run.
+        typed: all overrides.
 
     Raises:
-        Refused: where it does not fit.
-        Pruned: where the run was stopped by hyperband before.
+        Refused: where they do not fit.
+        Pruned: where hyperband stopped the run before.
     """
     from losslab.record.folder import run_name
 
-    overrides = [*typed_as({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
+    overrides = [*to_overrides({**QUIET, **typed}), f"output_dir='{folder / 'runs'}'"]
     cfg = check.configure(overrides)
     run = folder / "runs" / f"{run_name(cfg)}-{key[:6]}"
-    known = status_of(run)
+    known = read_status(run)
     if known["status"] is None:  # the machine stopped before the disk had it
         (run / "status.json").unlink(missing_ok=True)
     if known["status"] == "pruned":
@@ -75,52 +74,52 @@ def composed(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[DictC
     return cfg, run
 
 
-def status_of(run: Path) -> dict[str, Any]:
-    """What is known of a run in this folder; its status is `None` where it has not begun."""
+def read_status(run: Path) -> dict[str, Any]:
+    """Read the status of the run in this folder; it is `None` if the run has not begun."""
     known: dict[str, Any] = {"status": None}
     return known | read_record(file) if (file := run / "status.json").is_file() else known
 
 
-def over(run: Path) -> dict[str, float] | None:
-    """The summary of a run that has finished."""
-    if status_of(run)["status"] != "finished":
+def read_summary(run: Path) -> dict[str, float] | None:
+    """Read the summary of a run; return `None` if it has not finished."""
+    if read_status(run)["status"] != "finished":
         return None
     return read_record(run / "summary.json") or None
 
 
-def reached(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
-    """What a run that has finished came to.
+def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
+    """Describe a finished run for its job's record.
 
     Raises:
-        Refused: where that is no number.
+        Refused: where its primary metric is no finite number.
     """
-    value, known = summary[f"val/{plan.yardstick}_best"], status_of(run)
+    value, known = summary[f"val/{plan.metric}_best"], read_status(run)
     if not isfinite(value):
-        raise Refused(f"val/{plan.yardstick} was {value} at best")
+        raise Refused(f"val/{plan.metric} was {value} at best")
     return {"value": value, "seconds": known["seconds"], "stacked": known["facts"].get("stacked", 1)}
 
 
-def one(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
-    """One run in its own folder: begun, gone on with, or found to be over.
+def do_run(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
+    """Start a run in its own folder, resume it, or find that it has finished; return its description.
 
     Args:
         folder: the sweep's.
         plan: the sweep.
         key: of the job.
-        typed: all that is typed.
-        callbacks: told of each epoch.
+        typed: all overrides.
+        callbacks: beyond the run's own.
 
     Raises:
-        Refused: where the run cannot be done.
+        Refused: where the run can't be done.
     """
     from losslab.train import train
 
-    cfg, run = composed(folder, plan, key, typed)
-    return reached(plan, run, over(run) or train(cfg, *callbacks, folder=run))
+    cfg, run = compose_run(folder, plan, key, typed)
+    return describe_run(plan, run, read_summary(run) or train(cfg, *callbacks, folder=run))
 
 
-def setting_of(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[Setting, Trial | None]":
-    """The setting of a job, and the trial of Optuna's that the rest of it is drawn by."""
+def draw_setting(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[Setting, Trial | None]":
+    """Return the setting of a job, and the Optuna trial by which the rest of it is drawn."""
     if not job.draw:
         return job.setting, None
     from losslab.sweep.search import draw
@@ -129,8 +128,8 @@ def setting_of(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[Set
     return {**job.setting, **trial.params}, trial
 
 
-def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack: int) -> Ends:
-    """Train what can be trained together of the runs of these jobs.
+def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack: int) -> Ends:
+    """Train those runs of these jobs in stacks that can be trained as one.
 
     Args:
         folder: the sweep's.
@@ -140,7 +139,7 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
         stack: at most how many runs are trained as one.
 
     Returns:
-        What became of those; whatever is not among them is left to `attempt`.
+        What became of these runs; `do_job` does all others.
     """
     from losslab.stacking import group
     from losslab.stacking.train import train_together
@@ -148,11 +147,11 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
     runs: list[group.Planned] = []
     whose: list[tuple[str, int]] = []
     for job in jobs:
-        setting, _ = setting_of(folder, ledger, plan, job)
+        setting, _ = draw_setting(folder, ledger, plan, job)
         for seed in job.seeds:
-            with suppress(Refused, Pruned):  # as `attempt` will find
-                cfg, run = composed(folder, plan, job.key, {**setting, "seed": seed})
-                if over(run) is None:
+            with suppress(Refused, Pruned):  # `do_job` will find the same
+                cfg, run = compose_run(folder, plan, job.key, {**setting, "seed": seed})
+                if read_summary(run) is None:
                     runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg, run))
                     whose.append((job.key, seed))
     ends: Ends = {}
@@ -162,33 +161,28 @@ def as_one(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack:
     return ends
 
 
-def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:
-    """The runs of a job, one for each seed, and what became of them; a setting that is stopped is not run again.
+def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:
+    """Do the runs of a job, one for each seed, until one fails or is stopped; return the job's record.
 
     Args:
         folder: the sweep's.
         ledger: of its jobs.
         plan: the sweep.
         job: that this process has claimed.
-        ends: of the runs that were trained with others.
+        ends: of the runs that were trained in stacks.
     """
-    setting, trial = setting_of(folder, ledger, plan, job)
-    callbacks: list[pl.Callback] = []
+    setting, trial = draw_setting(folder, ledger, plan, job)
+    callbacks = report_to(trial, plan)
     record: Record = {"state": "done", "reason": None, "pruned": None, "value": None, "setting": setting, "runs": []}
     for seed in job.seeds:
-        typed = {**setting, "seed": seed}
-        run: Record = {"overrides": typed}
+        run: Record = {"overrides": {**setting, "seed": seed}}
         record["runs"].append(run)
         try:
-            if trial is not None and plan.early and seed == job.seeds[0]:
-                from losslab.sweep.search import Reports, undecided
-
-                callbacks = [Reports(trial, f"val/{plan.yardstick}", plan.mode)] if undecided(trial) else []
             end = (ends or {}).get((job.key, seed))
             if isinstance(end, BaseException):
                 raise end
-            run |= reached(plan, *end) if end else one(folder, plan, job.key, typed, callbacks)
-            callbacks = []
+            run |= describe_run(plan, *end) if end else do_run(folder, plan, job.key, run["overrides"], callbacks)
+            callbacks = []  # hyperband looks at the first seed
         except Pruned as error:
             record["pruned"] = str(error)
             break
@@ -196,11 +190,7 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | Non
             stopped = stop.by is not None or (isinstance(error, SystemExit) and preemption.notice.by is not None)
             if stopped or no_result(error, folder):
                 raise
-            reason = str(error)
-            if not isinstance(error, Refused):
-                traceback.print_exc()
-                reason = f"{type(error).__name__}: {' '.join(reason.split())}"
-            record |= {"state": "failed", "reason": reason}
+            record |= {"state": "failed", "reason": describe_error(error)}
             break
     else:
         record["value"] = statistics.fmean(run["value"] for run in record["runs"])
@@ -211,9 +201,26 @@ def attempt(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | Non
     return record
 
 
+def report_to(trial: "Trial | None", plan: Plan) -> "list[pl.Callback]":
+    """Return the callbacks that report each epoch to hyperband; none where hyperband is not asked for."""
+    if trial is None or not plan.early:
+        return []
+    from losslab.sweep.search import Reports, is_open
+
+    return [Reports(trial, f"val/{plan.metric}", plan.mode)] if is_open(trial) else []
+
+
+def describe_error(error: BaseException) -> str:
+    """Return why a job failed, in one line; print the traceback of a bug."""
+    if isinstance(error, Refused):
+        return str(error)
+    traceback.print_exc()
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 @contextmanager
-def kept(claims: Sequence[Claim]) -> Iterator[None]:
-    """Keep claims fresh; a process that lost one nevertheless, such as one that was asleep, ends at once."""
+def keep_claims(claims: Sequence[Claim]) -> Iterator[None]:
+    """Keep claims fresh; end this process at once if it lost one nevertheless, for example while it was suspended."""
     finished = threading.Event()
 
     def beat() -> None:
@@ -233,14 +240,14 @@ def kept(claims: Sequence[Claim]) -> Iterator[None]:
         thread.join()
 
 
-def company(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, str], stack: int) -> list[Held]:
-    """Claim further jobs that may train with this one, as far as what is typed for them tells.
+def claim_more(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, str], stack: int) -> list[Held]:
+    """Claim further jobs whose overrides let them train in one stack with this one.
 
     Args:
         ledger: of the sweep's jobs.
         job: that this process has claimed.
         later: those that come after it.
-        like: for the key of each job a text, the same for those that may train together.
+        like: for the key of each job a text, the same for those that may train as one.
         stack: at most how many runs are trained as one.
     """
     runs, found = len(job.seeds), []
@@ -256,7 +263,7 @@ def company(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, s
 
 
 def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: Ledger | None = None) -> int:
-    """Do each job that is free, in their order; those that processes died of come last.
+    """Do each job that is free, in order; jobs at which processes died come last.
 
     Args:
         folder: the sweep's.
@@ -279,30 +286,41 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
         if claim is None:
             continue
         turn: list[Held] = [(job, claim)]
-        ends: Ends = {}
-        together = stack > 1 and not ledger.crashes(job.key)  # what has killed a process takes no others with it again
-        if together and plan.method != "bayes":  # which draws by the trials that are over
-            turn += company(ledger, job, jobs[number + 1 :], like, stack)
-        try:
-            with kept([claim for _, claim in turn]):
-                if together:
-                    ends = as_one(folder, ledger, plan, [job for job, _ in turn], stack)
-                for job, claim in turn:
-                    claim.finish(attempt(folder, ledger, plan, job, ends))
-        except BaseException as error:  # stopped: let another, or a later start, go on with it
-            with suppress(OSError):  # of a folder that is gone
-                for _, claim in turn:
-                    if out_of_memory(error):
-                        claim.crash()
-                    claim.release()
-            ledger.close()
-            raise
+        width = stack if stack > 1 and not ledger.crashes(job.key) else 1  # a job that kills its process does so alone
+        if width > 1 and plan.method != "bayes":  # which draws by finished trials
+            turn += claim_more(ledger, job, jobs[number + 1 :], like, width)
+        do_turn(folder, ledger, plan, turn, width)
         count += len(turn)
     return count
 
 
-def prepare(plan: Plan, stack: int) -> None:
-    """Import what runs need, before a job is claimed: what goes wrong with that is no job's fault."""
+def do_turn(folder: Path, ledger: Ledger, plan: Plan, turn: Sequence[Held], stack: int) -> None:
+    """Do the jobs that this process has claimed; release them if it is stopped or fails, so that another can go on.
+
+    Args:
+        folder: the sweep's.
+        ledger: of its jobs.
+        plan: the sweep.
+        turn: the jobs and their claims.
+        stack: at most how many runs are trained as one.
+    """
+    try:
+        with keep_claims([claim for _, claim in turn]):
+            ends = train_stacks(folder, ledger, plan, [job for job, _ in turn], stack) if stack > 1 else {}
+            for job, claim in turn:
+                claim.finish(do_job(folder, ledger, plan, job, ends))
+    except BaseException as error:
+        with suppress(OSError):  # the folder is gone
+            for _, claim in turn:
+                if out_of_memory(error):
+                    claim.crash()
+                claim.release()
+        ledger.close()
+        raise
+
+
+def import_early(plan: Plan, stack: int) -> None:
+    """Import what runs need before a job is claimed, because a failed import is no job's fault."""
     for name in ("page.pictures", "record.record", "train", "training.checkpoints", "training.module"):
         import_module(f"losslab.{name}")
     if stack > 1:
@@ -312,37 +330,43 @@ def prepare(plan: Plan, stack: int) -> None:
     imported.update(name.partition(".")[0] for name in sys.modules)
 
 
+def receive(line: str) -> tuple[Path, Plan, list[Job], int, Ledger]:
+    """Parse a line of the driver's and get ready to work on its jobs; return the arguments of `work`.
+
+    Raises:
+        FileNotFoundError: where the sweep's folder is gone.
+    """
+    message = json.loads(line)
+    folder, plan, stack = Path(message["folder"]), Plan(**message["plan"]), message["stack"]
+    import_early(plan, stack)
+    stop.importing = False
+    if not (folder / "sweep.json").is_file():  # the driver wrote it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    return folder, plan, [Job(**job) for job in message["jobs"]], stack, Ledger(folder / "jobs")
+
+
 def main() -> None:
-    """The command of a worker, `python -P -m losslab.sweep.worker`, begun by a driver."""
+    """Run the command `python -P -m losslab.sweep.worker`, which a driver starts."""
     stop.listen()
     parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
     try:
         while stop.by is None:
-            try:
-                told: dict[str, Any] = json.loads(stop.lines.get(timeout=0 if parts else 1))
-            except Empty:
-                pass
-            else:
-                folder, plan, stack = Path(told["folder"]), Plan(**told["plan"]), told["stack"]
-                prepare(plan, stack)
-                stop.importing = False
-                if not (folder / "sweep.json").is_file():  # which the driver wrote: it is gone
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-                parts.append((folder, plan, [Job(**job) for job in told["jobs"]], stack, Ledger(folder / "jobs")))
+            with suppress(Empty):
+                parts.append(receive(stop.lines.get(timeout=0 if parts else 1)))
             if parts and not sum(work(*part) for part in parts):
                 time.sleep(0.2)
         code = 128 + stop.by
-    except SystemExit as ended:  # of a run that was stopped
+    except SystemExit as ended:  # a run that was stopped
         code = ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
         code = exit_code(error)
         with suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()
-    for _, _, _, _, ledger in parts:
+    for *_, ledger in parts:
         ledger.close()
     with suppress(OSError):
         sys.stdout.flush()
-    os._exit(code)  # all is on record, and threads of others do not matter
+    os._exit(code)  # all is on record, and threads of libraries do not matter
 
 
 if __name__ == "__main__":

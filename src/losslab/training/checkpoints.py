@@ -1,4 +1,4 @@
-"""Checkpoints: written often enough and whole, and read back without running code."""
+"""Write checkpoints often enough and whole; read them without running code."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 
 from losslab.errors import Refused
 from losslab.files import check_archive, replacing
-from losslab.training.distributed import any_of
+from losslab.training.distributed import raise_flags
 from losslab.training.preemption import Preempted, notice
 
 WHOLE_RUN = (
@@ -26,20 +26,20 @@ WHOLE_RUN = (
     "processes",
     "epoch_so_far",
 )
-AHEAD = 30.0  # seconds: how much of an epoch may be lost where it is stopped while it is validated
+AHEAD = 30.0  # seconds of training that a stop during validation may lose
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt`: at the end of an epoch, within long ones, and at once when the machine is taken away.
+    """Write `last.ckpt` at the end of epochs, inside long ones, and at once if the run is preempted.
 
-    Where epochs take milliseconds, writing it after each would take longer than training, so it is written at most once
-    in `seconds`, and always when training is over. A run that is killed loses at most `seconds` and one epoch, or
-    `within` of a long one; what it resumes to is the same.
+    Where epochs take milliseconds, writing after each would take longer than training. So it is written at most once in
+    `seconds`, and always when training is over. A run that is killed loses at most `seconds` and one epoch, or `within`
+    of a long one. It resumes to the same result.
 
     Args:
         dirpath: the run's folder.
-        seconds: between two at ends of epochs; 0 for every epoch.
-        within: between two in the midst of an epoch; 0 for every batch that Lightning sees.
+        seconds: between two checkpoints at ends of epochs; 0 for every epoch.
+        within: between two checkpoints inside an epoch; 0 for every batch that Lightning sees.
     """
 
     def __init__(self, dirpath: str, seconds: float = 1.0, within: float = 300.0) -> None:
@@ -48,13 +48,13 @@ class LastCheckpoint(ModelCheckpoint):
         self.saved, self.early = time.monotonic(), False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning has installed its own handlers by now, which would stop a run without a checkpoint."""
+        """Replace the handlers that Lightning has installed by now: they would stop a run without a checkpoint."""
         super().on_train_start(trainer, pl_module)
         if notice.by is not None:
-            raise Preempted(notice.by)  # before the first step, so that there is nothing to keep
+            raise Preempted(notice.by)  # before the first step: there is nothing to write
         notice.listen()
         stopped = [each for each in trainer.early_stopping_callbacks if each.wait_count >= each.patience]
-        trainer.should_stop = any(each.stopped_epoch > 0 for each in stopped)  # only its test was left to do
+        trainer.should_stop = any(each.stopped_epoch > 0 for each in stopped)  # only its test is left to do
         self.saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,11 +63,11 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Never after an epoch's last batch: Lightning would go on with the next epoch, without validation."""
+        """Write a checkpoint if due, but not after an epoch's last batch: Lightning would skip its validation."""
         left = int(trainer.num_training_batches) - 1 - batch_idx
         age = time.monotonic() - self.saved
         due = age >= self.within or (left == 1 and age >= AHEAD)
-        due, stop = any_of([due, notice.by is not None], trainer.strategy.root_device)
+        due, stop = raise_flags([due, notice.by is not None], trainer.strategy.root_device)
         if left > 0 and (due or stop):
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
             self.saved, self.early = time.monotonic(), True
@@ -75,20 +75,20 @@ class LastCheckpoint(ModelCheckpoint):
                 raise Preempted(notice.by or SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Lightning calls it after each batch that is validated."""
-        if self.early and any_of([notice.by is not None], trainer.strategy.root_device)[0]:
+        """Stop during validation if a checkpoint was written shortly before."""
+        if self.early and raise_flags([notice.by is not None], trainer.strategy.root_device)[0]:
             raise Preempted(notice.by or SIGTERM)
 
     def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """The training is over and kept: the same command tests it."""
-        if any_of([notice.by is not None], trainer.strategy.root_device)[0]:
+        """Stop during the test: training is over and written, and the same command tests it."""
+        if raise_flags([notice.by is not None], trainer.strategy.root_device)[0]:
             raise Preempted(notice.by or SIGTERM)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning calls it when an epoch is over."""
+        """Write a checkpoint at the end of an epoch if one is due."""
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         due = over or time.monotonic() - self.saved >= self.seconds
-        due, stop = any_of([due, notice.by is not None], trainer.strategy.root_device)
+        due, stop = raise_flags([due, notice.by is not None], trainer.strategy.root_device)
         if due or stop:
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
@@ -96,17 +96,17 @@ class LastCheckpoint(ModelCheckpoint):
             raise Preempted(notice.by or SIGTERM)
 
 
-class Whole(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and puts it there when it is whole, whatever happens in between.
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it once it is whole.
 
-    Lightning's own writes it to the folder for temporary files, which may be on another disk, and moves it.
+    Lightning's own class writes it to the folder for temporary files, which may be on another disk, and moves it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """What Lightning calls on the first process.
+        """Write a checkpoint; Lightning calls this on the first process.
 
         Raises:
-            Refused: where the disk does not take it.
+            Refused: if the disk does not take it.
         """
         file = Path(path)
         try:
@@ -114,7 +114,7 @@ class Whole(TorchCheckpointIO):
                 torch.save(checkpoint, out)
         except FileNotFoundError as error:
             raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
-        except (OSError, RuntimeError) as error:  # torch's writer tells a full disk its own way
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter for a full disk
             of_disk = next((e for e in (error, error.__context__) if isinstance(e, OSError) and e.strerror), None)
             why = of_disk.strerror if of_disk else " ".join(str(error).split())
             kept = "the last good one is kept" if file.is_file() else "there is none yet"
@@ -124,18 +124,18 @@ class Whole(TorchCheckpointIO):
             ) from error
 
 
-def fitting(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
-    """The path of a checkpoint that this experiment can go on from, or `None` where there is none to go on from.
+def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
+    """Check that a run can go on from a checkpoint; return its path, or `None` if there is none.
 
     Raises:
-        Refused: where it cannot be read, its weights are another model's, or it was trained for more epochs already.
+        Refused: if it cannot be read, its weights are another model's, or it was trained for more epochs already.
     """
     if path is None:
         return None
     saved = read(path)
     if lacking := [key for key in WHOLE_RUN if key not in saved]:
         raise Refused(f"ckpt={path} is not a whole checkpoint (it lacks {lacking[0]}): type the path of a last.ckpt")
-    if other := misfit(saved, experiment):
+    if other := find_misfit(saved, experiment):
         name, theirs, ours = other
         raise Refused(
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
@@ -150,8 +150,8 @@ def fitting(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
     return path
 
 
-def misfit(saved: dict[str, Any], experiment: nn.Module) -> tuple[str, Any, Any] | None:
-    """The first weight whose shape in a checkpoint is not that in this experiment, and both shapes."""
+def find_misfit(saved: dict[str, Any], experiment: nn.Module) -> tuple[str, Any, Any] | None:
+    """Find the first weight whose shape in a checkpoint differs; return its name and both shapes."""
     theirs, ours = (
         {name: tuple(weight.shape) for name, weight in state.items()}
         for state in (saved["state_dict"], experiment.state_dict())
@@ -161,10 +161,10 @@ def misfit(saved: dict[str, Any], experiment: nn.Module) -> tuple[str, Any, Any]
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds, read as data: code that a stranger put into it is not run.
+    """Read a checkpoint as data: code that a stranger put into it is not run.
 
     Raises:
-        Refused: where it is not there, not whole, or holds more than data.
+        Refused: if it is missing, not whole, or holds more than data.
     """
     try:
         if not check_archive(Path(path)):

@@ -1,6 +1,6 @@
-"""The processes of one run, one for each device: what the first decides for all, and what is gathered from all.
+"""The processes of one run, one for each device: broadcast what the first decides, and gather from all.
 
-They are launched by Lightning, by `torchrun` or by SLURM; nothing here starts one.
+Lightning, `torchrun` or SLURM starts them; nothing here does.
 """
 
 import json
@@ -21,22 +21,29 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from losslab.config.catalogue import CONF
 
-TOLD = "LOSSLAB_RUN"  # what the first process decided, for those that Lightning starts
-LEFT = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", TOLD)  # for the next run: not to inherit
+DECIDED = "LOSSLAB_RUN"  # what the first process decided, for the processes that Lightning starts
+INHERITED = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    DECIDED,
+)  # which the next run must not
 
 
 def rank() -> int:
-    """The number of this process in its run, as the environment or Lightning has it; 0 where it is the only one."""
+    """Return the number of this process in its run, from the environment or Lightning; 0 if it is the only one."""
     return int(getattr(rank_zero_only, "rank", None) or 0)
 
 
 def processes() -> int:
-    """How many there are."""
+    """Count the processes of this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of a number over all processes."""
+    """Return the mean of a number over all processes."""
     if processes() > 1:
         value = value.detach().clone()
         dist.all_reduce(value)
@@ -44,8 +51,8 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
-def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
-    """Each flag, raised where any process raises it: so that all do the same."""
+def raise_flags(flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Raise each flag that any process raises, so that all processes do the same."""
     if processes() == 1:
         return list(flags)
     raised = torch.tensor(flags, dtype=torch.int32, device=device)
@@ -53,13 +60,13 @@ def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
     return [bool(flag) for flag in raised.tolist()]
 
 
-def rows(tensor: Tensor) -> Tensor:
-    """The rows of all processes, those of the first process first."""
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Gather the rows of all processes, those of the first process first."""
     return torch.cat(gather_all_tensors(tensor)) if processes() > 1 else tensor
 
 
-def gathered(state: Any) -> list[Any]:
-    """What each process has, in their order."""
+def gather_objects(state: Any) -> list[Any]:
+    """Gather an object from each process, in their order."""
     if processes() == 1:
         return [state]
     found: list[Any] = [None] * processes()
@@ -67,29 +74,29 @@ def gathered(state: Any) -> list[Any]:
     return found
 
 
-def agreed(trainer: pl.Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the first process decides, told to all; before Lightning starts the others, if it is Lightning that does."""
+def broadcast_decision(trainer: pl.Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Broadcast what the first process decides. If Lightning starts the others, decide before it does."""
     if trainer.world_size == 1:
         return decide()
-    if TOLD in os.environ:
-        told: dict[str, Any] = json.loads(os.environ[TOLD])
-        return told
+    if DECIDED in os.environ:
+        decision: dict[str, Any] = json.loads(os.environ[DECIDED])
+        return decision
     started = trainer.strategy.cluster_environment.creates_processes_externally  # type: ignore[attr-defined]
     if started:
         trainer.strategy.setup_environment()
-    told = decide() if trainer.is_global_zero else {}
+    decision = decide() if trainer.is_global_zero else {}
     if started:
-        return trainer.strategy.broadcast(told)
-    os.environ[TOLD] = json.dumps(told)
-    return told
+        return trainer.strategy.broadcast(decision)
+    os.environ[DECIDED] = json.dumps(decision)
+    return decision
 
 
 @contextmanager
-def relaunched(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
-    """While it lasts, Lightning starts the other processes with this run's own command, and never with a sweep's.
+def relaunch_this_run(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
+    """Inside this context, let Lightning start the other processes with this run's own command, never a sweep's.
 
-    Lightning repeats the command of the process that it runs in, which in a sweep would start the sweep once more.
-    Afterwards nothing is left that would make the next run of this process believe that it is one of several.
+    Lightning repeats the command of its process, which in a sweep would start the sweep once more. Afterwards nothing
+    makes the next run of this process believe that it is one of several.
     """
     if trainer.strategy.launcher is None:
         yield
@@ -105,7 +112,7 @@ def relaunched(cfg: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
     finally:
         main.__spec__, sys.argv = spec, argv
         if ours:
-            for name in LEFT:
+            for name in INHERITED:
                 os.environ.pop(name, None)
         if dist.is_initialized():
             dist.destroy_process_group()

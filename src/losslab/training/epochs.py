@@ -71,7 +71,7 @@ class Collector:
 
     def take(self) -> Batch:
         """Return the rows of all processes, and empty the collector."""
-        scores, y = (distributed.rows(torch.cat(parts, self.dim)) for parts in (self.scores, self.targets))
+        scores, y = (distributed.gather_rows(torch.cat(parts, self.dim)) for parts in (self.scores, self.targets))
         self.scores, self.targets = [], []
         return scores, y
 

@@ -215,7 +215,7 @@ class Experiment(EpochModule):
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "seen": (self.train_seen.scores, self.train_seen.targets),
         }
-        checkpoint["processes"] = distributed.gathered(state)
+        checkpoint["processes"] = distributed.gather_objects(state)
         checkpoint["epoch_so_far"] = vars(self.state).copy()
         checkpoint["row"] = self.last_row
 

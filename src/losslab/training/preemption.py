@@ -1,8 +1,8 @@
-"""Signals by which a cluster takes the machine away: the run keeps a checkpoint at once, and goes on when it is back.
+"""Signals by which a cluster preempts a run: it writes a checkpoint at once, and goes on when it is started again.
 
-SIGTERM is what SLURM sends when it pre-empts a job, `docker stop` to a container and a cloud to a spot instance.
-SIGHUP is what a closed terminal or a lost connection sends, unless `nohup` has it ignored, which it then stays.
-SIGUSR1 is what `sbatch --signal=USR1@120` sends ahead of the time limit: then the job is queued again, too.
+SIGTERM comes from SLURM when it preempts a job, from `docker stop`, and from a cloud that takes back a spot instance.
+SIGHUP comes from a closed terminal or a lost connection; `nohup` has it ignored, and so it stays.
+SIGUSR1 comes from `sbatch --signal=USR1@120` ahead of the time limit; the job is then queued again, too.
 """
 
 import os
@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Windows has only the first
-HEEDED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
 class Preempted(Exception):
-    """A run whose machine was taken away; the same command goes on with it.
+    """A run was preempted; the same command goes on with it.
 
     Args:
         by: the signal.
@@ -30,25 +30,25 @@ class Preempted(Exception):
 
 
 class Notice:
-    """Whether a signal has come, and which; looked at between two steps, where the state of a run is whole."""
+    """The signal that has come, if any. A run looks at it between two steps, where its state is whole."""
 
     by: signal.Signals | None = None
-    awaited = False  # whether a run looks at it
+    awaited = False  # whether a run is there to look at it
 
-    def heed(self, number: int, frame: FrameType | None) -> None:
-        """What Python calls when the signal comes."""
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal; Python calls this."""
         self.by = signal.Signals(number)
 
     def listen(self) -> None:
-        """From now on; Lightning installs handlers of its own when training begins, which only SIGTERM's stops at."""
-        handle(self.heed, *HEEDED)
+        """Note signals from now on; call this again when training begins, where Lightning replaces the handlers."""
+        handle(self.receive, *SIGNALS)
 
 
-notice = Notice()  # signals are sent to a process, so that one is enough
+notice = Notice()  # a signal is sent to a process, so one is enough
 
 
 def handle(handler: Callable[[int, FrameType | None], object], *numbers: int) -> None:
-    """Have a handler called for these signals, but for those that are ignored: `nohup` began us so for a reason."""
+    """Have a handler called for these signals, except ignored ones: `nohup` has SIGHUP ignored for a reason."""
     if threading.current_thread() is threading.main_thread():
         for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -56,15 +56,15 @@ def handle(handler: Callable[[int, FrameType | None], object], *numbers: int) ->
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Signals are heeded while it lasts, and Ctrl-C is Python's own from now on: Lightning knows what to do with it.
+def note_signals() -> Iterator[None]:
+    """Note signals inside this context. Ctrl-C is Python's own from now on, because Lightning handles it.
 
-    A worker of a sweep has an answer to it of its own.
+    A worker of a sweep keeps its own handler of Ctrl-C.
     """
-    before = {number: signal.getsignal(number) for number in HEEDED}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     notice.by, notice.awaited = None, True
     notice.listen()
-    if signal.getsignal(signal.SIGINT) is too_early:
+    if signal.getsignal(signal.SIGINT) is exit_at_once:
         handle(signal.default_int_handler, signal.SIGINT)
     try:
         yield
@@ -75,16 +75,16 @@ def heeded() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def heed_early() -> None:
-    """From now until training begins, any signal that stops us ends the process at once, in one sentence."""
-    handle(too_early, signal.SIGINT, *HEEDED)
+def exit_on_signals() -> None:
+    """Until training begins, let any signal end the process at once, with one sentence."""
+    handle(exit_at_once, signal.SIGINT, *SIGNALS)
 
 
-def too_early(number: int, frame: FrameType | None) -> None:
-    """What to do with a signal when nothing is begun yet: a job of SLURM's whose time is up has to be queued again.
+def exit_at_once(number: int, frame: FrameType | None) -> None:
+    """End the process at once, because nothing has begun; a SLURM job whose time is up is queued again.
 
-    The process ends here, by `os._exit`: an exception would be raised in the midst of an import, where C code and
-    `try: import` take it for a missing module, print it with forty lines of traceback, or go on as if nothing had been.
+    `os._exit` ends it here. An exception might be raised inside an import, where C code and `try: import` take it for a
+    missing module, print it with forty lines of traceback, or ignore it.
     """
     by = signal.Signals(number)
     requeue(by)
@@ -95,10 +95,10 @@ def too_early(number: int, frame: FrameType | None) -> None:
 
 
 def requeue(by: signal.Signals) -> None:
-    """Have SLURM queue this job again, where its time is up; one that it pre-empts, it queues again by itself."""
+    """Have SLURM queue this job again if its time is up; a job that SLURM preempts, it queues again by itself."""
     if by != getattr(signal, "SIGUSR1", None) or "SLURM_JOB_ID" not in os.environ:
         return
-    import subprocess  # Ctrl-C is heeded a hundredth of a second earlier without it
+    import subprocess  # takes a hundredth of a second, in which Ctrl-C would not be handled yet
 
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
