@@ -48,7 +48,7 @@ def test_a_comparison_shows_every_cell_under_every_loss(typed: Typed, tmp_path: 
     assert "under every loss" in (runs / "comparison" / "index.html").read_text()
 
 
-def test_a_run_without_its_checkpoint_is_told(typed: Typed) -> None:
+def test_a_run_without_its_checkpoint_is_refused(typed: Typed) -> None:
     cfg = typed("data=diabetes", "trainer.max_epochs=1")
     train(cfg)
     (folder_of(cfg) / "best.ckpt").unlink()

@@ -1,4 +1,4 @@
-"""Reading run folders: all of them, fast, and whatever state they are in."""
+"""Run folders are read all, fast, and in whatever state they are."""
 
 import json
 import time

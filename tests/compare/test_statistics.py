@@ -1,6 +1,6 @@
-"""The statistics against published examples, other programs, and what can be counted by hand."""
+"""The statistics give published numbers, those of other programs, and what exhaustive enumeration counts."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -69,18 +69,45 @@ def test_fisher_and_darwins_maize() -> None:
     assert drawn.p == pytest.approx(2 * 863 / 2**15, abs=0.01)
 
 
-def test_each_test_is_scipys() -> None:
-    a, b = RNG.normal(0.3, 1, 12), RNG.normal(0, 2, 12)
-    assert difference(a, b, True, "wilcoxon").p == stats.wilcoxon(a, b).pvalue
-    assert difference(a, b, False, "wilcoxon").p == stats.mannwhitneyu(a, b).pvalue
-    assert difference(a, b, False, "t").p == stats.ttest_ind(a, b, equal_var=False).pvalue
-    found, scipys = difference(a, b, True, "t"), stats.ttest_rel(a, b).confidence_interval()
-    assert (found.low, found.high) == pytest.approx((scipys.low, scipys.high))
-    assert found.effect == pytest.approx((a - b).mean() / (a - b).std(ddof=1))
-    assert found.improvement == pytest.approx(stats.mannwhitneyu(a, b).statistic / 144)
+def test_students_sleep_data_give_what_r_prints() -> None:
+    # R 4: t.test(extra ~ group, data = sleep), also with paired = TRUE, and wilcox.test(extra ~ group, data = sleep)
+    first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+    second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+    paired, welch = difference(second, first, True, "t"), difference(second, first, False, "t")
+    assert (paired.p, welch.p) == pytest.approx((0.002833, 0.07939), abs=5e-6)
+    assert (paired.low, paired.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+    assert (welch.low, welch.high) == pytest.approx((-0.2054832, 3.3654832), abs=1e-7)
+    assert paired.effect == pytest.approx(4.0621 / np.sqrt(10), abs=1e-5), "Cohen's d is t / sqrt(n)"
+    assert paired.improvement == pytest.approx(1 - 25.5 / 100), "W = 25.5 counts the pairs that the first side wins"
+    wide = difference(second, first, True, "t", level=0.99)
+    assert (wide.high - wide.low) / 2 == pytest.approx(3.2498 * 1.229995 / np.sqrt(10), abs=1e-4)  # t of 9 degrees
 
 
-def test_what_does_not_vary_is_judged_by_its_signs() -> None:
+def test_ranks_give_what_hollander_and_wolfe_print() -> None:
+    # Hollander & Wolfe 1973, pages 29 and 69, as in R's help of wilcox.test: one-sided p of 0.01953 and 0.1272, exact
+    before = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
+    after = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
+    assert difference(before, after, True, "wilcoxon").p == pytest.approx(2 * 0.01953, abs=1e-5)
+    at_term = np.array([0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46])
+    early = np.array([1.15, 0.88, 0.90, 0.74, 1.21])
+    found = difference(at_term, early, False, "wilcoxon")
+    assert found.p == pytest.approx(2 * 0.1272, abs=1e-4)
+    assert found.improvement == pytest.approx(35 / 50), "W = 35"
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (4, 5)])
+def test_the_unpaired_permutation_p_is_what_counting_all_assignments_gives(sizes: tuple[int, int]) -> None:
+    a, b = RNG.normal(1.0, 1, sizes[0]), RNG.normal(0, 1, sizes[1])
+    values = np.r_[a, b]
+    gaps = []
+    for chosen in combinations(range(len(values)), len(a)):
+        side = np.isin(np.arange(len(values)), chosen)
+        gaps.append(values[side].mean() - values[~side].mean())
+    above, below = np.mean(np.array(gaps) >= gaps[0] - 1e-12), np.mean(np.array(gaps) <= gaps[0] + 1e-12)
+    assert difference(a, b, False, "permutation").p == pytest.approx(min(1, 2 * min(above, below)))
+
+
+def test_a_constant_difference_is_tested_by_its_signs() -> None:
     same = difference(np.full(5, 2.0), np.full(5, 2.0), True, "t")
     apart = difference(np.arange(5.0) + 1, np.arange(5.0), True, "t")
     assert (same.p, same.improvement) == (1.0, 0.5)
@@ -97,10 +124,12 @@ def test_seeds_needed_are_those_of_gpower() -> None:
     assert smallest_p(least_seeds(15, 0.05)) * 15 <= 0.05 < smallest_p(least_seeds(15, 0.05) - 1) * 15
 
 
-def test_the_interquartile_mean_is_rliables() -> None:
-    values = RNG.normal(size=(7, 3))
-    assert iqm(values.ravel()) == stats.trim_mean(values, proportiontocut=0.25, axis=None)
+def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
+    # the example of Wikipedia's "Interquartile mean"
+    assert iqm(np.array([5, 8, 4, 38, 8, 6, 9, 7, 7, 3, 1, 6.0])) == 6.5
     assert iqm(np.array([-1e9, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1e9])) == 3.5
+    # 7 values: a quarter is 1.75 of them, and as in rliable only whole values are cut
+    assert iqm(np.array([1e9, 1.0, 2.0, 3.0, 4.0, 5.0, -1e9])) == 3.0
 
 
 def test_the_bootstrap_is_stratified_and_always_the_same() -> None:

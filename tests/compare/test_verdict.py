@@ -1,4 +1,4 @@
-"""The verdict in words, and the cautions: each is there where it should be, and only there."""
+"""The sentences of the verdict, and the cautions: each appears where it should, and only there."""
 
 import re
 from pathlib import Path
@@ -15,18 +15,18 @@ from losslab.compare.verdict import write_verdict
 from tests.compare.written import grid, run
 
 
-def told(folder: Path, **settings: Any) -> list[str]:
+def verdict_of(folder: Path, **settings: Any) -> list[str]:
     found = arrange(read_runs([str(folder)]), **settings)
     return write_verdict(found, compare_cells(found))
 
 
-def warned(folder: Path) -> str:
+def cautions_of(folder: Path) -> str:
     found = arrange(read_runs([str(folder)]))
     return "\n".join(find_cautions(found, compare_cells(found)))
 
 
 def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:
-    first, second, third = told(grid(tmp_path, {"mae": 0.5, "huber": 0.501, "mse": 0.6}, 10))
+    first, second, third = verdict_of(grid(tmp_path, {"mae": 0.5, "huber": 0.501, "mse": 0.6}, 10))
     assert first.startswith("mae beats mse by 16 % rmse [")
     assert first.endswith("] over 10 paired seeds (p = 0.0059 after Holm).")  # 3 * 2 / 2^10
     assert second.startswith("mae and huber cannot be told apart at 10 seeds; ")
@@ -38,30 +38,32 @@ def test_points_are_for_what_lies_between_0_and_1(tmp_path: Path) -> None:
     for seed in range(6):
         run(tmp_path, 0.90 + 0.001 * seed, task="single_label", loss="mse", seed=seed)
         run(tmp_path, 0.93 + 0.002 * seed, task="single_label", loss="cross_entropy", seed=seed)
-    assert told(tmp_path)[0].startswith("cross_entropy beats mse by 3.2 points accuracy [3.1, 3.4] over 6 paired seeds")
+    assert verdict_of(tmp_path)[0].startswith(
+        "cross_entropy beats mse by 3.2 points accuracy [3.1, 3.4] over 6 paired seeds"
+    )
 
 
-def test_few_seeds_are_judged_by_student_or_by_nothing(tmp_path: Path) -> None:
+def test_few_seeds_are_tested_by_students_t_or_not_at_all(tmp_path: Path) -> None:
     grid(tmp_path / "few", {"mae": 0.5, "mse": 0.9}, 3)
-    assert "by Student's t" in told(tmp_path / "few")[0]
-    assert "p is of Student's t" in warned(tmp_path / "few")
-    (signs,) = told(tmp_path / "few", test="permutation")
+    assert "by Student's t" in verdict_of(tmp_path / "few")[0]
+    assert "p is of Student's t" in cautions_of(tmp_path / "few")
+    (signs,) = verdict_of(tmp_path / "few", test="permutation")
     assert "At 3 seeds no test of signs can establish anything: its smallest p is 0.25; run at least 6" in signs
     grid(tmp_path / "one", {"mae": 0.5, "mse": 0.9}, 1)
-    (one,) = told(tmp_path / "one")
+    (one,) = verdict_of(tmp_path / "one")
     assert one == "mae and mse cannot be told apart at 1 seed: one seed shows no spread; run at least 6."
-    assert "One seed only in mae and mse" in warned(tmp_path / "one")
+    assert "One seed only in mae and mse" in cautions_of(tmp_path / "one")
 
 
 def test_nothing_to_compare_with(tmp_path: Path) -> None:
     said = f"All runs have loss and optimizer mae{CROSS}adam: nothing to compare it with."
-    assert told(grid(tmp_path, {"mae": 0.5}, 3)) == [said]
+    assert verdict_of(grid(tmp_path, {"mae": 0.5}, 3)) == [said]
 
 
-def test_the_grid_is_judged_by_its_factors_too(tmp_path: Path) -> None:
+def test_a_grid_is_compared_by_its_factors_too(tmp_path: Path) -> None:
     for optimizer, shift in (("adam", 0.0), ("sgd", 0.3)):
         grid(tmp_path, {"mae": 0.5 + shift, "mse": 0.6 + shift}, 6, optimizer=optimizer)
-    said = told(tmp_path)
+    said = verdict_of(tmp_path)
     assert any(line.startswith("As the mean over the 2 options of optimizer: mae beats mse") for line in said)
     assert any(line.startswith("As the mean over the 2 options of loss: adam beats sgd") for line in said)
 
@@ -69,14 +71,14 @@ def test_the_grid_is_judged_by_its_factors_too(tmp_path: Path) -> None:
 def test_data_sets_are_ranked(tmp_path: Path) -> None:
     for number, data in enumerate(("a", "b", "c", "d")):
         grid(tmp_path, {"mae": 1 + number, "mse": 2 + number, "huber": 3 + number}, 2, data=data)
-    assert told(tmp_path)[-1] == (
+    assert verdict_of(tmp_path)[-1] == (
         "Over 4 data sets the average ranks differ (Friedman p = 0.018): mae 1.00, mse 2.00, huber 3.00; two differ "
         "where their ranks are 1.66 apart (Nemenyi)."
     )
 
 
-def test_runs_that_nothing_is_wrong_with_are_only_told_what_chose(tmp_path: Path) -> None:
-    assert warned(grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)) == (
+def test_sound_runs_have_one_caution_that_says_what_selected(tmp_path: Path) -> None:
+    assert cautions_of(grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)) == (
         "Best epochs were chosen by val/rmse; test figures chose nothing."
     )
 
@@ -84,7 +86,7 @@ def test_runs_that_nothing_is_wrong_with_are_only_told_what_chose(tmp_path: Path
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ([{"seed": 9}], "Unequal seeds: mae ran with others than the rest"),
+        ([{"seed": 9}], "Unequal seeds: mae ran with other seeds than the rest"),
         ([{"seed": 9, "status": "failed"}], "1 of 13 runs failed and do not count: .*: mae .1.; most often: it broke."),
         ([{"seed": 9, "status": "running"}], "1 of 13 runs still say running"),
         ([{"seed": 9, "status": "interrupted"}], "1 of 13 runs were interrupted"),
@@ -101,20 +103,20 @@ def test_runs_that_nothing_is_wrong_with_are_only_told_what_chose(tmp_path: Path
         ([{"seed": 9, "others": {"epochs": 900, "updates": 900}}], "Unequal training: .* updates"),
     ],
 )  # fmt: skip
-def test_what_fools_people_is_told(tmp_path: Path, more: list[dict[str, Any]], sentence: str) -> None:
+def test_each_reason_for_doubt_is_a_caution(tmp_path: Path, more: list[dict[str, Any]], sentence: str) -> None:
     grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)
     for settings in more:
         run(tmp_path, 0.5, **{"loss": "mae", **settings})
-    assert re.search(sentence, warned(tmp_path)), warned(tmp_path)
+    assert re.search(sentence, cautions_of(tmp_path)), cautions_of(tmp_path)
 
 
-def test_learning_rates_at_the_edge_and_unequal_budgets_are_told(tmp_path: Path) -> None:
+def test_learning_rates_at_the_edge_and_unequal_budgets_are_cautions(tmp_path: Path) -> None:
     for seed in range(6):
         for power, rate in enumerate((0.001, 0.01, 0.1)):
             run(tmp_path, 0.9 - 0.1 * power + 0.01 * seed, loss="mae", seed=seed, optimizer__lr=rate)
             if power:
                 run(tmp_path, 0.5 + 0.1 * power + 0.01 * seed, loss="mse", seed=seed, optimizer__lr=rate)
-    said = warned(tmp_path)
+    said = cautions_of(tmp_path)
     assert "The best optimizer.lr is the largest tried in mae (0.1): a larger one may be better still." in said
     assert "The best optimizer.lr is the smallest tried in mse (0.01): a smaller one may be better still." in said
     assert "Unequal budgets: from 2 settings tried in mse to 3 in mae" in said

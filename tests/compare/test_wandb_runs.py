@@ -1,4 +1,4 @@
-"""Offline W&B runs, written and read with the real client, say what the runs' own folders say."""
+"""Offline W&B runs, written and read with the real client, hold what the run folders hold."""
 
 import json
 from errno import ENOSPC

@@ -1,4 +1,4 @@
-"""Run folders as `losslab.record.record` writes them, made up: the figures are given, nothing is trained."""
+"""Make run folders as `losslab.record.record` writes them, with given figures: nothing is trained."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def run(
     others: dict[str, float] | None = None,
     **settings: Any,
 ) -> Path:
-    """One run: `test` and `val` are its task's yardstick at the best epoch, `others` further values of its summary."""
+    """Write a run; `test` and `val` are its primary metric at the best epoch, `others` more values of its summary."""
     yardstick, mode = TASKS[task]
     val = test if val is None else val
     usual = {"loss": "mse", "optimizer": "adam", "optimizer.lr": 0.001, "data": "diamonds", "model": "mlp", "seed": 0,
@@ -59,7 +59,7 @@ def run(
 
 
 def grid(folder: Path, means: dict[str, float], seeds: int, spread: float = 0.01, **settings: Any) -> Path:
-    """A run of each loss and seed: the mean given, a shift that all losses share, a smaller one of their own."""
+    """Write a run of each loss and seed: its mean, plus a shift shared by all losses and a smaller one of its own."""
     for number, (loss, mean) in enumerate(means.items()):
         for seed in range(seeds):
             own = spread * (((seed * 7 + number * 3) % 5) - 2)

@@ -1,4 +1,4 @@
-"""What a person gets: the command, the page, the plots with their data, and one sentence where something is wrong."""
+"""What a user gets: the command, the page, the plots with their data, and one sentence for a mistake."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Seen(HTMLParser):
-    """What a page loads, links to and says."""
+    """Parse what a page loads, links to and says."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -134,21 +134,21 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
     [
         ("", "a comparison needs runs: type a folder that holds them, such as outputs"),
         ("outputs metrics=mae", "metrics is not a setting here; nearest: metric"),
-        ("outputs alpha=2", "alpha=2 does not fit: it must be a number above 0, up to 0.5"),
+        ("outputs alpha=2", "alpha=2 does not fit: type a number above 0 and up to 0.5, such as alpha=0.05"),
         ("outputs difference=x", "difference=x does not fit"),
         ("outputs test=anova", "test=anova is not an option: type one of auto, permutation, wilcoxon, t"),
-        ("outputs log=yes", "log=yes does not fit: it must be true or false"),
+        ("outputs log=yes", "log=yes does not fit: type log=true or log=false"),
         ("outputs out=pyproject.toml/x", "out=pyproject.toml/x cannot be written: type out=FOLDER"),
     ],
 )
-def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_mistake_is_one_sentence(typed: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(Refused, match=sentence) as refused:
         parse_request(typed.split())
     assert "\n" not in str(refused.value)
 
 
-def test_what_a_person_sees(tmp_path: Path) -> None:
+def test_what_a_user_sees(tmp_path: Path) -> None:
     grid(tmp_path / "outputs", {"mae": 0.5, "mse": 0.6}, 6)
     fresh = [sys.executable, "-W", "error", "-c", PROGRAM, "outputs"]
     done = subprocess.run(fresh, cwd=tmp_path, capture_output=True, text=True, check=False)

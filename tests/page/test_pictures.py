@@ -1,4 +1,4 @@
-"""What the pictures show, read off the figures; how they look was looked at."""
+"""What the pictures show, read off the figures."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From many runs to a verdict, a table and a page: `losslab compare RUNS…`.
+"""From runs to a verdict, a table and a page: `losslab compare RUNS…`.
 
-Nothing here imports torch, except where trained models are asked for again (`cross=true`).
+Only `cross` imports torch, to load trained models.
 """

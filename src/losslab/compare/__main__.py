@@ -24,13 +24,12 @@ if __name__ == "__main__":
 import io
 import sys
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from losslab.compare.claims import compare_cells, compare_options
-from losslab.compare.design import arrange
+from losslab.compare.design import Comparison, arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import CROSS
@@ -41,7 +40,6 @@ from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
-    from losslab.page.figures import Plot
     from losslab.page.html_page import DrawnPlot
 
 
@@ -61,7 +59,6 @@ def compare(request: Request, runs: Runs) -> str:
     from losslab.compare.table import format_cells, format_pairs, summarize_cells, tabulate_pairs
     from losslab.compare.verdict import describe_method, write_verdict
     from losslab.page.html_page import render_page
-    from losslab.page.plots import draw_plots
 
     pairs = compare_cells(comparison)
     cells = summarize_cells(comparison)
@@ -70,39 +67,24 @@ def compare(request: Request, runs: Runs) -> str:
     options = {f"options of {key}": contrasts for key, contrasts in compare_options(comparison).items()}
     families = {"cells": pairs, **options}
     contrasts = pd.concat([tabulate_pairs(family).assign(of=name) for name, family in families.items()])
+    title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
 
-    plots = list(draw_plots(comparison, cells))
-    if request.cross:
-        from losslab.compare.cross import tabulate
-        from losslab.page.result_plots import draw_cross
-
-        plots.append(draw_cross(tabulate(comparison, request.own)))
-    drawn = save_plots(plots)
-    files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in drawn}
-    files |= {f"{plot.name}.csv": plot.csv for plot in drawn}
+    plots = save_plots(comparison, cells, request)
+    files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
+    files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
-    title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
-    files["index.html"] = render_page(
-        title,
-        time.strftime("%Y-%m-%d"),
-        verdict,
-        cautions,
-        format_cells(comparison, cells),
-        format_pairs(contrasts, comparison.unit),
-        drawn,
-        describe_method(comparison, pairs),
-    )
+    tables = format_cells(comparison, cells), format_pairs(contrasts, comparison.unit)
+    method, date = describe_method(comparison, pairs), time.strftime("%Y-%m-%d")
+    files["index.html"] = render_page(title, date, verdict, cautions, *tables, plots, method)
     write_together(request.out, files)
-    logged = []
+    text = [*verdict, "", text_table(format_cells(comparison, cells, whole=False)), ""]
+    text += [*(f"caution: {caution}" for caution in cautions), ""]
     if request.log:
         from losslab.page.wandb_report import log_report
 
-        logged = [log_report(title, verdict + cautions, {"cells": cells, "pairs": contrasts}, request.out)]
-    text = ["\n".join(verdict), "", text_table(format_cells(comparison, cells, whole=False)), ""]
-    return "\n".join(
-        [*text, *(f"caution: {caution}" for caution in cautions), "", *logged, str(request.out / "index.html")]
-    )
+        text.append(log_report(title, verdict + cautions, {"cells": cells, "pairs": contrasts}, request.out))
+    return "\n".join([*text, str(request.out / "index.html")])
 
 
 def check_finished(runs: Runs) -> None:
@@ -118,10 +100,17 @@ def check_finished(runs: Runs) -> None:
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
 
 
-def save_plots(plots: "Iterable[Plot]") -> "list[DrawnPlot]":
-    """Save plots as PNG and CSV, in memory."""
+def save_plots(comparison: Comparison, cells: pd.DataFrame, request: Request) -> "list[DrawnPlot]":
+    """Draw all plots and save them as PNG and CSV, in memory; `cross=true` adds trained models under every loss."""
     from losslab.page.html_page import DrawnPlot
+    from losslab.page.plots import draw_plots
 
+    plots = list(draw_plots(comparison, cells))
+    if request.cross:
+        from losslab.compare.cross import tabulate
+        from losslab.page.result_plots import draw_cross
+
+        plots.append(draw_cross(tabulate(comparison, request.own)))
     drawn = []
     for plot in plots:
         picture = io.BytesIO()

@@ -65,14 +65,14 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     counts = by_cell["repeat"].nunique()
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
-        yield f"One seed only in {name_some(single)}: a second might turn the order round."
+        yield f"One seed only in {name_some(single)}: a second might reverse the order."
     if 1 < counts.min() < 5:
         yield f"With {counts.min()} seeds the bootstrap intervals are too narrow; from 5 on they begin to hold."
     sets = by_cell["repeat"].agg(lambda repeats: ",".join(sorted(set(repeats))))
     if sets.nunique() > 1:
         usual = sets.mode().iloc[0]
         other = sets[sets != usual].index.get_level_values("cell").unique()
-        yield f"Unequal seeds: {name_some(other)} ran with others than the rest; pairs use the seeds that both have."
+        yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; pairs use those that both have."
     values = by_cell["value"].nunique()
     same = values[(values == 1) & (counts > 1)].index.get_level_values("cell").unique()
     if len(same):

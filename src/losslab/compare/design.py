@@ -98,24 +98,19 @@ def arrange(
     mode = primary_mode if metric == primary else find_mode(finished, metric)
 
     settings = [key for key in runs.settings if changes_figures(key)]
-    begun = frame[frame["status"] != "failed"]  # a job that failed before it began recorded no defaults
-    vary = [key for key in settings if count_values(begun[key]) > 1]
-    vary = [key for key in vary if key == "seed" or not (begun[key] == begun.get("seed")).all()]
-    by = choose_keys(begun, settings, vary, by)
+    vary = find_varying(frame, settings)
+    by = choose_keys(frame, settings, vary, by)
 
     frame, tuned = sort_into_cells(frame, by, vary)
     frame = drop_repeats(add_metrics(frame, metric, primary))
     frame["used"] = choose_settings(frame, primary_mode)
-    used = frame[frame["used"]]
-    if used.empty:
+    if not frame["used"].any():
         raise Refused(f"no finished run has a number for test/{metric}: there is nothing to compare")
-    datasets = sorted(used["dataset_key"].unique())
-    frame["score"] = frame["value"]
-    if len(datasets) > 1 and mode == "min":
-        scale = used.groupby(["dataset_key", "cell"])["value"].mean().groupby("dataset_key").mean()
-        frame["score"] = frame["value"] / frame["dataset_key"].map(scale)
-    means = frame[frame["used"]].groupby(["cell", "dataset_key"])["score"].mean().groupby("cell").mean()
+    frame["score"] = scale_values(frame, mode)
+    used = frame[frame["used"]]
+    means = used.groupby(["cell", "dataset_key"])["score"].mean().groupby("cell").mean()
     cells = list(means.sort_values(ascending=mode == "min", kind="stable").index)
+    datasets = sorted(used["dataset_key"].unique())
     points = mode == "max" and bool(used["value"].abs().max() <= 1)
     return Comparison(frame, by, tuned, metric, mode, primary, primary_mode, cells, datasets, points, alpha, test)
 
@@ -133,7 +128,7 @@ def select_runs(frame: pd.DataFrame, only: dict[str, str]) -> pd.DataFrame:
             raise Refused(f"no run has {key}={value}; {nearest(value, set(have) - {'nan', 'None'})}")
     tasks = sorted(frame["task"].dropna().unique()) if "task" in frame else []
     if len(tasks) > 1:
-        raise Refused(f"these runs are of {len(tasks)} tasks: type task= one of {', '.join(tasks)}")
+        raise Refused(f"these runs are of {len(tasks)} tasks: type {' or '.join(f'task={task}' for task in tasks)}")
     return frame
 
 
@@ -166,11 +161,21 @@ def find_mode(finished: pd.DataFrame, metric: str) -> str:
     raise Refused(f"the records do not say whether a high or a low {metric} is better: leave metric= out")
 
 
-def choose_keys(begun: pd.DataFrame, settings: Sequence[str], vary: Sequence[str], by: Sequence[str]) -> list[str]:
+def find_varying(frame: pd.DataFrame, settings: Sequence[str]) -> list[str]:
+    """Find the settings that vary, without those that always equal the seed, such as `data.seed`.
+
+    Failed runs do not count: a job that failed before it began recorded no defaults.
+    """
+    begun = frame[frame["status"] != "failed"]
+    vary = [key for key in settings if count_values(begun[key]) > 1]
+    return [key for key in vary if key == "seed" or not (begun[key] == begun.get("seed")).all()]
+
+
+def choose_keys(frame: pd.DataFrame, settings: Sequence[str], vary: Sequence[str], by: Sequence[str]) -> list[str]:
     """Return the keys to compare: those asked for, else loss and optimizer if they vary, else the one that does.
 
     Args:
-        begun: the runs with a complete configuration.
+        frame: the runs.
         settings: all settings.
         vary: the settings that vary.
         by: the keys asked for.
@@ -181,12 +186,16 @@ def choose_keys(begun: pd.DataFrame, settings: Sequence[str], vary: Sequence[str
     for key in by:
         if key not in settings:
             raise Refused(f"by={key} is no setting of these runs; {nearest(key, settings)}")
-    keys = list(by) or [key for key in ("loss", "optimizer") if key in vary]
-    if keys:
-        return keys
+    chosen = list(by) or [key for key in ("loss", "optimizer") if key in vary]
+    if chosen:
+        return chosen
+    begun = frame[frame["status"] != "failed"]
     others = drop_dependent(begun, [key for key in vary if key != "seed" and not chooses_rows(key)])
     if len(others) > 1:
-        raise Refused(f"loss and optimizer are the same in all runs, which differ in {', '.join(others)}: type by=")
+        keys = ", ".join(others)
+        raise Refused(
+            f"loss and optimizer are the same in all runs, which differ in {keys}: type by=[{others[0]}], or others"
+        )
     return others or [key for key in ("loss", "optimizer") if key in settings]
 
 
@@ -255,6 +264,15 @@ def choose_settings(frame: pd.DataFrame, mode: str) -> "pd.Series[bool]":
     best = tried.sort_values(["mean", "setting"], ascending=[mode == "min", True], kind="stable").groupby(where[:2])
     picked = best.first().set_index("setting", append=True).index
     return pd.Series(frame.set_index(where).index.isin(picked) & frame.index.isin(finished.index), frame.index)
+
+
+def scale_values(frame: pd.DataFrame, mode: str) -> "pd.Series[float]":
+    """Return the values as they are compared: over several data sets, where lower is better, relative to their mean."""
+    used = frame[frame["used"]]
+    if used["dataset_key"].nunique() == 1 or mode == "max":
+        return frame["value"]
+    scale = used.groupby(["dataset_key", "cell"])["value"].mean().groupby("dataset_key").mean()
+    return frame["value"] / frame["dataset_key"].map(scale)
 
 
 def count_settings(comparison: Comparison) -> "pd.Series[int]":

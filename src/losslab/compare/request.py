@@ -48,7 +48,7 @@ def parse_request(words: Sequence[str]) -> Request:
         raise Refused(f"test={typed['test']} is not an option: type one of {', '.join(TESTS)}")
     for key in ("log", "cross"):
         if typed.get(key, "true") not in ("true", "false"):
-            raise Refused(f"{key}={typed[key]} does not fit: it must be true or false")
+            raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
     numbers = {}
     for key, usual, top in (("alpha", 0.05, 0.5), ("difference", 1.0, 1000.0)):
         try:
@@ -56,7 +56,9 @@ def parse_request(words: Sequence[str]) -> Request:
         except ValueError:
             numbers[key] = 0.0
         if not 0 < numbers[key] <= top:
-            raise Refused(f"{key}={typed[key]} does not fit: it must be a number above 0, up to {top:g}")
+            raise Refused(
+                f"{key}={typed[key]} does not fit: type a number above 0 and up to {top:g}, such as {key}={usual:g}"
+            )
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     return Request(
         folders,

@@ -1,4 +1,4 @@
-"""The statistics of a comparison: scipy's, and the little that it lacks."""
+"""The statistics of a comparison: those of scipy, and the few that it lacks. Each function is named for its result."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[Any]
-EXACT = 14  # up to so many pairs all 2^n assignments of signs are gone through
+EXACT = 14  # up to this many pairs all 2^n assignments of signs are enumerated
 RESAMPLES = 9999
-MOST = 10_000  # seeds: as many as nobody runs
+MOST = 10_000  # seeds: nobody runs more
 
 
 def iqm(values: Array) -> float:
-    """Interquartile mean: the mean of the middle half, less noisy than the median and less moved than the mean.
+    """Compute the interquartile mean, that of the middle half: less noisy than the median, more robust than the mean.
 
     Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (rliable).
 
@@ -29,14 +29,14 @@ def iqm(values: Array) -> float:
 
 
 def interval(strata: Sequence[Array], level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of the strata's means; each is resampled by itself.
+    """Compute the percentile bootstrap interval of the mean of the strata's means; each stratum is resampled by itself.
 
     Args:
         strata: the values of each data set; usually there is one.
-        level: how often the interval is to hold the truth.
+        level: the confidence level.
 
     Returns:
-        Its ends, always the same for the same values; NaN where a stratum has a single value.
+        Its ends, the same in every call; NaN if a stratum has a single value.
 
     Source: Efron & Tibshirani 1993; stratified as in Agarwal et al. 2021.
     """
@@ -60,16 +60,17 @@ def interval(strata: Sequence[Array], level: float = 0.95) -> tuple[float, float
 
 @dataclass
 class Difference:
-    """By how much one is better than another.
+    """How much better one side is than the other.
 
     Args:
-        n: the number of pairs, or of values of the smaller side where nothing pairs.
-        paired: whether each value of one has its partner, of the same seed and data, in the other.
-        mean, low, high: mean difference and its t interval.
-        sd: standard deviation of the paired differences, or what they would have were the pairs independent.
-        p: two-sided, of the `test`.
-        effect: Cohen's d: the mean difference in units of `sd` (paired), or of the pooled deviation.
-        improvement: how probable it is that a run of the one beats a run of the other, ties halved.
+        n: the number of pairs; unpaired, the number of values of the smaller side.
+        paired: whether each value has a partner on the other side, with the same seed and data.
+        mean, low, high: the mean difference and its t interval.
+        sd: the standard deviation of the paired differences; unpaired, that of the differences of independent pairs.
+        p: the two-sided p-value of `test`.
+        effect: Cohen's d: the mean difference divided by `sd`; unpaired, by the pooled standard deviation.
+        improvement: the probability that a run of this side beats a run of the other; ties count half.
+        test: permutation, wilcoxon or t.
     """
 
     n: int
@@ -85,16 +86,16 @@ class Difference:
 
 
 def difference(a: Array, b: Array, paired: bool, test: str = "permutation", level: float = 0.95) -> Difference:
-    """By how much the mean of `a` is above that of `b`, and whether that is chance.
+    """Compute how much higher the mean of `a` is than that of `b`, and test whether that is chance.
 
     Args:
-        a: values of the one, better where higher.
-        b: values of the other, in the order of `a` where they are paired.
-        paired: whether they are.
-        test: `permutation` goes through all signs of the differences (all assignments to the two sides where nothing
-            pairs), or 9,999 random ones where they are too many; `wilcoxon` is the signed-rank test, or Mann-Whitney's
-            where nothing pairs; `t` is Student's paired test, or Welch's.
-        level: of the interval.
+        a: values of one side; higher is better.
+        b: values of the other side; if paired, in the order of `a`.
+        paired: whether the values are paired.
+        test: `permutation` enumerates the signs of the differences (unpaired: the assignments to the two sides), or
+            draws 9,999 of them if there are more than 2^14; `wilcoxon` is the signed-rank test (unpaired:
+            Mann-Whitney's); `t` is Student's paired test (unpaired: Welch's).
+        level: the confidence level of the interval.
 
     Source: Fisher 1935 (permutation); Agarwal et al. 2021 (probability of improvement).
 
@@ -109,11 +110,11 @@ def difference(a: Array, b: Array, paired: bool, test: str = "permutation", leve
     variances = a.var(ddof=1), b.var(ddof=1)
     sd = float((a - b).std(ddof=1) if paired else np.sqrt(sum(variances)))
     rounding = 1e-6 * max(np.abs(a).max(), np.abs(b).max())  # metrics come in single precision
-    if sd <= rounding:  # the same difference each time, mostly 0; t would be infinite, so the signs are counted
+    if sd <= rounding:  # a constant difference, mostly 0: t would be infinite, so count signs
         p = 1.0 if abs(gap) <= rounding else smallest_p(n)
         return Difference(n, paired, gap, gap, gap, 0.0, p, nan, improvement, test)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of ties and small samples: the answer stands all the same
+        warnings.simplefilter("ignore")  # about ties and small samples, where the result is still valid
         student = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
         bounds = student.confidence_interval(level)
         if test == "t":
@@ -127,7 +128,7 @@ def difference(a: Array, b: Array, paired: bool, test: str = "permutation", leve
 
 
 def permutation(a: Array, b: Array, paired: bool) -> float:
-    """Two-sided p of the mean difference under exchange of the two sides: within pairs, or altogether."""
+    """Compute the two-sided p of the mean difference under exchange of the sides, within pairs or of all values."""
     many = 2**EXACT if paired and len(a) <= EXACT else RESAMPLES
     rng = np.random.default_rng(0)
     if paired:
@@ -142,7 +143,7 @@ def permutation(a: Array, b: Array, paired: bool) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: all of them hold together at the level asked for. NaN, no test, stays NaN.
+    """Correct p-values for their number with Holm's step-down procedure; NaN (no test) stays NaN and does not count.
 
     `p_(i)` becomes the largest of `(m - j + 1) p_(j)` over `j <= i`, at most 1. Source: Holm 1979.
 
@@ -158,7 +159,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def smallest_p(n: int) -> float:
-    """The least that a two-sided test of n signs can give: all of them agree.
+    """Compute the smallest two-sided p that a test of n signs can give: `2^(1 - n)`, if all signs agree.
 
     >>> smallest_p(5)
     0.0625
@@ -167,7 +168,7 @@ def smallest_p(n: int) -> float:
 
 
 def least_seeds(tests: int, alpha: float) -> int:
-    """The number of pairs below which a test of signs, corrected for so many tests, can establish nothing.
+    """Compute the number of pairs from which a test of signs, corrected for this many tests, can be significant.
 
     >>> least_seeds(1, 0.05), least_seeds(15, 0.05)
     (6, 10)
@@ -176,9 +177,10 @@ def least_seeds(tests: int, alpha: float) -> int:
 
 
 def seeds_needed(gap: float, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """The pairs that a paired test needs to find a true difference with this power; 10,000 stands for more.
+    """Compute the number of pairs that a paired t test needs to find a difference with this power, 10,000 at most.
 
-    The power of Student's test at n pairs is that of a noncentral t with `n - 1` degrees and shift `sqrt(n) gap / sd`.
+    With n pairs the test statistic has a noncentral t distribution with `n - 1` degrees of freedom and noncentrality
+    `sqrt(n) gap / sd`.
     Source: Cohen 1988, chapter 2.
 
     >>> seeds_needed(0.5, 1.0)
@@ -187,23 +189,23 @@ def seeds_needed(gap: float, sd: float, alpha: float = 0.05, power: float = 0.8)
     if not sd > 0:
         return 2
 
-    def found(n: int) -> float:
+    def power_of(n: int) -> float:
         edge = stats.t.ppf(1 - alpha / 2, n - 1)
         shift = np.sqrt(n) * gap / sd
         return float(stats.nct.sf(edge, n - 1, shift) + stats.nct.cdf(-edge, n - 1, shift))
 
     low, high = 1, 2
-    while high < MOST and not found(high) >= power:
+    while high < MOST and not power_of(high) >= power:
         low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) >= power else (middle, high)
+        low, high = (low, middle) if power_of(middle) >= power else (middle, high)
     return high
 
 
 @dataclass
 class Ranking:
-    """Methods over data sets: average ranks (1 is best), Friedman's test, Nemenyi's critical difference."""
+    """Average ranks of methods over data sets (1 is best), Friedman's test, and Nemenyi's critical difference."""
 
     ranks: Array
     statistic: float
@@ -212,15 +214,16 @@ class Ranking:
 
 
 def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
-    """Rank the methods on each data set, and ask whether the ranks differ by more than chance.
+    """Rank the methods on each data set, and test whether their average ranks differ by more than chance.
 
-    Two methods differ where their average ranks are further apart than `q sqrt(k (k + 1) / (6 N))`, with q the
-    Studentised range over sqrt(2). Source: Demšar 2006, "Statistical comparisons of classifiers over multiple data
-    sets".
+    Two methods differ if their average ranks are more than `q sqrt(k (k + 1) / (6 N))` apart, where q is the quantile
+    of the Studentised range divided by sqrt(2).
+
+    Source: Demšar 2006, "Statistical comparisons of classifiers over multiple data sets".
 
     Args:
-        scores: `(N data sets, k methods)`, higher is better, at least 2 by 3.
-        alpha: the level.
+        scores: `(N, k)`, data sets by methods; higher is better; at least 2 by 3.
+        alpha: the significance level.
     """
     count, methods = scores.shape
     ranks = stats.rankdata(-scores, axis=1).mean(0)
@@ -230,7 +233,7 @@ def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
 
 
 def cliques(ranks: Array, critical: float) -> list[tuple[float, float]]:
-    """The longest stretches of average ranks within the critical difference: the bars of its diagram.
+    """Find the longest stretches of average ranks within the critical difference: the bars of its diagram.
 
     >>> cliques(np.array([1.0, 1.5, 3.0]), 1.6)
     [(1.0, 1.5), (1.5, 3.0)]
@@ -242,10 +245,11 @@ def cliques(ranks: Array, critical: float) -> list[tuple[float, float]]:
 
 
 def expected_best(values: Array) -> Array:
-    """The best of k trials drawn at random, on average, for k from 1 to the number tried; higher is better.
+    """Compute the expected maximum of k values drawn with replacement, for k from 1 to their number n.
 
-    Of n sorted values the i-th is the best of k with probability `(i^k - (i - 1)^k) / n^k`. Source: Dodge et al. 2019,
-    "Show your work: improved reporting of experimental results".
+    Of the sorted values the i-th is the largest of k with probability `(i^k - (i - 1)^k) / n^k`.
+
+    Source: Dodge et al. 2019, "Show your work: improved reporting of experimental results".
 
     >>> expected_best(np.array([0.0, 1.0])).tolist()
     [0.5, 0.75]

@@ -77,8 +77,8 @@ def describe_others(comparison: Comparison, leader: str, others: Sequence[Pair])
     if differ:
         return f"Of the {len(others)} pairs without {leader}, {len(differ)} differ: {which}{more}."
     if len(others) == 1:
-        return f"Nor can {others[0].first} and {others[0].second} be told apart."
-    return f"Nor can any of the {len(others)} pairs without {leader} be told apart."
+        return f"{others[0].first} and {others[0].second} cannot be told apart."
+    return f"None of the {len(others)} pairs without {leader} can be told apart."
 
 
 def describe_gap(comparison: Comparison, pair: Pair) -> str:
@@ -182,9 +182,9 @@ def describe_method(comparison: Comparison, pairs: Sequence[Pair]) -> str:
     return (
         f"Each run was tested at its best epoch on validation. Intervals of means are {level} percentile bootstrap "
         f"intervals, those of differences are Student's t. Tests: {tests.get(test, test)} where at least two seeds "
-        "match, else its unpaired kin; p after Holm's correction over the pairs of one family. IQM is the mean of the "
-        "middle half; P(better) the probability that a run of the one beats a run of the other. Seeds needed are for a "
-        "power of 80 % at the corrected level."
+        "match, else its unpaired counterpart; p after Holm's correction over the pairs of one family. IQM is the mean "
+        "of the middle half; P(better) the probability that a run of the one beats a run of the other. Seeds needed are"
+        " for a power of 80 % at the corrected level."
     )
 
 

@@ -149,11 +149,16 @@ def check_split(cfg: DictConfig) -> None:
 
 
 def check_task(cfg: DictConfig) -> None:
-    """Refuse data that are for another task."""
-    if cfg.data.get("task", cfg.task.name) == cfg.task.name:
+    """Refuse data that are for another task, unless both tasks have targets of the same form."""
+    tasks = options(cfg.run.catalogue, "task")
+    truths = {
+        task["task"]["name"]: task["task"].get("truth") for task in tasks.values() if "name" in task.get("task", {})
+    }
+    known = {*(name for name, truth in truths.items() if truth == cfg.task.truth), cfg.task.name}
+    if cfg.data.get("task", cfg.task.name) in known:
         return
     datasets = options(cfg.run.catalogue, "data")
-    fitting = [name for name, data in datasets.items() if data.get("task") in (cfg.task.name, "${task.name}")]
+    fitting = [name for name, data in datasets.items() if data.get("task") in (*known, "${task.name}")]
     raise Refused(
         f"data={cfg.run.choices.data} is for task={cfg.data.task}, not task={cfg.run.choices.task}: "
         f"type task={cfg.data.task}, or data= one of {', '.join(fitting)}"

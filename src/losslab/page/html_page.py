@@ -59,12 +59,7 @@ def render_page(
         plots: the plots, in order.
         method: how the figures were computed, in a few sentences.
     """
-    drawn = "".join(
-        f'<figure id="{plot.name}"><div><img alt="{escape(plot.caption)}" width="{css_width(plot.png)}" '
-        f'src="data:image/png;base64,{base64.b64encode(plot.png).decode()}"></div>'
-        f"<figcaption>{escape(plot.caption)} {render_download(plot.name, plot.csv)}</figcaption></figure>\n"
-        for plot in plots
-    )
+    drawn = "".join(map(render_plot, plots))
     contrasts = f"<h2>Pairs</h2>\n{render_table(pairs)}" if len(pairs) else ""
     return f"""<!doctype html>
 <html lang="en">
@@ -90,6 +85,15 @@ def render_page(
 </body>
 </html>
 """
+
+
+def render_plot(plot: DrawnPlot) -> str:
+    """Render a plot with its caption and a link to its numbers."""
+    return (
+        f'<figure id="{plot.name}"><div><img alt="{escape(plot.caption)}" width="{css_width(plot.png)}" '
+        f'src="data:image/png;base64,{base64.b64encode(plot.png).decode()}"></div>'
+        f"<figcaption>{escape(plot.caption)} {render_download(plot.name, plot.csv)}</figcaption></figure>\n"
+    )
 
 
 def css_width(png: bytes) -> int:

@@ -202,7 +202,12 @@ class Record(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one."""
+        """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one.
+
+        Lightning also sends what a callback logs by itself; the epoch's row holds it.
+        """
+        if "train/loss" not in metrics:
+            return
         row = {"epoch": int(metrics["epoch"]), "step": int(step or 0), **metrics}
         while self.history and self.history[-1]["epoch"] >= row["epoch"]:
             self.history.pop()

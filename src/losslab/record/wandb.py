@@ -52,6 +52,8 @@ class Mirror(WandbLogger):
 
         An epoch that a resumed run trains again, to the same end, is not logged again.
         """
+        if "epoch" in metrics and "train/loss" not in metrics:
+            return  # what a callback logged, which the epoch's row holds
         if (known := self.known.get(int(metrics.get("epoch", -1)))) and known["train/loss"] == metrics["train/loss"]:
             return
         rows = {name for name in metrics if "epoch" in metrics or name.startswith(("train/", "val/", "test/"))}

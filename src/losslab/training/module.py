@@ -202,6 +202,8 @@ class Experiment(EpochModule):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         (row,) = self.epoch_rows
+        logged = self.trainer.callback_metrics  # what callbacks have logged, beside the primary metric
+        row |= {name: float(logged[name]) for name in logged.keys() - row.keys()}
         self.last_row = timeless({"epoch": self.current_epoch, "step": self.global_step, **row})
         for logger in self.loggers:
             logger.log_metrics(row, step=self.global_step)
