@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from losslab import files, machine
+from losslab import files, locks, machine
 from losslab.sweep.ledger import Ledger
 from tests.conftest import ROOT
 
@@ -170,23 +170,23 @@ def test_a_name_is_given_once_and_to_a_whole_file(tmp_path: Path, monkeypatch: p
 
 def test_a_lock_is_of_one_process_and_ends_with_its_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "lock"
-    assert files.is_locked(file) is False, "there is no such file"
-    first, second = files.open_lock(file), files.open_lock(file)
-    assert files.try_lock(first)
-    assert files.try_lock(second) is False
-    assert files.is_locked(file)
+    assert locks.is_locked(file) is False, "there is no such file"
+    first, second = locks.open_lock(file), locks.open_lock(file)
+    assert locks.try_lock(first)
+    assert locks.try_lock(second) is False
+    assert locks.is_locked(file)
     os.close(first)
-    assert files.is_locked(file) is False
-    assert files.try_lock(second, wait=True)
+    assert locks.is_locked(file) is False
+    assert locks.try_lock(second, wait=True)
     os.close(second)
 
     def refuse(*_: object, **__: object) -> bool:
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("filelock.lock_descriptor", refuse)
-    third = files.open_lock(file)
-    assert files.try_lock(third) is None
-    assert files.is_locked(file) is None
+    third = locks.open_lock(file)
+    assert locks.try_lock(third) is None
+    assert locks.is_locked(file) is None
     os.close(third)
 
 

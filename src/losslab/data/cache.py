@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from losslab.data.pixels import Files, decode, describe
 from losslab.errors import Refused
-from losslab.files import PART, create, open_lock, open_regular, read_json, try_lock, write
+from losslab.files import PART, create, open_regular, read_json, write
+from losslab.locks import open_lock, try_lock
 from losslab.machine import cores
 
 VERSION = 1  # of a cache's content, and of how images become pixels: raise it when either changes

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.errors import Refused
-from losslab.files import Unreadable, clear_parts, make_folder, open_lock, read_json, try_lock
+from losslab.files import Unreadable, clear_parts, make_folder, read_json
+from losslab.locks import open_lock, try_lock
 from losslab.machine import environment
 from losslab.record import wandb
 

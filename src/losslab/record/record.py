@@ -33,14 +33,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import terminal
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
-from losslab.files import (
-    append,
-    make_folder,
-    remove_locked,
-    replacing,
-    write,
-    write_json,
-)
+from losslab.files import append, make_folder, replacing, write, write_json
+from losslab.locks import remove_locked
 from losslab.machine import environment, peak_memory
 from losslab.record import wandb
 from losslab.record.artifacts import own_code

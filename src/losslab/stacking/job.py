@@ -16,7 +16,7 @@ from losslab.build import build_module, plan_steps
 from losslab.config.make import fill_in, make
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
-from losslab.files import remove_locked
+from losslab.locks import remove_locked
 from losslab.record.record import Record, claim
 from losslab.stacking.group import Planned
 from losslab.stacking.module import optimizer_settings

@@ -21,7 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from losslab.files import Unreadable, is_locked, open_lock, publish, read_json, try_lock
+from losslab.files import Unreadable, publish, read_json
+from losslab.locks import is_locked, open_lock, try_lock
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # identifies a container that has no network address
 HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"

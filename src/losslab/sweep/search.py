@@ -24,7 +24,7 @@ from optuna.trial import Trial, TrialState
 
 from losslab.config import arguments
 from losslab.errors import Pruned
-from losslab.files import open_lock, try_lock
+from losslab.locks import open_lock, try_lock
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Job, Plan
 
