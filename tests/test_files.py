@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from losslab import files
+from losslab import files, locks
 from losslab.errors import Refused
 
 Plant = Callable[[Path], object]
@@ -117,7 +117,7 @@ def test_lines_are_added_to_a_file_of_ones_own(tmp_path: Path) -> None:
 def test_a_lock_is_not_opened_through_a_link(tmp_path: Path) -> None:
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
-        files.open_lock(tmp_path / ".lock")
+        locks.open_lock(tmp_path / ".lock")
     assert not (tmp_path / "elsewhere").exists()
 
 
