@@ -163,7 +163,8 @@ def test_rows_that_are_trained_again_replace_the_old_ones(typed: Typed) -> None:
     cfg = typed()
     record = claim(cfg, {"rmse": "min"}, ALONE)
     for epoch, rmse in [(0, 5.0), (1, 4.0), (2, 3.0), (1, 2.0)]:
-        record.log_metrics({"epoch": epoch, "val/rmse": rmse}, step=epoch * 10)
+        record.log_metrics({"epoch": epoch, "train/loss": 1.0, "val/rmse": rmse}, step=epoch * 10)
+        record.log_metrics({"epoch": epoch, "norm": 2.0}, step=epoch * 10)  # Lightning's copy of what a callback logs
     again = Record(record.folder, cfg, {"rmse": "min"}, id=record.version)
     again.begin([], {})
     assert [(row["epoch"], row["step"], row["val/rmse"]) for row in again.history] == [(0, 0, 5.0), (1, 10, 2.0)]

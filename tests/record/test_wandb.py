@@ -20,6 +20,7 @@ from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.config import targets
 from losslab.config.check import configure
+from losslab.config.make import fill_in
 from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
@@ -40,7 +41,7 @@ HELD = (
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(targets, "here", targets.AllowedPackages(tmp_path))  # as in a fresh process
+    monkeypatch.setattr(targets, "package_finder", targets.AllowedPackages(tmp_path))  # as in a fresh process
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "calls.py").write_text(CALLS)
     (tmp_path / "mine" / "keys.py").write_text(MINE)
@@ -107,10 +108,10 @@ def test_a_runs_group_is_its_sweep_and_its_notes_what_was_typed(
     for name, value in variables.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     cfg = configure(["loss=mae", *words])
-    cfg.run.choices["loss"] = "a" * 100  # a sum of many losses
-    describe(cfg)
-    assert (cfg.logger.group, cfg.logger.notes) == (group, notes)
-    assert "a" * 64 in cfg.logger.tags, "W&B takes no longer ones"
+    cfg = fill_in(cfg, choices={**cfg.run.choices, "loss": "a" * 100})  # a sum of many losses
+    keys = {**cfg.logger, **describe(cfg)}
+    assert (keys["group"], keys["notes"]) == (group, notes)
+    assert "a" * 64 in keys["tags"], "W&B takes no longer ones"
 
 
 def agent(sweep: str) -> None:
