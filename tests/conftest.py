@@ -25,6 +25,7 @@ Typed = Callable[..., DictConfig]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+collect_ignore = ["without_posix"]  # doctest would import it, and take from these tests what Windows lacks
 LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experiments")
 
 
