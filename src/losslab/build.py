@@ -120,9 +120,11 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     from losslab.data.batches import Pixels
     from losslab.optim.groups import group_parameters
+    from losslab.tasks.check import check_metrics
     from losslab.training.module import Experiment
 
     task, loss, model = build_model(cfg, data)
+    check_metrics(cfg, task, data, loss)
     if cfg.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
     waiting = build_optimizer(cfg)

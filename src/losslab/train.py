@@ -9,6 +9,7 @@ from losslab.build import Parts, build
 from losslab.config.launch import check_launch
 from losslab.config.make import fill_in, make
 from losslab.errors import machine_errors
+from losslab.machine import frozen_heap
 from losslab.training import preemption
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
         if record.first:
             print(terminal.opening(parts, record, loggers, hook_listener(trainer)), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
-        with relaunch_this_run(cfg, trainer):
+        with relaunch_this_run(cfg, trainer), frozen_heap():
             trainer.fit(module, loaders.train, loaders.val, ckpt_path=ckpt, weights_only=True)
             trainer.test(module, loaders.test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if record.first:
@@ -77,6 +78,7 @@ def connect(parts: Parts, record: "Record", callbacks: "tuple[pl.Callback, ...]"
 
     from losslab.record import wandb
     from losslab.terminal import Progress
+    from losslab.training.callbacks import build_callbacks
 
     cfg = fill_in(parts.cfg, dir=str(record.folder), name=record.name, id=record.version)
     loggers = []
@@ -84,7 +86,7 @@ def connect(parts: Parts, record: "Record", callbacks: "tuple[pl.Callback, ...]"
         filled = wandb.prepare(cfg)
         loggers = [make(cfg, "logger", **filled)]
         record.config |= {f"logger.{key}": value for key, value in filled.items()}
-    every = [*make(cfg, "callbacks").values(), *callbacks]
+    every = [*build_callbacks(cfg).values(), *callbacks]
     if cfg.trainer.enable_progress_bar and record.first:
         every.append(Progress(cfg.run.steps))
     parts.trainer.loggers = [record, *loggers]

@@ -96,7 +96,7 @@ def test_a_run_records_the_rate_of_the_last_step_of_each_epoch_and_goes_on_bit_f
     train(cfg)
     history = np.genfromtxt(folder_of(cfg) / "history.csv", delimiter=",", names=True)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.optimizer.lr)
-    used = rates(cfg, optimizer, STEPS // 2, history["valrmse"].tolist())
+    used = rates(fill_in(cfg, steps=STEPS), optimizer, STEPS // 2, history["valrmse"].tolist())
     assert history["lr"].tolist() == pytest.approx(used[PER_EPOCH - 1 :: PER_EPOCH])
 
     cut = typed(*whole)

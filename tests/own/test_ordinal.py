@@ -146,8 +146,11 @@ def test_help_names_its_options(typed: Type) -> None:
         ("task=single_label loss=cumulative_link", "wants cumulative and index targets.*or task= one of ordinal"),
         ("task=ordinl", "task=ordinl is not an option; nearest: ordinal"),
         ("loss=proportional_odds", "loss=proportional_odds is called cumulative_link here: type loss=cumulative_link"),
-        ("task=ordinal data=diamonds", "data=diamonds is for task=regression, not task=ordinal: .* csv, images, stars"),
-        ("data=stars task=single_label", "data=stars is for task=ordinal, not task=single_label: type task=ordinal"),
+        (
+            "task=ordinal data=diamonds",
+            "data=diamonds is for task=regression, not task=ordinal: .* csv, digits, .*stars",
+        ),
+        ("data=stars task=regression", "data=stars is for task=ordinal, not task=regression: type task=ordinal"),
         (
             "task=ordinal task.truth=stars",
             "task=ordinal does not say what its targets are: write truth: numbers, class or",

@@ -114,4 +114,4 @@ def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str
 
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:
     """Tell whether a task offers the view of the scores and the form of the target that a loss asks for."""
-    return loss.get("input") in task["inputs"] and loss.get("target") in task["targets"]
+    return loss.get("input") in task.get("inputs", ()) and loss.get("target") in task.get("targets", ())

@@ -26,11 +26,15 @@ def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     parts = {name: build_part(cfg, name, path, task, data) for name, path in loss_paths(cfg).items()}
     loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
     task.fit(data, loss)
-    first = torch.from_numpy(data.targets("train")[:2])
+    count = 3 if len(data.outputs) == 2 else 2  # another number of rows than of outputs: broadcasting shows
+    first = torch.from_numpy(data.targets("train")[:count])
+    scores = torch.zeros(len(first), task.count_scores(len(data.outputs), loss), requires_grad=True)
     try:
-        loss.compute(task, torch.zeros(len(first), task.count_scores(len(data.outputs), loss)), first)
-    except (ValueError, RuntimeError, IndexError) as error:
+        value = loss.compute(task, scores, first)
+    except Exception as error:  # a user's own loss raises what it likes
         raise refusal_of(cfg, "loss", error) from error
+    if not value.requires_grad:
+        raise Refused(f"loss={cfg.run.choices.loss} has no gradient: compute it from its input by functions of torch")
     return loss
 
 
@@ -44,6 +48,11 @@ def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Datas
             f"data={cfg.run.choices.data} are not: type another loss, or correct them"
         )
     function = make(cfg, path, **weights)
+    if not isinstance(function, torch.nn.Module):
+        raise Refused(
+            f"loss={name} is made by {keys.get('_target_')}, which is no torch.nn.Module: "
+            "name a class that derives from it in _target_"
+        )
     return Loss(function, keys.input, keys.target, keys.get("reduction", "mean"), keys.get("per", "row"))
 
 

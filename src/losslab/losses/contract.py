@@ -65,7 +65,8 @@ class Loss(nn.Module):
         """
         self.check_shapes(input, target)
         loss: Tensor = self.function(input, target)
-        if loss.ndim:
+        if not isinstance(loss, Tensor) or loss.ndim:
+            self.check_values(loss, input)
             loss = loss.mean()
         return loss * input.shape[1] if self.reduction == "sum" else loss
 
@@ -108,6 +109,16 @@ class Loss(nn.Module):
         input = task.view(scores, self.input)
         target = task.encode(y, self.target, self.input)
         return input, target.to(input.dtype) if target.is_floating_point() else target
+
+    def check_values(self, values: Any, input: Tensor) -> None:
+        """Refuse what is neither a value for each row nor for each row and output: it may come from broadcasting."""
+        rows, outputs = tuple(input.shape[:1]), tuple(input.shape[:2])
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        if shape not in (rows, outputs):
+            raise ValueError(
+                f"{type(self.function).__name__} returned {shape} for input {tuple(input.shape)}: "
+                f"return a value for each row {rows}, or for each row and output {outputs}"
+            )
 
     def check_shapes(self, input: Tensor, target: Tensor) -> None:
         """Refuse a target of another shape than the input's; torch would broadcast it and train on the wrong matrix."""

@@ -20,6 +20,7 @@ from losslab.locks import remove_locked
 from losslab.record.record import Record, claim
 from losslab.stacking.group import Planned
 from losslab.stacking.module import optimizer_settings
+from losslab.training.callbacks import build_callbacks
 from losslab.training.checkpoints import WholeCheckpointIO, find_misfit, read
 from losslab.training.module import Experiment
 
@@ -121,7 +122,7 @@ def begin(job: Job, stacked: int, environment: dict[str, str | None]) -> None:
         stacked: how many runs are trained as one.
         environment: of all of them.
     """
-    made = make(job.cfg, "callbacks")
+    made: Any = build_callbacks(job.cfg)
     job.best, job.callbacks, job.monitor = made["best"], list(made.values()), str(job.cfg.monitor)
     status = job.record.folder / "status.json"
     preempted = job.saved is not None and json.loads(status.read_text())["status"] == "preempted"

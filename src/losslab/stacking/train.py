@@ -25,7 +25,7 @@ from losslab.config.make import call
 from losslab.data.batches import NORMALISED_AHEAD, Batches
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
-from losslab.machine import environment
+from losslab.machine import environment, frozen_heap
 from losslab.record.record import stopped_by
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.callbacks import InMemoryCheckpoints, StackCallbacks
@@ -211,7 +211,8 @@ def fit(jobs: list[Job], here: dict[str, str | None], outcomes: Outcomes) -> boo
     print(terminal.opening_stack([job.cfg for job in jobs], jobs[0].facts), flush=True)
     by = None
     try:
-        fit_and_test(jobs)
+        with frozen_heap():
+            fit_and_test(jobs)
     except BaseException as error:
         fresh = not any(job.record.history for job in jobs)
         if isinstance(error, torch.OutOfMemoryError) and len(jobs) > 1 and fresh:
