@@ -91,3 +91,15 @@ def test_what_a_callback_logs_is_a_column_of_the_record(folder: Path) -> None:
         rows = list(csv.DictReader(lines))
     assert [int(row["epoch"]) for row in rows] == [0, 1]
     assert all(float(row["norm"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("loss.input=predictions", "loss=mae wants input: predictions, which no task offers; nearest: prediction"),
+        ("loss.target=densee", "loss=mae wants target: densee, which no task offers; nearest: dense"),
+    ],
+)
+def test_a_view_or_a_form_that_no_task_offers_is_named_with_its_nearest(word: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        configure(["loss=mae", word])

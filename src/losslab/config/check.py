@@ -19,7 +19,7 @@ from losslab.config.explain import explain
 from losslab.config.flat import flatten
 from losslab.config.ranges import Range, find_range, number
 from losslab.config.recorded import recall_overrides
-from losslab.errors import Refused
+from losslab.errors import Refused, nearest
 from losslab.files import check_writable
 
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list, such as [a,b]"}
@@ -178,6 +178,10 @@ def check_loss(cfg: DictConfig, name: str, loss: DictConfig) -> None:
     if not loss.get("input") or not loss.get("target"):
         raise Refused(f"loss={name} does not say what it wants: its file needs input: prediction and target: dense")
     losses, tasks = options(cfg.run.catalogue, "loss"), options(cfg.run.catalogue, "task")
+    for key in ("input", "target"):
+        known = {form for task in (cfg, *tasks.values()) for form in task.get("task", {}).get(f"{key}s", ())}
+        if loss[key] not in known:
+            raise Refused(f"loss={name} wants {key}: {loss[key]}, which no task offers; {nearest(loss[key], known)}")
     fitting = [other for other, keys in losses.items() if fits(cfg.task, keys)]
     others = [task for task, keys in tasks.items() if fits(keys["task"], loss)]
     raise Refused(
