@@ -64,6 +64,7 @@ def typed(folder: Path, *words: str, program: tuple[str, ...] = (str(LOSSLAB),))
 
 
 @pytest.mark.skipif(not LOSSLAB.exists(), reason="losslab is not installed beside this Python")
+@pytest.mark.system
 def test_what_lies_in_the_current_folder_is_not_imported(poisoned: tuple[Path, Path]) -> None:
     folder, burst = poisoned
     done = typed(folder, "loss=maee")

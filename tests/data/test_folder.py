@@ -314,7 +314,10 @@ def test_mistakes_are_told_without_torch(command: Command, tmp_path: Path) -> No
     assert done.returncode == 1
     assert done.stderr == f"losslab: data.path={tmp_path / 'nowhere'} is not there: type a folder\n"
     done = command("task=multi_label", "data=images", "model=cnn", "data.path=.", "data.size=[0,1]")
-    assert "data.size=[0, 1] does not fit: it must be height and width, such as [144,96]" in done.stderr
+    assert (
+        "data.size=[0, 1] does not fit: it must be a list of 2 whole numbers of at least 1, height and width"
+        in done.stderr
+    )
 
 
 @pytest.mark.skipif(not POSTERS.is_file(), reason="the posters do not lie beside the project")

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -275,7 +275,10 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
     Returns:
         How many jobs were done.
     """
-    ledger, count = ledger or Ledger(folder / "jobs"), 0
+    if ledger is None:
+        with closing(Ledger(folder / "jobs")) as own:
+            return work(folder, plan, jobs, stack, own)
+    count = 0
     like = {job.key: group_key(job.setting) for job in jobs} if stack > 1 else {}
     by_key = {job.key: job for job in jobs}
     jobs = [by_key[key] for key in ledger.crashed_last(list(by_key))]
