@@ -28,10 +28,10 @@ COMMANDS = {
 
 
 def main() -> None:
-    """The command: the word that comes first says which, and a setting or a flag means a run.
+    """Run the command that the first word names; a setting or a flag means a run.
 
-    Signals are heeded first: the imports take seconds, and the kernel ends no first process of a container by a signal
-    that it has no answer to, so that `docker stop` would wait.
+    Signal handlers come first: the imports take seconds, and the kernel does not end a container's first process by a
+    signal without a handler, so `docker stop` would wait.
     """
     exit_on_signals()
     from importlib import import_module
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def train() -> None:
-    """The command `losslab-train`, and `python train.py`: a run."""
+    """Run `losslab-train`, which is also `python train.py`."""
     exit_on_signals()
     from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on and when it ends."""
+"""What a run prints while it trains and when it ends."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Progress(ProgressBar):
-    """One bar for the whole run, drawn at most ten times a second; nothing where the output is not a terminal.
+    """One progress bar for the whole run, drawn at most ten times a second, and only on a terminal.
 
     Lightning's own bar starts anew each epoch, which costs more than the epoch where epochs are short.
     """
@@ -63,7 +63,7 @@ class Progress(ProgressBar):
 
 
 def quieten() -> None:
-    """Silence what Lightning says on every run and a user can do nothing about."""
+    """Silence what Lightning prints on every run and users can't act on."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (
@@ -77,11 +77,11 @@ def quieten() -> None:
 
 
 def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str | None = None) -> str:
-    """Which data, model, loss and optimizer, where it logs, and why its steps are slower than they could be."""
+    """Describe a run that starts: its data, model, loss and optimizer, where it logs, and why its steps are slow."""
     cfg, data, facts, choice = parts.cfg, parts.data, parts.facts, parts.cfg.run.choices
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
-        ("task", f"{choice.task}, judged by {cfg.task.yardstick}"),
+        ("task", f"{choice.task}, evaluated by {cfg.task.yardstick}"),
         ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.truth)}"),
         ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
@@ -97,7 +97,7 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
 
 
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
-    """How many runs are trained as one, of what, and in what they differ."""
+    """Describe a stack that starts: how many runs, of what, and in what they differ."""
     flat = [{**flatten(cfg), **cfg.run.choices} for cfg in cfgs]
     differ = [key for key in flat[0] if not excluded_from_name(key) and len({str(each.get(key)) for each in flat}) > 1]
     typed = {text.split("=", 1)[0].lstrip("+~") for cfg in cfgs for text in cfg.run.overrides}
@@ -111,13 +111,13 @@ def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
 
 
 def many(outputs: list[str], truth: str) -> str:
-    """The targets by name, or their number where they are many."""
+    """Name the outputs, or count them if they are many."""
     kind = {"numbers": "target", "class": "classes", "labels": "labels"}[truth]
     return f"{kind} {', '.join(outputs)}" if len(outputs) <= 4 else f"{len(outputs)} {kind}"
 
 
 def where(logger: WandbLogger) -> str:
-    """Where W&B keeps the run."""
+    """Say where W&B keeps the run."""
     run = logger.experiment
     if getattr(run, "url", None):
         return str(run.url)
@@ -127,7 +127,7 @@ def where(logger: WandbLogger) -> str:
 
 
 def closing(summary: Mapping[str, float], folder: Path) -> str:
-    """The test metrics, where the pictures are, and last the run's folder."""
+    """List the test metrics, where the pictures are, and on the last line the run's folder."""
     tests = {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
     width = max(map(len, tests))
     table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
@@ -163,7 +163,7 @@ def tabulate_runs(folders: Sequence[Path]) -> str:
 
 
 def stopped(folder: Path, by: signal.Signals | None) -> str:
-    """How to go on with a run that did not come to its end, or that it goes on by itself."""
+    """Say how to resume a run that was stopped."""
     last = folder / "last.ckpt"
     if by not in (None, signal.SIGINT):
         kept = "a checkpoint is kept" if last.is_file() else "there is no checkpoint yet"
@@ -174,7 +174,7 @@ def stopped(folder: Path, by: signal.Signals | None) -> str:
 
 
 def command() -> str:
-    """The command as it was typed, up to its settings, with the user's own catalogue and what it may name."""
+    """Return the command as it was typed, without the settings that the run's record holds."""
     program = Path(sys.argv[0])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name.startswith("losslab"):
@@ -192,7 +192,7 @@ def command() -> str:
 
 
 def typed(key: str, value: str | Path) -> str:
-    r"""A setting as it is typed in a shell, for Hydra to read the same text in it, whatever characters it holds.
+    r"""Quote a setting for a shell and for Hydra, whatever characters it holds.
 
     >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
@@ -202,10 +202,10 @@ def typed(key: str, value: str | Path) -> str:
 
 
 def pasted(path: Path) -> str:
-    """A path as a word of a shell, which no program takes for an option."""
+    """Quote a path for a shell so that no program reads it as an option."""
     return shlex.quote(pasted_path(path))
 
 
 def pasted_path(path: Path) -> str:
-    """A path that does not begin like an option."""
+    """Put `./` before a path that begins like an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)

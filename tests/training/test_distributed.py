@@ -74,7 +74,7 @@ def test_two_processes_have_the_numbers_of_one(tmp_path: Path, typed: tuple[str,
         torch.testing.assert_close(last[1]["state_dict"][name], weight, rtol=1e-9, atol=1e-9)
     assert last[0]["global_step"] == last[1]["global_step"]
     samples = [next((tmp_path / name).glob("*/pictures/samples.csv")).read_text() for name in ("one", "two")]
-    assert samples[0] == samples[1], "the rows that were judged are in another order"
+    assert samples[0] == samples[1], "the evaluated rows are in another order"
 
 
 def test_torchrun_starts_one_run_with_one_folder_and_one_wandb_run(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from losslab.config.credentials import find_secrets
 from losslab.config.targets import allowed_packages
 from losslab.record.client import client
 
-RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # with which `losslab predict ckpt=` works
+RECORD = ("best.ckpt", "config.yaml", "status.json", "summary.json")  # what `losslab predict ckpt=` needs
 LARGEST = 1 << 20  # bytes of a file that is code
-INSTALLED = ("site-packages", "dist-packages")  # whose versions say enough
+INSTALLED = ("site-packages", "dist-packages")  # the record has their versions
 
 
 def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
@@ -46,12 +46,12 @@ def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
 
 
 def safe(name: str) -> str:
-    """A name with the letters that W&B takes."""
+    """Replace the characters that W&B does not take in a name."""
     return re.sub(r"[^\w.-]+", "-", name)
 
 
 def own_code(cfg: DictConfig) -> dict[str, Path]:
-    """The files of the packages that the user allowed and of `--config-dir`, by their names there.
+    """Find the files of allowed packages and of `--config-dir`, by their names in the artifact.
 
     Links, large files, and files that hold a secret of the environment are left out, and so is what pip installed.
     """
@@ -62,7 +62,7 @@ def own_code(cfg: DictConfig) -> dict[str, Path]:
 
 
 def of_package(name: str) -> list[Path]:
-    """Where a package or a module lies."""
+    """Find the file or folder of a package or module."""
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):
@@ -73,7 +73,7 @@ def of_package(name: str) -> list[Path]:
 
 
 def below(place: Path) -> Iterator[Path]:
-    """A file, or the code and options below a folder."""
+    """List a file, or the code and options below a folder."""
     if place.is_file():
         yield place
     for folder, inner, names in os.walk(place):
@@ -83,7 +83,7 @@ def below(place: Path) -> Iterator[Path]:
 
 
 def is_shown(file: Path) -> bool:
-    """Whether a file is code or an option, and may be uploaded."""
+    """Tell whether a file is code or an option, and may be uploaded."""
     if file.suffix not in (".py", ".yaml") or not file.is_file() or file.stat().st_size > LARGEST:
         return False
     if any(part in INSTALLED for part in file.parts):

@@ -1,4 +1,4 @@
-"""The W&B client, which hears only the user: the environment, and the settings file in the user's home.
+"""The W&B client, which takes settings only from the environment and from the user's home.
 
 Without torch, as a comparison needs it too.
 """
@@ -12,7 +12,7 @@ FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the s
 
 
 def client() -> Any:
-    """Import the module `wandb` such that it ignores `./wandb/settings`."""
+    """Import `wandb` so that it ignores `./wandb/settings`."""
     import wandb
 
     ignore_workspace_settings(wandb)
@@ -20,17 +20,17 @@ def client() -> Any:
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether the client or its server is to blame: the folder is the truth, and goes without them."""
+    """Tell whether the client or its server failed: a run goes on without them."""
     return type(error).__module__.startswith(FAULTS) or isinstance(error, OSError)
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """Say what went wrong in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def refused(error: Exception) -> Refused:
-    """The sentence for a run that W&B cannot begin."""
+    """Return the sentence for a run that W&B cannot start."""
     if isinstance(error, OSError) and error.filename:
         return Refused(f"W&B cannot write {error.filename} ({error.strerror}): type output_dir=FOLDER, or logger=false")
     return Refused(f"W&B could not start ({reason(error)}): type logger.mode=offline, or `wandb login` first")

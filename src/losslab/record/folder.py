@@ -20,14 +20,14 @@ from losslab.record import wandb
 
 
 def flat_config(cfg: DictConfig) -> dict[str, Any]:
-    """Every setting under the name that it is typed by; a group's own name holds the option chosen."""
+    """List every setting under its dotted key; a group's own name holds the option chosen."""
     return dict(sorted({**flatten(cfg), **cfg.run.choices}.items()))
 
 
 def run_name(cfg: DictConfig) -> str:
-    """A name that follows from what the run is: readable, and a hash of all that can change its numbers.
+    """Name a run by its main options and a hash of every setting that can change its numbers.
 
-    Where it writes and how it is logged is not part of it.
+    Where it writes and how it is logged is no part of the name.
     """
     config = flat_config(cfg)
     what = {key: value for key, value in config.items() if not excluded_from_name(key)}
@@ -82,7 +82,7 @@ def claim_folder(cfg: DictConfig, folder: Path | None = None) -> tuple[Path, int
 def locked(folder: Path) -> int | None:
     """Lock a run's folder until this process ends, and return the lock; `None` if another process holds it.
 
-    What a process that was killed had not finished writing there is removed.
+    Remove what a killed process had not finished writing there.
     """
     lock = open_lock(folder / ".lock")
     ours = try_lock(lock)
@@ -95,7 +95,7 @@ def locked(folder: Path) -> int | None:
 
 
 def resumable(folder: Path) -> bool:
-    """Whether the run in this folder, which no process works in, was pre-empted or killed, and its code is ours."""
+    """Tell whether the run in this folder was preempted or killed, and its code is the present one."""
     try:
         status = read_json(folder / "status.json")
     except Unreadable:
@@ -107,7 +107,7 @@ def resumable(folder: Path) -> bool:
 
 
 def run_id(folder: Path) -> str:
-    """W&B's id of the run in this folder: the one that it had before, a sweep agent's, or one that no other has."""
+    """Return W&B's id of the run: the one that it had before, else a sweep agent's, else a new one."""
     with suppress(Unreadable):
         known = read_json(folder / "status.json").get("id")
         if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
@@ -118,7 +118,7 @@ def run_id(folder: Path) -> str:
 
 
 def status_of(folder: Path) -> dict[str, Any]:
-    """What stands in a run's `status.json`; nothing where it cannot be read."""
+    """Read a run's `status.json`; return nothing if it cannot be read."""
     try:
         status: dict[str, Any] = read_json(folder / "status.json")
         return status

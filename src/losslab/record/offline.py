@@ -1,4 +1,4 @@
-"""The log of an offline W&B run, read without its client's help: it has no interface for that."""
+"""Read the log of an offline W&B run; the client has no interface for that."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Record = dict[str, Any]
 
 @cache
 def offline(path: str) -> Record:
-    """What the log in an `offline-run-…` folder says: `config`, `summary`, `history`, `exit`, `job_type`.
+    """Read the log in an `offline-run-…` folder: `config`, `summary`, `history`, `exit`, `job_type`.
 
     The log's tail, which a killed run leaves half-written, is left out.
 
@@ -45,7 +45,7 @@ def offline(path: str) -> Record:
 
 
 def items(entries: Any) -> Record:
-    """Keys and values of a record; nested keys are joined by points."""
+    """List the keys and values of a record; nested keys are joined by dots."""
     return {".".join(entry.nested_key) or entry.key: json.loads(entry.value_json) for entry in entries}
 
 
@@ -56,7 +56,9 @@ def records(log: bytes) -> Iterator[Any]:
 
 
 def parts(log: bytes) -> Iterator[tuple[int, bytes]]:
-    """Where each whole record ends, and its bytes: after a header of 7 bytes, parts of `checksum, length, kind, bytes`.
+    """Yield where each whole record ends, and its bytes.
+
+    After a header of 7 bytes the log holds parts of `checksum, length, kind, bytes`.
 
     The log ends where a part is torn or its checksum is wrong.
     """
@@ -79,7 +81,7 @@ def parts(log: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def mend(path: Path) -> None:
-    """Cut off what a killed run left half-written at its log's end: `wandb sync` would stop there, with an error."""
+    """Cut off the half-written end of a killed run's log, at which `wandb sync` would stop with an error."""
     (log,) = path.glob("run-*.wandb")
     end = max((end for end, _ in parts(log.read_bytes())), default=None)
     if end is not None and not log.is_symlink():

@@ -1,4 +1,4 @@
-"""What a run is called and what it records.
+"""What a run records.
 
 A run's folder is the truth and W&B its mirror. The folder holds plain files:
 
@@ -79,16 +79,16 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer", fol
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that was in use: the GPU's where training runs on one, else the process's, in MB."""
+    """Return the peak memory in MB: the GPU's if training runs on one, else the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return peak_memory() / 1e6
 
 
 class Record(Logger):
-    """The record of one run in its folder, and the last word on how the run ended.
+    """The record of one run in its folder, and how the run ended.
 
-    To Lightning it is one more logger, given the same numbers as W&B. As a context it marks the run finished, failed,
+    It is a Lightning logger, given the same numbers as W&B. As a context it marks the run finished, failed,
     interrupted or pruned, and closes the W&B run with the same exit code. A run that is refused before it begins leaves
     no folder behind.
 
@@ -121,11 +121,11 @@ class Record(Logger):
         self.config = {**flat_config(cfg), "ckpt": ckpt}
         self.yardstick = str(cfg.task.yardstick)
         self.mirrors: list[Logger] = []
-        self.code = partial(own_code, cfg)  # at the end, when the packages that are allowed have been imported
+        self.code = partial(own_code, cfg)  # called at the end, when allowed packages have been imported
         self.unmirrored: str | None = None
         self.history: list[Row] = []
-        self.unwritten: Refused | None = None  # why the last word on it could not be written
-        self.rewrite = True  # what lies there may have lost its end: the first row is written with all before it
+        self.unwritten: Refused | None = None  # why the status could not be written
+        self.rewrite = True  # history.csv may have lost its end, so the first row is written with all before it
         self.began = time.time()
         self.status: dict[str, Any] = {
             "status": None,
@@ -142,13 +142,13 @@ class Record(Logger):
 
     @property
     def version(self) -> str:
-        """The id of the run, the same as W&B's."""
+        """The id of the run, equal to W&B's."""
         return str(self.status["id"])
 
     def begin(
         self, mirrors: list[Logger], facts: Mapping[str, Any], here: Mapping[str, str | None] | None = None
     ) -> None:
-        """The run begins, or goes on: write down what it is, here and in its mirrors.
+        """Record what the run is when it starts or resumes, here and in the other loggers.
 
         Args:
             mirrors: the other loggers.
@@ -165,7 +165,7 @@ class Record(Logger):
         self.note("running")
 
     def mirror(self, mirrors: list[Logger]) -> None:
-        """Tell other loggers what the run is, and from now on how it does.
+        """Log what the run is to other loggers, and from then on its rows.
 
         Raises:
             Refused: where W&B cannot begin.
@@ -179,24 +179,24 @@ class Record(Logger):
             self.status["wandb"] = links
 
     def note(self, status: str, reason: str | None = None) -> None:
-        """Write down how the run is doing."""
+        """Write the run's status and the reason for it."""
         self.status |= {"status": status, "reason": reason, "seconds": round(time.time() - self.began, 3)}
         try:
             write_json(self.folder / "status.json", self.status)
             self.unwritten = None
-        except OSError as error:  # a full disk: what stopped the run is told all the same
+        except OSError as error:  # a full disk: say what stopped the run all the same
             self.unwritten = machine_refusal(error)
-            if status == "finished" or isinstance(error, FileNotFoundError):  # of that the end tells
+            if status == "finished" or isinstance(error, FileNotFoundError):  # the end reports that
                 return
             print(f"{self.folder / 'status.json'} could not be written ({error.strerror})", file=sys.stderr, flush=True)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is written when the run begins."""
+        """Do nothing: the configuration is written when the run begins."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Put an epoch's row on disk; a row that a resumed run trains again replaces the old one.
+        """Write an epoch's row to disk; a row that a resumed run trains again replaces the old one.
 
         Lightning also sends what a callback logs by itself; the epoch's row holds it.
         """
@@ -213,24 +213,24 @@ class Record(Logger):
             self.write_history()
 
     def write_history(self) -> None:
-        """Replace `history.csv` by all rows."""
+        """Rewrite `history.csv` with all rows."""
         names = list(self.history[0])
         write_csv(self.folder / "history.csv", [names, *([row.get(name) for name in names] for row in self.history)])
         self.rewrite = False
 
     def restore(self, row: Row | None) -> None:
-        """The last row before a checkpoint, as that holds it: `history.csv` may have lost its end."""
+        """Restore a checkpoint's last row, which `history.csv` may have lost."""
         if row and self.first and (self.history[-1]["epoch"] if self.history else -1) < row["epoch"]:
-            self.history.append({**row, SPEED: math.nan})  # which no checkpoint keeps
+            self.history.append({**row, SPEED: math.nan})  # no checkpoint keeps the speed
             self.write_history()
 
     def best_epoch(self) -> int:
-        """The epoch with the best yardstick on the validation rows: the one that is tested."""
+        """Return the epoch with the best primary metric on the validation rows, which is the one that is tested."""
         choose = min if self.better[self.yardstick] == "min" else max
         return int(choose(self.history, key=lambda row: row[f"val/{self.yardstick}"])["epoch"])
 
     def finish(self, test: Mapping[str, float]) -> Row:
-        """The run is over: the last and the best value of each metric, and the test metrics."""
+        """Write the summary: the last and best value of each metric, and the test metrics."""
         last = {key: value for key, value in self.history[-1].items() if key not in ("epoch", "step")}
         best = {
             f"val/{name}_best": (min if better == "min" else max)(row[f"val/{name}"] for row in self.history)
@@ -238,7 +238,7 @@ class Record(Logger):
             if f"val/{name}" in last
         }
         tail = [row["train/loss"] for row in self.history[-max(5, len(self.history) // 10) :]]
-        last["train/loss_spread"] = statistics.pstdev(tail)  # over the last tenth of the epochs: how far it settled
+        last["train/loss_spread"] = statistics.pstdev(tail)  # over the last tenth of the epochs
         ends = {"best_epoch": self.best_epoch(), "epochs": len(self.history), "updates": self.history[-1]["step"]}
         summary = {**last, **best, **test, **ends}
         write_json(self.folder / "summary.json", summary)
@@ -248,7 +248,7 @@ class Record(Logger):
         return summary
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
-        """Save the figures as PNG and the tables as CSV, and hand them to the mirrors that show such things."""
+        """Save the figures as PNG and the tables as CSV, and log them to W&B."""
         folder = make_folder(self.folder / "pictures")
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
@@ -277,7 +277,7 @@ class Record(Logger):
                 os.close(self.lock)
 
     def end(self, error: BaseException | None) -> None:
-        """Write down how the run ended; where a signal stopped it, the exit code is that signal's.
+        """Record how the run ended; after a signal, exit with that signal's code.
 
         Raises:
             Refused: where the machine did not allow it, such as on a full disk.
@@ -295,7 +295,7 @@ class Record(Logger):
             raise refused from error
 
     def conclude(self, error: BaseException | None, quiet: bool = False) -> None:
-        """Write down how the run ended, here and on W&B; `quiet` where another tells a person of it."""
+        """Record how the run ended, here and on W&B; `quiet` if the caller prints it."""
         by = stopped_by(error)
         if error is None:
             self.note("finished")
@@ -317,10 +317,10 @@ class Record(Logger):
         wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
 
     def leave(self, error: BaseException | None) -> None:
-        """The end of another process than the first, which writes down only what went wrong here and nowhere else."""
+        """End a process other than the first: record only an error that no other process has."""
         if isinstance(error, Pruned | Diverged) or stopped_by(error):
-            sys.exit(0)  # all processes know, and the first one tells; Lightning would kill it for another exit code
-        if error is None:  # it may be one of a sweep: the next run waits for it
+            sys.exit(0)  # the first process reports it; for another exit code Lightning would kill that one
+        if error is None:  # the next run of a sweep waits for it
             return
         if isinstance(error, RuntimeError) and self.failed_elsewhere():
             sys.exit(1)
@@ -330,7 +330,7 @@ class Record(Logger):
         write_json(file, {**before, "status": "failed", "reason": reason})
 
     def failed_elsewhere(self) -> str | None:
-        """Why another process failed, if that is why this one lost its connection."""
+        """Return why another process failed, if this one lost its connection because of that."""
         deadline = time.monotonic() + 2
         while True:
             status = status_of(self.folder)
@@ -342,7 +342,7 @@ class Record(Logger):
 
 
 def stopped_by(error: BaseException | None) -> signal.Signals | None:
-    """The signal that stopped a run from outside; Lightning turns Ctrl-C into an exit and SIGTERM into another.
+    """Return the signal that stopped a run; Lightning turns Ctrl-C into an exit and SIGTERM into another error.
 
     SLURM sends SIGTERM to all that a job has started. Where W&B's own process or one that loads data ends of it first,
     the error that follows is the signal's doing.

@@ -1,4 +1,4 @@
-"""The rows of a run's `history.csv`, one for each epoch; read without torch."""
+"""The rows of `history.csv`, one for each epoch; read without torch."""
 
 import csv
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from losslab.files import Unreadable, read_bytes
 Row = dict[str, float]
 COUNTS = ("epoch", "step")  # whole numbers, in every row
 GRADIENT_NORM = "gradient_norm"  # of an epoch's first step, before clipping
-FIRST_NORM = f"first/{GRADIENT_NORM}"  # that of a run's first step, in a comparison
+FIRST_NORM = f"first/{GRADIENT_NORM}"  # of a run's first step, in a comparison
 SPEED = "examples_per_second"
 
 
 def timeless(row: Mapping[str, float]) -> Row:
-    """Return a row without what the clock decides, so that checkpoints of equal runs are equal.
+    """Return a row without its speed, so that checkpoints of equal runs are equal.
 
     >>> timeless({"epoch": 0, "examples_per_second": 9.5})
     {'epoch': 0}
@@ -24,7 +24,7 @@ def timeless(row: Mapping[str, float]) -> Row:
 
 
 def read_history(file: Path) -> list[Row]:
-    """The rows in the order of their epochs, but for those that are not whole: they were cut off or damaged.
+    """Read the rows in the order of their epochs; skip those that were cut off or damaged.
 
     >>> read_history(Path("none.csv"))
     []

@@ -26,12 +26,12 @@ from losslab.record.offline import mend, offline
 from losslab.training import distributed
 
 Table = list[dict[str, str]]
-TAG = 64  # letters of a tag that W&B takes
-ANSWERS = 5  # seconds within which a server does
+TAG = 64  # W&B's longest tag
+ANSWERS = 5  # seconds to wait for an answer
 
 
 class Mirror(WandbLogger):
-    """Lightning's logger, with metrics that know their epoch and their goal, and artifacts offline, too.
+    """Lightning's W&B logger, which also defines each metric's epoch and goal, and logs artifacts offline.
 
     Args:
         log_model: whether the best checkpoint and the user's own code go to W&B when the run ends.
@@ -39,7 +39,7 @@ class Mirror(WandbLogger):
     """
 
     def __init__(self, log_model: bool = False, **more: Any) -> None:
-        super().__init__(**more)  # which would refuse log_model offline
+        super().__init__(**more)  # Lightning refuses log_model offline
         self.uploads = log_model
         self.goals: Mapping[str, str] = {}
         self.plain: str | None = None
@@ -48,7 +48,7 @@ class Mirror(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log an epoch's row, or what the run came to; every metric is drawn over the epochs.
+        """Log an epoch's row, or the summary; W&B draws every metric over the epochs.
 
         An epoch that a resumed run trains again, to the same end, is not logged again.
         """
@@ -63,7 +63,7 @@ class Mirror(WandbLogger):
         super().log_metrics(metrics, step)
 
     def catch_up(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Log what the run's own record knows and W&B does not, as the process was killed before it was sent."""
+        """Log the rows of the run's record that W&B lacks because the process was killed before they were sent."""
         last = self.last_epoch()
         self.known = {int(row["epoch"]): row for row in history if row["epoch"] <= last}
         for row in history:
@@ -71,7 +71,7 @@ class Mirror(WandbLogger):
             self.known[int(row["epoch"])] = row
 
     def last_epoch(self) -> float:
-        """The last epoch that W&B knows of this run, on its server or in the logs of earlier starts; -1 if none."""
+        """Return the last epoch that W&B has of this run, on its server or in logs of earlier starts; -1 if none."""
         run = self.experiment
         if not run.offline:
             # the summary may have been sent before its row; there are more rows than epochs where a run has ended
@@ -82,7 +82,7 @@ class Mirror(WandbLogger):
 
     @staticmethod
     def rows_of(folder: Path) -> list[dict[str, Any]]:
-        """The rows in the log of an earlier start, which from now on is whole."""
+        """Mend the log of an earlier start, and return its rows."""
         try:
             mend(folder)
             return list(offline(str(folder))["history"])
@@ -90,7 +90,7 @@ class Mirror(WandbLogger):
             return []
 
     def summary_of(self, name: str) -> str | None:
-        """What the run's summary keeps of a metric: of a validation metric the best value and the last.
+        """Return what W&B's summary keeps of a metric: of a validation metric the best value and the last.
 
         The primary metric stays a plain number: W&B orders a sweep's runs by it. Its best value is `val/NAME_best`.
         """
@@ -121,8 +121,8 @@ def prepare(cfg: DictConfig) -> dict[str, Any]:
         usual |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
     for key, value in usual.items():
         os.environ.setdefault(key, value)
-    logging.raiseExceptions = False  # a full disk below the client's own log is told by the run, in one sentence
-    client().setup()  # read them now: WandbLogger's own first call would warn of a setting that nobody made
+    logging.raiseExceptions = False  # the run itself reports a full disk, in one sentence
+    client().setup()  # read them now: WandbLogger would warn of a setting that nobody made
     return filled
 
 
@@ -143,23 +143,23 @@ KEYS = {"group": "RUN_GROUP", "notes": "NOTES"}  # variables of the environment,
 
 
 def sweep_of(cfg: DictConfig) -> str | None:
-    """The sweep that the run is part of: the id of W&B's, or the name of one on this machine."""
+    """Return the sweep that the run is part of: W&B's id, or the name of one on this machine."""
     here = Path(cfg.output_dir).parent
     return os.environ.get("WANDB_SWEEP_ID") or (here.name if (here / "sweep.json").is_file() else None)
 
 
 def in_sweep() -> bool:
-    """Whether an agent of a W&B sweep started this process; it stops a run by SIGTERM."""
+    """Tell whether an agent of a W&B sweep started this process; it stops a run by SIGTERM."""
     return "WANDB_SWEEP_ID" in os.environ
 
 
 def agent_run_id() -> str | None:
-    """The id that a sweep's agent gave this run, and stops it by."""
+    """Return the id that a sweep's agent gave this run, and by which it stops it."""
     return os.environ.get("WANDB_RUN_ID") if in_sweep() else None
 
 
 def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: Mapping[str, str], plain: str) -> None:
-    """Tell other loggers what the run is.
+    """Log what the run is.
 
     Args:
         mirrors: the loggers.
@@ -182,14 +182,14 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
 
 
 def catch_up(mirrors: Iterable[Logger], history: Sequence[Mapping[str, float]]) -> None:
-    """Tell W&B the epochs of a resumed run that it does not know."""
+    """Log the epochs of a resumed run that W&B lacks."""
     for logger in mirrors:
         if isinstance(logger, Mirror) and history:
             logger.catch_up(history)
 
 
 def links(mirrors: Iterable[Logger]) -> dict[str, str]:
-    """Where a run and its sweep are seen in W&B; nothing offline."""
+    """Return the links to a run and its sweep in W&B; nothing offline."""
     runs = [logger.experiment for logger in mirrors if isinstance(logger, WandbLogger)]
     found = {"run": [run.url for run in runs], "sweep": [run.sweep_url for run in runs]}
     return {name: urls[0] for name, urls in found.items() if urls and urls[0]}
@@ -202,7 +202,7 @@ def log_pictures(
     tables: Mapping[str, Table],
     code: Callable[[], Mapping[str, Path]],
 ) -> str | None:
-    """Log a finished run's pictures and tables, and on request its best checkpoint and the user's own code.
+    """Log a finished run's pictures and tables, and if asked its best checkpoint and the user's own code.
 
     Args:
         mirrors: the loggers.
@@ -233,7 +233,7 @@ def log_pictures(
 
 
 def reachable(run: Any) -> bool:
-    """Whether the server of an online run answers, whatever it says."""
+    """Tell whether the server of an online run answers at all."""
     if run.offline or run.disabled:
         return True
     settings = run.settings
@@ -251,7 +251,7 @@ def reachable(run: Any) -> bool:
 
 
 def sync_command(run: Any) -> str:
-    """What uploads an offline run: all its folders, one for each start; W&B syncs those of one run in their order."""
+    """Return the command that uploads an offline run: its folders, one for each start, in their order."""
     here = Path.cwd()
     folders = (folder.relative_to(here) if folder.is_relative_to(here) else folder for folder in starts(run))
     return shlex.join(
@@ -260,13 +260,13 @@ def sync_command(run: Any) -> str:
 
 
 def starts(run: Any) -> list[Path]:
-    """The folders of an offline run, one for each time that it was started."""
+    """List the folders of an offline run, one for each start."""
     folder = Path(run.dir).parent
     return sorted(folder.parent.glob(f"offline-run-*-{escape(run.id)}")) or [folder]
 
 
 def finish(exit_code: int, preempted: bool, missing: str | None = None) -> None:
-    """Close the W&B run, and say in one sentence what it did not take.
+    """Close the W&B run, and print in one sentence what it did not take.
 
     Args:
         exit_code: 0 where the run came to its end.
