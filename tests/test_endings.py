@@ -59,6 +59,7 @@ def without_reader(number: int, *words: str) -> Callable[[], None]:
     return does
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("words", [["--help"], ["compare", "runs"], ["paths", "steps=3"], RUN])
 def test_a_command_outlives_its_reader(tmp_path: Path, words: list[str], number: int) -> None:
@@ -70,6 +71,7 @@ def test_a_command_outlives_its_reader(tmp_path: Path, words: list[str], number:
         assert json.loads(status.read_text())["status"] == "finished"
 
 
+@pytest.mark.system
 def test_a_process_begun_without_streams_ends_as_any(tmp_path: Path) -> None:
     def does() -> None:
         for number in range(3):
@@ -81,6 +83,7 @@ def test_a_process_begun_without_streams_ends_as_any(tmp_path: Path) -> None:
     assert list(tmp_path.glob("outputs/*/summary.json"))
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 @pytest.mark.parametrize("words", [["card", "--help"], ["compare", "runs"], RUN])
 def test_output_onto_a_full_disk_is_told(tmp_path: Path, words: list[str]) -> None:
@@ -104,6 +107,7 @@ def limited(size: int, *words: str) -> Callable[[], None]:
     return does
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("words", "size", "file"),
     [
@@ -144,6 +148,7 @@ def test_files_that_go_together_come_together(tmp_path: Path, monkeypatch: pytes
     assert [file.read_text() for file in sorted((tmp_path / "page").iterdir())] == ["old", "old"]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("checkpoints", ["0", "1000"])
 def test_a_runs_folder_that_is_deleted_meanwhile_is_a_sentence(tmp_path: Path, checkpoints: str) -> None:
     def does() -> None:
@@ -181,6 +186,7 @@ def forbidden(*words: str) -> Callable[[], None]:
     return does
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -245,6 +251,7 @@ def test_a_bug_stays_a_bug(error: Exception) -> None:
         raise error
 
 
+@pytest.mark.system
 def test_no_memory_is_a_sentence(tmp_path: Path) -> None:
     def does() -> None:
         has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -275,6 +282,7 @@ def test_any_text_is_the_same_once_a_shell_and_hydra_have_read_it() -> None:
     assert [read_value(line) for line in shown.stdout.split("\n")[:-1]] == texts
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["a b", "it's (1), x=2 $y"])
 def test_the_printed_command_goes_on_with_the_run(tmp_path: Path, name: str) -> None:
     def does() -> None:
@@ -304,6 +312,7 @@ def test_the_printed_command_goes_on_with_the_run(tmp_path: Path, name: str) -> 
 MOMENTS = random.Random(0)  # benchmarks/interrupts.py looks at all of them
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [RUN, ["-m", *RUN, "seed=0,1"], ["card", "loss=mae"]])
 def test_a_signal_while_it_imports_is_one_sentence(tmp_path: Path, words: list[str], by: signal.Signals) -> None:
@@ -341,6 +350,7 @@ def hung_up(ignored: bool) -> None:
     python("-m", "losslab", *RUN)()
 
 
+@pytest.mark.system
 def test_a_run_whose_terminal_is_closed_goes_on_later_and_with_nohup_at_once(tmp_path: Path) -> None:
     for ignored, status, code in ((False, "preempted", 129), (True, "finished", 0)):
         said(Fork(partial(hung_up, ignored), tmp_path), code)
@@ -348,6 +358,7 @@ def test_a_run_whose_terminal_is_closed_goes_on_later_and_with_nohup_at_once(tmp
         assert json.loads(file.read_text())["status"] == status
 
 
+@pytest.mark.system
 def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path) -> None:
     def does() -> None:
         from losslab.record.record import Record

@@ -148,6 +148,7 @@ def test_each_mistake_is_one_sentence(typed: str, sentence: str, monkeypatch: py
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.system
 def test_what_a_user_sees(tmp_path: Path) -> None:
     grid(tmp_path / "outputs", {"mae": 0.5, "mse": 0.6}, 6)
     fresh = [sys.executable, "-W", "error", "-c", PROGRAM, "outputs"]

@@ -38,6 +38,7 @@ HELD = (
 )
 
 
+@pytest.mark.system
 def test_an_offline_run_sends_nothing_until_it_is_synced_and_then_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_agents_share_shipped_sweeps_and_the_worst_run_is_stopped(tmp_path: Path
         assert 3 <= len(stopped.history) < 27
 
 
+@pytest.mark.system
 def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
     more = {"WANDB_FINISH_TIMEOUT": "3"}
     with Loopback() as server:
@@ -208,6 +210,7 @@ def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
         assert mirror.exit_code == 0
 
 
+@pytest.mark.system
 def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, "logger.mode=online"]
     with Loopback() as server:
@@ -228,6 +231,7 @@ def test_a_pre_empted_run_is_no_finished_one_and_goes_on_as_the_same(tmp_path: P
         assert epochs == set(range(60))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_killed_run_goes_on_as_the_same_with_every_epoch_once(mode: str, tmp_path: Path) -> None:
     words = [str(ROOT / "train.py"), *HEIGHTS, *HELD, f"logger.mode={mode}", "callbacks.last.seconds=0"]
@@ -262,6 +266,7 @@ def tables(folders: list[str], out: Path) -> None:
         summarize_cells(arrange(read_runs(folders), only={"task": task})).to_json(out / f"{task}.json")
 
 
+@pytest.mark.system
 def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
     tasks = {
         "regression": ["data=heights", "model=linear", "loss=mae,mse", "trainer.max_epochs=3"],
@@ -289,6 +294,7 @@ def test_a_project_is_compared_as_its_folders_are(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("command", ["train", "compare"])
 def test_a_folders_own_settings_of_wandb_do_not_get_the_key(command: str, tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)
@@ -312,6 +318,7 @@ def test_a_folders_own_settings_of_wandb_do_not_get_the_key(command: str, tmp_pa
         assert (stranger.seen, stranger.keys) == ({}, set()), "a stranger's folder was sent something"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("command", ["train", "compare"])
 def test_a_server_that_is_not_there_is_a_sentence(command: str, tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 1)

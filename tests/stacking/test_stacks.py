@@ -173,6 +173,7 @@ def test_a_run_that_was_only_to_be_tested_is_not_trained_on(typed: Typed, undraw
 GONE = [(signal.SIGTERM, "preempted"), (signal.SIGUSR1, "preempted"), (signal.SIGINT, "interrupted")]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("by", "named"), GONE)
 def test_a_stack_that_is_stopped_keeps_checkpoints_and_goes_on_as_one_or_one_by_one(
     tmp_path: Path, by: signal.Signals, named: str
@@ -221,6 +222,7 @@ def test_a_stack_that_is_stopped_keeps_checkpoints_and_goes_on_as_one_or_one_by_
             shutil.copytree(tmp_path / "copy", stopped)
 
 
+@pytest.mark.system
 def test_a_stack_that_is_killed_before_it_has_written_anything_begins_anew(tmp_path: Path) -> None:
     jobs = (*LONG, "callbacks.last.seconds=100", "seed=0,1,2")
     with without_pictures():
@@ -241,6 +243,7 @@ def test_a_stack_that_is_killed_before_it_has_written_anything_begins_anew(tmp_p
         assert (tmp_path / "killed/outputs" / name / "history.csv").read_text().count("\n") == 51
 
 
+@pytest.mark.system
 def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -> None:
     @contextmanager
     def drawn_slowly() -> Iterator[None]:
@@ -260,6 +263,7 @@ def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -
     assert len(runs(tmp_path / "it")) == 3, "the other model's were not begun"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("file", "said"),
     [
@@ -292,6 +296,7 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
     assert [line.split()[0] for line in table] == ["seed", "0", "2"]
 
 
+@pytest.mark.system
 def test_a_sweep_in_which_runs_fail_ends_as_with_hydras_own_launcher(tmp_path: Path) -> None:
     jobs = (*SHORT, "task=regression", "loss=mse,cross_entropy", "optimizer.lr=0.02,1e200,0.01")
     with without_pictures():
@@ -311,6 +316,7 @@ def test_a_sweep_in_which_runs_fail_ends_as_with_hydras_own_launcher(tmp_path: P
     assert "3 runs trained as one, which differ in optimizer.lr" in stacked[1]
 
 
+@pytest.mark.system
 def test_one_run_is_no_sweep(tmp_path: Path) -> None:
     code, _, err = ran(tmp_path / "it", *SHORT, "hydra/launcher=stacked")
     assert code == 1
@@ -321,6 +327,7 @@ def test_one_run_is_no_sweep(tmp_path: Path) -> None:
     assert (code, err) == (1, "losslab: hydra.launcher.width=0 does not fit: it must be a whole number of at least 1\n")
 
 
+@pytest.mark.system
 def test_results_come_in_the_order_of_the_sweep_also_in_batches(tmp_path: Path) -> None:
     """Sweepers such as Optuna's launch a few runs at a time: `initial_job_idx` tells how many there were before."""
     jobs = (*SHORT, "loss=mse,mae", "optimizer=sgd,adam", "seed=0,1", "hydra.launcher.width=2")
@@ -456,6 +463,7 @@ def test_each_run_of_a_stack_is_a_run_on_wandb_as_it_is_alone(tmp_path: Path) ->
         assert (len(rows[0]) > 2) == (lr != 1e200)
 
 
+@pytest.mark.system
 def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "online")
@@ -544,6 +552,7 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
             same((folder, summary.folder))
 
 
+@pytest.mark.system
 def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:
     @contextmanager
     def later_full() -> Iterator[None]:

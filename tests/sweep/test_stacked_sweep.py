@@ -104,6 +104,7 @@ def die(folder: Path, path: str, what: str) -> None:
         done(path, folder, 4)
 
 
+@pytest.mark.system
 def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path, undrawn: None) -> None:
     path, folder = sweep_file(tmp_path, parameters=EXACT), tmp_path / "sweeps" / "short"
     keys = [job.key for job in read(path, {}).jobs()]

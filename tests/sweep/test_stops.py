@@ -81,6 +81,7 @@ HANGING: dict[str, Callable[[], object]] = {
 WHILE = cycle(("importing", "between runs", "in a run", "in a run", "between runs", "importing", "in a run"))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("at", "by", "under_way"),
     [(at, by, next(WHILE)) for at in HANGING for by in ("the driver's end", "SIGINT", "SIGTERM", "SIGHUP")],
@@ -344,6 +345,7 @@ def test_a_claim_that_was_let_go_of_is_no_crash(tmp_path: Path) -> None:
     assert ledger.crashed(os.getpid(), ["a"]) == {"a": 1}
 
 
+@pytest.mark.system
 def test_a_search_goes_on_where_a_process_died_in_the_midst_of_its_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +388,7 @@ def in_a_fork(path: str, folder: Path, where: Path) -> int:
     return Fork(does, where).wait()
 
 
+@pytest.mark.system
 def test_a_disk_that_fills_up_and_is_emptied(tmp_path: Path, undrawn: None) -> None:
     small, where = tmp_path / "small", tmp_path / "fork"
     small.mkdir()

@@ -162,6 +162,7 @@ def hold(folder: str, keys: list[str], taken: Any) -> None:
             claim.finish({"state": "done", "by": os.getpid()})
 
 
+@pytest.mark.system
 def test_of_many_processes_one_does_each_job_and_a_dead_ones_job_is_taken_up(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     keys, taken = [f"{number:012x}" for number in range(100)], context.SimpleQueue()

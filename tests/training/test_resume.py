@@ -108,6 +108,7 @@ def test_runs_of_each_task_that_are_killed_end_bit_for_bit_as_if_they_had_not_be
     assert ends
 
 
+@pytest.mark.system
 def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path) -> None:
     """The short form of `benchmarks/faults.py flat`, which looks at the memory, too."""
 
@@ -119,6 +120,7 @@ def test_runs_leave_no_file_open_and_no_thread_behind(tmp_path: Path) -> None:
     assert process.wait() == 0, process.said()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_is_pre_empted_keeps_a_checkpoint_at_once_and_goes_on(tmp_path: Path, by: signal.Signals) -> None:
     rare = [*BUSY, "callbacks.last.within=1000", "callbacks.last.seconds=1000"]
@@ -135,6 +137,7 @@ def test_a_run_that_is_pre_empted_keeps_a_checkpoint_at_once_and_goes_on(tmp_pat
     assert same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.system
 def test_a_full_disk_is_told_in_a_sentence_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
     class Full(Callback):
         """No file may grow beyond a few bytes from the second epoch on, as on a disk that is full."""
