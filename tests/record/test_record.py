@@ -152,7 +152,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(typed: Typed, monk
 
 def test_a_bug_is_recorded_as_a_failure_and_raised(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = typed(*SHORT)
-    monkeypatch.setattr("losslab.tasks.Regression.metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("losslab.training.module.Experiment.tune", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg)
     status = json.loads((folder_of(cfg) / "status.json").read_text())

@@ -30,7 +30,8 @@ def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     first = torch.from_numpy(data.targets("train")[:count])
     scores = torch.zeros(len(first), task.count_scores(len(data.outputs), loss), requires_grad=True)
     try:
-        value = loss.compute(task, scores, first)
+        with torch.enable_grad():
+            value = loss.compute(task, scores, first)
     except Exception as error:  # a user's own loss raises what it likes
         raise refusal_of(cfg, "loss", error) from error
     if not value.requires_grad:

@@ -114,7 +114,7 @@ class Loss(nn.Module):
         """Refuse what is neither a value for each row nor for each row and output: it may come from broadcasting."""
         rows, outputs = tuple(input.shape[:1]), tuple(input.shape[:2])
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        if shape not in (rows, outputs):
+        if shape not in (rows, (*rows, 1), outputs):
             raise ValueError(
                 f"{type(self.function).__name__} returned {shape} for input {tuple(input.shape)}: "
                 f"return a value for each row {rows}, or for each row and output {outputs}"
