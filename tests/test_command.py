@@ -80,6 +80,7 @@ def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (folder / "summary.json").is_file()
 
 
+@pytest.mark.system
 def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Command, tmp_path: Path) -> None:
     done = command("-m", *SHORT, "loss=mse,cross_entropy,[mae,huber]", "seed=0,1")
     assert done.returncode == 1
@@ -105,6 +106,7 @@ def started(typed: list[str], folder: Path, file: str) -> Fork:
     return fork
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, sent: signal.Signals, code: int
@@ -125,6 +127,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_says_how_to_go_on(
     assert json.loads(seen.stdout)["exit_code"] == 1
 
 
+@pytest.mark.system
 def test_a_killed_run_leaves_every_epoch_that_was_over(tmp_path: Path) -> None:
     process = started([QUIET, "task=single_label", "trainer.max_epochs=100000"], tmp_path, "last.ckpt")
     time.sleep(0.5)

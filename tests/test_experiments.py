@@ -150,11 +150,13 @@ def deepobs_quadratic(typed: Typed, folder: Path) -> None:
     assert adam["test/loss"] == pytest.approx(106.64, abs=0.3)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", options([str(CONF)], "experiment"))
 def test_every_experiment_keeps_its_claim(typed: Typed, tmp_path: Path, name: str) -> None:
     CLAIMS[name](typed, tmp_path)
 
 
+@pytest.mark.system
 def test_an_experiment_of_several_runs_ends_with_them_side_by_side(command: Command, tmp_path: Path) -> None:
     done = command("experiment=accuracy_is_no_loss", "logger=false")
     assert done.returncode == 0, done.stderr
