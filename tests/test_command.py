@@ -180,7 +180,7 @@ def test_the_wheel_trains_in_another_folder_with_the_users_own_options(wheel: Pa
     }.items():
         (tmp_path / "my_conf" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my_conf" / file).write_text(text)
-    program = "import sys; sys.argv[0] = 'losslab-train'; from losslab.train import main; main()"
+    program = "import sys; sys.argv[0] = 'losslab-train'; from losslab.app import main; main()"
     own = ["loss=mine", "data=mine", "model=mine", "allow=mine"]
     typed = ["--config-dir", "my_conf", *own, "optimizer.lr=0.01", QUIET]
 
