@@ -32,7 +32,7 @@ class Loaders(NamedTuple):
 class Parts:
     """All that a run is made of."""
 
-    cfg: DictConfig  # with the number of steps, which only the data tell
+    cfg: DictConfig  # with the number of steps, which depends on the data
     data: "Dataset"
     task: "Task"
     loss: "Loss | Sum"
@@ -45,7 +45,7 @@ class Parts:
 def build(cfg: DictConfig) -> Parts:
     """Resolve a configuration into the parts of one run.
 
-    Tables are read without torch, so that a fault in them is told before the slow imports begin.
+    Tables are read without torch, so that a fault in them is reported before the slow imports begin.
 
     Raises:
         Refused: where data, model, loss or optimizer do not fit each other.
@@ -55,12 +55,17 @@ def build(cfg: DictConfig) -> Parts:
     from losslab.terminal import quieten
 
     quieten()
-    cfg, facts = plan_steps(cfg, data)
-    module = build_module(cfg, data)
+    cfg, module, facts = build_run(cfg, data)
     trainer = build_trainer(cfg)
     loaders = build_loaders(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
-    facts = {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
     return Parts(cfg, data, module.task, module.loss, module, trainer, loaders, facts)
+
+
+def build_run(cfg: DictConfig, data: "Dataset") -> "tuple[DictConfig, Experiment, dict[str, int]]":
+    """Plan the steps and make the module; return a copy of `cfg` with the steps, the module and the run's facts."""
+    cfg, facts = plan_steps(cfg, data)
+    module = build_module(cfg, data)
+    return cfg, module, {"parameters": sum(p.numel() for p in module.model.parameters()), **facts}
 
 
 def batch_size(cfg: DictConfig, data: "Dataset") -> int:
@@ -85,7 +90,7 @@ def build_model(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn
     """Make the task and the loss, and the model with the initial weights that follow from the seed."""
     import pytorch_lightning as pl
 
-    from losslab.losses.assembly import build_loss
+    from losslab.training.objective import build_loss
 
     task: Task = make(cfg, "task")
     loss = build_loss(cfg, task, data)
@@ -95,10 +100,10 @@ def build_model(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn
 
 
 def build_optimizer(cfg: DictConfig) -> Any:
-    """Make what makes the optimizer of its parameters; of Adam and AdamW torch's fused form, one pass over the weights.
+    """Make the optimizer's factory, to be called with parameters.
 
-    That form does not check that weights, gradients and moments have the same memory format, and a gradient scaler
-    would not let the gradients be clipped.
+    Adam and AdamW get torch's fused form, which passes over the weights once. It does not check that weights, gradients
+    and moments have the same memory format, and a gradient scaler would not let the gradients be clipped.
     """
     import torch
 
@@ -120,8 +125,8 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     from losslab.data.batches import Pixels
     from losslab.optim.groups import group_parameters
-    from losslab.tasks.check import check_metrics
     from losslab.training.module import Experiment
+    from losslab.training.objective import check_metrics
 
     task, loss, model = build_model(cfg, data)
     check_metrics(cfg, task, data, loss)

@@ -150,7 +150,7 @@ def prepare(cfg: DictConfig, y: "Array") -> "tuple[Task, Loss | Sum, Dataset]":
 
     from losslab.config.make import fill_in, make
     from losslab.data.dataset import Dataset
-    from losslab.losses.assembly import build_loss
+    from losslab.training.objective import build_loss
 
     task: Task = make(cfg, "task")
     names = [chr(ord("A") + place) for place in range(y.shape[1] if y.ndim > 1 else len(y))]

@@ -12,7 +12,7 @@ from losslab.config.flat import flatten
 from losslab.config.make import make
 from losslab.config.ranges import common_ranges, read_range
 from losslab.errors import Refused
-from losslab.losses.assembly import class_weights
+from losslab.training.objective import class_weights
 
 GROUPS = sorted(
     folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("experiment", "hydra")

@@ -5,8 +5,11 @@ import os
 import pickle
 import re
 from functools import partial
+from importlib import import_module
+from inspect import isclass, isfunction, signature
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
@@ -143,6 +146,26 @@ def test_all_losses_and_optimizers_of_torch_may_be_named() -> None:
     assert len(optimizers) > 10
     for target in (*losses, *optimizers, "torch.optim.lr_scheduler.StepLR", "torch.nn.functional.l1_loss"):
         targets.check_targets(cfg, {"_target_": target}, "loss")
+
+
+def nameable() -> list[str]:
+    """The classes and functions of losslab that an option of any group may name."""
+    names = []
+    for place in (place for place in targets.PURE if place.startswith("losslab.")):
+        module = import_module(place.removesuffix(".arrays"))  # a function, the others are modules
+        below = walk_packages(getattr(module, "__path__", ()), f"{module.__name__}.")
+        for each in [module, *(import_module(info.name) for info in below)]:
+            named = {f"{each.__name__}.{name}": value for name, value in vars(each).items()}
+            own = {name: value for name, value in named.items() if getattr(value, "__module__", "") == each.__name__}
+            found = [name for name, value in own.items() if isclass(value) or isfunction(value)]
+            names += [name for name in found if targets.is_within(name, [place])]
+    return sorted(names)
+
+
+@pytest.mark.parametrize("name", nameable())
+def test_nothing_that_an_option_may_name_takes_a_configuration(name: str) -> None:
+    module, _, member = name.rpartition(".")
+    assert "cfg" not in signature(getattr(import_module(module), member)).parameters, "it could make any other code"
 
 
 def test_what_lies_beside_a_checkpoint_can_allow_nothing(typed: Typed, tmp_path: Path, undrawn: None) -> None:

@@ -11,8 +11,8 @@ from losslab.config.catalogue import CONF, has_alias
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused
 from losslab.losses import Loss
-from losslab.losses.assembly import build_loss
 from losslab.tasks import SingleLabel
+from losslab.training.objective import build_loss
 from tests.conftest import Typed
 from tests.losses.examples import FITTING, LOSSES, TASKS, dataset, loss_named, prepared
 

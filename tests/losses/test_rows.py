@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from losslab.losses import BCEWithLogitsLoss, FocalLoss, Loss, Sum
-from losslab.losses.assembly import build_loss
 from losslab.record.folder import run_name
 from losslab.tasks import Task
+from losslab.training.objective import build_loss
 from tests.conftest import Typed
 from tests.losses.examples import FITTING, LOSSES, TASKS, Runs, dataset, exactly, loss_named, prepared
 

@@ -111,7 +111,7 @@ def test_what_a_task_does_not_say_follows_from_its_truth(
     }
     assert [row["predicted"] for row in task.tables(data, scores)["samples"]] == words
     assert (task.pictures(data, scores), task.balance(data), task.tune(scores, y)) == ({}, {}, {})
-    assert task.list_metrics(data, loss) == ["error"]
+    assert list(task.try_metrics(data, loss)) == ["error"]
     assert (task.perfect(loss, data) is None) == (truth == "numbers")
     assert len(task.sides(data)) == (1 if truth == "numbers" else 2)
     assert all(len(side) == 1 for side in task.sides(data).values())

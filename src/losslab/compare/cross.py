@@ -18,8 +18,8 @@ from losslab.config.catalogue import DESCRIPTIONS
 from losslab.config.make import fill_in, make
 from losslab.data.batches import Batches
 from losslab.errors import Refused
-from losslab.losses.assembly import build_loss
 from losslab.restore import restore
+from losslab.training.objective import build_loss
 
 
 def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:

@@ -135,9 +135,8 @@ def check_target_name(key: str, target: str, allow: Sequence[str]) -> None:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", target):
         raise Refused(f"{key}={target} names no code: type a class or function, such as torch.nn.L1Loss")
     group = key.partition(".")[0]
-    ours = target in catalogue_targets(group) and (
-        group != "data" or key == "data._target_"
-    )  # data sets write into their cache
+    # data sets write into their cache, so code of theirs may stand at `data._target_` alone
+    ours = target in catalogue_targets(group) and (group != "data" or key == "data._target_")
     if not is_within(target, [*CODE.get(group, PURE), *allowed_packages(allow)]) and not ours:
         raise Refused(
             f"{key}={target} is code that options may not name unless you allow it: if you trust it, type "

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from losslab.build import build_module, plan_steps
+from losslab.build import build_run
 from losslab.config.make import fill_in, make
 from losslab.data.dataset import Dataset
 from losslab.errors import Refused, machine_refusal
@@ -46,16 +46,21 @@ class Job:
     test: tuple[dict[str, float], Tensor] | None = None  # its row and scores
     error: BaseException | None = None  # why it has stopped
 
-    def settings_key(self, group: str) -> str:
-        """Return the settings of a group as a text, which is equal where they are."""
-        settings = {key: value for key, value in self.flat.items() if key.split(".")[0] == group}
-        return json.dumps(settings, sort_keys=True, default=str)
+    def loss_key(self) -> str:
+        """Return a text that is equal for runs of the same loss and settings of it."""
+        return settings_key(self.flat, "loss")
 
     def shape_key(self) -> str:
         """Return a text that is equal for runs whose weights, rows and metrics are alike in shape and name."""
         shapes = {name: tuple(value.shape) for name, value in self.run.named_parameters()}
         rows = {part: len(numbers) for part, numbers in self.data.split.items()}
-        return str((shapes, rows, self.run.task.list_metrics(self.data, self.run.loss)))
+        return str((shapes, rows, sorted(self.run.task.try_metrics(self.data, self.run.loss))))
+
+
+def settings_key(flat: Mapping[str, Any], group: str) -> str:
+    """Return the settings of a group as a text, which is equal where they are."""
+    settings = {key: value for key, value in flat.items() if key.split(".")[0] == group}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Job:
@@ -64,13 +69,11 @@ def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Jo
     Raises:
         Refused: where its parts do not fit each other.
     """
-    key = json.dumps({k: v for k, v in planned.flat.items() if k.split(".")[0] == "data"}, sort_keys=True, default=str)
+    key = settings_key(planned.flat, "data")
     if key not in datasets:
         datasets[key] = make(planned.cfg, "data")
     data = datasets[key]
-    cfg, facts = plan_steps(planned.cfg, data)
-    run = build_module(cfg, data)
-    facts = {"parameters": sum(p.numel() for p in run.model.parameters()), **facts}
+    cfg, run, facts = build_run(planned.cfg, data)
     return Job(number, cfg, planned.flat, planned.folder, data, facts, run)
 
 
@@ -80,13 +83,12 @@ def claim_record(job: Job, trainer: pl.Trainer) -> None:
     Raises:
         Refused: where it cannot be had.
     """
-    job.record = claim(job.cfg, job.run.task.better, trainer, job.folder)
-    record = job.record
+    job.record = record = claim(job.cfg, job.run.task.better, trainer, job.folder)
     job.cfg = fill_in(job.cfg, dir=str(record.folder), name=record.name, id=record.version)
 
 
 def resume_key(job: Job) -> object:
-    """Return a key that runs have in common which resume together, and load the run's checkpoint.
+    """Return a key that is equal for runs that resume together, and load the run's checkpoint.
 
     It is `None` for a run that starts, its epoch and step for one that resumes in a stack, and its folder for one that
     resumes alone: a run alone can resume within an epoch, and test what early stopping had ended.

@@ -53,8 +53,7 @@ class SingleLabel(Task):
         return {
             "accuracy": right.to(p.dtype).mean(),
             "balanced_accuracy": (hits / true.clamp(min=1)).sum() / (true > 0).sum(),  # over classes that occur
-            "f1": (2 * hits / either.clamp(min=1)).sum()
-            / (either > 0).sum(),  # over classes that occur or are predicted
+            "f1": (2 * hits / either.clamp(min=1)).sum() / (either > 0).sum(),  # classes that occur or are predicted
             "log_loss": -log_p.gather(0, y[None]).mean(),
             "brier": p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0).mean(),
             "ece": calibration_error(best.exp(), right),  # of the predicted class

@@ -1,4 +1,4 @@
-"""From the configuration of a loss to the loss, fitted to the task and the data."""
+"""Make the loss that a run is trained on, and check the metrics that it is evaluated by, against its data."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from losslab.config.compose import loss_paths
 from losslab.config.make import make, refusal_of
 from losslab.config.ranges import number
-from losslab.errors import Refused
+from losslab.errors import Refused, nearest
 from losslab.losses import Loss, Sum
 
 if TYPE_CHECKING:
@@ -83,3 +83,25 @@ def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> 
         else:
             raise Refused(f"{path}.{key}=balanced has no meaning in task={cfg.task.name}: type a list, or null")
     return weights
+
+
+def check_metrics(cfg: DictConfig, task: "Task", data: "Dataset", loss: Loss | Sum) -> None:
+    """Refuse a task whose metrics are no single numbers, or whose primary metric is not one of them."""
+    try:
+        found = task.try_metrics(data, loss)
+    except Exception as error:  # a user's own task raises what it likes
+        raise refusal_of(cfg, "task", error) from error
+    where, primary = f"task={cfg.run.choices.task}", cfg.task.yardstick
+    for name, value in found.items():
+        if not isinstance(value, torch.Tensor) or value.ndim:
+            raise Refused(
+                f"{where} returns no tensor of one number as metric {name}: return values.mean(), or its like"
+            )
+    if lacking := sorted(found.keys() - task.better.keys()):
+        raise Refused(f"{where} has the metric {lacking[0]}: say in `better` of its class whether min or max is better")
+    if primary not in found:
+        raise Refused(f"task.yardstick={primary} is no metric of {where}; {nearest(primary, found)}")
+    if cfg.task.mode != (better := task.better[primary]):
+        raise Refused(
+            f"task.mode={cfg.task.mode} does not fit: of {primary}, {better} is better: type task.mode={better}"
+        )
