@@ -4,8 +4,6 @@ if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before all else is imported
 
 import os
-import re
-import signal
 import sys
 from collections.abc import Sequence
 from math import nan
@@ -26,8 +24,6 @@ from losslab.errors import Refused, one_sentence
 from losslab.internals.hydra import collect_returns
 from losslab.train import train
 from losslab.training import preemption
-
-SUMS = "+losses="  # override prefix for weighted sums of losses in a multirun: Hydra would read `loss=[a,b]` as a list
 
 
 class SweepObjective(float):
@@ -51,15 +47,14 @@ class SweepObjective(float):
 
 def job(typed: DictConfig) -> float:
     """Train one run for `hydra.main`; return the best primary metric on the validation rows as a sweep's objective."""
-    if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, preemption.exit_at_once)
+    preemption.exit_at_time_limit()
     hydra_config = HydraConfig.get()
     launcher = hydra_config.runtime.choices["hydra/launcher"]
     one_run = hydra_config.mode == RunMode.RUN
     try:
         if one_run and launcher != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
-        cfg = check.configure([text.replace(SUMS, "loss=", 1) for text in hydra_config.overrides.task])
+        cfg = check.configure([arguments.show_sum(text) for text in hydra_config.overrides.task])
         check_dropped(cfg)
         summary = train(cfg)
     except Refused as error:
@@ -67,7 +62,7 @@ def job(typed: DictConfig) -> float:
             sys.exit(f"losslab: {error}")
         print(f"losslab: {error}", file=sys.stderr, flush=True)
         raise  # Hydra runs the other jobs of the sweep, then raises the first error
-    if one_run or not summary:  # nobody asks, or this is not the run's first process
+    if one_run or not summary:  # no sweeper needs it, or this is not the run's first process
         return nan
     return SweepObjective(summary[f"val/{cfg.task.yardstick}_best"], str(summary.folder))
 
@@ -86,7 +81,7 @@ def rewrite_arguments() -> None:
     sys.argv[1:] = [arguments.quote_option(text) for text in arguments.as_overrides(sys.argv[1:])]
     check_command_line(sys.argv[1:])
     if {"-m", "--multirun"} & set(sys.argv):  # each job of a sweep is spelled out when its turn comes
-        sys.argv[1:] = [re.sub(r"^loss=(?=.*\[)", SUMS, text) for text in sys.argv[1:]]
+        sys.argv[1:] = [arguments.hide_sum(text) for text in sys.argv[1:]]
     else:
         sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]
 
@@ -98,13 +93,15 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:
+        rewrite_arguments()
         with collect_returns() as objectives:
             try:
-                rewrite_arguments()
                 hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
+            except (KeyboardInterrupt, SystemExit):
+                objectives.clear()
+                raise
             finally:
-                if not isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit):
-                    print_runs(objectives)
+                print_runs(objectives)
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise

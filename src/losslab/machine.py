@@ -25,11 +25,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def speed_up_cpu() -> None:
-    """Spare small steps on a CPU what the libraries below do in each.
+    """Avoid two costs that libraries add to each small step on a CPU.
 
-    Adam asks in each step whether there is a GPU, and Lightning has that answered by a library that is searched for
-    each time: a third of a small step. The C library would give tensors of some megabytes back to the system at once,
-    and new pages cost as much as the arithmetic on them: let it keep them, as torch itself does on a GPU.
+    Adam asks in each step whether there is a GPU. Lightning has NVML answer, a library that is searched for each time,
+    which takes a third of a small step. The C library returns freed tensors of some megabytes to the system, and new
+    pages cost as much as the arithmetic on them. Here it keeps them, as torch does on a GPU.
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # of glibc

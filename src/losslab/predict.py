@@ -143,11 +143,8 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
         x = torch.from_numpy(new.x)
         scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
         columns = task.columns(data, loss, scores)
-        numbers, words, marked = (
-            torch.stack([*columns.values()], 1),
-            task.describe(data, task.decide(scores)),
-            task.mark(scores),
-        )
+        numbers, marked = torch.stack([*columns.values()], 1), task.mark(scores)
+        words = task.describe(data, task.decide(scores))
     rows = [["row", "predicted", *columns]]
     rows += [
         [title, predicted, *(f"{number:.6g}" for number in row)]

@@ -38,8 +38,9 @@ def restore(cfg: DictConfig, **more: Any) -> "tuple[Dataset, Task, Loss | Sum, n
     task, loss, model = build_model(cfg, data)
     run = nn.ModuleDict({"pixels": Pixels(data.scale), "model": model, "task": task, "loss": loss})
     state = {name: value for name, value in read(cfg.ckpt)["state_dict"].items() if name.split(".")[0] in run}
-    of_rows = {name for part in ("pixels", "task") for name, _ in run[part].named_buffers(part)}
-    now, of_rows = run.state_dict(), of_rows - {f"task.{name}" for name in task.learned}
+    learned = {f"task.{name}" for name in task.learned}
+    of_rows = {name for part in ("pixels", "task") for name, _ in run[part].named_buffers(part)} - learned
+    now = run.state_dict()
     changed = [
         name
         for name in sorted({*now, *state})

@@ -7,7 +7,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
-from losslab.config.arguments import quote_value
+from losslab.config.arguments import quote_value, take_folders
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
 from losslab.record.wandb import links, sync_command
@@ -181,14 +180,9 @@ def command() -> str:
         words = ["python", "-m", spec.name.removesuffix(".__main__")]
     else:
         words = ["python", pasted_path(program)] if program.suffix == ".py" else [program.name]
-    flags = ("--config-dir", "-cd")
-    own = [text for flag, text in pairwise(sys.argv) if flag in flags]
-    own += [text.partition("=")[2] for text in sys.argv if text.partition("=")[0] in flags and "=" in text]
-    again = [
-        *(text for text in sys.argv if text.startswith("allow=")),
-        *find_unrecordable(sys.argv[1:]),
-    ]  # count where typed
-    return shlex.join([*words, *(word for folder in own for word in ("--config-dir", folder)), *again])
+    rest, folders = take_folders(sys.argv[1:])
+    again = [*(text for text in rest if text.startswith("allow=")), *find_unrecordable(rest)]  # count where typed
+    return shlex.join([*words, *(word for folder in folders for word in ("--config-dir", folder)), *again])
 
 
 def typed(key: str, value: str | Path) -> str:
@@ -199,11 +193,6 @@ def typed(key: str, value: str | Path) -> str:
     """
     word = f"{key}={quote_value(str(value))}"
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
-
-
-def pasted(path: Path) -> str:
-    """Quote a path for a shell so that no program reads it as an option."""
-    return shlex.quote(pasted_path(path))
 
 
 def pasted_path(path: Path) -> str:

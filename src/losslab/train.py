@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Summary(dict[str, float]):
-    """What a run came to, by metric, and the folder of its record."""
+    """A run's results by metric, and the folder of its record."""
 
     folder: Path
 

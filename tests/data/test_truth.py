@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from losslab.config.catalogue import TRUTHS
 from losslab.config.check import configure
 from losslab.data.dataset import Dataset, arrays
 from losslab.data.folder import images
 from losslab.data.tables import csv
-from losslab.data.truth import TRUTHS
 from losslab.errors import Refused
 from tests.data.pictures import pictures
 

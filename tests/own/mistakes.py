@@ -71,7 +71,8 @@ class Missing(SingleLabel):
 
 class Norm(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        pl_module.log("norm", sum(p.detach().square().sum() for p in pl_module.parameters()))
+        for name in ("norm", "twice", "again", "once_more"):
+            pl_module.log(name, sum(p.detach().square().sum() for p in pl_module.parameters()))
 
 
 class NoCallback:

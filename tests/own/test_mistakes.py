@@ -91,6 +91,7 @@ def test_what_a_callback_logs_is_a_column_of_the_record(folder: Path) -> None:
         rows = list(csv.DictReader(lines))
     assert [int(row["epoch"]) for row in rows] == [0, 1]
     assert all(float(row["norm"]) > 0 for row in rows)
+    assert list(rows[0])[-4:] == ["norm", "twice", "again", "once_more"], "in the order in which they were logged"
 
 
 @pytest.mark.parametrize(

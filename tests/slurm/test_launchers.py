@@ -38,6 +38,7 @@ def test_what_slurm_is_asked_for() -> None:
     assert asked.additional_parameters == {"signal": "USR1@120", "requeue": True}
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("launcher", ["slurm", "joblib"])
 @pytest.mark.skipif(find_spec("submitit") is None, reason="no hydra-submitit-launcher here")
 def test_a_single_run_is_not_launched(command: Command, launcher: str) -> None:

@@ -428,6 +428,7 @@ def test_what_cannot_be_stacked_trains_alone_and_says_why_once(
             assert numbers(outcome) == numbers(train(job))
 
 
+@pytest.mark.system
 def test_each_run_of_a_stack_is_a_run_on_wandb_as_it_is_alone(tmp_path: Path) -> None:
     words = (*SHORT, "optimizer.lr=0.02,1e200,0.01", "logger.mode=online")
     told = []

@@ -222,6 +222,7 @@ def test_after_a_stop_nothing_that_happens_is_a_jobs_result(tmp_path: Path, monk
     assert not list((tmp_path / "sweep" / "jobs").glob("*.json"))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("end", "says"),
     [

@@ -12,6 +12,7 @@ from losslab.config.catalogue import CONF, OPTION
 from losslab.errors import Refused
 from losslab.internals.hydra import hydra_flags
 
+SUMS = "+losses="  # stands for a weighted sum in a multirun, where Hydra would read `loss=[a,b]` as a list
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
 
 
@@ -105,6 +106,20 @@ def expand_sum(override: str) -> list[str]:
     return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
 
 
+def hide_sum(override: str) -> str:
+    """Keep Hydra from reading a weighted sum of losses as a list, until each run of a multirun is composed.
+
+    >>> hide_sum("loss=[bce,0.5*dice]"), show_sum("+losses=[bce,0.5*dice]"), hide_sum("loss=mse,mae")
+    ('+losses=[bce,0.5*dice]', 'loss=[bce,0.5*dice]', 'loss=mse,mae')
+    """
+    return re.sub(r"^loss=(?=.*\[)", SUMS, override)
+
+
+def show_sum(override: str) -> str:
+    """Undo `hide_sum`."""
+    return override.replace(SUMS, "loss=", 1)
+
+
 def as_typed(value: object) -> str:
     """Write a value as it is typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -123,7 +138,7 @@ def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if flag not in flags:
             left.append(word)
         elif equals or (folder := next(coming, "")):
-            folders.append(str(Path(folder).resolve()))
+            folders.append(folder)
         else:
             left.append(word)  # without a folder
     return left, folders
@@ -135,4 +150,5 @@ def search_path(folders: Sequence[str]) -> list[str]:
     >>> search_path(["/my_conf"]), search_path([])
     (["hydra.searchpath=['/my_conf']"], [])
     """
-    return [f"hydra.searchpath=[{','.join(map(quote_value, folders))}]"] if folders else []
+    found = [quote_value(str(Path(folder).resolve())) for folder in folders]
+    return [f"hydra.searchpath=[{','.join(found)}]"] if found else []

@@ -12,7 +12,7 @@ from losslab.errors import Refused
 
 FOLDERS = 2000  # at most; a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option, which is no path
-OWN_KEYS = {  # keys of an option's file that speak to losslab, and not to the constructor that `_target_` names
+OWN_KEYS = {  # keys of an option's file that losslab reads itself; the constructor does not get them
     "data": ("gives", "batch_size", "drop_last", "workers"),
     "model": ("takes",),
     "loss": ("input", "target", "reduction", "per", "domain"),
@@ -21,6 +21,7 @@ OWN_KEYS = {  # keys of an option's file that speak to losslab, and not to the c
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
 }
 DESCRIPTIONS = ("also", "beside", "ranges", "search", "stacks")  # keys of an option that describe it and set nothing
+TRUTHS = {"numbers": "regression", "class": "single_label", "labels": "multi_label"}  # each with losslab's own task
 NODES = 100_000  # values of an option at most; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
 HERE = Path(__file__).parents[1]

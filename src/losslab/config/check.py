@@ -150,12 +150,12 @@ def check_split(cfg: DictConfig) -> None:
 
 def check_task(cfg: DictConfig) -> None:
     """Refuse data that are for another task, unless both tasks have targets of the same form."""
-    tasks = options(cfg.run.catalogue, "task")
-    truths = {
-        task["task"]["name"]: task["task"].get("truth") for task in tasks.values() if "name" in task.get("task", {})
-    }
-    known = {*(name for name, truth in truths.items() if truth == cfg.task.truth), cfg.task.name}
-    if cfg.data.get("task", cfg.task.name) in known:
+    wanted = cfg.data.get("task", cfg.task.name)
+    if wanted == cfg.task.name:
+        return
+    stated = [option.get("task", {}) for option in options(cfg.run.catalogue, "task").values()]
+    known = {task.get("name") for task in stated if task.get("truth") == cfg.task.truth} | {cfg.task.name}
+    if wanted in known:
         return
     datasets = options(cfg.run.catalogue, "data")
     fitting = [name for name, data in datasets.items() if data.get("task") in (*known, "${task.name}")]

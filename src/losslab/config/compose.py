@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab.config import allowlist
 from losslab.config.arguments import as_typed, key_of
-from losslab.config.catalogue import CONF, DESCRIPTIONS, check_size, find_yaml_files, options
+from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
 from losslab.errors import Refused, nearest
 from losslab.internals.hydra import Files, Loader, current_loader, folders_of, is_group, set_values
@@ -82,7 +82,7 @@ def check_structure(cfg: DictConfig) -> None:
     for group, usual in NEEDED.items():
         if not OmegaConf.is_dict(cfg.get(group)):
             raise Refused(f"{group} is not an option any more: leave out what takes it away, or type {group}={usual}")
-    if cfg.task.get("truth") not in ("numbers", "class", "labels"):
+    if cfg.task.get("truth") not in TRUTHS:
         raise Refused(
             f"task={cfg.task.get('name')} does not say what its targets are: "
             "write truth: numbers, class or labels into its YAML"

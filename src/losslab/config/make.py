@@ -13,7 +13,7 @@ from losslab.errors import Refused, machine_refusal
 
 
 def make(cfg: DictConfig, path: str, **more: Any) -> Any:
-    """Make what an option names by `_target_` from its keys, without those that speak to losslab.
+    """Make what an option names by `_target_` from its keys, without those that losslab reads itself.
 
     `_convert_="all"`: an OmegaConf list would end up in the checkpoint, which then could not be read safely.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import MISSING, Column
 from losslab.data.notes import count, few
 from losslab.data.pixels import SUFFIXES
@@ -22,7 +23,6 @@ from losslab.data.targets import (
     encode_numbers,
     split_labels,
 )
-from losslab.data.truth import TRUTHS
 from losslab.errors import Refused, nearest
 
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import Column
-from losslab.data.truth import TRUTHS
 from losslab.errors import Refused
 
 LONGEST = 100_000  # characters of a list of labels

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslab.config.catalogue import TRUTHS
 from losslab.errors import Refused
-
-TRUTHS = {"numbers": "regression", "class": "single_label", "labels": "multi_label"}  # each with losslab's own task
 
 
 def find_truth(task: str, truth: str | None = None) -> str:

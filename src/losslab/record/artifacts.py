@@ -24,7 +24,7 @@ INSTALLED = ("site-packages", "dist-packages")  # the record has their versions
 def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
     """Log a run's model and, where the user has any, the code.
 
-    The model's files are not copied: offline, `wandb sync` reads them where they lie.
+    The model's files are not copied: offline, `wandb sync` reads them where they are.
 
     Args:
         folder: the run's.

@@ -1,8 +1,6 @@
 """Group the runs of a sweep that can be trained as one model, by their configurations alone and without torch."""
 
 import json
-import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import check
+from losslab.config.arguments import show_sum
 from losslab.config.catalogue import options
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.ranges import whole
@@ -145,7 +144,7 @@ def plan_stacks(typed: Sequence[list[str]], width: int) -> tuple[list[list[Plann
     refused: dict[int, Refused] = {}
     for number, overrides in enumerate(typed):
         try:
-            cfg = check.configure([text.replace("+losses=", "loss=", 1) for text in overrides])
+            cfg = check.configure([show_sum(text) for text in overrides])
         except Refused as error:
             if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
                 raise  # an option or a key that does not exist
@@ -168,8 +167,7 @@ class StackTask:
         self.stacks, self.first = stacks, first
 
     def __call__(self, typed: DictConfig) -> list[Any]:
-        if "SLURM_JOB_ID" in os.environ:
-            signal.signal(signal.SIGUSR1, preemption.exit_at_once)
+        preemption.exit_at_time_limit()
         stack = self.stacks[HydraConfig.get().job.num - self.first]
 
         from losslab.app import SweepObjective

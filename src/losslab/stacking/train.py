@@ -105,13 +105,13 @@ def build_stack(jobs: Sequence[Job]) -> Stack:
     """Make one Lightning module of these runs."""
     cfg = jobs[0].cfg
     waiting = build_optimizer(cfg)
-    losses = [job.settings_key("loss") for job in jobs]
+    losses = [job.loss_key() for job in jobs]
     return Stack([job.run for job in jobs], losses, lambda groups: call(cfg, "optimizer", waiting, groups))
 
 
 def reason_apart(jobs: Sequence[Job]) -> str | None:
     """Try two rows of each loss; return why a model, a loss or a metric does not run stacked, if it does not."""
-    some = list({job.settings_key("loss"): job for job in jobs}.values())
+    some = list({job.loss_key(): job for job in jobs}.values())
     some += [job for job in jobs if job not in some][: max(0, 2 - len(some))]
     pairs = [next(iter(Batches(job.data, "train", 2))) for job in some]
     x, y = (torch.stack(part) for part in zip(*pairs, strict=True))

@@ -203,7 +203,7 @@ class Experiment(EpochModule):
         super().on_train_epoch_end()
         (row,) = self.epoch_rows
         logged = self.trainer.callback_metrics  # what callbacks have logged, beside the primary metric
-        row |= {name: float(logged[name]) for name in logged.keys() - row.keys()}
+        row |= {name: float(value) for name, value in logged.items() if name not in row}
         self.last_row = timeless({"epoch": self.current_epoch, "step": self.global_step, **row})
         for logger in self.loggers:
             logger.log_metrics(row, step=self.global_step)

@@ -80,6 +80,12 @@ def exit_on_signals() -> None:
     handle(exit_at_once, signal.SIGINT, *SIGNALS)
 
 
+def exit_at_time_limit() -> None:
+    """Inside a SLURM job, end the process at once if its time is up before training begins."""
+    if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, exit_at_once)
+
+
 def exit_at_once(number: int, frame: FrameType | None) -> None:
     """End the process at once, because nothing has begun; a SLURM job whose time is up is queued again.
 
