@@ -61,7 +61,7 @@ def test_places_are_evenly_spaced_on_the_scale_of_the_range(spread: list[Any], i
     [
         ("task=single_label loss=focal search.loss=0.4", {"loss.gamma": 2.0}),
         ("task=single_label loss=focal search.loss=null", {"loss.gamma": 2.0}),
-        ("loss=huber search.loss=0.5 search.lr=1", {"loss.delta": 1.0, "optimizer.lr": 0.01}),
+        ("loss=huber search.loss=0.5 search.lr=1", {"loss.delta": 0.3, "optimizer.lr": 0.01}),
         ("loss=mse search.loss=0.3", {}),
         ("optimizer=sam search.rho=1", {"optimizer.rho": 0.2}),
         ("loss=huber loss.search.delta=[1,3,linear] search.delta=0.5", {"loss.delta": 2.0}),
