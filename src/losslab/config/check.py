@@ -166,7 +166,7 @@ def check_folds(cfg: DictConfig) -> int | None:
             f"data.test={cfg.data.test} and data.folds={folds} both say which rows are tested: leave data.test out, as "
             f"each fold is {1 / folds:.2g} of the rows, or leave data.folds out"
         )
-    return folds
+    return None if folds is None else int(folds)
 
 
 def check_task(cfg: DictConfig) -> None:
