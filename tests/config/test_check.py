@@ -191,6 +191,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data.batch_size=2.5", "data.batch_size=2.5 does not fit"),
         ("data.val=0", "data.val=0 does not fit"),
         ("data.val=0.6 data.test=0.5", "leave no rows to train on"),
+        ("data.seed=-1", "data.seed=-1 does not fit: it must be a whole number from 0"),
         ("data.folds=1", "data.folds=1 does not fit: it must be a whole number of at least 2, or null"),
         ("data.fold=-1 data.folds=5", "data.fold=-1 does not fit: it must be a whole number of at least 0"),
         ("data.fold=5 data.folds=5", "data.fold=5 does not fit data.folds=5: it must be a whole number from 0 to 4"),
