@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,14 +68,13 @@ def test_a_split_without_folds_is_the_one_that_it_was_before_there_were_folds() 
     assert found.hexdigest()[:16] == "5fcdcef7017109bb"
 
 
-@given(st.integers(40, 300), st.integers(2, 12), st.floats(0.01, 0.2), st.integers(0, 99), st.booleans())
+@given(st.integers(40, 300), st.integers(2, 8), st.floats(0.01, 0.2), st.integers(0, 99), st.booleans())
 def test_each_row_is_tested_in_one_fold(count: int, folds: int, val: float, seed: int, grouped: bool) -> None:
     random = np.random.default_rng(seed)
     groups = random.integers(0, count, count) if grouped else np.arange(count)
-    parts = [
-        split_rows(count, val=val, test=0.9, seed=seed, groups=groups if grouped else None, folds=folds, fold=fold)
-        for fold in range(folds)
-    ]
+    rows: dict[str, Any] = {"groups": groups if grouped else None}
+    rows["strata"] = random.integers(0, 4, count) if seed % 2 else None
+    parts = [split_rows(count, val=val, test=0.9, seed=seed, folds=folds, fold=f, **rows) for f in range(folds)]
     assert sorted(np.concatenate([part["test"] for part in parts])) == list(range(count))
     kinds = [{name: set(groups[rows]) for name, rows in part.items()} for part in parts]
     sizes = [len(kind["test"]) for kind in kinds]
@@ -84,7 +84,7 @@ def test_each_row_is_tested_in_one_fold(count: int, folds: int, val: float, seed
         assert sorted(np.concatenate(list(part.values()))) == list(range(count))
         assert sum(map(len, kind.values())) == len(set(groups)), "no group is in two parts"
         assert len(kind["val"]) == max(2, round(val * len(set(groups))))
-    again = split_rows(count, val=val, test=0.9, seed=seed + 1, folds=folds, fold=0)
+    again = split_rows(count, val=val, test=0.9, seed=seed + 1, folds=folds, **rows)
     assert again["test"].tolist() != parts[0]["test"].tolist()
 
 
