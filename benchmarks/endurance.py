@@ -160,7 +160,7 @@ def runs_of(task: str) -> dict[str, Callable[[Path], object]]:
     typed = to_overrides(settings | ALONE)
     primary = configure(typed).task
     primary_metric = {"metric": str(primary.yardstick), "mode": primary.mode}
-    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, [0, 1], **primary_metric)
+    plan = Plan("stack", "grid", settings, {"loss": LOSSES[task]}, {}, {"seed": [0, 1]}, **primary_metric)
     return {
         "alone": lambda out: train(configure([*typed, f"output_dir={out}"])),
         "stacked": lambda out: work(out, plan, plan.jobs(), 4),

@@ -212,13 +212,18 @@ def test_a_second_copy_of_another_class_is_left_out(tmp_path: Path) -> None:
 def test_groups_are_never_split(tmp_path: Path) -> None:
     patients = [f"patient {i % 13}" if i % 13 else "" for i in range(COUNT)]  # the empty cells are no group
     root = folder(tmp_path, {"Id": ids(), "Genre": genres("|"), "patient": patients})
-    for seed in range(5):
-        data = read(root, group="patient", seed=seed)
+    splits: list[dict[str, Any]] = [{"seed": seed} for seed in range(5)]
+    splits += [{"folds": 3, "fold": fold} for fold in range(3)]
+    tested: list[int] = []
+    for split in splits:
+        data = read(root, group="patient", **split)
+        tested += data.split["test"].tolist() if "fold" in split else []
         parts = [{patients[int(Path((data.titles or [])[r]).stem[1:])] for r in rows} for rows in data.split.values()]
         assert not set.intersection(*parts) - {""}
         for one, other in ((0, 1), (0, 2), (1, 2)):
             assert not parts[one] & parts[other] - {""}
         assert sorted(np.concatenate(list(data.split.values()))) == list(range(COUNT))
+    assert sorted(tested) == list(range(COUNT))
 
 
 def test_a_split_of_groups_keeps_classes_in_proportion() -> None:

@@ -17,6 +17,7 @@ COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 NOT_COMPARED = ("peak_memory", "examples_per_second")
 
 
+FOLDS = {"data.folds": {"value": 5}, "data.fold": {"values": [0, 1, 2, 3, 4]}}
 LR = {"search.lr": {"min": 0.0, "max": 1.0}}
 
 

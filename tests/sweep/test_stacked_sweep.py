@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from losslab.errors import Refused
 from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
-from losslab.sweep.worker import do_job, work
+from losslab.sweep.worker import do_job, do_run, work
 from tests.conftest import until, without_pictures
 from tests.processes import Fork
-from tests.sweep.short import LR, start, sweep_file, table
+from tests.sweep.short import FOLDS, LR, start, sweep_file, table
 
 EXACT = {"trainer.precision": {"value": "64-true"}, "optimizer": {"value": "sgd"}, "optimizer.lr": {"value": 0.01}}
 
@@ -54,6 +55,19 @@ def told(records: dict[str, Record]) -> list[tuple[Any, ...]]:
 
 def values(records: dict[str, Record]) -> list[float]:
     return [record["value"] for record in records.values() if record["value"] is not None]
+
+
+def test_folds_train_as_one_where_they_have_as_many_rows(tmp_path: Path, undrawn: None) -> None:
+    more = EXACT | FOLDS | {"loss": {"value": "mse"}, "seed": {"value": 0}, "optimizer.lr": {"values": [0.01, 0.02]}}
+    path = sweep_file(tmp_path, "random", parameters=more, run_cap=5)
+    (record,) = done(path, tmp_path, 5).values()
+    assert (record["state"], len(record["runs"])) == ("done", 5)
+    assert record["value"] == pytest.approx(fmean(run["value"] for run in record["runs"]))
+    assert stacks(tmp_path) == [2, 2, 3, 3, 3], "of 442 rows, 89 are tested in two folds and 88 in three"
+    known = [json.loads(file.read_text())["facts"] for file in tmp_path.glob("runs/*/status.json")]
+    assert sorted(facts["train_rows"] for facts in known) == [442 - 89 - 66] * 2 + [442 - 88 - 66] * 3
+    alone = do_run(tmp_path / "alone", read(path, {}), "alone", record["runs"][3]["overrides"])
+    assert alone["value"] == pytest.approx(record["runs"][3]["value"], rel=1e-9)
 
 
 def test_a_grid_leaves_the_runs_that_it_leaves_one_by_one(tmp_path: Path, undrawn: None) -> None:

@@ -25,7 +25,7 @@ from losslab.sweep.plan import read, to_overrides
 from losslab.sweep.processes import Workers, count_workers
 from losslab.sweep.worker import do_run, work
 from tests.conftest import ROOT, Command, until
-from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
+from tests.sweep.short import COMMAND, FOLDS, LR, done_here, start, sweep_file, table
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,14 @@ from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
         ({"parameters": {"optimizer.lrr": {"values": [1]}}}, "optimizer.lrr is not a setting"),
         ({"parameters": {"optimizer": {"parameters": {"lr": {"value": 1}}}}}, "type its keys flat, such as optimizer"),
         ({"parameters": {"seed": {"values": [0, "one"]}}}, "seed=one does not fit"),
+        ({"parameters": FOLDS | {"data.fold": {"values": [0, 5]}}}, "data.fold=5 does not fit data.folds=5"),
+        ({"parameters": {"data.fold": {"values": [0, 1]}}}, "data.fold=1 needs data.folds: type data.folds=5"),
+        ({"parameters": FOLDS | {"data.fold": {"min": 0, "max": 4}}}, "grid needs its values here: type data.fold:"),
+        ({"parameters": FOLDS | {"data.seed": {"values": [-1, 0]}}}, "data.seed=-1 does not fit: it must be a whole"),
+        (
+            {"method": "bayes", "parameters": LR | FOLDS, "run_cap": 19},
+            "each of the 2 cells a trial with 2 seeds x 5 folds: type run_cap: 200 for ten",
+        ),
         ({"parameters": LR}, "search.lr has a range, but grid needs its values"),
         ({"metric": {"name": "test/rmse", "goal": "minimize"}}, "choose by the rows that the choice is tested on"),
         ({"metric": {"name": "val/loss", "goal": "minimize"}}, "each loss has another unit"),
@@ -72,6 +80,11 @@ from tests.sweep.short import COMMAND, LR, done_here, start, sweep_file, table
             {"method": "random", "parameters": LR | {"optimizer.lr": {"value": 1}}, "run_cap": 8},
             "search.lr and optimizer.lr both set optimizer.lr",
         ),
+        (
+            {"parameters": {"search.loss": {"values": [0, 1]}}},
+            "search.loss sets nothing, as no loss here has a range to search (mse, mae): leave it out, or add one of",
+        ),
+        ({"parameters": {"search.gama": {"values": [0]}}}, "has a range for search.gama: type search.lr, search.loss"),
         (
             {
                 "method": "bayes",
@@ -130,7 +143,7 @@ def test_every_sweep_that_is_shipped_can_be_run_and_says_what_it_is(file: Path) 
     assert any(f"wandb sweep sweeps/{file.name}" in line for line in head)
     assert any(line.startswith("# Cost: ") for line in head)
     assert any(line.startswith("# Expect") for line in head)
-    runs = sum(len(job.seeds) for job in plan.jobs())
+    runs = sum(len(job.repeats) for job in plan.jobs())
     assert any(f"{runs} runs" in line for line in head)
 
 
@@ -138,16 +151,34 @@ def test_a_grid_is_all_of_it_and_its_jobs_keep_their_names(tmp_path: Path) -> No
     path = sweep_file(tmp_path, parameters={"optimizer": {"values": ["sgd", "adam"]}, "search.lr": {"values": [0, 1]}})
     jobs = read(path, {}).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 2 * 2 * 2 * 2
-    assert [job.seeds for job in jobs] == [[0]] * 8 + [[1]] * 8
+    assert [job.repeats for job in jobs] == [[{"seed": 0}]] * 8 + [[{"seed": 1}]] * 8
     assert [job.key for job in read(path, {"logger": "wandb"}).jobs()] == [job.key for job in jobs]
     assert not {job.key for job in read(path, {"data.batch_size": "16"}).jobs()} & {job.key for job in jobs}
 
 
-@pytest.mark.parametrize("optimizer", options([str(CONF)], "optimizer"))
-def test_a_place_in_the_range_is_the_optimizers_own(optimizer: str) -> None:
-    low, high = options([str(CONF)], "optimizer")[optimizer]["search"]["lr"]
-    rates = [configure([f"optimizer={optimizer}", f"search.lr={place}"]).optimizer.lr for place in (0, 0.5, 1)]
-    assert rates == pytest.approx([low, (low * high) ** 0.5, high], rel=1e-5)
+def test_folds_and_seeds_repeat_each_setting_and_choose_none(tmp_path: Path) -> None:
+    drawn = LR | FOLDS | {"data.seed": {"values": [7, 8]}, "seed": {"value": 3}, "loss": {"value": "mse"}}
+    path = sweep_file(tmp_path, "random", parameters=drawn, run_cap=20)
+    first, second = read(path, {}).jobs()
+    repeats = [{"seed": 3, "data.seed": split, "data.fold": fold} for split in (7, 8) for fold in range(5)]
+    assert first.repeats == second.repeats == repeats
+    path = sweep_file(tmp_path, parameters=drawn | {"search.lr": {"values": [0, 1]}})
+    plan = read(path, {})
+    jobs = plan.jobs()
+    assert len({job.key for job in jobs}) == len(jobs) == 2 * len(repeats)
+    assert [job.repeats for job in jobs] == [[repeat] for repeat in repeats for _ in range(2)]
+    records: dict[str, Record] = {}
+    for job in jobs:  # the first setting is better in all folds but one, on the mean it is worse
+        place, (repeat,) = job.setting["search.lr"], job.repeats
+        value = 9.0 if place == 0 and repeat["data.fold"] == 0 else 3.0 - (place == 0)
+        records[job.key] = {"setting": job.setting, "runs": [{"value": value}]}
+    (entry,) = find_best(plan, jobs, records)
+    assert (entry["setting"]["search.lr"], entry["mean"], len(entry["values"])) == (1, 3.0, 10)
+    with pytest.raises(
+        Refused, match=r"that were tuned on would be tested on: type data.seed=0 data.fold=0, one split"
+    ):
+        check_test_seeds(plan, path, [100])
+    check_test_seeds(read(path, {"data.seed": "0", "data.fold": "2"}), path, [100])
 
 
 def hold(folder: str, keys: list[str], taken: Any) -> None:
@@ -283,7 +314,7 @@ def test_a_failure_is_listed_stops_nobody_and_is_done_again_when_asked(
     said = capsys.readouterr().out
     assert said.count("failed    loss=m") == 2
     assert "the loss became" in said
-    assert "budget    2 settings for each of 2 cells, 1 seeds each" in said
+    assert "budget    2 settings for each of 2 cells, 1 seed each" in said
     assert json.loads((folder / "failed.json").read_text()) == [], "they have folders of their own"
     with pytest.raises(pytest.fail.Exception, match="nothing is missing"):
         sweep(path, [f"output_dir={tmp_path}", "retry=true"])
@@ -304,7 +335,7 @@ def test_jobs_without_a_folder_are_in_failed_json(
     assert "z" in first["reason"]
 
 
-def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperband_stops_runs(
+def test_bayes_searches_the_optimizers_and_the_losss_own_range_with_equal_budgets_and_hyperband_stops_runs(
     tmp_path: Path, undrawn: None
 ) -> None:
     path = sweep_file(
@@ -314,7 +345,8 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
         early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3},
         parameters={
             **LR,
-            "loss": {"value": "mse"},
+            "search.loss": {"min": 0.0, "max": 1.0},
+            "loss": {"value": "huber"},
             "optimizer": {"values": ["sgd", "adam"]},
             "seed": {"value": 3},
             "trainer.max_epochs": {"value": 9},
@@ -330,6 +362,8 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
         low, high = entry["search"]["lr"]
         assert len(set(rates)) == 6
         assert all(low <= rate <= high for rate in rates)
+        assert len({config["loss.delta"] for config in configs}) == 6
+        assert all(0.03 <= config["loss.delta"] <= 3 for config in configs)
     states = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/status.json")]
     stopped = [state for state in states if state["status"] == "pruned"]
     assert 0 < len(stopped) < 10
@@ -366,7 +400,7 @@ def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(
     def came_to(values: dict[float, list[float | None]]) -> dict[str, Record]:
         found = {}
         for job in jobs:
-            value = values[job.setting["search.lr"]][job.seeds[0]]
+            value = values[job.setting["search.lr"]][job.repeats[0]["seed"]]
             run = {} if value is None else {"value": value}
             found[job.key] = {"setting": job.setting, "runs": [run]}
         return found
@@ -382,11 +416,16 @@ def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(
 
 def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command, tmp_path: Path) -> None:
     short = ("logger=false", "data=diabetes", "model=linear", "trainer.max_epochs=1")
-    done = command("-m", *short, "loss=[mse,0.5*mae],mae", "optimizer=glob(schedule_free_s*)", "seed=range(2)")
+    varied = ("loss=[mse,0.5*huber],mae", "optimizer=glob(schedule_free_s*)", "seed=range(1)", "--search.loss=0,1")
+    done = command("-m", *short, *varied)
     assert done.returncode == 0, done.stderr
     configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
-    assert sorted((config["loss"], config["optimizer"], config["seed"]) for config in configs) == [
-        (loss, "schedule_free_sgd", seed) for loss in ("mae", "mse+0.5*mae") for seed in (0, 1)
+    keys = ("loss", "optimizer", "search.loss", "loss.parts.huber.delta")
+    assert sorted(tuple(config.get(key) for key in keys) for config in configs) == [
+        ("mae", "schedule_free_sgd", 0, None),
+        ("mae", "schedule_free_sgd", 1, None),
+        ("mse+0.5*huber", "schedule_free_sgd", 0, 0.03),
+        ("mse+0.5*huber", "schedule_free_sgd", 1, 3.0),
     ]
 
 

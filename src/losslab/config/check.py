@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import allowlist, credentials
-from losslab.config.arguments import as_typed, expand_sum, key_of, quote_option
+from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_option
 from losslab.config.catalogue import fits, options
 from losslab.config.compose import compose_run, hydra_ready, loss_paths
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
-from losslab.config.ranges import Range, find_range, number
+from losslab.config.ranges import Range, find_range, number, whole
 from losslab.config.recorded import recall_overrides
 from losslab.errors import Refused, nearest
 from losslab.files import check_writable
@@ -40,7 +40,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     >>> configure(["data=digits", "model=linear"]).run.choices["task"]
     'single_label'
     """
-    overrides = [text for typed in overrides for text in expand_sum(quote_option(typed))]
+    overrides = [text for typed in overrides for text in expand_sum(add_search(quote_option(typed)))]
     check_typed(overrides)
     allowing = any(key_of(text) == "allow" for text in overrides)  # by the user and now, not by a record
     with hydra_ready():
@@ -143,9 +143,30 @@ def same_type(value: object, usual: object) -> bool:
 
 def check_split(cfg: DictConfig) -> None:
     """Refuse parts for validation and test that leave no rows to train on."""
-    parts = [part for part in (cfg.data.get("val"), cfg.data.get("test")) if number(part) and 0 < part < 1]
-    if sum(parts) >= 1:
-        raise Refused(f"data.val={cfg.data.val} and data.test={cfg.data.get('test', 0)} leave no rows to train on")
+    folds = check_folds(cfg)
+    val, test = cfg.data.get("val"), 1 / folds if folds else cfg.data.get("test")
+    tested = f"data.folds={folds}" if folds else f"data.test={test or 0}"
+    if sum(part for part in (val, test) if number(part) and 0 < part < 1) >= 1:
+        raise Refused(f"data.val={val} and {tested} leave no rows to train on: type a smaller data.val")
+
+
+def check_folds(cfg: DictConfig) -> int | None:
+    """Refuse a fold that there is not; return how many there are, or `None` for one split."""
+    folds, fold = cfg.data.get("folds"), cfg.data.get("fold")
+    if "folds" not in cfg.data or not whole(fold, 0) or not (folds is None or whole(folds, 2)):
+        return None  # these data have no folds, or give the keys another meaning
+    if folds is None and fold:
+        raise Refused(f"data.fold={fold} needs data.folds: type data.folds={max(5, fold + 1)} data.fold={fold}")
+    if folds is not None and fold >= folds:
+        raise Refused(
+            f"data.fold={fold} does not fit data.folds={folds}: it must be a whole number from 0 to {folds - 1}"
+        )
+    if folds is not None and any(key_of(text) == "data.test" for text in cfg.run.overrides):
+        raise Refused(
+            f"data.test={cfg.data.test} and data.folds={folds} both say which rows are tested: leave data.test out, as "
+            f"each fold is {1 / folds:.2g} of the rows, or leave data.folds out"
+        )
+    return None if folds is None else int(folds)
 
 
 def check_task(cfg: DictConfig) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config.arguments import key_of
@@ -13,6 +14,7 @@ from losslab.config.flat import flatten
 from losslab.errors import Refused, nearest
 
 LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # losslab's extras, and what Hydra calls the launchers
+FOLDS = ("data.folds", "data.fold")
 UNKNOWN_KEY = re.compile(
     r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]"
 )
@@ -51,13 +53,26 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
 
 def explain_unknown(name: str, overrides: Sequence[str]) -> str:
     """Say which setting was meant."""
-    others = [text for text in overrides if key_of(text) != name]
+    others = [text for text in overrides if key_of(text) not in (name, *(FOLDS if name in FOLDS else ()))]
     try:
         with hydra_ready():
             cfg, _ = compose_run(others)
             known = {*flatten(cfg), *cfg.run.choices}
     except (HydraException, OmegaConfBaseException, Refused):
         return f"{name} is not a setting; `--cfg job` prints them all"
+    if name in FOLDS:
+        return explain_folds(name, cfg)
     same = sorted(key for key in known if key.split(".")[-1] == name.split(".")[-1])
     hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)
     return f"{name} is not a setting; {hint}; `--cfg job` prints them all"
+
+
+def explain_folds(name: str, cfg: DictConfig) -> str:
+    """Say why data have no folds: their test rows are fixed, or a user's own option does not hand them on."""
+    datasets = options(cfg.run.catalogue, "data")
+    others = ", ".join(option for option, keys in datasets.items() if "folds" in keys)
+    if "test" in cfg.data:
+        why = "its file says nothing of them: write folds: null and fold: 0 into it, for losslab.data.dataset.arrays,"
+    else:
+        why = "its test rows are fixed: type -m seed=0,1,2 for repeats,"
+    return f"{name} is not a setting of data={cfg.run.choices.data}, as {why} or data= one of {others}"

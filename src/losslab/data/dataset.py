@@ -118,13 +118,15 @@ def arrays(
     outputs: list[str] | None = None,
     gives: str = "vector",
     truth: str | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> Dataset:
     """Make a dataset of arrays: `read()` returns `x` and `y`, shaped as `Dataset` says.
 
     Args:
         read: called without arguments.
         task: the task's name.
-        val, test, seed: the split; see `split_rows`.
+        val, test, seed, folds, fold: the split; see `split_rows`.
         outputs: names of the targets, classes or labels; their numbers if `None`.
         gives: what the rows are: `vector`, `image` or `tokens`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
@@ -140,7 +142,8 @@ def arrays(
     x, y = (np.asarray(values) for values in read())
     y, count = to_canonical(y, truth)
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    split = split_rows(len(y), val=val, test=test, seed=seed, strata=stratify(y, truth))
+    strata = stratify(y, truth)
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata, folds=folds, fold=fold)
     shape = (int(x.max()) + 1,) if gives == "tokens" else x.shape[1:]
     inputs = [f"x{i}" for i in range(x.shape[1])] if gives == "vector" else []
     return Dataset(x, y, split, shape, outputs or [str(i) for i in range(count)], inputs)
@@ -154,6 +157,8 @@ def split_rows(
     seed: int,
     strata: NDArray[np.int64] | None = None,
     groups: Array | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> Split:
     """Shuffle rows by `seed` and split them into parts, each with its share of every stratum.
 
@@ -161,39 +166,80 @@ def split_rows(
         count: number of rows.
         val, test: share of all rows, such as 0.1; each part gets at least two rows.
         seed: of the shuffle.
-        strata: a class for each row. Classes of fewer than three rows stay in the training part.
+        strata: a class for each row. Classes of fewer than three rows stay in the training part, but see `folds`.
         groups: a value for each row; rows of equal value stay together. `val` and `test` are then shares of the
-            groups, and a group counts for the rarest class among its rows.
+            groups, folds are dealt groups, and a group counts for the rarest class among its rows.
+        folds: of k-fold cross-validation; `None` for one split. The rows are dealt to so many folds, and `test` does
+            not count: the test part is fold number `fold`, and `val` is drawn from the rest by `seed` and `fold`. Each
+            row, also one of a rare class, is tested in exactly one fold.
+        fold: from 0 to `folds - 1`.
 
     Raises:
         Refused: if there are too few rows.
 
     >>> {part: rows.tolist() for part, rows in split_rows(8, val=0.25, test=0.25, seed=0).items()}
     {'train': [2, 5, 6, 7], 'val': [0, 4], 'test': [1, 3]}
+    >>> [split_rows(7, val=0.2, test=0.2, seed=0, folds=3, fold=fold)["test"].tolist() for fold in range(3)]
+    [[1, 2, 6], [4, 5], [0, 3]]
     """
     if groups is not None:
         first, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
         if strata is not None:
             by_rarity = np.lexsort((np.bincount(strata)[strata], group))  # group by group, rarest class first
             strata = strata[by_rarity[np.unique(group[by_rarity], return_index=True)[1]]]
-        parts = split_rows(len(first), val=val, test=test, seed=seed, strata=strata)
+        parts = split_rows(len(first), val=val, test=test, seed=seed, strata=strata, folds=folds, fold=fold)
         return {part: np.flatnonzero(np.isin(group, chosen)) for part, chosen in parts.items()}
-    order = np.random.default_rng(seed).permutation(count)
+    sizes = {part: max(2, round(share * count)) if share else 0 for part, share in (("test", test), ("val", val))}
+    rows = np.arange(count)
+    if folds is None:
+        return draw_parts(rows, sizes, seed, strata)
+    tested = take_fold(count, folds, fold, seed, strata)
+    rest = np.delete(rows, tested)
+    return draw_parts(rest, {"val": sizes["val"]}, [seed, fold + 1], strata) | {"test": tested}
+
+
+def take_fold(
+    count: int, folds: int, fold: int, seed: int, strata: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Deal shuffled rows to folds, one stratum after the other, and return the rows of one fold.
+
+    Folds differ by at most one row, and by at most one row of each stratum.
+
+    Source: how scikit-learn's `StratifiedKFold` allots classes.
+    """
+    assert 0 <= fold < folds
+    if count < 2 * folds:
+        fits = f"type data.folds={count // 2} or less" if count >= 4 else "add rows"
+        raise Refused(f"{count} rows (or groups) are too few for data.folds={folds}, as each fold tests two: {fits}")
+    return np.sort(shuffle(np.arange(count), seed, strata)[fold::folds])
+
+
+def draw_parts(
+    rows: NDArray[np.int64], sizes: dict[str, int], seed: int | list[int], strata: NDArray[np.int64] | None = None
+) -> Split:
+    """Draw parts of these sizes from the rows, evenly over the strata; what is left is `train`."""
+    order = shuffle(rows, seed, strata)
     kept = order[:0]  # rows that stay in the training part
     if strata is not None:
-        order = order[np.argsort(strata[order], kind="stable")]
-        rare = np.bincount(strata)[strata[order]] < 3
+        rare = np.bincount(strata[rows])[strata[order]] < 3
         kept, order = order[rare], order[~rare]
     parts = {}
-    for name, share in (("test", test), ("val", val)):
-        size = max(2, round(share * count)) if share else 0
+    for name, size in sizes.items():
         if size > len(order) - 2:
             raise Refused(
-                f"{count} rows (or groups) are too few to split, as train, val and test need two each: "
-                "add rows, or type smaller data.val and data.test"
+                f"{len(rows)} rows (or groups) are too few to split, as each of train, {', '.join(sizes)} needs two: "
+                f"add rows, or type a smaller {' or '.join(f'data.{part}' for part in sizes)}"
             )
         picked = np.zeros(len(order), bool)
         if size:
             picked[((np.arange(size) + 0.5) * len(order) / size).astype(int)] = True
         parts[name], order = np.sort(order[picked]), order[~picked]
-    return {"train": np.sort(np.concatenate([order, kept])), "val": parts["val"], "test": parts["test"]}
+    return {"train": np.sort(np.concatenate([order, kept])), **dict(sorted(parts.items(), reverse=True))}
+
+
+def shuffle(
+    rows: NDArray[np.int64], seed: int | list[int], strata: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Shuffle rows by a seed, and sort them by their strata."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return order if strata is None else order[np.argsort(strata[order], kind="stable")]

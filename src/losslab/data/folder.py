@@ -21,7 +21,7 @@ from losslab.spreadsheet import write_csv
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
-def images(  # long because it documents all settings of a folder
+def images(  # long: a parameter for each setting of a folder
     path: str,
     *,
     task: str,
@@ -40,6 +40,8 @@ def images(  # long because it documents all settings of a folder
     rare: str = "drop",
     group: str | None = None,
     truth: str | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> Dataset:
     """Read a folder of images with a table of labels, or with one subfolder for each class.
 
@@ -47,7 +49,7 @@ def images(  # long because it documents all settings of a folder
         path: the folder; images lie in it or in any subfolder.
         task: the task's name.
         size: height and width that each image is resized to, whatever its own proportions.
-        val, test, seed: the split; see `losslab.data.dataset.split_rows`.
+        val, test, seed, folds, fold: the split; see `losslab.data.dataset.split_rows`.
         cache, cache_gb: where decoded images are kept, and how much they may take; see `losslab.data.cache`.
         labels: a CSV or TSV file with a header, in the folder or elsewhere; the one in the folder if `None`.
         file: the column that names the images, with or without folder and suffix; found by itself if `None`.
@@ -91,7 +93,8 @@ def images(  # long because it documents all settings of a folder
     y, outputs, kept, notes = encode_labels(known, found.files, min_count, rare)
     used = np.flatnonzero(kept)
     groups = np.array([known.groups[name] for name in found.files])[used] if known.groups else None
-    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=stratify(y[used], truth), groups=groups)
+    strata = stratify(y[used], truth)
+    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold)
     split = {part: used[places] for part, places in parts.items()}
     notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
     return Dataset(found.x, y, split, found.x.shape[1:], outputs, [], None, found.files, notes, sums=found.sums)

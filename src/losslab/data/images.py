@@ -10,16 +10,15 @@ from losslab.errors import Refused
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")  # pixels in `data`, classes in `targets`
 
 
-def digits(*, task: str, val: float, test: float, seed: int) -> Dataset:
+def digits(*, task: str, val: float, test: float, seed: int, folds: int | None = None, fold: int = 0) -> Dataset:
     """Return scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
     x = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
     y = classes.astype(np.int64)
-    return Dataset(
-        x, y, split_rows(len(y), val=val, test=test, seed=seed, strata=y), (1, 8, 8), [str(i) for i in range(10)]
-    )
+    split = split_rows(len(y), val=val, test=test, seed=seed, strata=y, folds=folds, fold=fold)
+    return Dataset(x, y, split, (1, 8, 8), [str(i) for i in range(10)])
 
 
 def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: int) -> Dataset:

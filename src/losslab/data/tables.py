@@ -63,6 +63,8 @@ def encode(  # long because it documents all settings of a table
     val: float,
     test: float,
     seed: int,
+    folds: int | None = None,
+    fold: int = 0,
     drop: list[str] | None = None,
     separator: str | None = None,
     buckets: int = 32768,
@@ -82,7 +84,7 @@ def encode(  # long because it documents all settings of a table
         target: a column; several for several numbers a row, or for labels in columns of 0 and 1.
         task: the task's name.
         takes: what the model takes; vectors are preferred over tokens.
-        val, test, seed: the split; see `split_rows`.
+        val, test, seed, folds, fold: the split; see `split_rows`.
         drop: columns to leave out.
         separator: between labels, or items of a list, in one cell; found by itself if `None`.
         buckets: number of token ids.
@@ -100,7 +102,9 @@ def encode(  # long because it documents all settings of a table
     targets, dropped = [target] if isinstance(target, str) else list(target), drop or []
     check_columns(frame, targets, dropped)
     y, outputs = encode_target(frame[targets], truth, task, separator)
-    split = split or split_rows(len(frame), val=val, test=test, seed=seed, strata=stratify(y, truth))
+    if split is None:
+        strata = stratify(y, truth)
+        split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata, folds=folds, fold=fold)
     train = split["train"]
     slipped = slip_decimals(y, train, outliers, seed, truth, task)
     columns = [Column(frame[name]) for name in frame.columns if name not in (*targets, *dropped)]

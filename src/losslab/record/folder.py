@@ -20,8 +20,13 @@ from losslab.record import wandb
 
 
 def flat_config(cfg: DictConfig) -> dict[str, Any]:
-    """List every setting under its dotted key; a group's own name holds the option chosen."""
-    return dict(sorted({**flatten(cfg), **cfg.run.choices}.items()))
+    """List every setting under its dotted key; a group's own name holds the option chosen.
+
+    Folds are listed where there are any, so that other runs keep the names and the records of before there were folds.
+    """
+    flat = {**flatten(cfg), **cfg.run.choices}
+    unset = ("data.folds", "data.fold") if flat.get("data.folds", 0) is None else ()
+    return {key: flat[key] for key in sorted(flat) if key not in unset}
 
 
 def run_name(cfg: DictConfig) -> str:

@@ -21,7 +21,14 @@ from losslab.config.ranges import whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
-FREE = ("seed", "data.seed", "loss", "optimizer", "search")  # settings in which the runs of a stack may differ
+FREE = (
+    "seed",
+    "data.seed",
+    "data.fold",
+    "loss",
+    "optimizer",
+    "search",
+)  # settings in which the runs of a stack may differ
 
 
 @dataclass

@@ -10,11 +10,11 @@ from losslab.config import check
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.sweep.ledger import Record
-from losslab.sweep.plan import QUIET, Job, Plan, hash_setting, to_overrides
+from losslab.sweep.plan import QUIET, REPEATS, Job, Plan, hash_setting, to_overrides
 
 
 def find_best(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
-    """Find the setting of each cell with the best mean of the primary metric over its seeds, on the validation rows.
+    """Find the setting of each cell with the best mean of the primary metric over its repeats, on the validation rows.
 
     A setting counts if all its runs finished: none failed, none was stopped.
     """
@@ -28,7 +28,7 @@ def find_best(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) ->
         entry["values"] += [run["value"] for run in record["runs"] if "value" in run]
     best = []
     for settings in found.values():
-        whole = [entry for entry in settings.values() if len(entry["values"]) == len(plan.seeds)]
+        whole = [entry for entry in settings.values() if len(entry["values"]) == len(plan.rounds)]
         if whole:
             entry = {"min": min, "max": max}[plan.mode](whole, key=lambda entry: statistics.fmean(entry["values"]))
             best.append({**entry, "mean": statistics.fmean(entry["values"]), "of": len(settings)})
@@ -56,11 +56,17 @@ def choose_settings(
 
 def check_test_seeds(plan: Plan, path: str, seeds: Sequence[int]) -> None:
     """Refuse test seeds that were tuned on, and splits that would test on rows that were tuned on."""
-    if both := sorted({*seeds} & {*plan.seeds}):
-        raise Refused(f"test_seeds={both} were tuned on: type seeds that are not in {plan.seeds}")
+    tuned = plan.repeats["seed"]
+    if both := sorted({*seeds} & {*tuned}):
+        raise Refused(f"test_seeds={both} were tuned on: type seeds that are not in {tuned}")
+    if several := [key for key in ("data.seed", "data.fold") if len(plan.repeats.get(key, ())) > 1]:
+        raise Refused(
+            f"{path}: the rows that one {REPEATS[several[0]]} validates on are tested in another, so rows that were "
+            f"tuned on would be tested on: type {' '.join(f'{key}=0' for key in several)}, one split for all"
+        )
     splits = set()
-    for seed in (plan.seeds[0], seeds[0]):
-        cfg = check.configure(to_overrides({**QUIET, **plan.fixed, **plan.cells[0], "seed": seed}))
+    for seed in (tuned[0], seeds[0]):
+        cfg = check.configure(to_overrides({**QUIET, **plan.fixed, **plan.cells[0], **plan.rounds[0], "seed": seed}))
         splits.add(cfg.data.get("seed"))
     if len(splits) > 1:
         raise Refused(

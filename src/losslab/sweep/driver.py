@@ -36,7 +36,7 @@ def parse_number(key: str, value: str) -> int:
 def check_same_sweep(folder: Path, plan: Plan) -> None:
     """Refuse to mix runs of two sweeps in one folder; more losses, optimizers or trials make no other sweep."""
     kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
-    drawn = {"ranges": plan.ranges, "early": plan.early, "seeds": plan.seeds} if plan.trials else {}
+    drawn = {"ranges": plan.ranges, "early": plan.early, "repeats": plan.repeats} if plan.trials else {}
     now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
     file = folder / "sweep.json"
     if not file.is_file():
@@ -95,13 +95,13 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
     stopped = sum(bool(record.get("pruned")) for record in records.values())
     each = len({hash_setting(record["setting"]) for record in records.values()}) / len(plan.cells)
     print(
-        f"budget    {each:g} settings for each of {len(plan.cells)} cells, {len(plan.seeds)} seeds each, "
+        f"budget    {each:g} settings for each of {len(plan.cells)} cells, {plan.count_repeats()} each, "
         f"{plan.epochs} epochs{f'; hyperband stopped {stopped} of {len(jobs)}' if plan.early else ''}"
     )
     for entry in find_best(plan, jobs, records)[:1]:
         varied = {key: value for key, value in entry["setting"].items() if key not in plan.fixed}
-        seeds = f"mean of {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "one seed"
-        print(f"best      val/{plan.metric} {entry['mean']:.5g}, {seeds}: {' '.join(to_overrides(varied))}")
+        over = f"mean of {plan.count_repeats()}" if len(plan.rounds) > 1 else "one seed"
+        print(f"best      val/{plan.metric} {entry['mean']:.5g}, {over}: {' '.join(to_overrides(varied))}")
 
 
 def sweep(path: str, words: Sequence[str]) -> int:
@@ -163,7 +163,7 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
-    runs = sum(len(job.seeds) for job in jobs)
+    runs = sum(len(job.repeats) for job in jobs)
     workers = Workers(folder, plan, count, min(stack, max(1, runs // count)))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
@@ -200,8 +200,12 @@ def plan_tests(
     with_setting = {hash_setting(entry["cell"]) for entry in entries}
     for cell in plan.cells:
         if hash_setting(cell) not in with_setting:
-            print(f"untested  {' '.join(to_overrides(cell))}: no setting of it came to its end with every seed")
-    return [make_job(entry["cell"], {**entry["setting"], "stage": "test"}, seed) for seed in seeds for entry in entries]
+            print(f"untested  {' '.join(to_overrides(cell))}: no setting of it came to its end in every repeat")
+    return [
+        make_job(entry["cell"], {**entry["setting"], "stage": "test"}, {**plan.rounds[0], "seed": seed})
+        for seed in seeds
+        for entry in entries
+    ]
 
 
 def report_stacks(folder: Path, records: Sequence[Record]) -> None:

@@ -1,12 +1,13 @@
-"""What a sweep file asks for: its cells, their settings and seeds, and the jobs that they make.
+"""What a sweep file asks for: its cells, their settings and repeats, and the jobs that they make.
 
-A cell is what is compared: data, task, model, loss and optimizer. All else that the file varies, except the seed, is a
-setting within a cell. Each cell gets the same number of settings, and each setting the same seeds.
+A cell is what is compared: data, task, model, loss and optimizer. Seeds, seeds of the split and folds repeat a setting.
+All else that the file varies is a setting within a cell. Each cell gets the same number of settings, and each setting
+the same repeats.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from losslab.config import arguments, check, compose
+from losslab.config.catalogue import CONF, options
 from losslab.config.flat import excluded_from_name
 from losslab.config.ranges import common_ranges
 from losslab.config.recorded import check_overrides_in
@@ -24,6 +26,7 @@ from losslab.errors import Refused
 from losslab.sweep.file import find_parameters, load_file, parse_command, parse_hyperband, parse_parameter
 
 CELL = ("task", "data", "model", "loss", "optimizer")
+REPEATS = {"seed": "seed", "data.seed": "split", "data.fold": "fold"}  # what repeats a setting, and how it is called
 MOST = 1_000_000  # runs of one sweep
 QUIET = {"logger": "false", "trainer.enable_progress_bar": "false"}  # unless the file or the user says otherwise
 
@@ -37,15 +40,15 @@ class Job:
     Args:
         key: a hash of all that the runs are; the job's name in the ledger.
         cell: what is compared.
-        setting: every override except the seed and what is drawn.
-        seeds: a run for each.
+        setting: every override except those of its repeats and what is drawn.
+        repeats: a run for each, such as `{"seed": 0, "data.fold": 3}`.
         draw: whether the rest of the setting is drawn when the job's turn comes.
     """
 
     key: str
     cell: Setting
     setting: Setting
-    seeds: list[int]
+    repeats: list[Setting]
     draw: bool = False
 
 
@@ -59,7 +62,7 @@ class Plan:
         fixed: the overrides that all runs share.
         grid: for each key the values that are enumerated.
         ranges: for each key the range that is drawn from.
-        seeds: of each setting.
+        repeats: for each key of `REPEATS` that varies, and `seed`, its values.
         trials: settings drawn for each cell; 0 in a grid.
         early: hyperband's `min_iter` and `eta`.
         metric: the primary one, by which settings are chosen on the validation rows.
@@ -72,7 +75,7 @@ class Plan:
     fixed: Setting
     grid: dict[str, list[Any]]
     ranges: dict[str, dict[str, Any]]
-    seeds: list[int]
+    repeats: dict[str, list[int]]
     trials: int = 0
     early: dict[str, int] | None = None
     metric: str = ""
@@ -85,15 +88,25 @@ class Plan:
         compared = [key for key in self.grid if key in CELL]
         return [dict(zip(compared, values, strict=True)) for values in product(*(self.grid[key] for key in compared))]
 
+    @cached_property
+    def rounds(self) -> list[Setting]:
+        """All combinations of the repeats: each setting has a run in every round."""
+        return [dict(zip(self.repeats, values, strict=True)) for values in product(*self.repeats.values())]
+
+    def count_repeats(self) -> str:
+        """Say how often each setting is run, such as `2 seeds x 5 folds`."""
+        counts = {REPEATS[key]: len(values) for key, values in self.repeats.items() if len(values) > 1}
+        return " x ".join(f"{count} {name}s" for name, count in counts.items()) or "1 seed"
+
     def jobs(self) -> list[Job]:
-        """List all jobs. Seeds and trials go round by round, so that a stopped sweep is a balanced one."""
+        """List all jobs. Repeats and trials go round by round, so that a stopped sweep is a balanced one."""
         if self.trials:
             return [
                 Job(
                     hash_setting({**self.fixed, **cell}, f"trial {trial}"),
                     cell,
                     {**self.fixed, **cell},
-                    self.seeds,
+                    self.rounds,
                     True,
                 )
                 for trial in range(self.trials)
@@ -105,13 +118,13 @@ class Plan:
             for cell in self.cells
             for values in product(*(self.grid[key] for key in within))
         ]
-        jobs = [make_job(cell, setting, seed) for seed in self.seeds for cell, setting in settings]
+        jobs = [make_job(cell, setting, repeat) for repeat in self.rounds for cell, setting in settings]
         return list({job.key: job for job in jobs}.values())
 
 
-def make_job(cell: Setting, setting: Setting, seed: int) -> Job:
+def make_job(cell: Setting, setting: Setting, repeat: Setting) -> Job:
     """Make the job of one run whose setting is known."""
-    return Job(hash_setting(setting, f"seed {seed}"), cell, setting, [seed])
+    return Job(hash_setting(setting, *(f"{key} {value}" for key, value in repeat.items())), cell, setting, [repeat])
 
 
 def hash_setting(setting: Mapping[str, Any], *more: str) -> str:
@@ -150,10 +163,12 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
     texts = [f"{key}={arguments.as_typed(value)}" for key, values in every.items() for value in values]
     check_overrides_in(path, texts, compose.parse_allow([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
-    seeds = [int(seed) if str(seed).isdigit() else seed for seed in grid.pop("seed", [fixed.pop("seed", 0)])]
-    if (runs := prod(map(len, grid.values())) * len(seeds)) > MOST:
+    seeds = grid.pop("seed", [fixed.pop("seed", 0)])
+    repeats = {"seed": seeds, **{key: grid.pop(key) for key in REPEATS if key in grid}}
+    repeats = {key: [int(n) if str(n).isdigit() else n for n in values] for key, values in repeats.items()}
+    if (runs := prod(map(len, [*grid.values(), *repeats.values()]))) > MOST:
         raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
-    plan = Plan(name or Path(path).stem, method, fixed, grid, ranges, seeds)
+    plan = Plan(name or Path(path).stem, method, fixed, grid, ranges, repeats)
     if method != "grid":
         if not ranges:
             raise Refused(f"{path}: method: {method} has nothing to draw: give a parameter min and max, or say grid")
@@ -186,7 +201,7 @@ def sort_parameters(
     ranges: dict[str, dict[str, Any]] = {}
     for key, asked in find_parameters(path, sweep).items():
         spread = parse_parameter(path, key, asked)
-        enumerated = method == "grid" or key in CELL or key == "seed"
+        enumerated = method == "grid" or key in CELL or key in REPEATS
         if key in typed:
             continue
         if "value" in spread:
@@ -209,11 +224,11 @@ def ends(spread: Mapping[str, Any]) -> list[Any]:
 
 def count_trials(path: str, plan: Plan, cap: Any) -> int:
     """Return the number of trials of each cell, the same for all, that `run_cap` allows: it counts runs."""
-    each = len(plan.cells) * len(plan.seeds)
+    each = len(plan.cells) * len(plan.rounds)
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < each:
         raise Refused(
             f"{path}: run_cap: {arguments.as_typed(cap)} does not give each of the {len(plan.cells)} cells a trial "
-            f"with {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}: type run_cap: {10 * each} for ten"
+            f"with {plan.count_repeats()}: type run_cap: {10 * each} for ten"
         )
     if cap % each:
         fits = ", ".join(str(n * each) for n in (cap // each, cap // each + 1))
@@ -229,11 +244,13 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
     """
     within = {key: values for key, values in plan.grid.items() if key not in CELL}
     within |= {key: ends(spread) for key, spread in plan.ranges.items()}
+    within |= {key: values for key, values in plan.repeats.items() if key != "seed"}
     most = max(map(len, within.values()), default=1)
     fitting = common_ranges()["seed"]
-    for seed in plan.seeds:
+    for seed in plan.repeats["seed"]:
         if not fitting.fits(seed):
             raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
+    searched: dict[str, list[str]] = {}
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
@@ -243,7 +260,27 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
             check_metric(path, plan, cfg, metric)
+            searched |= {place: keys for place, keys in cfg.run.searched.items() if keys or place not in searched}
+    check_searched(path, plan, searched)
     return cfg.task, cfg.trainer.max_epochs
+
+
+def check_searched(path: str, plan: Plan, searched: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a place in a range that no cell has.
+
+    Args:
+        path: the file.
+        plan: the sweep.
+        searched: the keys that each place sets, in any cell.
+    """
+    for place in (place for place, keys in searched.items() if not keys):
+        known = options([str(CONF)], "loss").items()
+        having = ", ".join(f"{name} ({next(iter(option['search']))})" for name, option in known if "search" in option)
+        losses = ", ".join(str(loss) for loss in plan.grid.get("loss", [plan.fixed.get("loss", "the usual one")]))
+        raise Refused(
+            f"{path}: {place} sets nothing, as no loss here has a range to search ({losses}): leave it out, or add one "
+            f"of {having}"
+        )
 
 
 def check_metric(path: str, plan: Plan, cfg: DictConfig, metric: Any) -> None:

@@ -139,7 +139,7 @@ class Workers:
         if claim is not None:
             died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
-            runs = [{"overrides": {**job.setting, "seed": job.seeds[0]}}]
+            runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
             claim.finish({"state": "failed", "reason": why, "setting": job.setting, "runs": runs})
 
     def explain(self, process: "subprocess.Popen[str]") -> str:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.trial import Trial
 
-# For runs that were trained in a stack, by job and seed: the folder and the summary, or the error.
+# For runs that were trained in a stack, by job and number of the repeat: the folder and the summary, or the error.
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
 Held = tuple[Job, Claim]
 
@@ -148,12 +148,12 @@ def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], 
     whose: list[tuple[str, int]] = []
     for job in jobs:
         setting, _ = draw_setting(folder, ledger, plan, job)
-        for seed in job.seeds:
+        for number, repeat in enumerate(job.repeats):
             with suppress(Refused, Pruned):  # `do_job` will find the same
-                cfg, run = compose_run(folder, plan, job.key, {**setting, "seed": seed})
+                cfg, run = compose_run(folder, plan, job.key, {**setting, **repeat})
                 if read_summary(run) is None:
                     runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg, run))
-                    whose.append((job.key, seed))
+                    whose.append((job.key, number))
     ends: Ends = {}
     for some in group.split_stacks(runs, stack):
         for planned, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
@@ -162,7 +162,7 @@ def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], 
 
 
 def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:
-    """Do the runs of a job, one for each seed, until one fails or is stopped; return the job's record.
+    """Do the runs of a job, one for each repeat, until one fails or is stopped; return the job's record.
 
     Args:
         folder: the sweep's.
@@ -174,15 +174,15 @@ def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None
     setting, trial = draw_setting(folder, ledger, plan, job)
     callbacks = report_to(trial, plan)
     record: Record = {"state": "done", "reason": None, "pruned": None, "value": None, "setting": setting, "runs": []}
-    for seed in job.seeds:
-        run: Record = {"overrides": {**setting, "seed": seed}}
+    for number, repeat in enumerate(job.repeats):
+        run: Record = {"overrides": {**setting, **repeat}}
         record["runs"].append(run)
         try:
-            end = (ends or {}).get((job.key, seed))
+            end = (ends or {}).get((job.key, number))
             if isinstance(end, BaseException):
                 raise end
             run |= describe_run(plan, *end) if end else do_run(folder, plan, job.key, run["overrides"], callbacks)
-            callbacks = []  # hyperband looks at the first seed
+            callbacks = []  # hyperband looks at the first repeat
         except Pruned as error:
             record["pruned"] = str(error)
             break
@@ -250,14 +250,14 @@ def claim_more(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str
         like: for the key of each job a text, the same for those that may train as one.
         stack: at most how many runs are trained as one.
     """
-    runs, found = len(job.seeds), []
+    runs, found = len(job.repeats), []
     for other in later:
-        if runs + len(other.seeds) > stack:
+        if runs + len(other.repeats) > stack:
             break
         if like[other.key] == like[job.key] and not ledger.crashes(other.key):
             claim = ledger.claim(other.key)
             if claim is not None:
-                runs += len(other.seeds)
+                runs += len(other.repeats)
                 found.append((other, claim))
     return found
 
