@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from omegaconf import DictConfig
@@ -114,6 +115,17 @@ def until(true: Callable[[], object]) -> None:
 def numbers(summary: Mapping[str, float]) -> dict[str, float]:
     """A summary without what the clock and the machine decide."""
     return {key: value for key, value in summary.items() if key not in ("examples_per_second", "peak_memory_mb")}
+
+
+def same_rows(one: Path, other: Path) -> None:
+    """Assert that two runs said the same of the same rows."""
+    from losslab.record.row_scores import read_row_scores
+
+    mine, yours = read_row_scores(one), read_row_scores(other)
+    assert mine.keys() == yours.keys() == {"test", "val"}
+    for part, rows in mine.items():
+        for name, values in vars(rows).items():
+            np.testing.assert_allclose(values, getattr(yours[part], name), rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -359,23 +360,28 @@ def test_a_run_whose_terminal_is_closed_goes_on_later_and_with_nohup_at_once(tmp
 
 
 @pytest.mark.system
-def test_pictures_that_the_disk_does_not_take_are_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("writer", "kind"),
+    [("losslab.record.record.Record.keep_pictures", ".png"), ("losslab.training.jackknife.write_row_scores", ".npz")],
+)
+def test_what_the_disk_does_not_take_when_training_is_over_is_a_sentence(
+    tmp_path: Path, writer: str, kind: str
+) -> None:
     def does() -> None:
-        from losslab.record.record import Record
+        keep = resolve_name(writer)
 
-        keep = Record.keep_pictures
+        def full(*all_of: Any) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+            keep(*all_of)
 
-        def full(self: Record, *all_of: Any) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
-            keep(self, *all_of)
-
-        Record.keep_pictures = full  # type: ignore[method-assign, assignment]
+        place, name = writer.rsplit(".", 1)
+        setattr(resolve_name(place), name, full)
         python("-m", "losslab", *RUN)()
 
     err = said(Fork(does, tmp_path), 1)
     (sentence,) = (line for line in err.splitlines() if line.startswith("losslab: "))
-    assert ".png could not be written (File too large): free some space, or type output_dir=FOLDER" in sentence
+    assert f"{kind} could not be written (File too large): free some space, or type output_dir=FOLDER" in sentence
     (file,) = tmp_path.glob("outputs/*/status.json")
     status = json.loads(file.read_text())
     assert (status["status"], "File too large" in status["reason"]) == ("failed", True)
-    assert not list(tmp_path.glob("outputs/*/pictures/.*"))
+    assert not list(tmp_path.glob("outputs/**/*.part"))

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from losslab.config.catalogue import CONF, options
+from tests.conftest import same_rows
 
 STACKED = sorted(name for name, option in options([str(CONF)], "optimizer").items() if option.get("stacks"))
 
@@ -47,6 +48,7 @@ def same(pair: tuple[Path, Path]) -> None:
     for file in ("config.yaml",):
         mine, alone = (yaml.safe_load((folder / file).read_text()) for folder in pair)
         assert {**mine, "resume": alone["resume"], "ckpt": alone["ckpt"]} == alone
+    same_rows(*pair)
     status = json.loads((together / "status.json").read_text())
     assert status["status"] == "finished"
     assert status["facts"].get("stacked", 0) > 1

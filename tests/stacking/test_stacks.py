@@ -269,6 +269,7 @@ def test_a_signal_while_runs_are_recorded_waits_until_they_are(tmp_path: Path) -
     [
         ("best.ckpt", "could not be written"),
         ("history.csv", "could not be read or written (Is a directory)"),
+        ("rows.npz", "could not be read or written (Is a directory)"),
         ("pictures", "is a file where a folder has to be"),
     ],
 )
