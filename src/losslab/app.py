@@ -78,7 +78,8 @@ def print_runs(objectives: Sequence[object]) -> None:
 
 def rewrite_arguments() -> None:
     """Turn what was typed into overrides that Hydra reads as they were meant."""
-    sys.argv[1:] = [arguments.quote_option(text) for text in arguments.as_overrides(sys.argv[1:])]
+    words = arguments.as_overrides(sys.argv[1:])
+    sys.argv[1:] = [arguments.add_search(arguments.quote_option(text)) for text in words]
     check_command_line(sys.argv[1:])
     if {"-m", "--multirun"} & set(sys.argv):  # each job of a sweep is spelled out when its turn comes
         sys.argv[1:] = [arguments.hide_sum(text) for text in sys.argv[1:]]

@@ -74,8 +74,9 @@ def batch_size(cfg: DictConfig, data: "Dataset") -> int:
 
 
 def plan_steps(cfg: DictConfig, data: "Dataset") -> tuple[DictConfig, dict[str, int]]:
-    """Count the rows trained on, the batches an epoch and the optimizer steps; fill the steps into a copy of `cfg`."""
+    """Count rows, batches an epoch and optimizer steps, and tell splits apart; fill the steps into a copy of `cfg`."""
     from losslab.data.batches import epoch_rows
+    from losslab.record.blocks import digest_rows
 
     size, trainer = batch_size(cfg, data), cfg.trainer
     rows = epoch_rows(data, size, cfg.data.get("drop_last", False))
@@ -83,6 +84,8 @@ def plan_steps(cfg: DictConfig, data: "Dataset") -> tuple[DictConfig, dict[str, 
     epochs = ceil(trainer.updates / per_epoch) if trainer.updates else trainer.max_epochs
     steps = epochs * per_epoch
     facts = {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": steps}
+    facts |= {f"{part}_rows": len(data.split[part]) for part in ("val", "test")}
+    facts |= {f"{part}_split": digest_rows(data.split[part]) for part in ("train", "test")}
     return fill_in(cfg, max_epochs=epochs, steps=steps), facts
 
 

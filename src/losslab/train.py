@@ -63,9 +63,11 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with relaunch_this_run(cfg, trainer), frozen_heap():
             trainer.fit(module, loaders.train, loaders.val, ckpt_path=ckpt, weights_only=True)
-            trainer.test(module, loaders.test, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
+            evaluated = [loaders.test, loaders.val]
+            trainer.test(module, evaluated, ckpt_path=record.folder / "best.ckpt", verbose=False, weights_only=True)
         if record.first:
-            summary.update(finish(record, parts.data, parts.task, module.test_rows[0], module.test_scores))
+            scores = {"test": module.test_scores, "val": module.val_scores}
+            summary.update(finish(record, parts.data, parts.task, module.test_rows[0], scores))
     summary.folder = record.folder
     if summary:
         print(terminal.closing(summary, record.folder), flush=True)
@@ -96,13 +98,18 @@ def connect(parts: Parts, record: "Record", callbacks: "tuple[pl.Callback, ...]"
 
 
 def finish(
-    record: "Record", data: "Dataset", task: "Task", test_row: dict[str, float], test_scores: "Tensor"
+    record: "Record", data: "Dataset", task: "Task", test_row: dict[str, float], scores: "dict[str, Tensor]"
 ) -> dict[str, float]:
-    """Write the summary, the pictures and the tables of a run that is trained and tested; return the summary."""
-    from losslab.page.pictures import draw_curves
+    """Write the rows, the summary, the pictures and the tables of a run that is trained and tested; return the summary.
 
+    Its scores are those of the tested weights, for all `test` and all `val` rows.
+    """
+    from losslab.page.pictures import draw_curves
+    from losslab.training.jackknife import record_rows
+
+    record_rows(record.folder, data, task, scores)
     summary = record.finish(test_row)
-    figures = task.pictures(data, test_scores)
+    figures = task.pictures(data, scores["test"])
     figures["curves"] = draw_curves(record.history, record.yardstick, record.best_epoch())
-    record.keep_pictures(figures, task.tables(data, test_scores))
+    record.keep_pictures(figures, task.tables(data, scores["test"]))
     return summary

@@ -1,5 +1,6 @@
 """The moving average of the weights: updated after every step, and used in what is validated, kept and tested."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,14 +56,16 @@ def test_it_is_the_average_of_a_loop_by_hand_and_training_does_not_notice(
 
 def test_the_average_is_what_is_validated_kept_and_tested(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     validated: list[dict[str, Tensor]] = []
-    step = Experiment.validation_step
 
-    def watched(self: Experiment, *args: Any) -> None:
-        validated.append({name: weight.clone() for name, weight in self.state_dict().items()})
-        step(self, *args)
+    def watched(step: Callable[..., None]) -> Callable[..., None]:
+        def watching(self: Experiment, *args: Any) -> None:
+            validated.append({name: weight.clone() for name, weight in self.state_dict().items()})
+            step(self, *args)
 
-    monkeypatch.setattr(Experiment, "validation_step", watched)
-    monkeypatch.setattr(Experiment, "test_step", watched)
+        return watching
+
+    for name in ("validation_step", "test_step"):
+        monkeypatch.setattr(Experiment, name, watched(getattr(Experiment, name)))
     cfg = typed(*RUN, "callbacks=ema", "callbacks.ema.decay=0.9")
     summary = train(cfg)
     best = saved(cfg, "best.ckpt")

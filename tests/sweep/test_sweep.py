@@ -81,6 +81,11 @@ from tests.sweep.short import COMMAND, FOLDS, LR, done_here, start, sweep_file, 
             "search.lr and optimizer.lr both set optimizer.lr",
         ),
         (
+            {"parameters": {"search.loss": {"values": [0, 1]}}},
+            "search.loss sets nothing, as no loss here has a range to search (mse, mae): leave it out, or add one of",
+        ),
+        ({"parameters": {"search.gama": {"values": [0]}}}, "has a range for search.gama: type search.lr, search.loss"),
+        (
             {
                 "method": "bayes",
                 "parameters": LR,
@@ -174,13 +179,6 @@ def test_folds_and_seeds_repeat_each_setting_and_choose_none(tmp_path: Path) -> 
     ):
         check_test_seeds(plan, path, [100])
     check_test_seeds(read(path, {"data.seed": "0", "data.fold": "2"}), path, [100])
-
-
-@pytest.mark.parametrize("optimizer", options([str(CONF)], "optimizer"))
-def test_a_place_in_the_range_is_the_optimizers_own(optimizer: str) -> None:
-    low, high = options([str(CONF)], "optimizer")[optimizer]["search"]["lr"]
-    rates = [configure([f"optimizer={optimizer}", f"search.lr={place}"]).optimizer.lr for place in (0, 0.5, 1)]
-    assert rates == pytest.approx([low, (low * high) ** 0.5, high], rel=1e-5)
 
 
 def hold(folder: str, keys: list[str], taken: Any) -> None:
@@ -337,7 +335,7 @@ def test_jobs_without_a_folder_are_in_failed_json(
     assert "z" in first["reason"]
 
 
-def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperband_stops_runs(
+def test_bayes_searches_the_optimizers_and_the_losss_own_range_with_equal_budgets_and_hyperband_stops_runs(
     tmp_path: Path, undrawn: None
 ) -> None:
     path = sweep_file(
@@ -347,7 +345,8 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
         early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3},
         parameters={
             **LR,
-            "loss": {"value": "mse"},
+            "search.loss": {"min": 0.0, "max": 1.0},
+            "loss": {"value": "huber"},
             "optimizer": {"values": ["sgd", "adam"]},
             "seed": {"value": 3},
             "trainer.max_epochs": {"value": 9},
@@ -363,6 +362,8 @@ def test_bayes_searches_each_optimizers_own_range_with_equal_budgets_and_hyperba
         low, high = entry["search"]["lr"]
         assert len(set(rates)) == 6
         assert all(low <= rate <= high for rate in rates)
+        assert len({config["loss.delta"] for config in configs}) == 6
+        assert all(0.03 <= config["loss.delta"] <= 3 for config in configs)
     states = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/status.json")]
     stopped = [state for state in states if state["status"] == "pruned"]
     assert 0 < len(stopped) < 10
@@ -415,11 +416,16 @@ def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(
 
 def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command, tmp_path: Path) -> None:
     short = ("logger=false", "data=diabetes", "model=linear", "trainer.max_epochs=1")
-    done = command("-m", *short, "loss=[mse,0.5*mae],mae", "optimizer=glob(schedule_free_s*)", "seed=range(2)")
+    varied = ("loss=[mse,0.5*huber],mae", "optimizer=glob(schedule_free_s*)", "seed=range(1)", "--search.loss=0,1")
+    done = command("-m", *short, *varied)
     assert done.returncode == 0, done.stderr
     configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
-    assert sorted((config["loss"], config["optimizer"], config["seed"]) for config in configs) == [
-        (loss, "schedule_free_sgd", seed) for loss in ("mae", "mse+0.5*mae") for seed in (0, 1)
+    keys = ("loss", "optimizer", "search.loss", "loss.parts.huber.delta")
+    assert sorted(tuple(config.get(key) for key in keys) for config in configs) == [
+        ("mae", "schedule_free_sgd", 0, None),
+        ("mae", "schedule_free_sgd", 1, None),
+        ("mse+0.5*huber", "schedule_free_sgd", 0, 0.03),
+        ("mse+0.5*huber", "schedule_free_sgd", 1, 3.0),
     ]
 
 

@@ -10,12 +10,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
 
 from losslab.config.check import configure
+from losslab.record.row_scores import read_row_scores
 from losslab.train import train
 from tests.conftest import ROOT, Command, numbers, until
 from tests.processes import PATIENCE, Fork
@@ -75,6 +77,10 @@ def test_two_processes_have_the_numbers_of_one(tmp_path: Path, typed: tuple[str,
     assert last[0]["global_step"] == last[1]["global_step"]
     samples = [next((tmp_path / name).glob("*/pictures/samples.csv")).read_text() for name in ("one", "two")]
     assert samples[0] == samples[1], "the evaluated rows are in another order"
+    one, two = (read_row_scores(next((tmp_path / name).glob("*/"))) for name in ("one", "two"))
+    for part in ("test", "val"):
+        for name, values in vars(one[part]).items():
+            np.testing.assert_allclose(getattr(two[part], name), values, rtol=1e-6, atol=1e-6)
 
 
 def test_torchrun_starts_one_run_with_one_folder_and_one_wandb_run(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from losslab.config.credentials import INSTEAD, SECRET, find_secrets
 from losslab.config.targets import SETTING, allowed_packages, check_target_name, find_targets, find_values, is_within
 from losslab.errors import Refused
 
-# Groups whose keys are arguments of the code that `_target_` names: a file may set all of them.
-ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment")
+# Groups whose keys are arguments of the code that `_target_` names, or places in their ranges: a file may set them all.
+ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment", "search")
 # The other settings that a file may make. A new setting is refused in files until it is listed here.
 LISTED = {
     "data": "_target_ task truth gives takes val test seed folds fold batch_size drop_last workers path labels file "
@@ -38,7 +38,6 @@ LISTED = {
     "save_top_k every_n_epochs save_weights_only save_on_train_epoch_end check_on_train_epoch_end "
     "enable_version_counter auto_insert_metric_name logging_interval",
     "param_groups": "decay backbone_lr",
-    "search": "lr",
 }
 SETTINGS = {
     *("seed", "resume", "stage", "monitor"),

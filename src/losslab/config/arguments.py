@@ -59,6 +59,15 @@ def quote_option(override: str) -> str:
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
 
 
+def add_search(override: str) -> str:
+    """Let `search` have any key: a loss's range may have any name. Hydra adds keys only where ++ stands before them.
+
+    >>> add_search("search.gamma=0.5"), add_search("search.lr=0.5")
+    ('++search.gamma=0.5', 'search.lr=0.5')
+    """
+    return f"++{override}" if override.startswith("search.") and key_of(override) != "search.lr" else override
+
+
 def quote_value(text: str) -> str:
     """Quote a text so that Hydra and OmegaConf read the same text in an override.
 

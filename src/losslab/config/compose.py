@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from losslab.config import allowlist
 from losslab.config.arguments import as_typed, key_of
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
+from losslab.config.search_ranges import apply_search
 from losslab.errors import Refused, nearest
 from losslab.internals.hydra import Files, Loader, current_loader, folders_of, is_group, set_values
 
@@ -69,11 +70,12 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     check_structure(cfg)
     if "parts" in cfg.loss:
         choices["loss"] = arrange_sum(cfg)
-    apply_search(cfg, choices, overrides)
+    cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
+    losses = {path: name for name, path in loss_paths(cfg).items()}
+    cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
     for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in DESCRIPTIONS:
             option.pop(key, None)
-    cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     return cfg, ranges
 
 
@@ -106,20 +108,6 @@ def arrange_sum(cfg: DictConfig) -> str:
     cfg.loss = {"parts": cfg.loss.parts, "weights": {name: weights.get(name, 1.0) for name in cfg.loss.parts}}
     factors = [(name, f"{factor:g}*") for name, factor in cfg.loss.weights.items()]
     return "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
-
-
-def apply_search(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> None:
-    """Set what `search.lr=0.5` stands for: a place, on a log scale, in the range that the optimizer's file gives."""
-    ranges = cfg.optimizer.get("search", {})
-    for key, place in cfg.search.items():
-        if not number(place) or not 0 <= place <= 1:
-            continue  # unset, or outside of its range and refused later
-        if key not in ranges:
-            raise Refused(f"optimizer={choices['optimizer']} has no range for search.{key}: type optimizer.{key}=VALUE")
-        if any(key_of(text) == f"optimizer.{key}" for text in overrides):
-            raise Refused(f"search.{key} and optimizer.{key} both set optimizer.{key}: type one of them")
-        low, high = ranges[key]
-        cfg.optimizer[key] = float(f"{low * (high / low) ** place:.6g}")
 
 
 def load_config(overrides: Sequence[str]) -> Loaded:

@@ -43,7 +43,7 @@ class Job:
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)  # `best` and `last`, to be written
     saved: dict[str, Any] | None = None  # the checkpoint that it is resumed from
     last_logged_step: int = -1  # that W&B has
-    test: tuple[dict[str, float], Tensor] | None = None  # its row and scores
+    test: tuple[dict[str, float], dict[str, Tensor]] | None = None  # its row, and the scores of each part
     error: BaseException | None = None  # why it has stopped
 
     def loss_key(self) -> str:

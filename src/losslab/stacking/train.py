@@ -235,6 +235,7 @@ def fit_and_test(jobs: list[Job]) -> None:
     images = sum(4 * job.data.x[0].size * len(job.data.y) for job in jobs)  # bytes: each run has its own
     loaders = [build_loaders(job.cfg, job.data, ahead=images <= NORMALISED_AHEAD) for job in jobs]
     training, val, test = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
+    again = StackedBatches(val.loaders)  # the validation rows of runs that end early, too
     trainer.strategy.checkpoint_io = memory = InMemoryCheckpoints()
     bar = [terminal.Progress(cfg.run.steps)] if cfg.trainer.enable_progress_bar else []
     callbacks = [*bar, StackCallbacks(jobs, (training, val), memory)]
@@ -247,12 +248,13 @@ def fit_and_test(jobs: list[Job]) -> None:
     good = [job for job in jobs if job.error is None]
     for job in good:
         job.run.load_state_dict(job.checkpoints["best"]["state_dict"])
-    test.keep([jobs.index(job) for job in good])
+    for each in (test, again):
+        each.keep([jobs.index(job) for job in good])
     if good:
         stack = build_stack(good)
-        trainer.test(stack, test, verbose=False)
-        for job, row, scores in zip(good, stack.test_rows, stack.test_scores, strict=True):
-            job.test = row, scores
+        trainer.test(stack, [test, again], verbose=False)
+        for job, row, *scores in zip(good, stack.test_rows, stack.test_scores, stack.val_scores, strict=True):
+            job.test = row, dict(zip(("test", "val"), scores, strict=True))
 
 
 def explain_memory(error: BaseException, runs: int) -> BaseException:

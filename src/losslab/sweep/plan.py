@@ -7,7 +7,7 @@ the same repeats.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from losslab.config import arguments, check, compose
+from losslab.config.catalogue import CONF, options
 from losslab.config.flat import excluded_from_name
 from losslab.config.ranges import common_ranges
 from losslab.config.recorded import check_overrides_in
@@ -249,6 +250,7 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
     for seed in plan.repeats["seed"]:
         if not fitting.fits(seed):
             raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
+    searched: dict[str, list[str]] = {}
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
@@ -258,7 +260,27 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
             check_metric(path, plan, cfg, metric)
+            searched |= {place: keys for place, keys in cfg.run.searched.items() if keys or place not in searched}
+    check_searched(path, plan, searched)
     return cfg.task, cfg.trainer.max_epochs
+
+
+def check_searched(path: str, plan: Plan, searched: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a place in a range that no cell has.
+
+    Args:
+        path: the file.
+        plan: the sweep.
+        searched: the keys that each place sets, in any cell.
+    """
+    for place in (place for place, keys in searched.items() if not keys):
+        known = options([str(CONF)], "loss").items()
+        having = ", ".join(f"{name} ({next(iter(option['search']))})" for name, option in known if "search" in option)
+        losses = ", ".join(str(loss) for loss in plan.grid.get("loss", [plan.fixed.get("loss", "the usual one")]))
+        raise Refused(
+            f"{path}: {place} sets nothing, as no loss here has a range to search ({losses}): leave it out, or add one "
+            f"of {having}"
+        )
 
 
 def check_metric(path: str, plan: Plan, cfg: DictConfig, metric: Any) -> None:

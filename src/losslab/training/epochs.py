@@ -98,12 +98,12 @@ class EpochModule(pl.LightningModule):
         super().__init__()
         self.make_scheduler, self.schedule = scheduler, schedule
         self.states = [EpochState() for _ in range(runs)]
-        self.train_seen, self.eval_seen = Collector(dim), Collector(dim)
+        self.train_seen, self.eval_seen, self.val_seen = Collector(dim), Collector(dim), Collector(dim)
         self.rates: list[float] = []  # of each parameter group, in the last step
         self.started = self.trained = 0.0  # when the epoch began, and the seconds that its training took
         self.epoch_rows: list[Row] = [{} for _ in range(runs)]
         self.test_rows: list[Row] = [{} for _ in range(runs)]
-        self.test_scores = torch.empty(0)
+        self.test_scores = self.val_scores = torch.empty(0)
 
     def build_optimizer(self) -> Optimizer:
         """Make the optimizer of all weights."""
@@ -144,7 +144,9 @@ class EpochModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.eval_seen.add(self(batch[0]), batch[1])
 
-    test_step = validation_step
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect the test rows, and from a second loader the validation rows: what the best weights say of them."""
+        (self.val_seen if dataloader_idx else self.eval_seen).add(self(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
@@ -176,7 +178,7 @@ class EpochModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         scores, y = self.eval_seen.take()
-        self.test_scores = scores.cpu()
+        self.test_scores, self.val_scores = scores.cpu(), self.val_seen.take()[0].cpu()
         memory = {"peak_memory_mb": peak_memory_mb(self.device)}
         self.test_rows = [row | memory for row in self.evaluate("test", scores, y)]
 
