@@ -101,6 +101,7 @@ def test_a_sweep_of_two_processes_and_its_comparison_without_posix(rows: Path) -
         "loss": {"values": ["mae", "mse"]},
         "search.lr": {"min": 0.0, "max": 1.0},
         "seed": {"values": [0, 1]},
+        "data.seed": {"value": 0},
     }
     asked = {
         "program": "train.py",

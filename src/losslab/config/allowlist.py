@@ -27,8 +27,9 @@ from losslab.errors import Refused
 ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment", "search")
 # The other settings that a file may make. A new setting is refused in files until it is listed here.
 LISTED = {
-    "data": "_target_ task truth gives takes val test seed folds fold batch_size drop_last workers path labels file "
-    "target separator none drop min_count rare group size cache_gb buckets outliers dataset values read outputs",
+    "data": "_target_ task truth gives takes val test fixed_test seed folds fold batch_size drop_last workers path "
+    "labels file target separator none drop min_count rare group size cache_gb buckets outliers dataset values read "
+    "outputs",
     "trainer": "accelerator devices num_nodes strategy precision max_epochs updates accumulate_grad_batches "
     "gradient_clip_val gradient_clip_algorithm channels_last check_val_every_n_epoch enable_progress_bar deterministic "
     "sync_batchnorm benchmark",

@@ -73,6 +73,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     losses = {path: name for name, path in loss_paths(cfg).items()}
     cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
+    cfg.run.fixed_test = cfg.data.pop("fixed_test", False) is True
     for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in DESCRIPTIONS:
             option.pop(key, None)

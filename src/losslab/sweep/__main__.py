@@ -10,6 +10,9 @@
     retry=true            do failed jobs again
     test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
 
+A sweep that tunes needs one split for all seeds, data.seed=0, unless the test rows are fixed: else rows that were tuned
+on with one seed would be tested with another.
+
 The same command again does what is missing. On other machines that share the folder, it helps. Random and Bayesian
 search and hyperband are Optuna's.
 """

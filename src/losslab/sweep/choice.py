@@ -3,14 +3,16 @@
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from losslab.config import check
+from losslab.config.flat import flatten
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.sweep.ledger import Record
-from losslab.sweep.plan import QUIET, REPEATS, Job, Plan, hash_setting, to_overrides
+from losslab.sweep.plan import CELL, QUIET, REPEATS, Job, Plan, Setting, ends, hash_setting, to_overrides
 
 
 def find_best(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
@@ -54,22 +56,61 @@ def choose_settings(
     return [entry for entry in found if hash_setting(entry["cell"]) in cells]
 
 
-def check_test_seeds(plan: Plan, path: str, seeds: Sequence[int]) -> None:
-    """Refuse test seeds that were tuned on, and splits that would test on rows that were tuned on."""
+def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
+    """Refuse test seeds that were tuned on, and to tune where other repeats test rows that one repeat tunes on.
+
+    The best setting of a cell is chosen by the validation rows of all repeats. Where each repeat has a split of its
+    own, these are test rows of the others: on labels that are noise, accuracy is then above chance.
+
+    Args:
+        plan: the sweep.
+        path: its file.
+        test_seeds: with which the best setting of each cell is tested.
+
+    Raises:
+        Refused: for that, with what to type to have one split for all.
+    """
     tuned = plan.repeats["seed"]
-    if both := sorted({*seeds} & {*tuned}):
+    if both := sorted({*test_seeds} & {*tuned}):
         raise Refused(f"test_seeds={both} were tuned on: type seeds that are not in {tuned}")
-    if several := [key for key in ("data.seed", "data.fold") if len(plan.repeats.get(key, ())) > 1]:
-        raise Refused(
-            f"{path}: the rows that one {REPEATS[several[0]]} validates on are tested in another, so rows that were "
-            f"tuned on would be tested on: type {' '.join(f'{key}=0' for key in several)}, one split for all"
-        )
-    splits = set()
-    for seed in (tuned[0], seeds[0]):
-        cfg = check.configure(to_overrides({**QUIET, **plan.fixed, **plan.cells[0], **plan.rounds[0], "seed": seed}))
-        splits.add(cfg.data.get("seed"))
-    if len(splits) > 1:
-        raise Refused(
-            f"{path}: with each seed other rows are split off, so rows that were tuned on would be tested on: "
-            "type data.seed=0, one split for all"
-        )
+    if not chooses_settings(plan, bool(test_seeds)):
+        return
+    repeats = {**plan.repeats, "seed": [*tuned, *test_seeds]}
+    repeats |= {key: plan.grid[key] for key in ("data.test", "data.folds") if key in plan.grid}
+    within = {key: values for key, values in plan.grid.items() if key not in CELL}
+    within |= {key: ends(spread) for key, spread in plan.ranges.items()} | repeats
+    datasets = {str([cell.get(key) for key in ("task", "data")]): cell for cell in plan.cells}
+    for cell in datasets.values():
+        first = {**QUIET, **plan.fixed, **cell, **{key: values[0] for key, values in within.items()}}
+        rows = tested_rows(first)
+        why, keys = [], dict[str, Any]()
+        for key, values in repeats.items():
+            others = tested_rows({**first, key: values[1]}) if len(values) > 1 else rows
+            if differ := {name: value for name, value in rows.items() if others.get(name) != value}:
+                why.append(f"each {REPEATS.get(key, f'value of {key}')}")
+                keys |= differ
+        if keys:
+            raise Refused(
+                f"{path}: {' and '.join(why)} tests other rows, and the best setting of a cell is chosen by the "
+                "validation rows of all, so rows that were tuned on would be tested on: type "
+                f"{' '.join(to_overrides(keys))}, one split for all"
+            )
+
+
+def chooses_settings(plan: Plan, tests: bool) -> bool:
+    """Tell whether the best of several settings of a cell is chosen, and not only cells or settings compared.
+
+    Args:
+        plan: the sweep.
+        tests: whether the best settings are tested with fresh seeds.
+    """
+    settings = prod(len(values) for key, values in plan.grid.items() if key not in CELL)
+    return plan.trials > 1 or (settings > 1 and (tests or len(plan.cells) > 1))
+
+
+def tested_rows(setting: Setting) -> dict[str, Any]:
+    """Return all settings of the data, by which the tested rows can differ; none where these are the same always."""
+    cfg = check.configure(to_overrides(setting))
+    if cfg.run.fixed_test:
+        return {}
+    return {key: value for key, value in flatten(cfg).items() if key.startswith("data.")}

@@ -16,7 +16,7 @@ from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
-from losslab.sweep.choice import check_test_seeds, choose_settings, find_best
+from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
@@ -131,8 +131,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     plan = read(path, typed, name)
     if plan.early and stack > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
-    if test_seeds:
-        check_test_seeds(plan, path, test_seeds)
+    check_selection(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
     check_writable(folder, "output_dir")
     for place in (folder.parent, folder):
