@@ -11,9 +11,10 @@ the task's primary metric on the validation rows; test figures choose nothing. T
 plot as PNG with its numbers as CSV, and the table, the pairs and the runs as CSV.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
-    test=auto           the test of a difference: permutation, wilcoxon or t; auto is the exact permutation of signs
-                        where there are enough seeds for it, else Student's t
-    difference=1        the difference worth finding, in per cent or points: the verdict says how many seeds it needs
+    claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or data
+                        (new data sets); default: what the records suggest, which the verdict says
+    difference=1        the difference worth finding, in per cent or points: less is the same, and the verdict says how
+                        many seeds would find it
     cross=true          also load the best models and evaluate each under every loss that fits its task; slow
     log=true            log table and plots to W&B as a run of type report, offline unless WANDB_MODE says otherwise
 """
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from losslab.compare.claims import compare_cells, compare_options
+from losslab.compare.claims import evaluate
 from losslab.compare.design import Comparison, arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
@@ -53,20 +54,18 @@ def compare(request: Request, runs: Runs) -> str:
         Refused: if the runs cannot be compared as asked.
     """
     check_finished(runs)
-    comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.test)
+    comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 
     from losslab.compare.cautions import find_cautions
     from losslab.compare.table import format_cells, format_pairs, summarize_cells, tabulate_pairs
     from losslab.compare.verdict import describe_method, write_verdict
     from losslab.page.html_page import render_page
 
-    pairs = compare_cells(comparison)
+    findings = evaluate(comparison)
     cells = summarize_cells(comparison)
-    verdict = write_verdict(comparison, pairs, request.difference)
-    cautions = find_cautions(comparison, pairs)
-    options = {f"options of {key}": contrasts for key, contrasts in compare_options(comparison).items()}
-    families = {"cells": pairs, **options}
-    contrasts = pd.concat([tabulate_pairs(family).assign(of=name) for name, family in families.items()])
+    verdict = write_verdict(comparison, findings, request.difference)
+    cautions = find_cautions(comparison, findings)
+    contrasts = tabulate_pairs(findings.every)
     title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
 
     plots = save_plots(comparison, cells, request)
@@ -75,7 +74,7 @@ def compare(request: Request, runs: Runs) -> str:
     files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
     tables = format_cells(comparison, cells), format_pairs(contrasts, comparison.unit)
-    method, date = describe_method(comparison, pairs), time.strftime("%Y-%m-%d")
+    method, date = describe_method(comparison, findings), time.strftime("%Y-%m-%d")
     files["index.html"] = render_page(title, date, verdict, cautions, *tables, plots, method)
     write_together(request.out, files)
     text = [*verdict, "", text_table(format_cells(comparison, cells, whole=False)), ""]

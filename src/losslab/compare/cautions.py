@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from losslab.compare.claims import Pair
+from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison, count_settings
 from losslab.compare.settings import changes_figures, count_values, drop_dependent, format_value
-from losslab.compare.statistics import least_seeds
 from losslab.compare.verdict import join_phrases
 from losslab.record.rows import FIRST_NORM
 
@@ -21,10 +20,10 @@ SAME = {
 }
 
 
-def find_cautions(comparison: Comparison, pairs: Sequence[Pair]) -> list[str]:
+def find_cautions(comparison: Comparison, findings: Findings) -> list[str]:
     """Find all cautions, in sentences; the last one says what selected settings and epochs."""
     return [
-        *doubt_test(comparison, pairs),
+        *doubt_test(findings),
         *doubt_seeds(comparison),
         *doubt_unfinished(comparison),
         *doubt_budgets(comparison),
@@ -48,14 +47,20 @@ def name_some(values: Iterable[object]) -> str:
     return join_phrases(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
-def doubt_test(comparison: Comparison, pairs: Sequence[Pair]) -> Iterator[str]:
-    """Say where a test assumes what so few seeds cannot show."""
-    if comparison.test == "auto" and any(pair.gap.test == "t" and pair.gap.n > 1 for pair in pairs):
-        n, least = min(pair.gap.n for pair in pairs), least_seeds(len(pairs), comparison.alpha)
-        of = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+def doubt_test(findings: Findings) -> Iterator[str]:
+    """Say where the runs look as if a test of means could not hold its level."""
+    what = [
+        text
+        for text, seen in (
+            ("the spreads of the cells differ", findings.spreads_differ),
+            ("differences between cells are skewed", findings.skewed),
+        )
+        if seen
+    ]
+    if what:
         yield (
-            f"p is of Student's t, which takes differences to be normal: an exact test cannot establish anything at "
-            f"{n} seeds over {of}; it can from {least} on."
+            f"The runs look as if {' and '.join(what)} by more than chance: with fewer than 10 units no test of means "
+            "holds its level there; compare medians and P(better), too."
         )
 
 
@@ -66,8 +71,6 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
         yield f"One seed only in {name_some(single)}: a second might reverse the order."
-    if 1 < counts.min() < 5:
-        yield f"With {counts.min()} seeds the bootstrap intervals are too narrow; from 5 on they begin to hold."
     sets = by_cell["repeat"].agg(lambda repeats: ",".join(sorted(set(repeats))))
     if sets.nunique() > 1:
         usual = sets.mode().iloc[0]
@@ -83,7 +86,7 @@ def doubt_unfinished(comparison: Comparison) -> Iterator[str]:
     """Count the runs that were not finished, and say why they do not count."""
     frame = comparison.frame
     for status, consequence in (
-        ("failed", "failed and do not count: means are over those that survived"),
+        ("failed", "failed"),
         ("running", "still say running, which a killed run does, too: start the sweep again, or wait"),
         ("interrupted", "were interrupted and do not count: go on with them by ckpt="),
         ("pruned", "were pruned (stopped early, on validation) and are no candidates"),
@@ -167,7 +170,7 @@ def doubt_data(comparison: Comparison) -> Iterator[str]:
         yield (
             f"{len(datasets)} data sets are mixed ({name_some(datasets)})"
             + (f", and {name_some(few)} did not run on all of them" if len(few) else "")
-            + ": means are over them, and p speaks of these, not of others; type data=NAME for one."
+            + ": means are over them; type data=NAME for one."
         )
     if "data.seed" in used and "seed" in used and (used["data.seed"] != used["seed"]).any():
         splits = used.groupby(["dataset_key", "seed"])["data.seed"].nunique()

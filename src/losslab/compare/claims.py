@@ -1,96 +1,295 @@
-"""What a comparison claims: pairs of cells or options, how far apart they are, and whether that is chance."""
+"""What a comparison claims: pairs of cells or options, how far apart they are, and whether that is chance.
+
+All pairs of a comparison are one family, whose statements hold together: pairs of cells, and pairs of options as means
+over the options of the other key. So the best may be picked, on whatever rows, and compared with the rest.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from losslab.compare.design import Comparison
+from losslab.compare.design import Comparison, count_failures, count_tries
+from losslab.compare.row_noise import RowNoise, estimate_row_noise
 from losslab.compare.settings import format_value
-from losslab.compare.statistics import Difference, difference, holm, least_seeds
+from losslab.compare.simultaneous import Family, Layout, infer_family
 
-MANY = 8  # up to this many cells all pairs are tested; beyond it, the best on validation against each of the others
+Array = NDArray[Any]
+MANY = 8  # up to this many cells all pairs are reported; beyond it, the best on validation against each of the others
+MOST_PAIRED = 80  # up to this many cells all pairs are tested one by one
 
 
 @dataclass
 class Pair:
-    """Two cells (or options), by how much the first is better in the comparison's unit, and `p` after Holm."""
+    """Two cells (or options), and by how much the first is better, in the comparison's unit.
+
+    Args:
+        first, second: their names; `first` has the better mean, or is the best on validation.
+        key: the key whose options they are; empty for cells.
+        n: the units that the difference is over.
+        paired: whether these are shared.
+        mean, low, high: the difference and its simultaneous interval; NaN where nothing shows the noise.
+        p: the smallest level at which the whole family would call it real.
+        sd: the standard deviation of a unit's difference.
+        row_se: the standard error that comes from the rows tested, which no further unit takes away.
+        critical: how many standard errors are enough.
+        improvement: the probability that a unit of the first is better than one of the second; a failure loses.
+        tries: the settings among which the two were chosen, with the seeds that they are tested with.
+        failed: the trainings of each that failed.
+        left_out: the options of the other key that a mean is not over, as a cell of them has no runs.
+    """
 
     first: str
     second: str
-    gap: Difference
+    key: str
+    n: int
+    paired: bool
+    mean: float
+    low: float
+    high: float
     p: float
+    sd: float
+    row_se: float
+    critical: float
+    improvement: float
+    tries: tuple[int, int] = (1, 1)
+    failed: tuple[int, int] = (0, 0)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def effect(self) -> float:
+        """Cohen's d: the difference divided by a unit's standard deviation."""
+        return self.mean / self.sd if self.sd > 0 else float("nan")
 
 
-def collect_scores(comparison: Comparison) -> dict[str, "pd.Series[float]"]:
-    """Collect each cell's scores by data set and seed, with the sign that makes higher better."""
-    sign = 1 if comparison.mode == "max" else -1
-    used = comparison.used.set_index(["dataset_key", "repeat"])
-    return {cell: sign * used["score"][used["cell"] == cell] for cell in comparison.cells}
+@dataclass
+class Findings:
+    """All pairs of a comparison, tested as one family.
+
+    Args:
+        pairs: of cells, those of the leader first.
+        options: of each of two keys, as means over the other's options.
+        leader: the cell that is compared with all others.
+        df: the degrees of freedom of the pooled variance.
+        spreads_differ: whether the cells' spreads differ by more than chance.
+        skewed: whether differences of any pair are skewed.
+        rows: how many rows were tested, where they count as a source of noise; else 0.
+    """
+
+    pairs: list[Pair]
+    options: dict[str, list[Pair]]
+    leader: str
+    df: float = 0.0
+    spreads_differ: bool = False
+    skewed: bool = False
+    rows: int = 0
+
+    @property
+    def every(self) -> list[Pair]:
+        """All pairs that are reported."""
+        return [*self.pairs, *(pair for pairs in self.options.values() for pair in pairs)]
 
 
-def compare_cells(comparison: Comparison) -> list[Pair]:
-    """Test each cell against each one behind it; of many cells, the best on validation against all others."""
-    scores = collect_scores(comparison)
-    if len(scores) <= MANY:
-        return evaluate_pairs(comparison, scores, list(combinations(scores, 2)))
+@dataclass(frozen=True)
+class Contrast:
+    """A difference of weighted means of cells: names, the key of options, and the cells of each side."""
+
+    first: str
+    second: str
+    key: str
+    better: tuple[int, ...]
+    worse: tuple[int, ...]
+    reported: bool
+    left_out: tuple[str, ...] = ()
+
+    def weights(self, cells: int) -> Array:
+        """Return a weight for each cell."""
+        found = np.zeros(cells)
+        found[list(self.better)] = 1 / len(self.better)
+        found[list(self.worse)] = -1 / len(self.worse)
+        return found
+
+
+def evaluate(comparison: Comparison) -> Findings:
+    """Test every pair of a comparison as one family."""
+    cells, leader = comparison.cells, find_leader(comparison)
+    if len(cells) < 2:
+        return Findings([], {}, leader)
+    y = tabulate_units(comparison)
+    contrasts = [*list_cells(comparison, leader), *list_options(comparison, np.isfinite(y))]
+    tries = count_tries(comparison).reindex(cells, fill_value=1)
+    noise = find_row_noise(comparison)
+    layout = Layout(
+        np.isfinite(y),
+        np.stack([contrast.weights(len(cells)) for contrast in contrasts]),
+        np.array([spread_tries(contrast, tries, len(cells)) for contrast in contrasts]),
+        comparison.population.overlap,
+        None if noise is None else noise.covariance,
+        49.0 if noise is None else noise.df,
+        find_grain(comparison),
+    )
+    family = infer_family(y, layout, comparison.alpha)
+    pairs = describe_pairs(comparison, contrasts, family, y, layout)
+    return Findings(
+        [pair for pair in pairs if not pair.key],
+        {key: found for key in comparison.by if (found := [pair for pair in pairs if pair.key == key])},
+        leader,
+        family.df,
+        family.spreads_differ,
+        bool(family.skewed.any()),
+        noise.rows if noise else 0,
+    )
+
+
+def find_leader(comparison: Comparison) -> str:
+    """Return the cell with the best mean on test; of many cells, the one with the best mean on validation."""
+    cells = comparison.cells
+    if len(cells) <= MANY:
+        return cells[0]
     used = comparison.used
     scaled = used.assign(v=used["validation"] / used.groupby("dataset_key")["validation"].transform("mean"))
-    means = scaled.groupby("cell")["v"].mean()
-    best = means.sort_values(ascending=comparison.primary_mode == "min", kind="stable").index[0]
-    return evaluate_pairs(comparison, scores, [(best, cell) for cell in scores if cell != best])
+    covers = used.groupby("cell")["dataset_key"].nunique()
+    means = scaled.groupby("cell")["v"].mean()[covers == covers.max()]
+    return str(means.sort_values(ascending=comparison.primary_mode == "min", kind="stable").index[0])
 
 
-def compare_options(comparison: Comparison) -> dict[str, list[Pair]]:
-    """Test the options of each of two keys, averaged over the options of the other key, by seed.
+def tabulate_units(comparison: Comparison) -> Array:
+    """Tabulate the mean score of each unit in each cell `(n, k)`, higher is better; NaN where there is none."""
+    unit, used = comparison.population.unit, comparison.used
+    sign = 1 if comparison.mode == "max" else -1
+    table = used.groupby([unit, "cell"])["score"].mean().unstack().reindex(columns=comparison.cells)
+    values: Array = sign * table.to_numpy(float)
+    return values
 
-    Only seeds that every cell has are used: a mean over fewer cells would compare other things.
 
-    Returns:
-        The pairs by key; empty unless two keys are compared and at least two seeds are complete.
-    """
-    if len(comparison.by) != 2:
-        return {}
-    used, sign = comparison.used, 1 if comparison.mode == "max" else -1
-    options = [used[key].map(format_value) for key in comparison.by]
-    counts = used.groupby(["dataset_key", "repeat"])["cell"].nunique()
-    complete = counts[counts == options[0].nunique() * options[1].nunique()].index
-    if len(complete) < 2:
-        return {}
-    kept = used[used.set_index(["dataset_key", "repeat"]).index.isin(complete)]
-    found = {}
-    for key, option in zip(comparison.by, options, strict=True):
-        means = kept.groupby([option, "dataset_key", "repeat"])["score"].mean() * sign
-        sides = {str(name): side.droplevel(0) for name, side in means.groupby(level=0)}
-        sides = dict(sorted(sides.items(), key=lambda side: -side[1].mean()))
-        found[key] = evaluate_pairs(comparison, sides, list(combinations(sides, 2)))
+def list_cells(comparison: Comparison, leader: str) -> list[Contrast]:
+    """List the pairs of cells: all of them, so that any may be picked; of very many, the leader against the rest."""
+    cells = comparison.cells
+    order = [leader, *(cell for cell in cells if cell != leader)] if len(cells) > MANY else cells
+    pairs = combinations(order, 2) if len(cells) <= MOST_PAIRED else ((leader, cell) for cell in order[1:])
+    place = {cell: number for number, cell in enumerate(cells)}
+    return [Contrast(a, b, "", (place[a],), (place[b],), reported=len(cells) <= MANY or a == leader) for a, b in pairs]
+
+
+def list_options(comparison: Comparison, present: Array) -> list[Contrast]:
+    """List the pairs of options of each of two keys, as means over those options of the other that both have."""
+    if len(comparison.by) != 2 or len(comparison.cells) > MOST_PAIRED:
+        return []
+    used = comparison.used.drop_duplicates("cell").set_index("cell").loc[comparison.cells]
+    names = [[format_value(value) for value in used[key]] for key in comparison.by]
+    every = [sorted(set(comparison.frame[key].dropna().map(format_value))) for key in comparison.by]
+    found = []
+    for side, key in enumerate(comparison.by):
+        own, other = names[side], names[1 - side]
+        cell = {pair: number for number, pair in enumerate(zip(own, other, strict=True))}
+        for a, b in combinations(dict.fromkeys(own), 2):
+            both = [name for name in dict.fromkeys(other) if (a, name) in cell and (b, name) in cell]
+            better, worse = (tuple(cell[option, name] for name in both) for option in (a, b))
+            if len(both) > 1 and present[:, [*better, *worse]].all(1).sum() >= 2:
+                left_out = tuple(name for name in every[1 - side] if name not in both)
+                found.append(Contrast(a, b, key, better, worse, True, left_out))
     return found
 
 
-def evaluate_pairs(
-    comparison: Comparison, scores: dict[str, "pd.Series[float]"], asked: Sequence[tuple[str, str]]
-) -> list[Pair]:
-    """Evaluate pairs as one family, corrected by Holm; seed by seed where at least two seeds match, else unpaired.
+def spread_tries(contrast: Contrast, tries: "pd.Series[int]", cells: int) -> int:
+    """Return among how many settings more the better-tuned side was chosen, and how many pairs stand for one."""
+    sides = [max(int(tries.iloc[cell]) for cell in side) for side in (contrast.better, contrast.worse)]
+    unequal = max(sides) if sides[0] != sides[1] else 1
+    return unequal * (1 if cells <= MOST_PAIRED else (cells + 1) // 2)
 
-    Args:
-        comparison: its unit, test and level.
-        scores: by name; higher is better.
-        asked: the names of each pair.
+
+def find_row_noise(comparison: Comparison) -> RowNoise | None:
+    """Estimate the noise that comes from the rows tested, where it counts."""
+    if not comparison.population.crossed:
+        return None
+    return estimate_row_noise(comparison.used, comparison.cells, comparison.blocks, comparison.metric)
+
+
+def find_grain(comparison: Comparison) -> float:
+    """Return the smallest step between two values, such as one row's share of an accuracy, as an average of a unit."""
+    values = np.sort(comparison.used["score"].unique())
+    steps = np.diff(values)
+    runs = comparison.used.groupby(["cell", comparison.population.unit]).size().max()
+    return float(steps.min() / np.sqrt(runs)) if len(steps) else 0.0
+
+
+def describe_pairs(
+    comparison: Comparison, contrasts: Sequence[Contrast], family: Family, y: Array, layout: Layout
+) -> list[Pair]:
+    """Return what is reported of each contrast, in the comparison's unit, the better side first."""
+    wins = tabulate_wins(comparison)
+    failures = count_failures(comparison)["failed"].tolist()
+    tries = count_tries(comparison).reindex(comparison.cells, fill_value=1).tolist()
+    leader = find_leader(comparison)
+    found = []
+    for number, contrast in enumerate(contrasts):
+        if not contrast.reported:
+            continue
+        sides, mean = [contrast.better, contrast.worse], family.estimate[number]
+        turned = mean < 0 and contrast.first != leader
+        if turned:
+            sides, mean = sides[::-1], -mean
+        low, high = family.low[number], family.high[number]
+        low, high = (-high, -low) if turned else (low, high)
+        shared = np.isfinite(y[:, [*sides[0], *sides[1]]]).all(1) if family.paired[number] else slice(None)
+        base = np.nanmean(y[shared][:, list(sides[1])])
+        scale = 100 / (1 if comparison.points else abs(base) or 1)
+        rows = (
+            0.0
+            if layout.row_noise is None
+            else float(layout.contrasts[number] @ layout.row_noise @ layout.contrasts[number])
+        )
+        n = int(family.n[number])
+        spread = max(0.0, float(family.se[number]) ** 2 - rows)
+        names = (contrast.second, contrast.first) if turned else (contrast.first, contrast.second)
+        found.append(
+            Pair(
+                *names,
+                contrast.key,
+                n,
+                bool(family.paired[number]),
+                float(mean * scale),
+                float(low * scale),
+                float(high * scale),
+                float(family.p[number]),
+                float(np.sqrt(spread * n / (1 + layout.overlap * n)) * scale),
+                float(np.sqrt(max(0.0, rows)) * scale),
+                float(family.critical[number]),
+                improvement(wins, *sides),
+                (max(tries[cell] for cell in sides[0]), max(tries[cell] for cell in sides[1])),
+                (sum(failures[cell] for cell in sides[0]), sum(failures[cell] for cell in sides[1])),
+                list(contrast.left_out),
+            )
+        )
+    return found
+
+
+def tabulate_wins(comparison: Comparison) -> Array:
+    """Tabulate the score of each run by data set and repeat `(runs, k)`; a failed training has minus infinity."""
+    frame = comparison.frame
+    runs = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"]) & frame["cell"].isin(comparison.cells)]
+    sign = 1 if comparison.mode == "max" else -1
+    scores = (sign * runs["score"]).where(runs["status"] == "finished", -np.inf)
+    table = scores.groupby([runs["dataset_key"], runs["repeat"], runs["cell"]]).mean().unstack()
+    values: Array = table.reindex(columns=comparison.cells).to_numpy(float)
+    return values
+
+
+def improvement(wins: Array, first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the share of runs of the first that beat those of the second with the same data and seed.
+
+    Ties count half. Where no two have the same seed, each run of the one meets each of the other.
+    Source: Agarwal et al. 2021 (rliable), by pairs.
     """
-    sides = []
-    for first, second in asked:
-        a, b = scores[first], scores[second]
-        common = a.index.intersection(b.index).sort_values()
-        paired = len(common) >= 2
-        x, y = (side.loc[common].to_numpy() if paired else side.to_numpy() for side in (a, b))
-        scale: Any = 100 / (1 if comparison.points else abs(y.mean()) or 1)
-        sides.append((x * scale, y * scale, paired))
-    test = comparison.test
-    if test == "auto":
-        least = min((min(len(x), len(y)) for x, y, _ in sides), default=0)
-        test = "t" if 3 <= least < least_seeds(len(asked), comparison.alpha) else "permutation"
-    gaps = [difference(*side, test, 1 - comparison.alpha) for side in sides]
-    corrected = holm([gap.p for gap in gaps])
-    return [Pair(*names, gap, p) for names, gap, p in zip(asked, gaps, corrected, strict=True)]
+    a, b = wins[:, list(first)].mean(1), wins[:, list(second)].mean(1)
+    both = ~np.isnan(a) & ~np.isnan(b)
+    if both.any():
+        return float(np.mean((a[both] > b[both]) + (a[both] == b[both]) / 2))
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    if not len(a) or not len(b):
+        return float("nan")
+    return float(np.mean((a[:, None] > b[None]) + (a[:, None] == b[None]) / 2))

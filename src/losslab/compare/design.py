@@ -2,6 +2,8 @@
 
 A cell is one option of each key in `by`, such as loss=huber and optimizer=adam. Where other settings vary within a
 cell, the one with the best mean of the *validation* primary metric over seeds is chosen; test figures choose nothing.
+Where seeds or folds split the rows anew, each split chooses by its own validation rows: those of another split are
+among the rows that it tests.
 """
 
 from collections.abc import Sequence
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from losslab.compare.population import Population, find_population, find_splits, splits_vary
+from losslab.compare.row_noise import read_run_blocks
 from losslab.compare.runs import Runs, read_history
 from losslab.compare.settings import (
     changes_figures,
@@ -21,6 +25,10 @@ from losslab.compare.settings import (
     name_options,
 )
 from losslab.errors import Refused, nearest
+from losslab.record.blocks import Blocks
+
+REPEATS = ("seed", "data.seed", "data.fold")
+FAR = 20  # times the usual deviation: a run so much worse than its cell's median has diverged
 
 
 @dataclass
@@ -31,7 +39,7 @@ class Comparison:
         frame: all runs, with the columns `cell`, `dataset_key`, `repeat` (the seed), `setting`, `used` (whether it is a
             finished run of the setting chosen for its cell), `value` (the test metric), `validation` (the best
             validation value of the primary metric), and `score`: the value as it is compared, which over several data
-            sets and where lower is better is a multiple of the data set's mean.
+            sets and where lower is better is a multiple of the data set's mean. `split` names its split of the rows.
         by: the keys whose options are compared.
         tuned: the settings that vary within a cell.
         metric: the test metric that is compared, such as rmse, and `mode`, min or max.
@@ -40,8 +48,8 @@ class Comparison:
         datasets: the data sets.
         points: whether differences are in hundredths of a metric between 0 and 1, or else in per cent.
         alpha: the level.
-        test: permutation, wilcoxon or t; or auto: permutation if the seeds suffice for it to establish anything, else
-            t from three seeds on.
+        population: what the comparison speaks of.
+        blocks: what the runs used recorded of their test rows, by folder.
     """
 
     frame: pd.DataFrame
@@ -55,7 +63,8 @@ class Comparison:
     datasets: list[str]
     points: bool
     alpha: float
-    test: str
+    population: Population
+    blocks: dict[str, Blocks]
 
     @property
     def used(self) -> pd.DataFrame:
@@ -74,7 +83,7 @@ def arrange(
     metric: str = "",
     only: dict[str, str] | None = None,
     alpha: float = 0.05,
-    test: str = "auto",
+    claim: str = "",
 ) -> Comparison:
     """Sort runs into cells and choose each cell's setting.
 
@@ -83,10 +92,12 @@ def arrange(
         by: the keys to compare; by default loss and optimizer, whichever vary, or the only setting that varies.
         metric: the test metric to compare; by default the task's primary metric.
         only: settings that a run must have to take part, such as `{"task": "regression"}`.
-        alpha, test: the level, and which test.
+        alpha: the level.
+        claim: what to speak of: rows, seeds, splits or data; by default what the records suggest.
 
     Raises:
-        Refused: for runs of several tasks, an unknown key or metric, or if no run is finished.
+        Refused: for runs of several tasks, an unknown key or metric, if no run is finished, or where the runs cannot
+            speak of what was asked for.
     """
     frame = select_runs(runs.frame.copy(), only or {})
     finished = frame[frame["status"] == "finished"]
@@ -102,17 +113,27 @@ def arrange(
     by = choose_keys(frame, settings, vary, by)
 
     frame, tuned = sort_into_cells(frame, by, vary)
-    frame = drop_repeats(add_metrics(frame, metric, primary))
-    frame["used"] = choose_settings(frame, primary_mode)
+    frame = drop_repeats(add_metrics(frame, metric, primary, mode))
+    frame["used"] = choose_settings(frame, tuned, primary_mode)
     if not frame["used"].any():
         raise Refused(f"no finished run has a number for test/{metric}: there is nothing to compare")
     frame["score"] = scale_values(frame, mode)
     used = frame[frame["used"]]
-    means = used.groupby(["cell", "dataset_key"])["score"].mean().groupby("cell").mean()
-    cells = list(means.sort_values(ascending=mode == "min", kind="stable").index)
     datasets = sorted(used["dataset_key"].unique())
     points = mode == "max" and bool(used["value"].abs().max() <= 1)
-    return Comparison(frame, by, tuned, metric, mode, primary, primary_mode, cells, datasets, points, alpha, test)
+    blocks = read_run_blocks(used, metric) if len(datasets) == 1 and not splits_vary(used) and claim != "seeds" else {}
+    population = find_population(used, claim, len(blocks))
+    cells = order_cells(used, mode)
+    return Comparison(
+        frame, by, tuned, metric, mode, primary, primary_mode, cells, datasets, points, alpha, population, blocks
+    )
+
+
+def order_cells(used: pd.DataFrame, mode: str) -> list[str]:
+    """Order the cells, best mean first; those that lack a data set come last, as others may be harder."""
+    means = used.groupby(["cell", "dataset_key"])["score"].mean().groupby("cell").agg(["mean", "size"])
+    means["mean"] *= 1 if mode == "min" else -1
+    return list(means.sort_values(["size", "mean"], ascending=[False, True], kind="stable").index)
 
 
 def select_runs(frame: pd.DataFrame, only: dict[str, str]) -> pd.DataFrame:
@@ -211,9 +232,10 @@ def sort_into_cells(frame: pd.DataFrame, by: Sequence[str], vary: Sequence[str])
             frame[key] = frame[key].where(frame[key].notna(), finished[key].iloc[0])
     frame["cell"] = name_options(frame, by)
     frame["dataset_key"] = name_datasets(frame, begun, [key for key in vary if chooses_rows(key) and key not in by])
-    frame["repeat"] = name_options(frame, [key for key in ("seed", "data.seed") if key in vary] or ["seed"])
+    frame["repeat"] = name_options(frame, [key for key in REPEATS if key in vary] or ["seed"])
+    frame["split"] = find_splits(frame)
     groups = begun.assign(cell=frame["cell"], dataset_key=frame["dataset_key"]).groupby(["cell", "dataset_key"])
-    rest = [key for key in vary if key not in (*by, "seed", "data.seed") and not chooses_rows(key)]
+    rest = [key for key in vary if key not in (*by, *REPEATS) and not chooses_rows(key)]
     varies = {key: groups[key].agg(count_values).groupby("cell").max() > 1 for key in rest}
     tuned = drop_dependent(begun, [key for key in rest if varies[key].any()])
     frame["setting"] = [
@@ -227,13 +249,35 @@ def sort_into_cells(frame: pd.DataFrame, by: Sequence[str], vary: Sequence[str])
     return frame, tuned
 
 
-def add_metrics(frame: pd.DataFrame, metric: str, primary: str) -> pd.DataFrame:
-    """Add the columns `value` and `validation`; a finished run without a finite value counts as failed."""
-    frame["value"] = pd.to_numeric(frame[f"test/{metric}"])
+def add_metrics(frame: pd.DataFrame, metric: str, primary: str, mode: str) -> pd.DataFrame:
+    """Add the columns `value` and `validation`; a finished run without a finite value, or a diverged one, has failed.
+
+    Values are rounded to what single precision holds, so that equal accuracies are equal.
+    """
+    frame["value"] = pd.to_numeric(frame[f"test/{metric}"]).map(lambda value: float(f"{value:.6g}"))
     frame["validation"] = pd.to_numeric(frame[f"val/{primary}_best"])
-    mute = (frame["status"] == "finished") & ~np.isfinite(frame["value"])
+    finished = frame["status"] == "finished"
+    mute = finished & ~np.isfinite(frame["value"])
     frame.loc[mute, "status"], frame.loc[mute, "reason"] = "failed", f"its test/{metric} is no number"
+    diverged = finished & ~mute & find_diverged(frame[finished & ~mute], mode).reindex(frame.index, fill_value=False)
+    reasons = frame["value"].map(
+        lambda value: f"diverged: its test/{metric} of {value:.4g} is far off the other seeds'"
+    )
+    frame.loc[diverged, "reason"] = reasons[diverged]
+    frame.loc[diverged, "status"] = "failed"
     return frame
+
+
+def find_diverged(finished: pd.DataFrame, mode: str) -> "pd.Series[bool]":
+    """Mark the runs that are worse than the median of their setting by half of it and 20 times the usual deviation.
+
+    The usual deviation is the median one, of all settings with at least three runs, as a normal standard deviation.
+    """
+    groups = finished.groupby(["dataset_key", "cell", "setting"])["value"]
+    median, size = groups.transform("median"), groups.transform("size")
+    worse = (finished["value"] - median) * (1 if mode == "min" else -1)
+    usual = 1.4826 * worse.abs().where(size >= 3).groupby(finished["dataset_key"]).transform("median")
+    return (size >= 3) & (worse > FAR * usual) & (worse > 0.5 * median.abs())
 
 
 def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
@@ -248,22 +292,38 @@ def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~(again | repaired).reindex(frame.index)].copy()
 
 
-def choose_settings(frame: pd.DataFrame, mode: str) -> "pd.Series[bool]":
-    """Mark the finished runs of each cell's best setting on validation, among the settings that most seeds finished.
+def choose_settings(frame: pd.DataFrame, tuned: Sequence[str], mode: str) -> "pd.Series[bool]":
+    """Mark the finished runs of each cell's best setting on validation, among those that were tried with most seeds.
 
-    If a sweep tuned a cell and then ran its best setting with fresh seeds, only the fresh seeds count.
+    A training that failed counts as the worst of its cell. If a sweep tuned a cell and then ran its best setting with
+    fresh seeds, only the fresh seeds count. Where splits vary, each chooses for itself.
     """
-    where = ["cell", "dataset_key", "setting"]
-    finished = frame[frame["status"] == "finished"]
+    ended = frame[frame["status"].isin(["finished", "failed"]) & ~is_unknown(frame, tuned)]
+    finished = ended["status"] == "finished"
     if "stage" in frame:
-        fresh = finished["stage"].eq("test")
-        retested = fresh.groupby([finished["cell"], finished["dataset_key"]]).transform("any")
-        finished = finished[fresh | ~retested]
-    tried = finished.groupby(where, as_index=False).agg(mean=("validation", "mean"), seeds=("validation", "size"))
-    tried = tried[tried["seeds"] == tried.groupby(where[:2])["seeds"].transform("max")]
-    best = tried.sort_values(["mean", "setting"], ascending=[mode == "min", True], kind="stable").groupby(where[:2])
+        fresh = ended["stage"].eq("test")
+        retested = (fresh & finished).groupby([ended["cell"], ended["dataset_key"]]).transform("any")
+        ended = ended[fresh | ~retested]
+    where = ["cell", "dataset_key"]
+    if splits_vary(frame[frame["status"] == "finished"]):
+        where = [*where, "split"]
+    ended = ended.assign(validation=ended["validation"].where(ended["status"] == "finished"))
+    worst = ended.groupby(where)["validation"].transform("max" if mode == "min" else "min")
+    ended["counted"] = ended["validation"].fillna(worst)
+    groups = ended.groupby([*where, "setting"], as_index=False)
+    tried = groups.agg(mean=("counted", "mean"), seeds=("counted", "size"), finished=("validation", "count"))
+    tried = tried[tried["finished"] > 0]
+    tried = tried[tried["seeds"] == tried.groupby(where)["seeds"].transform("max")]
+    best = tried.sort_values(["mean", "setting"], ascending=[mode == "min", True], kind="stable").groupby(where)
     picked = best.first().set_index("setting", append=True).index
-    return pd.Series(frame.set_index(where).index.isin(picked) & frame.index.isin(finished.index), frame.index)
+    chosen = frame.set_index([*where, "setting"]).index.isin(picked) & frame.index.isin(ended.index)
+    frame["chosen"] = chosen
+    return pd.Series(chosen & frame["status"].eq("finished"), frame.index)
+
+
+def is_unknown(frame: pd.DataFrame, tuned: Sequence[str]) -> "pd.Series[bool]":
+    """Mark the jobs that failed before they recorded all settings: which of them they had is not known."""
+    return frame["status"].eq("failed") & frame[list(tuned)].isna().any(axis=1)
 
 
 def scale_values(frame: pd.DataFrame, mode: str) -> "pd.Series[float]":
@@ -278,5 +338,25 @@ def scale_values(frame: pd.DataFrame, mode: str) -> "pd.Series[float]":
 def count_settings(comparison: Comparison) -> "pd.Series[int]":
     """Count the settings tried in each cell, without jobs that failed before they recorded theirs."""
     frame = comparison.frame
-    unknown = frame["status"].eq("failed") & frame[comparison.tuned].isna().any(axis=1)
-    return frame[~unknown & frame["cell"].isin(comparison.cells)].groupby("cell")["setting"].nunique()
+    known = frame[~is_unknown(frame, comparison.tuned) & frame["cell"].isin(comparison.cells)]
+    return known.groupby("cell")["setting"].nunique()
+
+
+def count_tries(comparison: Comparison) -> "pd.Series[int]":
+    """Count the settings among which each cell's was chosen with the very seeds that it is tested with.
+
+    Where fresh seeds or each split's own validation rows chose, there is nothing to make up for.
+    """
+    used, counts = comparison.used, count_settings(comparison)
+    fresh = used["stage"].eq("test").groupby(used["cell"]).all() if "stage" in used else None
+    if fresh is not None:
+        counts = counts.where(~fresh.reindex(counts.index, fill_value=False), 1)
+    return counts
+
+
+def count_failures(comparison: Comparison) -> "pd.DataFrame":
+    """Count each cell's trainings of its chosen settings: the columns `failed` and `all`, by cell."""
+    frame = comparison.frame
+    chosen = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"])]
+    failed = chosen["status"].eq("failed").groupby(chosen["cell"])
+    return pd.DataFrame({"failed": failed.sum(), "all": failed.size()}).reindex(comparison.cells, fill_value=0)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from losslab.compare.population import CLAIMS
 from losslab.config.arguments import search_path, take_folders
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable
 
-KEYS = ("by", "metric", "task", "data", "out", "alpha", "test", "difference", "log", "cross", "allow")
-TESTS = ("auto", "permutation", "wilcoxon", "t")
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "claim", "difference", "log", "cross", "allow")
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Request:
     metric: str = ""
     only: dict[str, str] = field(default_factory=dict)
     alpha: float = 0.05
-    test: str = "auto"
+    claim: str = ""
     difference: float = 1.0
     log: bool = False
     cross: bool = False
@@ -44,8 +44,8 @@ def parse_request(words: Sequence[str]) -> Request:
     typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
-    if typed.get("test", "t") not in TESTS:
-        raise Refused(f"test={typed['test']} is not an option: type one of {', '.join(TESTS)}")
+    if typed.get("claim", "rows") not in CLAIMS:
+        raise Refused(f"claim={typed['claim']} is not an option: type one of {', '.join(CLAIMS)}")
     for key in ("log", "cross"):
         if typed.get(key, "true") not in ("true", "false"):
             raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
@@ -67,7 +67,7 @@ def parse_request(words: Sequence[str]) -> Request:
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
         **numbers,
-        test=typed.get("test", "auto"),
+        claim=typed.get("claim", ""),
         log=typed.get("log") == "true",
         cross=typed.get("cross") == "true",
         own=[*search_path(places), *([f"allow={typed['allow']}"] if "allow" in typed else [])],

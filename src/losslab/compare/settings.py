@@ -11,7 +11,16 @@ REDUNDANT = (
     *("stage", "experiment", "search.*"),  # the settings that they lead to say the same
     *("callbacks.*.dirpath", "*._*_"),
 )
-SAME_ROWS = ("data.batch_size", "data.seed", "data.drop_last", "data.gives", "data.task", "data.root")
+SAME_ROWS = (
+    "data.batch_size",
+    "data.seed",
+    "data.fold",
+    "data.folds",
+    "data.drop_last",
+    "data.gives",
+    "data.task",
+    "data.root",
+)
 CROSS = " \N{MULTIPLICATION SIGN} "  # joins the options that make a cell
 
 

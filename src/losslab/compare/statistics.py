@@ -1,10 +1,7 @@
-"""The statistics of a comparison: those of scipy, and the few that it lacks. Each function is named for its result."""
+"""Small statistics of a comparison that scipy lacks. Each function is named for its result."""
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -12,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[Any]
-EXACT = 14  # up to this many pairs all 2^n assignments of signs are enumerated
-RESAMPLES = 9999
 MOST = 10_000  # seeds: nobody runs more
+POWER = 0.8
+DOUBT = 0.8  # how sure it is that the true spread is not above the one that is reckoned with
 
 
 def iqm(values: Array) -> float:
@@ -28,179 +25,84 @@ def iqm(values: Array) -> float:
     return float(stats.trim_mean(values, 0.25))
 
 
-def interval(strata: Sequence[Array], level: float = 0.95) -> tuple[float, float]:
-    """Compute the percentile bootstrap interval of the mean of the strata's means; each stratum is resampled by itself.
+def mean_interval(values: Array, level: float = 0.95, more: float = 0.0, more_df: float = 1.0) -> tuple[float, float]:
+    """Compute Student's t interval of a mean.
 
     Args:
-        strata: the values of each data set; usually there is one.
+        values: of the units.
         level: the confidence level.
+        more: a variance of the mean that comes from elsewhere, such as the rows tested.
+        more_df: its degrees of freedom; the two are joined as by Welch and Satterthwaite.
 
     Returns:
-        Its ends, the same in every call; NaN if a stratum has a single value.
+        Its ends; NaN if a single value shows no spread.
 
-    Source: Efron & Tibshirani 1993; stratified as in Agarwal et al. 2021.
+    >>> mean_interval(np.array([1.0, 2.0, 3.0]))[0] == 2 - stats.t.ppf(0.975, 2) / 3**0.5
+    True
     """
-    if min(map(len, strata)) < 2:
+    n = len(values)
+    own = float(values.var(ddof=1)) / n if n > 1 else 0.0
+    total = own + more
+    if n < 2 and not more > 0:
         return float("nan"), float("nan")
-
-    def mean(*parts: Array, axis: int = -1) -> Any:
-        return sum(part.mean(axis=axis) for part in parts) / len(parts)
-
-    found = stats.bootstrap(
-        list(strata),
-        mean,
-        n_resamples=RESAMPLES,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(0),
-        vectorized=True,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    shares = own**2 / (n - 1) if n > 1 else 0.0
+    df = total**2 / (shares + more**2 / more_df) if total > 0 else n - 1.0
+    half = float(stats.t.ppf((1 + level) / 2, df) * np.sqrt(total))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
-@dataclass
-class Difference:
-    """How much better one side is than the other.
+def power_of(gap: float, se: float, df: float, critical: float) -> float:
+    """Compute the probability that a difference is found: that Student's statistic with it exceeds the critical value.
+
+    The noncentral t distribution is taken as normal, as `P(t < c) = Phi((c (1 - 1/(4 df)) - d) / sqrt(1 + c^2/(2 df)))`
+    for the noncentrality `d`, which holds to a point for all that matters here.
+    Source: Johnson, Kotz & Balakrishnan 1995, chapter 31.
+    """
+    c, shift = critical * (1 - 1 / (4 * df)), abs(gap) / se
+    return float(stats.norm.sf((c - shift) / np.sqrt(1 + critical**2 / (2 * df))))
+
+
+def units_needed(gap: float, sd: float, n: int, df: float, critical: float, row_se: float = 0.0) -> int:
+    """Compute the number of units that find a difference with a power of 80 %, 10,000 at most.
+
+    The spread is one that the true one is not above, at 80 %: that is a margin for its error.
 
     Args:
-        n: the number of pairs; unpaired, the number of values of the smaller side.
-        paired: whether each value has a partner on the other side, with the same seed and data.
-        mean, low, high: the mean difference and its t interval.
-        sd: the standard deviation of the paired differences; unpaired, that of the differences of independent pairs.
-        p: the two-sided p-value of `test`.
-        effect: Cohen's d: the mean difference divided by `sd`; unpaired, by the pooled standard deviation.
-        improvement: the probability that a run of this side beats a run of the other; ties count half.
-        test: permutation, wilcoxon or t.
+        gap: the difference.
+        sd: the standard deviation of a unit's difference, estimated from n units.
+        n: the units.
+        df: its degrees of freedom.
+        critical: how many standard errors are enough with these degrees of freedom.
+        row_se: a standard error that no further unit takes away.
+
+    >>> units_needed(0.5, 1.0, 1000, 999, 1.962)
+    33
     """
+    level = stats.t.sf(critical, df)
+    margin = sd * np.sqrt(df / stats.chi2.ppf(1 - DOUBT, df))
 
-    n: int
-    paired: bool
-    mean: float
-    low: float
-    high: float
-    sd: float
-    p: float
-    effect: float
-    improvement: float
-    test: str
-
-
-def difference(a: Array, b: Array, paired: bool, test: str = "permutation", level: float = 0.95) -> Difference:
-    """Compute how much higher the mean of `a` is than that of `b`, and test whether that is chance.
-
-    Args:
-        a: values of one side; higher is better.
-        b: values of the other side; if paired, in the order of `a`.
-        paired: whether the values are paired.
-        test: `permutation` enumerates the signs of the differences (unpaired: the assignments to the two sides), or
-            draws 9,999 of them if there are more than 2^14; `wilcoxon` is the signed-rank test (unpaired:
-            Mann-Whitney's); `t` is Student's paired test (unpaired: Welch's).
-        level: the confidence level of the interval.
-
-    Source: Fisher 1935 (permutation); Agarwal et al. 2021 (probability of improvement).
-
-    >>> found = difference(np.array([2.0, 3.0, 5.0]), np.array([1.0, 1.0, 2.0]), paired=True)
-    >>> found.mean, found.p  # three differences of one sign: 2 of 8 assignments are as extreme
-    (2.0, 0.25)
-    """
-    n, gap, nan = min(len(a), len(b)), float(a.mean() - b.mean()), float("nan")
-    improvement = float(np.mean(np.sign(a[:, None] - b[None, :])) / 2 + 0.5)
-    if n < 2:
-        return Difference(n, paired, gap, nan, nan, nan, nan, nan, improvement, test)
-    variances = a.var(ddof=1), b.var(ddof=1)
-    sd = float((a - b).std(ddof=1) if paired else np.sqrt(sum(variances)))
-    rounding = 1e-6 * max(np.abs(a).max(), np.abs(b).max())  # metrics come in single precision
-    if sd <= rounding:  # a constant difference, mostly 0: t would be infinite, so count signs
-        p = 1.0 if abs(gap) <= rounding else smallest_p(n)
-        return Difference(n, paired, gap, gap, gap, 0.0, p, nan, improvement, test)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about ties and small samples, where the result is still valid
-        student = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
-        bounds = student.confidence_interval(level)
-        if test == "t":
-            p = student.pvalue
-        elif test == "wilcoxon":
-            p = stats.wilcoxon(a, b).pvalue if paired else stats.mannwhitneyu(a, b).pvalue
-        else:
-            p = permutation(a, b, paired)
-    effect = gap / (sd if paired else float(np.sqrt(sum(variances) / 2)))
-    return Difference(n, paired, gap, float(bounds.low), float(bounds.high), sd, float(p), effect, improvement, test)
-
-
-def permutation(a: Array, b: Array, paired: bool) -> float:
-    """Compute the two-sided p of the mean difference under exchange of the sides, within pairs or of all values."""
-    many = 2**EXACT if paired and len(a) <= EXACT else RESAMPLES
-    rng = np.random.default_rng(0)
-    if paired:
-        return float(
-            stats.permutation_test((a - b,), np.mean, permutation_type="samples", n_resamples=many, rng=rng).pvalue
-        )
-
-    def gap(x: Array, y: Array, axis: int = -1) -> Any:
-        return x.mean(axis=axis) - y.mean(axis=axis)
-
-    return float(stats.permutation_test((a, b), gap, vectorized=True, n_resamples=many, rng=rng).pvalue)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Correct p-values for their number with Holm's step-down procedure; NaN (no test) stays NaN and does not count.
-
-    `p_(i)` becomes the largest of `(m - j + 1) p_(j)` over `j <= i`, at most 1. Source: Holm 1979.
-
-    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(p, float)
-    tests = np.flatnonzero(~np.isnan(values))
-    order = tests[np.argsort(values[tests], kind="stable")]
-    corrected = values.copy()
-    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)))
-    return [float(each) for each in corrected]
-
-
-def smallest_p(n: int) -> float:
-    """Compute the smallest two-sided p that a test of n signs can give: `2^(1 - n)`, if all signs agree.
-
-    >>> smallest_p(5)
-    0.0625
-    """
-    return float(2.0 ** (1 - n))
-
-
-def least_seeds(tests: int, alpha: float) -> int:
-    """Compute the number of pairs from which a test of signs, corrected for this many tests, can be significant.
-
-    >>> least_seeds(1, 0.05), least_seeds(15, 0.05)
-    (6, 10)
-    """
-    return ceil(1 + log2(max(1, tests) / alpha))
-
-
-def seeds_needed(gap: float, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Compute the number of pairs that a paired t test needs to find a difference with this power, 10,000 at most.
-
-    With n pairs the test statistic has a noncentral t distribution with `n - 1` degrees of freedom and noncentrality
-    `sqrt(n) gap / sd`.
-    Source: Cohen 1988, chapter 2.
-
-    >>> seeds_needed(0.5, 1.0)
-    34
-    """
-    if not sd > 0:
-        return 2
-
-    def power_of(n: int) -> float:
-        edge = stats.t.ppf(1 - alpha / 2, n - 1)
-        shift = np.sqrt(n) * gap / sd
-        return float(stats.nct.sf(edge, n - 1, shift) + stats.nct.cdf(-edge, n - 1, shift))
+    def finds(count: int) -> bool:
+        new_df = max(1.0, df * (count - 1) / max(1, n - 1))
+        se = float(np.sqrt(margin**2 / count + row_se**2))
+        return power_of(gap, se, new_df, float(stats.t.isf(level, new_df))) >= POWER
 
     low, high = 1, 2
-    while high < MOST and not power_of(high) >= power:
+    while high < MOST and not finds(high):
         low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_of(middle) >= power else (middle, high)
+        low, high = (low, middle) if finds(middle) else (middle, high)
     return high
+
+
+def rows_needed(gap: float, row_se: float, rows: int, critical: float) -> int:
+    """Compute the number of test rows that find a difference with a power of 80 %, where rows are the only noise.
+
+    >>> rows_needed(1.0, 1.0, 100, 1.96)
+    785
+    """
+    need = rows * (row_se / gap * (critical + float(stats.norm.ppf(POWER)))) ** 2
+    return int(np.ceil(need))
 
 
 @dataclass

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from losslab.compare.claims import Pair
-from losslab.compare.design import Comparison, count_settings
-from losslab.compare.statistics import interval, iqm
+from losslab.compare.design import Comparison, count_failures, count_settings
+from losslab.compare.row_noise import estimate_row_noise
+from losslab.compare.statistics import iqm, mean_interval
 
 COSTS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
 MOST_PAIRS = 100  # pairs that the page shows
@@ -20,12 +21,18 @@ def summarize_cells(comparison: Comparison) -> pd.DataFrame:
     data sets' means; where lower is better, these are multiples of each data set's mean over all cells.
     """
     rows, tries = [], count_settings(comparison)
-    for cell in comparison.cells:
+    failures, noise = count_failures(comparison), np.zeros(len(comparison.cells))
+    df = 1.0
+    if comparison.population.crossed:
+        found = estimate_row_noise(comparison.used, comparison.cells, comparison.blocks, comparison.metric)
+        noise, df = np.diag(found.covariance), found.df
+    for number, cell in enumerate(comparison.cells):
         every = comparison.frame[comparison.frame["cell"] == cell]
         runs = every[every["used"]]
         strata = [scores.to_numpy() for _, scores in runs.groupby("dataset_key")["score"]]
         values = np.concatenate(strata)
-        low, high = interval(strata, 1 - comparison.alpha)
+        units = runs.groupby(comparison.population.unit)["score"].mean().to_numpy()
+        low, high = mean_interval(units, 1 - comparison.alpha, float(noise[number]), df)
         ends = every["status"].value_counts()
         settings = list(dict.fromkeys(runs["setting"])) if comparison.tuned else []
         rows.append(
@@ -38,6 +45,7 @@ def summarize_cells(comparison: Comparison) -> pd.DataFrame:
                 "high": high,
                 "median": float(np.median(values)),
                 "iqm": iqm(values),
+                "trained": int(failures["all"][cell]),
                 "failed": int(ends.get("failed", 0)),
                 "pruned": int(ends.get("pruned", 0)),
                 "unfinished": int(ends.get("running", 0) + ends.get("interrupted", 0)),
@@ -96,17 +104,17 @@ def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
+                "of": f"options of {pair.key}" if pair.key else "cells",
                 "better": pair.first,
                 "than": pair.second,
-                "n": pair.gap.n,
-                "paired": pair.gap.paired,
-                "difference": pair.gap.mean,
-                "low": pair.gap.low,
-                "high": pair.gap.high,
-                "p": pair.gap.p,
-                "p after Holm": pair.p,
-                "Cohen's d": pair.gap.effect,
-                "probability of improvement": pair.gap.improvement,
+                "n": pair.n,
+                "paired": pair.paired,
+                "difference": pair.mean,
+                "low": pair.low,
+                "high": pair.high,
+                "p": pair.p,
+                "Cohen's d": pair.effect,
+                "probability of improvement": pair.improvement,
             }
             for pair in pairs
         ]
@@ -122,7 +130,7 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
     """
     if pairs.empty:
         return pairs
-    pairs = pairs.sort_values("p after Holm", kind="stable").head(MOST_PAIRS)
+    pairs = pairs.sort_values("p", kind="stable").head(MOST_PAIRS)
     table = pairs[["of", "better", "than"]].map(str)
     table["n"] = pairs["n"].map(str) + np.where(pairs["paired"], "", " unpaired")
     table[f"by, {unit}"] = pairs["difference"].map("{:.3g}".format)
@@ -130,7 +138,7 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
         "" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
         for low, high in zip(pairs["low"], pairs["high"], strict=True)
     ]
-    for key in ("p", "p after Holm", "Cohen's d"):
+    for key in ("p", "Cohen's d"):
         table[key] = ["" if np.isnan(value) else f"{value:.2g}" for value in pairs[key]]
     table["P(better)"] = pairs["probability of improvement"].map("{:.2f}".format)
     return table

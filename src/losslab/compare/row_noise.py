@@ -1,0 +1,85 @@
+"""How much the means of cells would differ on other test rows: the covariance that comes from the rows tested."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from losslab.files import Unreadable
+from losslab.record.blocks import Blocks, pseudo_values
+from losslab.record.row_scores import read_blocks
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """The noise of cells' means that comes from the rows tested.
+
+    Args:
+        covariance: `(k, k)`, of the means of k cells.
+        df: its degrees of freedom: one less than the number of blocks of rows.
+        rows: how many rows were tested.
+    """
+
+    covariance: Array
+    df: float
+    rows: int
+
+
+def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:
+    """Read what each run recorded of its test rows, by its folder; runs that tested other rows, or none, are left out.
+
+    Args:
+        used: the runs.
+        metric: which the blocks must have.
+    """
+    found: dict[str, Blocks] = {}
+    for folder in used["folder"]:
+        if str(folder).startswith("wandb:"):
+            continue
+        try:
+            blocks = read_blocks(folder)
+        except Unreadable:
+            continue
+        if blocks is not None and metric in blocks.metrics:
+            found[str(folder)] = blocks
+    digests = [(each.digest, each.without.shape[0]) for each in found.values()]
+    usual = max(set(digests), key=digests.count, default=None)
+    return {folder: each for folder, each in found.items() if (each.digest, each.without.shape[0]) == usual}
+
+
+def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, Blocks], metric: str) -> RowNoise:
+    """Estimate the covariance of the cells' means over new test rows.
+
+    Of runs s and blocks g, a difference is `d = mean + training_s + rows_g + rest_sg`. The variance of block means over
+    g holds `rest` divided by the number of runs, which the variance over runs holds, too; it counts once.
+    Source: Owen 2007, "The pigeonhole bootstrap"; Searle, Casella & McCulloch 1992, chapter 4 (crossed random effects).
+
+    Args:
+        used: the runs, each with its cell and folder.
+        cells: in the order of the covariance.
+        blocks: of each run, by its folder.
+        metric: the metric.
+    """
+    first = next(iter(blocks.values()))
+    by_cell = []
+    for cell in cells:
+        folders = used["folder"][used["cell"] == cell].map(str)
+        by_cell.append(np.stack([pseudo_values(blocks[folder], metric) for folder in folders]))
+    means = np.stack([each.mean(0) for each in by_cell])
+    count = means.shape[1]
+    means = np.where(np.isfinite(means), means, np.nanmean(means, 1, keepdims=True))
+    covariance = np.atleast_2d(np.cov(means)) / (first.rows / first.block_rows)
+    shared = min(len(each) for each in by_cell)
+    if shared > 1 and all(len(each) == shared for each in by_cell):
+        each = np.nan_to_num(np.stack(by_cell))  # cells by runs by blocks
+        rest = each - each.mean(1, keepdims=True) - each.mean(2, keepdims=True) + each.mean((1, 2), keepdims=True)
+        flat = rest.reshape(len(cells), -1)
+        noise = flat @ flat.T / ((shared - 1) * (count - 1))
+        covariance = covariance - noise / (shared * first.rows / first.block_rows)
+        values, vectors = np.linalg.eigh(covariance)
+        covariance = (vectors * np.maximum(values, 0)) @ vectors.T
+    return RowNoise(covariance, count - 1.0, first.rows)
