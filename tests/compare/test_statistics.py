@@ -1,22 +1,22 @@
-"""The statistics give published numbers, those of other programs, and what exhaustive enumeration counts."""
+"""The statistics give published numbers, and those of other programs."""
 
-from itertools import combinations, product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from losslab.compare.claims import improvement
 from losslab.compare.statistics import (
+    MOST,
     cliques,
-    difference,
     expected_best,
-    holm,
-    interval,
     iqm,
-    least_seeds,
+    mean_interval,
+    power_of,
     ranking,
-    seeds_needed,
-    smallest_p,
+    rows_needed,
+    units_needed,
 )
 
 RNG = np.random.default_rng(1)
@@ -43,87 +43,6 @@ def test_ranks_and_critical_difference_are_those_of_demsars_example() -> None:
     assert len(cliques(found.ranks, ranking(-DEMSAR, alpha=0.10).critical)) == 2
 
 
-def test_holm_is_that_of_r() -> None:
-    # R: p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and in another order with a missing value
-    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
-    assert holm([0.05, 0.01, np.nan, 0.9]) == pytest.approx([0.1, 0.03, np.nan, 0.9], nan_ok=True)
-    assert holm([]) == []
-
-
-@pytest.mark.parametrize("n", [3, 6, 9])
-def test_the_permutation_p_is_what_counting_all_signs_gives(n: int) -> None:
-    a, b = RNG.normal(0.4, 1, n), RNG.normal(0, 1, n)
-    signs = np.array(list(product((-1, 1), repeat=n)))
-    means = (signs * (a - b)).mean(1)
-    by_hand = np.mean(np.abs(means) >= abs((a - b).mean()) - 1e-12)
-    assert difference(a, b, True, "permutation").p == pytest.approx(by_hand)
-
-
-def test_fisher_and_darwins_maize() -> None:
-    # Fisher 1935, The Design of Experiments, section 21: of 2^15 assignments 863 in either direction are as extreme
-    darwin = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48.0])
-    student = difference(darwin, np.zeros(15), True, "t")
-    assert (student.mean, student.sd) == pytest.approx((20.933, 37.744), abs=1e-3)
-    assert student.p == pytest.approx(0.0497, abs=1e-4)
-    drawn = difference(darwin, np.zeros(15), True, "permutation")  # 15 pairs: at random
-    assert drawn.p == pytest.approx(2 * 863 / 2**15, abs=0.01)
-
-
-def test_students_sleep_data_give_what_r_prints() -> None:
-    # R 4: t.test(extra ~ group, data = sleep), also with paired = TRUE, and wilcox.test(extra ~ group, data = sleep)
-    first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
-    second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-    paired, welch = difference(second, first, True, "t"), difference(second, first, False, "t")
-    assert (paired.p, welch.p) == pytest.approx((0.002833, 0.07939), abs=5e-6)
-    assert (paired.low, paired.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
-    assert (welch.low, welch.high) == pytest.approx((-0.2054832, 3.3654832), abs=1e-7)
-    assert paired.effect == pytest.approx(4.0621 / np.sqrt(10), abs=1e-5), "Cohen's d is t / sqrt(n)"
-    assert paired.improvement == pytest.approx(1 - 25.5 / 100), "W = 25.5 counts the pairs that the first side wins"
-    wide = difference(second, first, True, "t", level=0.99)
-    assert (wide.high - wide.low) / 2 == pytest.approx(3.2498 * 1.229995 / np.sqrt(10), abs=1e-4)  # t of 9 degrees
-
-
-def test_ranks_give_what_hollander_and_wolfe_print() -> None:
-    # Hollander & Wolfe 1973, pages 29 and 69, as in R's help of wilcox.test: one-sided p of 0.01953 and 0.1272, exact
-    before = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
-    after = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
-    assert difference(before, after, True, "wilcoxon").p == pytest.approx(2 * 0.01953, abs=1e-5)
-    at_term = np.array([0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46])
-    early = np.array([1.15, 0.88, 0.90, 0.74, 1.21])
-    found = difference(at_term, early, False, "wilcoxon")
-    assert found.p == pytest.approx(2 * 0.1272, abs=1e-4)
-    assert found.improvement == pytest.approx(35 / 50), "W = 35"
-
-
-@pytest.mark.parametrize("sizes", [(3, 3), (4, 5)])
-def test_the_unpaired_permutation_p_is_what_counting_all_assignments_gives(sizes: tuple[int, int]) -> None:
-    a, b = RNG.normal(1.0, 1, sizes[0]), RNG.normal(0, 1, sizes[1])
-    values = np.r_[a, b]
-    gaps = []
-    for chosen in combinations(range(len(values)), len(a)):
-        side = np.isin(np.arange(len(values)), chosen)
-        gaps.append(values[side].mean() - values[~side].mean())
-    above, below = np.mean(np.array(gaps) >= gaps[0] - 1e-12), np.mean(np.array(gaps) <= gaps[0] + 1e-12)
-    assert difference(a, b, False, "permutation").p == pytest.approx(min(1, 2 * min(above, below)))
-
-
-def test_a_constant_difference_is_tested_by_its_signs() -> None:
-    same = difference(np.full(5, 2.0), np.full(5, 2.0), True, "t")
-    apart = difference(np.arange(5.0) + 1, np.arange(5.0), True, "t")
-    assert (same.p, same.improvement) == (1.0, 0.5)
-    assert (apart.p, apart.low, apart.high) == (smallest_p(5), 1.0, 1.0)
-    assert np.isnan(difference(np.ones(1), np.zeros(1), True, "t").p)
-
-
-def test_seeds_needed_are_those_of_gpower() -> None:
-    # G*Power 3.1, t tests, difference between two dependent means, two tails, power 0.8, alpha 0.05
-    assert [seeds_needed(d, 1.0) for d in (0.2, 0.5, 0.8)] == [199, 34, 15]
-    assert seeds_needed(0.5, 1.0, alpha=0.01) == 51
-    assert seeds_needed(0.5, 1.0, power=0.95) == 54
-    assert seeds_needed(1e-9, 1.0) == 10_000
-    assert smallest_p(least_seeds(15, 0.05)) * 15 <= 0.05 < smallest_p(least_seeds(15, 0.05) - 1) * 15
-
-
 def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
     # the example of Wikipedia's "Interquartile mean"
     assert iqm(np.array([5, 8, 4, 38, 8, 6, 9, 7, 7, 3, 1, 6.0])) == 6.5
@@ -132,20 +51,77 @@ def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
     assert iqm(np.array([1e9, 1.0, 2.0, 3.0, 4.0, 5.0, -1e9])) == 3.0
 
 
-def test_the_bootstrap_is_stratified_and_always_the_same() -> None:
-    near, far = RNG.normal(0, 1, 40), RNG.normal(1000, 1, 40)
-    low, high = interval([near, far])
-    assert interval([near, far]) == (low, high)
-    normal = 1.96 * np.sqrt(near.var() / 40 + far.var() / 40) / 2  # with strata mixed it would be 100 times as wide
-    assert ((low + high) / 2, (high - low) / 2) == pytest.approx(((near.mean() + far.mean()) / 2, normal), rel=0.05)
-    single = interval([near])
-    theirs = stats.bootstrap((near,), np.mean, method="percentile", rng=0).confidence_interval
-    assert single == pytest.approx((theirs.low, theirs.high), abs=0.03)
-    assert np.isnan(interval([np.ones(1)])).all()
-
-
 def test_the_best_of_k_trials_is_what_drawing_them_gives() -> None:
     values = RNG.normal(size=6)
     every = np.array(list(product(values, repeat=3)))
     assert expected_best(values)[2] == pytest.approx(every.max(1).mean())
     assert len(expected_best(values)) == 6
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    # R 4: t.test(extra, data = sleep, group = 1)
+    first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+    assert mean_interval(first) == pytest.approx((-0.5297804, 2.0297804), abs=1e-7)
+    theirs = stats.ttest_1samp(first, 0).confidence_interval(0.99)
+    assert mean_interval(first, 0.99) == pytest.approx((theirs.low, theirs.high))
+    assert np.isnan(mean_interval(np.ones(1))).all()
+
+
+def test_noise_from_elsewhere_widens_the_interval_as_welch_and_satterthwaite_do() -> None:
+    a, b = RNG.normal(0, 1, 7), RNG.normal(0, 3, 5)
+    theirs = stats.ttest_ind(a, b - b.mean(), equal_var=False).confidence_interval()
+    assert mean_interval(a, more=b.var(ddof=1) / 5, more_df=4) == pytest.approx((theirs.low, theirs.high))
+    alone = mean_interval(np.ones(1), more=4.0, more_df=49)
+    assert alone == pytest.approx((1 - 2 * stats.t.ppf(0.975, 49), 1 + 2 * stats.t.ppf(0.975, 49)))
+
+
+@pytest.mark.parametrize("first", [[0], [0, 1]])
+def test_the_probability_of_improvement_counts_pairs(first: list[int]) -> None:
+    # Hollander & Wolfe 1973, page 69, as in R's help of wilcox.test: W = 35 of 50 pairs
+    at_term = np.array([0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46])
+    early = np.array([1.15, 0.88, 0.90, 0.74, 1.21])
+    apart = np.full((15, 2), np.nan)
+    apart[:10, 0], apart[10:, 1] = at_term, early
+    assert improvement(apart, [0], [1]) == pytest.approx(35 / 50)
+    paired = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 3.0], [-np.inf, 9.0], [5.0, np.nan]])
+    assert improvement(paired, [0], [1]) == pytest.approx(2.5 / 4), "a tie is half, a failure loses"
+    wide = np.c_[paired[:, :1], paired]
+    assert improvement(wide, first, [2]) == pytest.approx(2.5 / 4)
+
+
+def test_the_power_is_that_of_the_noncentral_t() -> None:
+    for df, level, times in product((2, 3, 5, 9, 30), (0.05, 0.01), (1.2, 1.3, 1.4)):
+        critical = stats.t.isf(level / 2, df)
+        exact = stats.nct.sf(critical, df, times * critical)  # 0.63 to 0.92
+        assert power_of(times * critical, 1.0, df, critical) == pytest.approx(exact, abs=0.025), (df, level, times)
+
+
+def test_units_needed_are_those_of_gpower_and_a_margin() -> None:
+    # G*Power 3.1, t tests, difference between two dependent means, two tails, power 0.8, alpha 0.05: 199, 34 and 15
+    many = 10**6  # units that show the spread: no margin
+    found = [units_needed(d, 1.0, many, many - 1, stats.norm.ppf(0.975)) for d in (0.2, 0.5, 0.8)]
+    assert found == pytest.approx([199, 34, 15], abs=3)
+    assert units_needed(0.5, 1.0, many, many - 1, stats.norm.ppf(0.995)) == pytest.approx(51, abs=4)
+    few = units_needed(0.5, 1.0, 10, 9, stats.t.ppf(0.975, 9))
+    assert few == pytest.approx(34 * 9 / stats.chi2.ppf(0.2, 9), rel=0.05), "the spread may be larger than it looks"
+    assert units_needed(1e-9, 1.0, 10, 9, 2.3) == MOST
+
+
+def test_more_spread_or_a_smaller_gap_or_fewer_rows_need_more_units() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        n = int(rng.integers(2, 30))
+        df = float(rng.integers(n - 1, 8 * n))
+        critical = float(stats.t.isf(10 ** -rng.uniform(1.3, 4), df))
+        gap, sd = 10 ** rng.uniform(-3, 3, 2)
+        by_spread = [units_needed(gap, sd * factor, n, df, critical) for factor in (0.01, 0.3, 1, 2, 5, 100)]
+        by_gap = [units_needed(gap / factor, sd, n, df, critical) for factor in (0.01, 0.3, 1, 2, 5, 100)]
+        by_rows = [units_needed(gap, sd, n, df, critical, gap * share) for share in (0, 0.1, 0.2, 0.5, 2)]
+        for counts in (by_spread, by_gap, by_rows):
+            assert all(2 <= one <= other <= MOST for one, other in pairwise(counts)), counts
+
+
+def test_rows_needed_fall_with_the_square_of_the_gap() -> None:
+    need = rows_needed(1.0, 2.0, 100, 1.96)
+    assert need == pytest.approx(100 * 4 * (1.96 + 0.8416) ** 2, abs=1)
+    assert rows_needed(0.5, 2.0, 100, 1.96) == pytest.approx(4 * need, abs=4)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from losslab import predict
 from losslab.compare.cautions import find_cautions
-from losslab.compare.claims import compare_cells
+from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
 from losslab.compare.runs import read_runs
 from losslab.errors import Refused
@@ -502,8 +502,9 @@ def test_stacked_and_lone_runs_are_compared_with_a_caution(typed: Typed, undrawn
     for seed in range(3):
         train(typed(*SHORT, f"seed={seed}", "loss=mae"))
     found = arrange(read_runs([str(tmp_path / "outputs")]))
-    said = find_cautions(found, compare_cells(found))
-    assert [each.gap.n for each in compare_cells(found)] == [3], "paired by their seeds"
+    findings = evaluate(found)
+    said = find_cautions(found, findings)
+    assert [(each.n, each.paired) for each in findings.pairs] == [(3, True)], "paired by their seeds"
     assert any("3 of 6 runs trained in stacks of up to 3: their seconds" in text for text in said), said
 
 

@@ -312,7 +312,7 @@ def stricter(statistic: Array, skew: Array) -> Array:
     a = skew
     corrected = statistic + a * statistic**2 / 3 + a * a * statistic**3 / 27 + a / 6
     sign = np.sign(statistic)
-    return sign * np.maximum(0.0, np.minimum(np.abs(statistic), sign * corrected))
+    return np.asarray(sign * np.maximum(0.0, np.minimum(np.abs(statistic), sign * corrected)))
 
 
 def invert(corrected: Array, skew: Array) -> Array:
