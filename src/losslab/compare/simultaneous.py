@@ -230,12 +230,16 @@ def compare_apart(y: Array, present: Array, weights: Array) -> tuple[Array, Arra
 
 def residuals(y: Array, present: Array) -> Array:
     """Return what the additive model of cells and units leaves of `y` `(b, n, k)`; 0 where there is no value."""
-    by_unit, by_cell = np.maximum(present.sum(1), 1), np.maximum(present.sum(0), 1)
-    residual = y * present
-    for _ in range(1 if present.all() else 30):  # converges at once where all cells have all units
-        residual = (residual - (residual.sum(2) / by_unit)[:, :, None]) * present
-        residual = (residual - (residual.sum(1) / by_cell)[:, None]) * present
-    return residual
+    by_unit = np.maximum(present.sum(1), 1)
+
+    def leave_units(values: Array) -> Array:
+        left: Array = (values - (values.sum(2) / by_unit)[:, :, None]) * present
+        return left
+
+    left = leave_units(y * present)
+    normal = np.diag(present.sum(0)) - present.T @ (present / by_unit[:, None])
+    cells = left.sum(1) @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True)
+    return leave_units((left - cells[:, None]) * present)
 
 
 def degrees(layout: Layout) -> float:
