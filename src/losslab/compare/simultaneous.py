@@ -119,9 +119,9 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2)
     estimate, variance, skew, pooled, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
-    spread = variance * (1 + np.where(layout.paired, layout.overlap * units, 0))
+    spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
     rows = row_variances(layout)
-    se = np.sqrt(np.nan_to_num(spread) + rows)
+    se = np.sqrt(spread + rows)
     known = (np.isfinite(variance) | (rows > 0)) & (se > 0)
     statistic = np.divide(estimate, se, out=np.zeros_like(estimate), where=known)
     skewness = skew * np.divide(np.sqrt(spread), se, out=np.zeros_like(se), where=known) ** 3
