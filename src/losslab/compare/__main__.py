@@ -11,8 +11,8 @@ the task's primary metric on the validation rows; test figures choose nothing. T
 plot as PNG with its numbers as CSV, and the table, the pairs and the runs as CSV.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
-    claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or data
-                        (new data sets); default: what the records suggest, which the verdict says
+    claim=rows          what to speak of: rows (new rows like these), seeds (training again on this split), splits, or
+                        data (new data sets); default: what the records suggest, which the verdict says
     difference=1        the difference worth finding, in per cent or points: less is the same, and the verdict says how
                         many seeds would find it
     cross=true          also load the best models and evaluate each under every loss that fits its task; slow
@@ -57,8 +57,9 @@ def compare(request: Request, runs: Runs) -> str:
     comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 
     from losslab.compare.cautions import find_cautions
+    from losslab.compare.method import describe_method
     from losslab.compare.table import format_cells, format_pairs, summarize_cells, tabulate_pairs
-    from losslab.compare.verdict import describe_method, write_verdict
+    from losslab.compare.verdict import write_verdict
     from losslab.page.html_page import render_page
 
     findings = evaluate(comparison)
@@ -74,7 +75,7 @@ def compare(request: Request, runs: Runs) -> str:
     files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
     tables = format_cells(comparison, cells), format_pairs(contrasts, comparison.unit)
-    method, date = describe_method(comparison, findings), time.strftime("%Y-%m-%d")
+    method, date = describe_method(comparison), time.strftime("%Y-%m-%d")
     files["index.html"] = render_page(title, date, verdict, cautions, *tables, plots, method)
     write_together(request.out, files)
     text = [*verdict, "", text_table(format_cells(comparison, cells, whole=False)), ""]
