@@ -45,10 +45,10 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     if high >= MOST and any(pair.row_se > 0 for pair in ties):
         return f"; no number of seeds finds a difference of {wanted_words} on so few test rows: test more"
     top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
-    about = f"about {top}" if high <= 1.1 * low else f"{low:,} to {top}"
+    about = f"{low:,} to {top}" if high > 1.1 * low else top.capitalize() if high >= MOST else f"About {top}"
     return (
-        f". {about[0].upper()}{about[1:]} new {noun}s would decide whether they differ by {wanted_words}: compare these "
-        "by themselves, as runs that are tested twice are called different too often"
+        f". {about} new {noun}s would decide whether they differ by {wanted_words}: compare these by themselves, as "
+        "runs that are tested twice are called different too often"
     )
 
 
@@ -56,10 +56,10 @@ def describe_lost(comparison: Comparison) -> list[str]:
     """Say of which cells trainings failed, and which cells have nothing to show."""
     failures = count_failures(comparison)
     sentences = [
-        f"{row.failed} of {row.all} trainings of {cell} failed: its mean is over those that finished, and a failure "
-        "counts as the worst in P(better)."
+        f"{row['failed']} of {row['all']} trainings of {cell} failed: its mean is over those that finished, and a "
+        "failure counts as the worst in P(better)."
         for cell, row in failures.iterrows()
-        if row.failed
+        if row["failed"]
     ]
     frame = comparison.frame
     lost = sorted(set(frame["cell"][frame["status"].eq("failed")]) - set(comparison.cells))

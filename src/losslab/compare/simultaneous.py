@@ -142,20 +142,23 @@ class Reference:
 
     @classmethod
     def of(cls, drawn: Array, groups: list[Array], layout: Layout) -> "Reference":
-        """Sort the largest statistics that were drawn `(draws, groups)`."""
+        """Sort the largest statistics that were drawn `(draws, groups)`.
+
+        A winner of several tries has a p that is uniform once it is corrected for these, as that of a single draw is.
+        """
         largest, tries = np.sort(drawn, axis=0), [float(layout.tries[group[0]]) for group in groups]
         alone = [
-            1 - (np.searchsorted(largest[:, g], drawn[:, g], "left") / len(drawn)) ** size
-            for g, size in enumerate(tries)
+            1 - np.searchsorted(each, draw, "left") / len(drawn) for each, draw in zip(largest.T, drawn.T, strict=True)
         ]
         return cls(groups, tries, largest, np.sort(np.min(alone, axis=0)))
 
-    def critical(self, level: float, count: int) -> Array:
-        """Return the statistic that each of `count` contrasts must exceed; infinite for one that is in no group."""
-        draws, found = len(self.largest), np.full(count, np.inf)
-        alone = self.smallest[min(int(level * draws), draws - 1)]
+    def critical(self, levels: Array, count: int) -> Array:
+        """Return the statistic that each of `count` contrasts must exceed `(levels, count)`; 0 for one in no group."""
+        draws, found = len(self.largest), np.zeros((len(levels), count))
+        alone = self.smallest[np.minimum(levels * draws, draws - 1).astype(int)]
         for group, size, column in zip(self.groups, self.tries, self.largest.T, strict=True):
-            found[group] = column[min(int(np.ceil(draws * (1 - alone) ** (1 / size))), draws - 1)]
+            ranks = np.ceil(draws * (1 - alone) ** (1 / size)).astype(int)
+            found[:, group] = column[np.minimum(ranks, draws - 1)][:, None]
         return found
 
 
@@ -180,17 +183,15 @@ def refer(statistic: Array, layout: Layout, known: Array, spread: Array, alpha: 
     units = draw_units(layout, groups) if (spread > 0).any() else None
     tested = draw_rows(layout, groups) if rows.any() else None
 
-    def critical(level: float) -> Array:
-        total = np.zeros(count)
-        for reference, part in ((units, spread), (tested, rows)):
-            if reference is not None:
-                total += np.where(known, reference.critical(level, count), 0.0) ** 2 * part
-        return np.asarray(np.sqrt(np.divide(total, spread + rows, out=np.zeros(count), where=known)))
-
     levels = np.unique([*np.geomspace(1 / DRAWS, 1, LEVELS), alpha])
-    enough = statistic > np.stack([critical(level) for level in levels])
+    total = np.zeros((len(levels), count))
+    for reference, part in ((units, spread), (tested, rows)):
+        if reference is not None:
+            total += reference.critical(levels, count) ** 2 * part
+    critical = np.sqrt(total / np.where(known, spread + rows, 1.0))
+    enough = (statistic > critical) & known
     p = np.where(enough.any(0), levels[enough.argmax(0)], 1.0)
-    return p, critical(alpha)
+    return p, critical[np.searchsorted(levels, alpha)]
 
 
 def group_contrasts(layout: Layout, known: Array) -> list[Array]:

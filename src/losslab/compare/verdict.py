@@ -130,7 +130,8 @@ def describe_beaten(comparison: Comparison, behind: Sequence[Pair]) -> str:
     rest = behind[NAMED:]
     if rest:
         ends = f"{rest[0].mean:.3g} to {rest[-1].mean:.3g}"
-        phrases.append(f"{len(rest)} others by {ends if len(rest) > 1 else ends.split()[0]} {comparison.unit}")
+        others = f"{len(rest)} others by {ends}" if len(rest) > 1 else f"{rest[0].second} by {rest[0].mean:.3g}"
+        phrases.append(f"{others} {comparison.unit}")
     return join_phrases(phrases)
 
 
