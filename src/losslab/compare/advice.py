@@ -47,8 +47,8 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
     about = f"about {top}" if high <= 1.1 * low else f"{low:,} to {top}"
     return (
-        f". {about[0].upper()}{about[1:]} new {noun}s would decide whether they differ by {wanted_words}: compare these "
-        "by themselves, as runs that are tested twice are called different too often"
+        f". {about[0].upper()}{about[1:]} new {noun}s would decide whether they differ by {wanted_words}: compare "
+        "these by themselves, as runs that are tested twice are called different too often"
     )
 
 
