@@ -143,7 +143,7 @@ def data_sets(count: int) -> Callable[[Path], None]:
         (
             one_ran_on_the_easy_data_only,
             ["mse beats mae by 4.* over 2 data sets", "huber ran on 1 of 2 data sets and is last in the table", "only"],
-            ["by \\d\\d\\d", "e[+]"],
+            ["by \\d\\d\\d"],
         ),
         (one_of_seven_diverged, ["mae is ahead of mse by 6", "1 of 7 trainings of mae failed"], ["mse beats"]),
         (
@@ -169,7 +169,7 @@ def test_what_is_said_and_what_is_not(
 ) -> None:
     write(tmp_path)
     verdict = conclude(tmp_path)[2]
-    assert not {"nan", "inf"} & set(re.findall(r"\w+", verdict)), verdict
+    assert not re.search(r"\b(nan|inf|none|\S+e\+\d+)\b", verdict), verdict
     for pattern in said:
         assert re.search(pattern, verdict), verdict
     for pattern in unsaid:
@@ -198,7 +198,7 @@ def test_an_incomplete_cell_comes_last_and_changes_nothing_of_the_others(tmp_pat
 
 def test_one_more_cell_or_seed_takes_no_finding_away(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
-    table = 0.5 + 0.02 * np.arange(6) + 0.01 * rng.normal(size=(12, 6)) + 0.05 * rng.normal(size=(12, 1))
+    table = 0.5 + 0.03 * np.arange(6) + 0.01 * rng.normal(size=(12, 6)) + 0.05 * rng.normal(size=(12, 1))
     found = []
     for seed, row in enumerate(table):
         for number, value in enumerate(row[:5] if seed < 9 else row):  # a sixth cell comes late
@@ -206,10 +206,9 @@ def test_one_more_cell_or_seed_takes_no_finding_away(tmp_path: Path) -> None:
         if seed >= 7:
             pairs = conclude(tmp_path)[1].pairs
             found.append({(pair.first, pair.second) for pair in pairs if pair.p <= 0.05 and pair.second != "l5"})
-    assert len(found[0]) >= 4
+    assert len(found[0]) >= 9, "of 10 pairs"
     lost = [earlier - later for earlier, later in pairwise(found)]
-    assert sum(map(len, lost)) <= 1, lost
-    assert len(found[-1]) >= len(found[0])
+    assert not any(lost), lost
 
 
 def test_the_probability_of_improvement_is_paired(tmp_path: Path) -> None:

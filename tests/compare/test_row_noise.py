@@ -1,6 +1,7 @@
 """How much means would differ on other test rows, against what is computed from the rows themselves."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def estimate(values: NDArray[np.float64]) -> RowNoise:
             without = np.array([[own[block != each].mean()] for each in range(block.max() + 1)])
             blocks[f"{seed}/{cell}"] = Blocks(["accuracy"], np.array([own.mean()]), without, rows, 0)
             table.append({"cell": CELLS[cell], "repeat": f"{seed}", "folder": f"{seed}/{cell}"})
-    used = pd.DataFrame(table[::-1])  # in whatever order
+    used = pd.DataFrame(table).sample(frac=1, random_state=runs)  # in whatever order
     return estimate_row_noise(used, CELLS[:cells], blocks, "accuracy")
 
 
@@ -43,9 +44,10 @@ def test_one_run_of_each_has_the_covariance_of_its_rows() -> None:
     assert (found.df, found.rows) == (49.0, 50)
 
 
-def test_runs_and_rows_are_crossed_and_both_variances_are_right_on_average() -> None:
-    rng, runs, rows = np.random.default_rng(1), 4, 50
-    of_run, of_row, of_both = 0.3, 2.0, 1.0  # standard deviations of the difference
+@pytest.mark.parametrize(("runs", "most"), [(4, 1.3), (20, 1.1)])  # of few runs it is rather too much than too little
+def test_runs_and_rows_are_crossed_and_both_variances_are_right_on_average(runs: int, most: float) -> None:
+    rng, rows = np.random.default_rng(1), 50
+    of_run, of_row, of_both = 0.3, 1.0, 2.0  # standard deviations of the difference
     whole, only_rows, layout = [], [], np.array([[1.0, -1.0]])
     for _ in range(200):
         shared = 5 * rng.normal(size=(1, runs, rows))
@@ -53,13 +55,14 @@ def test_runs_and_rows_are_crossed_and_both_variances_are_right_on_average() -> 
         noise = of_run * rng.normal(size=(1, runs, 1)) + of_row * rng.normal(size=(1, 1, rows))
         values = shared + half * (noise + of_both * rng.normal(size=(1, runs, rows)))
         found = estimate(values)
-        only_rows.append(layout[0] @ found.covariance @ layout[0])
+        only_rows.append(layout[0] @ (found.covariance - found.mixed) @ layout[0])
         y = values.mean(2).T
-        family = infer_family(y, Layout(np.ones(y.shape, bool), layout, np.ones(1), 0.0, found.covariance, found.df))
+        row_noise: dict[str, Any] = {"row_noise": found.covariance, "row_df": found.df, "mixed": found.mixed}
+        family = infer_family(y, Layout(np.ones(y.shape, bool), layout, np.ones(1), **row_noise))
         whole.append(family.se[0] ** 2)
     assert np.mean(only_rows) == pytest.approx(of_row**2 / rows, rel=0.1)
     true = of_run**2 / runs + of_row**2 / rows + of_both**2 / (runs * rows)
-    assert np.mean(whole) == pytest.approx(true, rel=0.1)
+    assert 0.9 * true < np.mean(whole) < most * true
 
 
 def test_a_block_without_which_the_metric_has_no_value_is_left_out() -> None:
