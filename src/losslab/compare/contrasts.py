@@ -165,8 +165,8 @@ def find_scales(y: Array, present: Array) -> Array:
     """Find how many times as wide as the quietest ones each cell's noise is `(k,)`; mostly 1.
 
     Cells are sorted by their variance over units, each unit without its median. The quietest third belongs together.
-    Each further cell joins those before it, unless its noise is four times as wide and the F test says at 0.01 % that it
-    is wider: then it opens another group. A group's scale is the square root of the ratio of the groups' variances.
+    Each further cell joins those before it, unless its noise is four times as wide and the F test says at 0.01 % that
+    it is wider: then it opens another group. A group's scale is the square root of the ratio of the variances.
 
     >>> y = np.random.default_rng(0).standard_normal((20, 6)) * [1, 1, 1, 1, 30, 30]
     >>> find_scales(y, np.isfinite(y))[:4], find_scales(y, np.isfinite(y))[4:] > 20
