@@ -247,6 +247,14 @@ def test_spreads_that_differ_are_seen_and_widen_what_is_wider() -> None:
     assert not infer(np.random.default_rng(8).normal(size=(12, 5))).spreads_differ
 
 
+def test_rounding_errors_of_a_constant_difference_are_no_skewness() -> None:
+    for seed in range(40):
+        first = np.round(np.random.default_rng(seed).uniform(0.5, 1, 12), 3)
+        found = infer(np.c_[first, first + 0.01])
+        assert not found.skewed[0]
+        assert found.p[0] <= 0.001
+
+
 def test_halls_correction_only_doubts_and_inverts() -> None:
     t = np.linspace(-6, 6, 49)
     for a in (-0.8, -0.1, 0.0, 0.3):
