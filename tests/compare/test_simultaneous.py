@@ -287,4 +287,4 @@ def test_the_best_of_eight_settings_against_one_is_false_once_in_twenty_at_most(
         false += bool(infer(y, tries=8).p[0] <= 0.05)
         naive += bool(infer(y).p[0] <= 0.05)
     assert stats.binom.sf(false - 1, 400, 0.05) > 0.01, f"{false} of 400"
-    assert naive > 40
+    assert naive > 25 > false, (naive, false)
