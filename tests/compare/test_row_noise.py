@@ -44,6 +44,7 @@ def test_one_run_of_each_has_the_covariance_of_its_rows() -> None:
     assert (found.df, found.rows) == (49.0, 50)
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize(("runs", "most"), [(4, 1.3), (20, 1.1)])  # of few runs it is rather too much than too little
 def test_runs_and_rows_are_crossed_and_both_variances_are_right_on_average(runs: int, most: float) -> None:
     rng, rows = np.random.default_rng(1), 50

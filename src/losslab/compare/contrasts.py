@@ -117,7 +117,8 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     share = prior / np.maximum(prior + own_df, 1e-300)
     variance = np.fmax(general, np.where(own_df > 0, share * np.nan_to_num(general) + (1 - share) * own, np.nan))
     variance = variance / np.maximum(layout.counts, 1)
-    skew = skewness_of(deviation, second, layout.counts)
+    seen = np.where(second > floor * layout.counts, second, 0.0)  # that of rounding errors says nothing
+    skew = skewness_of(deviation, seen, layout.counts)
     apart = ~layout.paired
     if apart.any():
         estimate[:, apart], variance[:, apart] = compare_apart(y, present, weights[apart])
