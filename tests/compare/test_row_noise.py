@@ -97,6 +97,7 @@ def test_models_on_the_same_rows_are_compared_over_rows_and_seeds(seeds: int, tm
     assert pair.low > 0
     alone = arrange(read_runs([str(tmp_path)]), claim="seeds")
     assert alone.population.claim == "seeds"
+    assert "did not record" not in alone.population.sentence
     assert np.isnan(evaluate(alone).pairs[0].p) == (seeds == 1)
 
 

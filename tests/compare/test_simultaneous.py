@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from losslab.compare.contrasts import Layout, degrees, moderation, residuals, usual_skewness
+from losslab.compare.contrasts import Layout, degrees, find_scales, moderation, residuals, usual_skewness
 from losslab.compare.simultaneous import Family, infer_family, invert, stricter
 
 Array = NDArray[Any]
@@ -202,27 +202,49 @@ def test_residuals_and_degrees_of_freedom_are_those_of_least_squares() -> None:
         design[np.arange(len(unit)), unit] = design[np.arange(len(unit)), n + cell] = 1
         y = np.where(present, rng.normal(size=(n, k)) + 100 * rng.normal(size=(n, 1)), 7.0)
         values = y[unit, cell]
-        theirs = values - design @ np.linalg.lstsq(design, values)[0]
-        mine = residuals(y[None], present)[0]
-        assert mine[unit, cell] == pytest.approx(theirs, abs=1e-9)
+        widths = 10.0 ** rng.integers(-2, 3, size=k) if rng.random() < 0.5 else np.ones(k)
+        root = 1 / widths[cell]  # weighted least squares
+        theirs = values - design @ np.linalg.lstsq(design * root[:, None], values * root)[0]
+        mine = residuals(y[None], present, widths**-2)[0]
+        assert mine[unit, cell] == pytest.approx(theirs, abs=1e-6)
         assert not mine[~present].any()
         assert degrees(Layout(present, np.zeros((1, k)), np.ones(1))) == len(unit) - np.linalg.matrix_rank(design)
+
+
+def test_no_width_hides_that_cells_and_units_explain_all() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        present = rng.random((8, 4)) < 0.8
+        left = residuals((rng.normal(size=(8, 1)) + rng.normal(size=4))[None], present, 10.0 ** rng.integers(-12, 1, 4))
+        assert left == pytest.approx(0, abs=1e-8)
+
+
+def test_only_noise_that_is_much_wider_makes_a_scale_of_its_own() -> None:
+    rng = np.random.default_rng(2)
+    for widths in ([1, 1, 1, 1, 1], [1, 1, 2, 1, 2], [1, 1, 1, 1, 50], [1, 1, 1, 40, 2000]):
+        scales = find_scales(rng.normal(0, widths, (12, 5)), np.ones((12, 5), bool))
+        wide = np.array(widths) > 4
+        assert scales[~wide].tolist() == [1] * (~wide).sum()
+        assert scales[wide] == pytest.approx(np.array(widths)[wide], rel=0.6)
+    shifted = np.add.outer(rng.normal(size=6), [0.0, 0.1, 0.2, 0.7])
+    equal = find_scales(shifted, np.ones((6, 4), bool), floor=1e-12)
+    assert equal.tolist() == [1] * 4, "rounding errors"
 
 
 def test_moderation_is_limmas() -> None:
     df = np.array([4.0, 4.0, 6.0, 8.0])
     variances = np.array([0.1, 1.0, 8.0, 0.5])
-    prior, _ = moderation((variances * df)[None], df, np.array([1.0]))
+    prior, _ = moderation((variances * df)[None], df)
     # limma's fitFDist: e = log s^2 - digamma(df/2) + log(df/2), and trigamma(d0/2) = var(e) - mean(trigamma(df/2))
     e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean()
     assert special.polygamma(1, prior[0] / 2) == pytest.approx(excess)
-    alike, none = moderation((np.ones(4) * df)[None], df, np.array([1.0]))
+    alike, none = moderation((np.ones(4) * df)[None], df)
     assert np.isinf(alike[0])
     assert none[0] == pytest.approx(0, abs=1e-12)
     samples = [np.random.default_rng(i).normal(0, 1 + i, 5) for i in range(4)]
     squares = np.array([np.sum((each - each.mean()) ** 2) for each in samples])
-    _, same = moderation(squares[None], np.full(4, 4.0), np.array([squares.sum() / 16]))
+    _, same = moderation(squares[None] / squares.mean() * 4, np.full(4, 4.0))
     assert same[0] == pytest.approx(stats.bartlett(*samples).statistic)
 
 

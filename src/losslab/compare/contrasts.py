@@ -162,7 +162,7 @@ def compare_apart(y: Array, present: Array, weights: Array) -> tuple[Array, Arra
     return means @ weights.T, np.maximum(alike, each @ (weights**2).T)
 
 
-def find_scales(y: Array, present: Array) -> Array:
+def find_scales(y: Array, present: Array, floor: float = 0.0) -> Array:
     """Find how many times as wide as the quietest ones each cell's noise is `(k,)`; mostly 1.
 
     Cells are sorted by their variance over units, each unit without its median. The quietest third belongs together.
@@ -180,7 +180,7 @@ def find_scales(y: Array, present: Array) -> Array:
     values = np.where(present, y, np.nan)[:, use]
     some = present[:, use].any(1)
     left = values[some] - np.nanmedian(values[some], axis=1, keepdims=True)
-    variances = np.nanvar(left, axis=0, ddof=1)
+    variances = np.maximum(np.nanvar(left, axis=0, ddof=1), floor)
     order = np.argsort(variances, kind="stable")
     variances, freedom, cells = variances[order], df[use][order], use[order]
     starts = [0]
@@ -213,8 +213,9 @@ def residuals(y: Array, present: Array, precision: Array | None = None) -> Array
         return left
 
     left = leave_units(y * present)
-    normal = np.diag(weights.sum(0)) - weights.T @ (weights / by_unit[:, None])
-    cells = (left * weights).sum(1) @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True)
+    size = np.sqrt(np.maximum(weights.sum(0), 1e-300))
+    normal = (np.diag(weights.sum(0)) - weights.T @ (weights / by_unit[:, None])) / np.outer(size, size)
+    cells = (left * weights).sum(1) / size @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True) / size
     return leave_units((left - cells[:, None]) * present)
 
 

@@ -68,9 +68,9 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     >>> abs(found.p[0] - stats.ttest_rel(y[:, 0], y[:, 1]).pvalue) < 0.005
     True
     """
-    layout = replace(layout, scales=find_scales(y, layout.present))
     filled = np.where(layout.present, y, 0.0)[None]
     floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2)
+    layout = replace(layout, scales=find_scales(y, layout.present, floor))
     estimate, variance, skew, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
     spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
