@@ -212,7 +212,7 @@ def test_residuals_and_degrees_of_freedom_are_those_of_least_squares() -> None:
 def test_moderation_is_limmas() -> None:
     df = np.array([4.0, 4.0, 6.0, 8.0])
     variances = np.array([0.1, 1.0, 8.0, 0.5])
-    prior, _ = moderation((variances * df)[None], df, np.array([1.0]))
+    prior, _ = moderation((variances * df)[None], df)
     # limma's fitFDist: e = log s^2 - digamma(df/2) + log(df/2), and trigamma(d0/2) = var(e) - mean(trigamma(df/2))
     e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean()
