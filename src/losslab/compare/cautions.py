@@ -1,6 +1,6 @@
 """Reasons to doubt a comparison, found in the records themselves."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison, count_settings
 from losslab.compare.settings import changes_figures, count_values, drop_dependent, format_value
-from losslab.compare.verdict import join_phrases
+from losslab.compare.wording import join_phrases
 from losslab.record.rows import FIRST_NORM
 
 SAME = {

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.compare.contrasts import Layout
 from losslab.compare.design import Comparison, count_failures, count_tries
 from losslab.compare.row_noise import RowNoise, estimate_row_noise
 from losslab.compare.settings import format_value
-from losslab.compare.simultaneous import Family, Layout, infer_family
+from losslab.compare.simultaneous import Family, infer_family
 
 Array = NDArray[Any]
 MANY = 8  # up to this many cells all pairs are reported; beyond it, the best on validation against each of the others

@@ -332,7 +332,9 @@ def scale_values(frame: pd.DataFrame, mode: str) -> "pd.Series[float]":
     used = frame[frame["used"]]
     if used["dataset_key"].nunique() == 1 or mode == "max":
         return frame["value"]
-    scale = used.groupby(["dataset_key", "cell"])["value"].mean().groupby("dataset_key").mean()
+    table = used.groupby(["dataset_key", "cell"])["value"].mean().unstack()
+    complete = table.dropna(axis="columns")  # cells that lack a data set must not change what the others are worth
+    scale = (table if complete.empty else complete).mean(axis="columns")
     return frame["value"] / frame["dataset_key"].map(scale)
 
 

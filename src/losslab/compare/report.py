@@ -12,11 +12,12 @@ from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import Findings
 from losslab.compare.costs import Target, name_fronts, time_to_target
 from losslab.compare.design import Comparison
+from losslab.compare.method import describe_method
 from losslab.compare.ranks import DRAWS, rank_cells
 from losslab.compare.settings import CROSS
 from losslab.compare.table import format_cells, summarize_cells, tabulate_pairs
 from losslab.compare.variance import Components, estimate_components
-from losslab.compare.verdict import describe_method, write_verdict
+from losslab.compare.verdict import write_verdict
 from losslab.spreadsheet import text_table
 
 
@@ -62,7 +63,7 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float) -> R
         tabulate_pairs(findings.every),
         estimate_components(comparison, findings),
         target,
-        " ".join([describe_method(comparison, findings), *describe_extras(comparison, target)]),
+        " ".join([describe_method(comparison), *describe_extras(comparison, target)]),
     )
 
 

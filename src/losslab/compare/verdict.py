@@ -2,13 +2,19 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from losslab.compare.advice import describe_lost, describe_ties
 from losslab.compare.claims import Findings, Pair
-from losslab.compare.design import Comparison, count_failures
-from losslab.compare.population import FEW_DATASETS
+from losslab.compare.design import Comparison
 from losslab.compare.settings import CROSS
-from losslab.compare.statistics import MOST, Ranking, ranking, rows_needed, units_needed
+from losslab.compare.statistics import Ranking, ranking
+from losslab.compare.wording import (
+    describe_evidence,
+    describe_gap,
+    describe_wanted,
+    join_phrases,
+    other_of,
+    shorten,
+)
 
 NAMED = 3  # this many pairs are given with their numbers, the others in one phrase
 
@@ -124,7 +130,8 @@ def describe_beaten(comparison: Comparison, behind: Sequence[Pair]) -> str:
     rest = behind[NAMED:]
     if rest:
         ends = f"{rest[0].mean:.3g} to {rest[-1].mean:.3g}"
-        phrases.append(f"{len(rest)} others by {ends if len(rest) > 1 else ends.split()[0]} {comparison.unit}")
+        others = f"{len(rest)} others by {ends}" if len(rest) > 1 else f"{rest[0].second} by {rest[0].mean:.3g}"
+        phrases.append(f"{others} {comparison.unit}")
     return join_phrases(phrases)
 
 
@@ -138,8 +145,8 @@ def describe_marred(comparison: Comparison, pair: Pair) -> str:
     """Describe a difference between means of the trainings that finished, where the better side failed more often."""
     pair = pair if pair.mean > 0 else turn(pair)
     return (
-        f"Of the trainings that finished, {pair.first} is ahead of {pair.second} by {describe_gap(comparison, pair)}, but "
-        f"{pair.failed[0]} of its trainings failed and {pair.failed[1]} of the other's: that decides nothing."
+        f"Of the trainings that finished, {pair.first} is ahead of {pair.second} by {describe_gap(comparison, pair)}, "
+        f"but {pair.failed[0]} of its trainings failed and {pair.failed[1]} of the other's: that decides nothing."
     )
 
 
@@ -148,20 +155,6 @@ def describe_same(comparison: Comparison, leader: str, same: Sequence[Pair], wan
     names = join_phrases([leader, *shorten([other_of(pair, leader) for pair in same])])
     widest = max(same, key=lambda pair: max(abs(pair.low), abs(pair.high)))
     return f"{names} are the same within {describe_wanted(comparison, wanted)} [{widest.low:.2g}, {widest.high:.2g}]."
-
-
-def other_of(pair: Pair, name: str) -> str:
-    """Return the other one of a pair."""
-    return pair.second if pair.first == name else pair.first
-
-
-def shorten(names: Sequence[str]) -> list[str]:
-    """Return up to five names; of more, four and the number of the others.
-
-    >>> shorten("abcdef")
-    ['a', 'b', 'c', 'd', '2 others']
-    """
-    return [*names[:4], f"{len(names) - 4} others"] if len(names) > 5 else list(names)
 
 
 def describe_others(comparison: Comparison, leader: str, others: Sequence[Pair], wanted: float) -> str:
@@ -177,107 +170,6 @@ def describe_others(comparison: Comparison, leader: str, others: Sequence[Pair],
     if differ:
         return f"Of the {len(others)} pairs without {leader}, {len(differ)} differ: {which}{more}."
     return f"None of the {len(others)} pairs without {leader} can be told apart."
-
-
-def describe_gap(comparison: Comparison, pair: Pair) -> str:
-    """Write a difference with its interval."""
-    amount = f"{abs(pair.mean):.2g}"
-    unit = "%" if not comparison.points else "point" if amount == "1" else "points"
-    return f"{amount} {unit} [{pair.low:.2g}, {pair.high:.2g}]"
-
-
-def describe_evidence(comparison: Comparison, pair: Pair) -> str:
-    """Write a difference with its interval, the number of units, and p."""
-    amount = describe_gap(comparison, pair).replace(" [", f" {comparison.metric} [")
-    return f"by {amount} over {describe_units(comparison, pair)} ({format_p(pair.p)})"
-
-
-def describe_units(comparison: Comparison, pair: Pair) -> str:
-    """Say over how many seeds, splits or data sets a difference is, and whether over rows, too."""
-    count = comparison.population.count(pair.n)
-    count = count if pair.paired else count.replace(" ", " unpaired ", 1)
-    rows = next(iter(comparison.blocks.values())).rows if comparison.population.crossed else 0
-    return f"{count} and {rows:,} test rows" if rows else count
-
-
-def format_p(p: float) -> str:
-    """Write a p-value.
-
-    >>> format_p(0.0312), format_p(3e-5)
-    ('p = 0.031', 'p < 0.001')
-    """
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def describe_wanted(comparison: Comparison, wanted: float) -> str:
-    """Write the difference worth finding with its unit."""
-    unit = "point" if comparison.points else "%"
-    return f"{wanted:g} {unit}{'s' if comparison.points and wanted != 1 else ''}"
-
-
-def describe_ties(comparison: Comparison, leader: str, ties: Sequence[Pair], wanted: float) -> str:
-    """Say what is undecided, and what would decide it.
-
-    Args:
-        comparison: what is compared.
-        leader: one of each of the pairs.
-        ties: the pairs that neither differ nor are the same.
-        wanted: the difference worth finding.
-    """
-    counts = [pair.n for pair in ties]
-    most, noun = max(counts), comparison.population.noun
-    n = f"{most}" if min(counts) == most else f"{min(counts)} to {most}"
-    who = join_phrases([leader, *shorten([other_of(pair, leader) for pair in ties])])
-    said = f"{who} cannot be told apart at {n} {noun}{'' if n == '1' else 's'}"
-    known = [pair for pair in ties if np.isfinite(pair.p)]
-    if not known:
-        return f"{said}: one {noun} shows no spread; run at least 3, such as seed=0,1,2."
-    return f"{said}{advise(comparison, known, wanted)}."
-
-
-def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
-    """Say how many new units, or rows, would find the difference worth finding with a power of 80 %."""
-    noun, wanted_words = comparison.population.noun, describe_wanted(comparison, wanted)
-    df = max(2.0, (min(pair.n for pair in ties) - 1) * max(1, len(comparison.cells) - 1))
-    needs = [units_needed(wanted, pair.sd, pair.n, df, pair.critical, pair.row_se) for pair in ties if pair.sd > 0]
-    if not needs:
-        rows = next(iter(comparison.blocks.values())).rows if comparison.blocks else 0
-        need = max((rows_needed(wanted, pair.row_se, rows, pair.critical) for pair in ties), default=0)
-        return (
-            f"; about {need:,} test rows like these would be needed for a difference of {wanted_words}" if need else ""
-        )
-    low, high = min(needs), max(needs)
-    if high >= MOST and any(pair.row_se > 0 for pair in ties):
-        return f"; no number of seeds finds a difference of {wanted_words} on so few test rows: test more"
-    top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
-    about = f"about {top}" if high <= 1.1 * low else f"{low:,} to {top}"
-    return (
-        f". {about[0].upper()}{about[1:]} new {noun}s would decide whether they differ by {wanted_words}: compare these by "
-        "themselves, as runs that are tested twice are called different too often"
-    )
-
-
-def describe_lost(comparison: Comparison) -> list[str]:
-    """Say of which cells trainings failed, and which cells have nothing to show."""
-    failures = count_failures(comparison)
-    sentences = [
-        f"{row.failed} of {row.all} trainings of {cell} failed: its mean is over those that finished, and a failure "
-        "counts as the worst in P(better)."
-        for cell, row in failures.iterrows()
-        if row.failed
-    ]
-    frame = comparison.frame
-    lost = sorted(set(frame["cell"][frame["status"].eq("failed")]) - set(comparison.cells))
-    sentences += [f"All trainings of {cell} failed: it is in no mean." for cell in lost]
-    covers = comparison.used.groupby("cell")["dataset_key"].agg(lambda keys: len(set(keys)))
-    few = [cell for cell in comparison.cells if covers[cell] < len(comparison.datasets)]
-    if few:
-        names = join_phrases(shorten(few))
-        ran = "ran" if len(few) > 1 else f"ran on {covers[few[0]]} of {len(comparison.datasets)} data sets and"
-        whose = "are" if len(few) > 1 else "is"
-        ran = f"{ran} on some data sets only and" if len(few) > 1 else ran
-        sentences.append(f"{names} {ran} {whose} last in the table, whatever the mean: the others may be harder.")
-    return sentences
 
 
 def rank_over_datasets(comparison: Comparison) -> tuple[list[str], Ranking] | None:
@@ -298,42 +190,3 @@ def describe_ranks(comparison: Comparison) -> str:
     order = found.ranks.argsort(kind="stable")[:4]
     best = ", ".join(f"{names[i]} {found.ranks[i]:.2f}" for i in order)
     return f"Average ranks over the {len(comparison.datasets)} data sets: {best}."
-
-
-def describe_method(comparison: Comparison, findings: Findings) -> str:
-    """Explain in a few sentences how the figures of the page were computed."""
-    level = f"{100 * (1 - comparison.alpha):g} %"
-    population = comparison.population
-    rows = (
-        " The variance of a difference adds what comes from the trainings and what comes from the test rows (jackknife "
-        "over blocks of rows, without their interaction, which both hold)."
-        if population.crossed
-        else ""
-    )
-    overlap = (
-        f" The variance is multiplied by 1 + n x {population.overlap:.3g}, as {population.noun}s share training rows "
-        "(Nadeau & Bengio 2003)."
-        if population.overlap
-        else ""
-    )
-    data = "" if len(comparison.datasets) < 2 or len(comparison.datasets) >= FEW_DATASETS else " " + population.sentence
-    return (
-        f"Each run was tested at its best epoch on validation. The unit of analysis is the {population.noun}; a unit's "
-        "value is the mean of its runs, and the model is cell + unit + noise. All pairs of cells and of options are one "
-        f"family: the intervals hold together at {level}, and p is the smallest level at which the family calls a "
-        "difference real (single-step max-T, Westfall & Young 1993, simulated with normal noise in the same pattern of "
-        "units). The standard error is the pooled one, or a pair's own where that is larger, as far as the cells' "
-        "spreads are seen to differ (Smyth 2004); where a pair's differences are skewed, Hall's correction (1992) counts "
-        f"if it is stricter.{rows}{overlap}{data} Intervals of means are Student's t, each by itself. IQM is the mean of "
-        "the middle half; P(better) the share of pairs of runs with the same data and seed in which the one beats the "
-        "other, ties counting half. Units needed are for a power of 80 %, with a margin for the error of the spread."
-    )
-
-
-def join_phrases(phrases: Sequence[str]) -> str:
-    """Join phrases as a list in a sentence.
-
-    >>> join_phrases(["mae", "mse", "huber"])
-    'mae, mse and huber'
-    """
-    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)

@@ -1,5 +1,6 @@
 """Plots of a comparison that weigh cells against each other: which beats which, and quality against what it costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,17 @@ import pandas as pd
 from losslab.compare.claims import improvement, tabulate_wins
 from losslab.compare.costs import are_stacked, name_costs
 from losslab.compare.design import Comparison
-from losslab.page.figures import BLUE, GREY, ORANGE, Plot, find_limits, make_figure, shorten, use_light_frame
+from losslab.page.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Plot,
+    find_limits,
+    make_figure,
+    shorten,
+    text_width,
+    use_light_frame,
+)
 
 MOST = 20  # cells that are legible in a matrix
 NAMED = 12  # cells of a front that are named
@@ -23,17 +34,17 @@ def draw_win_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
     places = range(len(cells))
     rates = np.array([[improvement(wins, [row], [column]) if row != column else np.nan for column in places]
                       for row in places])  # fmt: skip
-    drawn, axes = make_figure(3.4 + 0.52 * len(cells), 2.4 + 0.36 * len(cells))
+    names = [f"{shorten(cell, 60)}  {number}" for number, cell in enumerate(cells, 1)]
+    drawn, axes = make_figure(1.8 + text_width(names) + 0.5 * len(cells), 1.0 + 0.32 * len(cells))
     axis = axes[0, 0]
     image = axis.imshow(rates, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (row, column), rate in np.ndenumerate(rates):
         if np.isfinite(rate):
             axis.text(column, row, f"{rate:.2f}", ha="center", va="center", fontsize=8.5,
                       color="white" if rate < 0.5 else "black")  # fmt: skip
-    names = [shorten(cell, 30) for cell in cells]
-    axis.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axis.set_xticks(places, [str(number + 1) for number in places])
     axis.set_yticks(places, names, parse_math=False)
-    axis.set(xlabel="loses", ylabel="wins")
+    axis.set_xlabel("against")
     drawn.colorbar(image, label="share of runs won")
     which = f" of the {MOST} best of {len(comparison.cells)} cells" if len(comparison.cells) > MOST else ""
     caption = (
@@ -53,7 +64,9 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     fronts = {key: numbers[numbers["pareto"].str.split(", ").map(lambda on, key=key: key in on)].sort_values(key)
               for key in costs}  # fmt: skip
     named = list(dict.fromkeys(cell for front in fronts.values() for cell in front["cell"]))[:NAMED]
-    drawn, axes = make_figure(1.0 + 4.6 * len(costs), 4.2 + 0.2 * (len(named) + 1) / 2, 1, len(costs))
+    width = 1.0 + 4.6 * len(costs)
+    legend = wrap_entries([f"{number} {shorten(cell, 60)}" for number, cell in enumerate(named, 1)], int(12 * width))
+    drawn, axes = make_figure(width, 4.2 + 0.16 * len(legend), 1, len(costs))
     for axis, (key, front) in zip(axes.flat, fronts.items(), strict=True):
         draw_front(axis, numbers, front, key, comparison.mode)
         for number, cell in enumerate(named, 1):
@@ -62,16 +75,29 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         axis.set_ylim(low - edge, high + 1.5 * edge)
         axis.set_xlabel({"seconds": "seconds of a run", "MB": "peak memory, MB"}.get(key, key))
         use_light_frame(axis)
-    axes[0, 0].set_ylabel(f"mean test {comparison.metric}")
-    entries = [f"{number} {shorten(cell)}" for number, cell in enumerate(named, 1)]
-    lines = ["     ".join(entries[start : start + 2 * len(costs)]) for start in range(0, len(entries), 2 * len(costs))]
-    drawn.supxlabel("\n".join(lines), fontsize=9, parse_math=False)
+    better = "higher" if comparison.mode == "max" else "lower"
+    axes[0, 0].set_ylabel(f"mean test {comparison.metric}, {better} is better")
+    drawn.supxlabel("\n".join(legend), fontsize=9, parse_math=False)
     stack = " The seconds and memory of a stack are those of all its runs, so updates count." * are_stacked(comparison)
     caption = (
         f"Mean test {comparison.metric} of each cell against its cost. On the line (Pareto front) are the cells that "
         f"no other beats in both; which of them are there may be chance.{stack}"
     )
     return Plot("pareto", caption, drawn, numbers[[*comparison.by, "cell", "mean", *costs, "pareto"]])
+
+
+def wrap_entries(entries: Sequence[str], letters: int) -> list[str]:
+    """Join the entries of a legend to lines of about so many letters.
+
+    >>> wrap_entries(["1 mae", "2 mse", "3 huber"], 12)
+    ['1 mae     2 mse', '3 huber']
+    """
+    lines = [""]
+    for entry in entries:
+        if len(lines[-1]) + len(entry) > letters:
+            lines.append("")
+        lines[-1] += ("     " if lines[-1] else "") + entry
+    return lines
 
 
 def draw_front(axis: Any, numbers: pd.DataFrame, front: pd.DataFrame, key: str, mode: str) -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from losslab.compare.design import Comparison, find_mode
 from losslab.compare.settings import format_value
 from losslab.compare.statistics import cliques
-from losslab.compare.verdict import format_p, rank_over_datasets
+from losslab.compare.verdict import rank_over_datasets
+from losslab.compare.wording import format_p
 from losslab.errors import Refused
 from losslab.page.figures import GREY, Plot, find_limits, line_style, make_figure, use_light_frame
 

@@ -1,0 +1,226 @@
+"""Estimates of contrasts and their variances: what a batch of samples says of each difference of cells.
+
+A contrast is a difference of means of cells, such as mae minus mse. Cells share units (seeds, splits or data sets), and
+a unit's own level cancels out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[Any]
+CORRECTED = 1.645  # skewness, in its standard deviations, that counts: one normal sample in 10 has more
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which cells have which units, and what is contrasted.
+
+    Args:
+        present: `(n, k)`, units by cells.
+        contrasts: `(m, k)`; each sums to 0.
+        tries: `(m,)`: among how many settings the better-tuned side of a contrast was chosen with the units tested.
+        overlap: the share of the variance of a difference that no further unit takes away, as a multiple of one unit's:
+            the number of test rows by that of training rows, where training rows are shared (Nadeau & Bengio 2003).
+        row_noise: `(k, k)`, the covariance of the cells' means that comes from the rows tested; 0 where these do not
+            count.
+        row_df: its degrees of freedom.
+        grain: the smallest step of a value: that of an accuracy is one row's.
+    """
+
+    present: Array
+    contrasts: Array
+    tries: Array
+    overlap: float = 0.0
+    row_noise: Array | None = None
+    row_df: float = 49.0
+    grain: float = 0.0
+
+    @property
+    def shared(self) -> Array:
+        """For each unit and contrast, whether all cells of the contrast have the unit `(n, m)`."""
+        missing = (~self.present).astype(float) @ (self.contrasts != 0).T.astype(float)
+        shared: Array = missing == 0
+        return shared
+
+    @property
+    def counts(self) -> Array:
+        """The units that each contrast's cells share `(m,)`."""
+        counts: Array = self.shared.sum(0)
+        return counts
+
+    @property
+    def smallest(self) -> Array:
+        """The units of each contrast's smallest cell `(m,)`."""
+        sizes = self.present.sum(0)
+        return np.array([sizes[row != 0].min() for row in self.contrasts])
+
+    @property
+    def paired(self) -> Array:
+        """Whether a contrast is over shared units: two at least, or all that the smaller cell has `(m,)`."""
+        counts = self.counts
+        paired: Array = (counts >= 2) | ((counts >= 1) & (counts == self.smallest))
+        return paired
+
+
+def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Array, Array, Array, Array]:
+    """Summarize each contrast of a batch of samples `(b, n, k)`, whose missing values are 0.
+
+    The variance of a difference of one unit is that of the additive model, `y = cell + unit + noise`, pooled over all
+    cells. Where a contrast's own variance is larger, it counts as far as the cells' spreads are seen to differ (the
+    moderated variance of Smyth 2004).
+
+    Args:
+        y: the samples.
+        layout: the contrasts.
+        floor: the least variance of a single value, as equal values may be rounded ones.
+
+    Returns:
+        The estimates, the variances of these and their scaled skewness `g / sqrt(n)`, each `(b, m)`; the pooled
+        variance of a single value and Bartlett's statistic of the cells' spreads, each `(b,)`.
+    """
+    present, weights = layout.present, layout.contrasts
+    own_df = np.maximum(layout.counts - 1, 0)
+    residual, df = residuals(y, present), degrees(layout)
+    squares = (residual**2).sum(1)
+    nothing = np.full(len(y), np.nan)
+    pooled = np.maximum(squares.sum(1) / df, floor) if df > 0 else nothing
+    prior, bartlett = (
+        moderation(squares, present.sum(0) * df / present.sum(), pooled) if df > 0 else (np.zeros(len(y)), nothing)
+    )
+    shared = layout.shared
+    differences = y @ weights.T
+    estimate = (differences * shared).sum(1) / np.maximum(layout.counts, 1)
+    deviation = (differences - estimate[:, None]) * shared
+    second = (deviation**2).sum(1)
+    own = second / np.maximum(own_df, 1)
+    norm = (weights**2).sum(1)
+    general = pooled[:, None] * norm
+    prior = np.minimum(prior, 1e12)[:, None]
+    share = prior / np.maximum(prior + own_df, 1e-300)
+    variance = np.fmax(general, np.where(own_df > 0, share * np.nan_to_num(general) + (1 - share) * own, np.nan))
+    variance = variance / np.maximum(layout.counts, 1)
+    skew = skewness_of(deviation, second, layout.counts)
+    apart = ~layout.paired
+    if apart.any():
+        estimate[:, apart], variance[:, apart] = compare_apart(y, present, weights[apart])
+        skew[:, apart] = 0.0
+    return estimate, variance, skew, pooled, bartlett
+
+
+def skewness_of(deviation: Array, second: Array, counts: Array) -> Array:
+    """Return `g / sqrt(n)` where the skewness g is one that only one normal sample in ten has, else 0.
+
+    Few units cannot show it; see `ramp`.
+    """
+    n = np.maximum(counts, 1)
+    third = (deviation**3).sum(1)
+    g = np.sqrt(n) * np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
+    return np.where(np.abs(g) > CORRECTED * usual_skewness(n), g * ramp(n) / np.sqrt(n), 0.0)
+
+
+def usual_skewness(n: Array) -> Array:
+    """Return the standard deviation of the skewness of n normal values.
+
+    Source: Cramer 1946, section 29.3.
+    """
+    return np.asarray(np.sqrt(6 * np.maximum(n - 2, 1) / ((n + 1) * (n + 3))))
+
+
+def ramp(n: Array) -> Array:
+    """Return how much of the skewness of n values counts: nothing up to 4, all from 10 on."""
+    return np.clip((n - 4) / 6, 0.0, 1.0)
+
+
+def compare_apart(y: Array, present: Array, weights: Array) -> tuple[Array, Array]:
+    """Estimate pairs of cells that share no units, and the variance: the larger of Welch's and the pooled one."""
+    sizes = present.sum(0)
+    means = y.sum(1) / np.maximum(sizes, 1)
+    squares = (((y - means[:, None]) * present) ** 2).sum(1)
+    df = np.maximum(sizes - 1, 0)
+    pooled = squares.sum(1) / df.sum() if df.sum() else np.full(len(y), np.nan)
+    each = np.where(df > 0, np.fmax(squares / np.maximum(df, 1), 0.0), pooled[:, None]) / np.maximum(sizes, 1)
+    alike = pooled[:, None] * ((weights**2) @ (1 / np.maximum(sizes, 1)))
+    return means @ weights.T, np.maximum(alike, each @ (weights**2).T)
+
+
+def residuals(y: Array, present: Array) -> Array:
+    """Return what the additive model of cells and units leaves of `y` `(b, n, k)`; 0 where there is no value."""
+    by_unit = np.maximum(present.sum(1), 1)
+
+    def leave_units(values: Array) -> Array:
+        left: Array = (values - (values.sum(2) / by_unit)[:, :, None]) * present
+        return left
+
+    left = leave_units(y * present)
+    normal = np.diag(present.sum(0)) - present.T @ (present / by_unit[:, None])
+    cells = left.sum(1) @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True)
+    return leave_units((left - cells[:, None]) * present)
+
+
+def degrees(layout: Layout) -> float:
+    """Return the degrees of freedom of the residuals of the additive model.
+
+    >>> degrees(Layout(np.ones((5, 3), bool), np.zeros((1, 3)), np.ones(1)))
+    8.0
+    """
+    n, k = layout.present.shape
+    links = [(unit, n + cell) for unit, cell in zip(*np.nonzero(layout.present), strict=True)]
+    parents = list(range(n + k))
+
+    def root(node: int) -> int:
+        while parents[node] != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    for unit, cell in links:
+        parents[root(unit)] = root(cell)
+    nodes = {node for link in links for node in link}
+    parts = len({root(node) for node in nodes})
+    return float(len(links) - (len(nodes) - parts))
+
+
+def moderation(squares: Array, df: Array, pooled: Array) -> tuple[Array, Array]:
+    """Estimate how alike the cells' variances are: the degrees of freedom of a prior that they are drawn from.
+
+    Args:
+        squares: `(b, k)`, each cell's sum of squared residuals.
+        df: `(k,)`, its degrees of freedom.
+        pooled: `(b,)`, the pooled variance.
+
+    Returns:
+        The prior's degrees of freedom, infinite where the variances differ by no more than chance, and Bartlett's
+        statistic of equal variances, each `(b,)`.
+
+    Source: Smyth 2004, "Linear models and empirical Bayes methods", section 6.2; Bartlett 1937.
+    """
+    use = df >= 0.5
+    prior = np.full(len(squares), np.inf)
+    if use.sum() < 3:
+        return prior, np.zeros(len(squares))
+    df, floor = df[use], np.maximum(pooled, 1e-300)[:, None]
+    variances = np.maximum(squares[:, use] / df, 0.01 * floor)
+    logs = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
+    excess = logs.var(1, ddof=1) - special.polygamma(1, df / 2).mean()
+    wide = excess > 1e-3
+    half = 0.5 + 1 / excess[wide]
+    for _ in range(8):  # Newton's steps to the inverse of the trigamma function
+        value = special.polygamma(1, half)
+        half = half + value * (1 - value / excess[wide]) / special.polygamma(2, half)
+    prior[wide] = 2 * half
+    total = df.sum()
+    even = np.log(np.maximum((variances * df).sum(1) / total, 1e-300))
+    scale = 1 + ((1 / df).sum() - 1 / total) / (3 * (len(df) - 1))
+    return prior, (total * even - (df * np.log(variances)).sum(1)) / scale
+
+
+def row_variances(layout: Layout) -> Array:
+    """Return the variance of each contrast that comes from the rows tested `(m,)`."""
+    if layout.row_noise is None:
+        return np.zeros(len(layout.contrasts))
+    found: Array = np.einsum("mi,ij,mj->m", layout.contrasts, layout.row_noise, layout.contrasts)
+    return np.asarray(np.maximum(found, 0.0))

@@ -1,0 +1,38 @@
+"""How the figures of a comparison were computed, in words."""
+
+from losslab.compare.design import Comparison
+
+
+def describe_method(comparison: Comparison) -> str:
+    """Explain in a few sentences how the figures of the page were computed."""
+    population, level = comparison.population, f"{100 * (1 - comparison.alpha):g} %"
+    sentences = [
+        "Each run was tested at its best epoch on validation.",
+        f"The unit of analysis is the {population.noun}: a unit's value is the mean of its runs, and the model is "
+        "cell + unit + noise.",
+        "All pairs of cells, and all pairs of options as means over the options of the other key, are one family: "
+        f"their intervals hold together at {level}, and p is the smallest level at which the family calls a "
+        "difference real (single-step max-T, Westfall & Young 1993; the reference is simulated with normal noise in "
+        "the same pattern of units).",
+        "The standard error of a difference is the pooled one; a pair's own counts where it is larger, as far as the "
+        "cells' spreads are seen to differ (Smyth 2004). Where a pair's differences are skewed, Hall's corrected "
+        "statistic (1992) counts if it is smaller.",
+    ]
+    if population.crossed:
+        sentences.append(
+            "The variance of a difference adds what comes from the trainings to what comes from the test rows "
+            "(jackknife over blocks of rows; Owen 2007), each with its own critical value (Cochran & Cox 1950)."
+        )
+    if population.overlap:
+        sentences.append(
+            f"The variance is multiplied by 1 + {population.overlap:.3g} n, as the {population.noun}s share training "
+            "rows (Nadeau & Bengio 2003)."
+        )
+    sentences += [
+        f"The interval of a cell's mean is Student's t at {level}, each by itself. IQM is the mean of the middle half.",
+        "P(better) is the share of pairs of runs with the same data and seed in which the one beats the other; a tie "
+        "counts half, and a failed training loses.",
+        f"The number of {population.noun}s that would decide is for a power of 80 %, with a margin for the error of "
+        "the spread.",
+    ]
+    return " ".join(sentences)

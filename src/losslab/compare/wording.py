@@ -1,0 +1,65 @@
+"""How differences, their evidence and lists are written."""
+
+from collections.abc import Sequence
+
+from losslab.compare.claims import Pair
+from losslab.compare.design import Comparison
+
+
+def describe_gap(comparison: Comparison, pair: Pair) -> str:
+    """Write a difference with its interval."""
+    amount = f"{abs(pair.mean):.2g}"
+    unit = "%" if not comparison.points else "point" if amount == "1" else "points"
+    return f"{amount} {unit} [{pair.low:.2g}, {pair.high:.2g}]"
+
+
+def describe_evidence(comparison: Comparison, pair: Pair) -> str:
+    """Write a difference with its interval, the number of units, and p."""
+    amount = describe_gap(comparison, pair).replace(" [", f" {comparison.metric} [")
+    return f"by {amount} over {describe_units(comparison, pair)} ({format_p(pair.p)})"
+
+
+def describe_units(comparison: Comparison, pair: Pair) -> str:
+    """Say over how many seeds, splits or data sets a difference is, and whether over rows, too."""
+    count = comparison.population.count(pair.n)
+    count = count if pair.paired else count.replace(" ", " unpaired ", 1)
+    rows = next(iter(comparison.blocks.values())).rows if comparison.population.crossed else 0
+    return f"{count} and {rows:,} test rows" if rows else count
+
+
+def format_p(p: float) -> str:
+    """Write a p-value.
+
+    >>> format_p(0.0312), format_p(3e-5)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def describe_wanted(comparison: Comparison, wanted: float) -> str:
+    """Write the difference worth finding with its unit."""
+    unit = "point" if comparison.points else "%"
+    return f"{wanted:g} {unit}{'s' if comparison.points and wanted != 1 else ''}"
+
+
+def other_of(pair: Pair, name: str) -> str:
+    """Return the other one of a pair."""
+    return pair.second if pair.first == name else pair.first
+
+
+def shorten(names: Sequence[str]) -> list[str]:
+    """Return up to five names; of more, four and the number of the others.
+
+    >>> shorten("abcdef")
+    ['a', 'b', 'c', 'd', '2 others']
+    """
+    return [*names[:4], f"{len(names) - 4} others"] if len(names) > 5 else list(names)
+
+
+def join_phrases(phrases: Sequence[str]) -> str:
+    """Join phrases as a list in a sentence.
+
+    >>> join_phrases(["mae", "mse", "huber"])
+    'mae, mse and huber'
+    """
+    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
