@@ -17,7 +17,7 @@ paper, table.tex.
     difference=1        the difference worth finding, in per cent or points: less is the same, and the verdict says how
                         many seeds would find it
     cross=true          also load the best models and evaluate each under every loss that fits its task; slow
-    --json              print one JSON object instead of text: sentences, cells and pairs in numbers (null: not known)
+    --json              print one JSON object instead of text: sentences, cells and pairs; null: unknown, or never
     log=true            log table and plots to W&B as a run of type report, offline unless WANDB_MODE says otherwise
 """
 
