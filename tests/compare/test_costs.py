@@ -1,6 +1,7 @@
 """What quality costs: times to a target and Pareto fronts, worked out by hand and by the definition."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.compare.written import run
 PATHS = {"mae": [3.0, 1.0, 0.5], "mse": [3.0, 2.0, 1.0], "huber": [3.0, 3.0, 2.0]}  # 0.1 s and 10 updates an epoch
 
 
-def targets(folder: Path, **settings: object) -> tuple[Comparison, Target]:
+def targets(folder: Path, **settings: Any) -> tuple[Comparison, Target]:
     for loss, history in PATHS.items():
         for seed in range(3):
             run(folder, history[-1], history=history, loss=loss, seed=seed, **settings)
@@ -45,7 +46,7 @@ def test_a_training_that_failed_never_gets_there(tmp_path: Path) -> None:
     for seed in range(3, 6):
         run(tmp_path, 0.5, loss="mae", seed=seed, status="failed")
     comparison, found = targets(tmp_path)
-    assert found.table.set_axis(comparison.cells).loc["mae"].tolist() == [np.inf, 3]  # the median of six is the fourth
+    assert list(found.table.set_axis(comparison.cells).loc["mae"]) == [np.inf, 3]  # the median of six is the fourth
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -56,7 +57,7 @@ def test_what_is_on_the_front_is_dominated_by_none(seed: int) -> None:
 
     def dominates(one: int, other: int) -> bool:
         no_worse = quality[one] >= quality[other] and cost[one] <= cost[other]
-        return no_worse and (quality[one] > quality[other] or cost[one] < cost[other])
+        return bool(no_worse) and bool(quality[one] > quality[other] or cost[one] < cost[other])
 
     said = [bool(np.isfinite(cost[i])) and not any(dominates(j, i) for j in range(8)) for i in range(8)]
     assert find_front(quality, cost).tolist() == said

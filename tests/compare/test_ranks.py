@@ -40,7 +40,7 @@ def test_cells_with_few_units_are_left_out_and_without_three_units_nothing_is_sa
         run(tmp_path / "three", 0.1, loss="huber", seed=seed)
     comparison = arrange(read_runs([str(tmp_path / "three")]))
     found = rank_cells(comparison).set_axis(comparison.cells)
-    assert found.loc["mae"].tolist() == [1.0, 1.0, 1.0]
+    assert list(found.loc["mae"]) == [1.0, 1.0, 1.0]
     assert found.loc["huber"].isna().all()
     comparison = arrange(read_runs([str(grid(tmp_path / "two", {"mae": 0.5, "mse": 0.6}, 2))]))
     assert rank_cells(comparison).isna().all(axis=None)

@@ -90,7 +90,7 @@ def test_rows_and_trainings_of_one_split_are_those_that_were_written(tmp_path: P
     assert found.sentence.endswith(f"{100 * share:.0f} % comes from the rows tested: more test rows, such as those of "
                                    "data.folds=5, which tests every row, buy the most.")  # fmt: skip
     shown = format_components(found, "points accuracy").set_index("source")
-    assert shown.loc["split"].tolist() == ["1", "", "", ""]
+    assert list(shown.loc["split"]) == ["1", "", "", ""]
     alone = components_of(tmp_path, claim="seeds")  # on these very rows
     assert "100 % comes from training again: more seeds buy the most" in alone.sentence
 
