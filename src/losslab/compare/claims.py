@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.compare.contrasts import Layout
+from losslab.compare.contrasts import Layout, variances_of
 from losslab.compare.design import Comparison, count_failures, count_tries
 from losslab.compare.row_noise import RowNoise, estimate_row_noise
 from losslab.compare.settings import format_value
@@ -131,6 +131,7 @@ def evaluate(comparison: Comparison) -> Findings:
         comparison.population.overlap,
         None if noise is None else noise.covariance,
         49.0 if noise is None else noise.df,
+        None if noise is None else noise.mixed,
         find_grain(comparison),
     )
     family = infer_family(y, layout, comparison.alpha)
@@ -239,13 +240,9 @@ def describe_pairs(
         shared = np.isfinite(y[:, [*sides[0], *sides[1]]]).all(1) if family.paired[number] else slice(None)
         base = np.nanmean(y[shared][:, list(sides[1])])
         scale = 100 / (1 if comparison.points else abs(base) or 1)
-        rows = (
-            0.0
-            if layout.row_noise is None
-            else float(layout.contrasts[number] @ layout.row_noise @ layout.contrasts[number])
-        )
         n = int(family.n[number])
-        spread = max(0.0, float(family.se[number]) ** 2 - rows)
+        own = layout.contrasts[number : number + 1]
+        rows = variances_of(layout.row_noise, own) - variances_of(layout.mixed, own)
         names = (contrast.second, contrast.first) if turned else (contrast.first, contrast.second)
         found.append(
             Pair(
@@ -257,8 +254,8 @@ def describe_pairs(
                 float(low * scale),
                 float(high * scale),
                 float(family.p[number]),
-                float(np.sqrt(spread * n / (1 + layout.overlap * n)) * scale),
-                float(np.sqrt(max(0.0, rows)) * scale),
+                float(family.unit_se[number] * np.sqrt(n / (1 + layout.overlap * n)) * scale),
+                float(np.sqrt(max(0.0, rows[0])) * scale),
                 float(family.critical[number]),
                 improvement(wins, *sides),
                 (max(tries[cell] for cell in sides[0]), max(tries[cell] for cell in sides[1])),

@@ -28,6 +28,7 @@ class Layout:
         row_noise: `(k, k)`, the covariance of the cells' means that comes from the rows tested; 0 where these do not
             count.
         row_df: its degrees of freedom.
+        mixed: `(k, k)`, the part of it that is noise of rows in single trainings, which the units hold, too.
         grain: the smallest step of a value: that of an accuracy is one row's.
     """
 
@@ -37,6 +38,7 @@ class Layout:
     overlap: float = 0.0
     row_noise: Array | None = None
     row_df: float = 49.0
+    mixed: Array | None = None
     grain: float = 0.0
 
     @property
@@ -218,9 +220,9 @@ def moderation(squares: Array, df: Array, pooled: Array) -> tuple[Array, Array]:
     return prior, (total * even - (df * np.log(variances)).sum(1)) / scale
 
 
-def row_variances(layout: Layout) -> Array:
-    """Return the variance of each contrast that comes from the rows tested `(m,)`."""
-    if layout.row_noise is None:
-        return np.zeros(len(layout.contrasts))
-    found: Array = np.einsum("mi,ij,mj->m", layout.contrasts, layout.row_noise, layout.contrasts)
+def variances_of(covariance: Array | None, contrasts: Array) -> Array:
+    """Return the variance of each contrast of cells whose means have a covariance; 0 where there is none."""
+    if covariance is None:
+        return np.zeros(len(contrasts))
+    found: Array = np.einsum("mi,ij,mj->m", contrasts, covariance, contrasts)
     return np.asarray(np.maximum(found, 0.0))

@@ -21,7 +21,7 @@ def describe_method(comparison: Comparison) -> str:
     if population.crossed:
         sentences.append(
             "The variance of a difference adds what comes from the trainings to what comes from the test rows "
-            "(jackknife over blocks of rows; Owen 2007), each with its own critical value (Cochran & Cox 1950)."
+            "(jackknife over blocks of rows; Owen 2007), with degrees of freedom by Satterthwaite (1946)."
         )
     if population.overlap:
         sentences.append(

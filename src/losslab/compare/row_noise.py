@@ -20,11 +20,14 @@ class RowNoise:
 
     Args:
         covariance: `(k, k)`, of the means of k cells.
+        mixed: `(k, k)`, the part of it that is noise of rows in single trainings; 0 where cells have other numbers of
+            trainings.
         df: its degrees of freedom: one less than the number of blocks of rows.
         rows: how many rows were tested.
     """
 
     covariance: Array
+    mixed: Array
     df: float
     rows: int
 
@@ -54,8 +57,8 @@ def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:
 def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, Blocks], metric: str) -> RowNoise:
     """Estimate the covariance of the cells' means over new test rows.
 
-    Of runs s and blocks g, a difference is `d = mean + training_s + rows_g + rest_sg`. The variance of block means over
-    g holds `rest` divided by the number of runs, which the variance over runs holds, too; it counts once.
+    Of runs s and blocks g, a value is `mean + training_s + rows_g + mixed_sg`. The variance over g of the means over s
+    holds `mixed` divided by the number of runs, which the variance over runs holds, too: it counts once.
     Source: Owen 2007, "The pigeonhole bootstrap"; Searle, Casella & McCulloch 1992, chapter 4 (crossed random effects).
 
     Args:
@@ -73,13 +76,10 @@ def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, B
     count = means.shape[1]
     means = np.where(np.isfinite(means), means, np.nanmean(means, 1, keepdims=True))
     covariance = np.atleast_2d(np.cov(means)) / (first.rows / first.block_rows)
-    shared = min(len(each) for each in by_cell)
+    mixed, shared = np.zeros_like(covariance), min(len(each) for each in by_cell)
     if shared > 1 and all(len(each) == shared for each in by_cell):
         each = np.nan_to_num(np.stack(by_cell))  # cells by runs by blocks
         rest = each - each.mean(1, keepdims=True) - each.mean(2, keepdims=True) + each.mean((1, 2), keepdims=True)
         flat = rest.reshape(len(cells), -1)
-        noise = flat @ flat.T / ((shared - 1) * (count - 1))
-        covariance = covariance - noise / (shared * first.rows / first.block_rows)
-        values, vectors = np.linalg.eigh(covariance)
-        covariance = (vectors * np.maximum(values, 0)) @ vectors.T
-    return RowNoise(covariance, count - 1.0, first.rows)
+        mixed = flat @ flat.T / ((shared - 1) * (count - 1)) / (shared * first.rows / first.block_rows)
+    return RowNoise(covariance, mixed, count - 1.0, first.rows)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from losslab.compare.contrasts import Layout, degrees, ramp, row_variances, summarize, usual_skewness
+from losslab.compare.contrasts import Layout, degrees, ramp, summarize, usual_skewness, variances_of
 
 Array = NDArray[Any]
 DRAWS = 20_000  # of the noise, at most
@@ -32,6 +32,7 @@ class Family:
         estimate, low, high: the differences and their simultaneous interval; NaN where nothing shows the noise.
         p: the smallest level at which the family would call the difference real.
         se: the standard errors.
+        unit_se: the standard errors that come from the units alone.
         n: the units that a difference is over; of unpaired cells, those of the smaller one.
         paired: whether the cells share units.
         skewed: whether the differences are more skewed than one normal sample in 200.
@@ -45,6 +46,7 @@ class Family:
     high: Array
     p: Array
     se: Array
+    unit_se: Array
     n: Array
     paired: Array
     skewed: Array
@@ -71,13 +73,15 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     estimate, variance, skew, _, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
     spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
-    rows = row_variances(layout)
-    se = np.sqrt(spread + rows)
+    rows, training = variances_of(layout.row_noise, layout.contrasts), spread
+    if layout.row_noise is not None:
+        training = leave_rows_out(spread, variances_of(layout.mixed, layout.contrasts), degrees(layout))
+    se = np.sqrt(training + rows)
     known = (np.isfinite(variance) | (rows > 0)) & (se > 0)
     statistic = np.divide(estimate, se, out=np.zeros_like(estimate), where=known)
-    skewness = skew * np.divide(np.sqrt(spread), se, out=np.zeros_like(se), where=known) ** 3
+    skewness = skew * np.divide(np.sqrt(training), se, out=np.zeros_like(se), where=known) ** 3
     statistic = stricter(statistic, np.nan_to_num(skewness))
-    p, critical = refer(np.abs(statistic), layout, known, spread, alpha)
+    p, critical = refer(np.abs(statistic), layout, known, training, rows, alpha)
     lower, upper = -critical, critical
     lower, upper = np.minimum(lower, invert(lower, skewness)), np.maximum(upper, invert(upper, skewness))
     nan = np.where(known, 0.0, np.nan)
@@ -88,6 +92,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
         estimate - se * lower + nan,
         p + nan,
         se + nan,
+        np.sqrt(spread) + nan,
         np.where(layout.paired, layout.counts, layout.smallest),
         layout.paired,
         np.abs(skew) * np.sqrt(units) > REPORTED * usual_skewness(units) * ramp(units),
@@ -95,6 +100,20 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
         critical,
         df,
     )
+
+
+def leave_rows_out(spread: Array, mixed: Array, df: float) -> Array:
+    """Return the variance that comes from training again alone, without the noise of rows in single trainings.
+
+    An estimate with few degrees of freedom is mostly too small: it is scaled so that its median is right.
+
+    Args:
+        spread: the variance over units, which holds both.
+        mixed: that of rows in single trainings.
+        df: the degrees of freedom of the former.
+    """
+    scale = df / float(stats.chi2.ppf(0.5, df)) if df > 0 else 1.0
+    return np.asarray(np.maximum(0.0, scale * spread - mixed))
 
 
 def stricter(statistic: Array, skew: Array) -> Array:
@@ -162,33 +181,34 @@ class Reference:
         return found
 
 
-def refer(statistic: Array, layout: Layout, known: Array, spread: Array, alpha: float) -> tuple[Array, Array]:
+def refer(
+    statistic: Array, layout: Layout, known: Array, training: Array, rows: Array, alpha: float
+) -> tuple[Array, Array]:
     """Return the p-value of each statistic within the family, and the critical value of each `(m,)`.
 
-    Where rows are a second source of noise, `c^2 V = c_units^2 V_units + c_rows^2 V_rows`: each part of the variance
-    with the critical value that it would have by itself.
-    Source: Cochran & Cox 1950, section 4.14, for two parts with different degrees of freedom.
+    Where rows are a second source of noise, the critical value lies between those of the two sources, weighed by the
+    squared share of the variance that comes from training, as `1 / df` is weighed by Satterthwaite (1946).
 
     Args:
         statistic: `(m,)`, not negative.
         layout: the contrasts.
         known: which of them can be tested.
-        spread: the variance of each that comes from the units.
+        training, rows: the variance of each that comes from the units, and from the rows tested.
         alpha: the level of the critical values.
     """
-    count, rows = len(statistic), row_variances(layout)
+    count = len(statistic)
     if not known.any():
         return np.ones(count), np.zeros(count)
     groups = group_contrasts(layout, known)
-    units = draw_units(layout, groups) if (spread > 0).any() else None
-    tested = draw_rows(layout, groups) if rows.any() else None
+    weight = np.divide(training, training + rows, out=np.zeros(count), where=known) ** 2
+    units = draw_units(layout, groups) if (training > 0).any() else None
+    tested = draw_rows(layout, groups, rows) if rows.any() else None
 
     levels = np.unique([*np.geomspace(1 / DRAWS, 1, LEVELS), alpha])
-    total = np.zeros((len(levels), count))
-    for reference, part in ((units, spread), (tested, rows)):
+    critical = np.where(known, np.ones((len(levels), count)), 0.0)
+    for reference, share in ((units, weight), (tested, 1 - weight)):
         if reference is not None:
-            total += reference.critical(levels, count) ** 2 * part
-    critical = np.sqrt(total / np.where(known, spread + rows, 1.0))
+            critical *= reference.critical(levels, count) ** share
     enough = (statistic > critical) & known
     p = np.where(enough.any(0), levels[enough.argmax(0)], 1.0)
     return p, critical[np.searchsorted(levels, alpha)]
@@ -234,10 +254,10 @@ def simulate(
     return Reference.of(np.concatenate(drawn), indices, layout)
 
 
-def draw_rows(layout: Layout, groups: list[Array]) -> Reference:
+def draw_rows(layout: Layout, groups: list[Array], rows: Array) -> Reference:
     """Draw what new test rows add to the cells' means: normal, with a variance that is known from some blocks."""
     assert layout.row_noise is not None
-    rng, rows = np.random.default_rng(1), row_variances(layout)
+    rng = np.random.default_rng(1)
     values, vectors = np.linalg.eigh(layout.row_noise)
     noise = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T
     scale = np.sqrt(rng.chisquare(layout.row_df, (DRAWS, 1)) / layout.row_df)

@@ -26,7 +26,7 @@ def summarize_cells(comparison: Comparison) -> pd.DataFrame:
     df = 1.0
     if comparison.population.crossed:
         found = estimate_row_noise(comparison.used, comparison.cells, comparison.blocks, comparison.metric)
-        noise, df = np.diag(found.covariance), found.df
+        noise, df = np.maximum(0.0, np.diag(found.covariance - found.mixed)), found.df
     for number, cell in enumerate(comparison.cells):
         every = comparison.frame[comparison.frame["cell"] == cell]
         runs = every[every["used"]]
