@@ -58,7 +58,7 @@ def rank_cells(comparison: Comparison) -> pd.DataFrame:
     complete = y[np.isfinite(y[:, enough]).all(1)][:, enough]
     if len(enough) > 1 and len(complete) >= LEAST:
         noise = find_row_noise(comparison)
-        rows = None if noise is None else noise.covariance[np.ix_(enough, enough)]
+        rows = None if noise is None else (noise.covariance - noise.mixed)[np.ix_(enough, enough)]
         found[enough] = np.stack(bootstrap_ranks(complete, rows), 1)
     return pd.DataFrame(found, columns=["probability of being best", "rank low", "rank high"])
 

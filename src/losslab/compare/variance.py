@@ -134,8 +134,9 @@ def estimate_rows(comparison: Comparison, used: pd.DataFrame, cells: list[str]) 
     for _, part in used.groupby("split") if len(comparison.datasets) == 1 else ():
         blocks = comparison.blocks or read_run_blocks(part, comparison.metric)
         if len(set(part["folder"].map(str)) & set(blocks)) == len(part) and part["cell"].nunique() == 2:
-            noise = estimate_row_noise(part, cells, blocks, comparison.metric).covariance
-            found.append([noise.trace() / 2, noise[0, 0] + noise[1, 1] - 2 * noise[0, 1]])
+            noise = estimate_row_noise(part, cells, blocks, comparison.metric)
+            pure = noise.covariance - noise.mixed
+            found.append([pure.trace() / 2, pure[0, 0] + pure[1, 1] - 2 * pure[0, 1]])
     return np.maximum(np.mean(found, 0), 0.0) if found else np.full(2, np.nan)
 
 
