@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from losslab.compare.__main__ import compare
+from losslab.compare.costs import name_fronts
 from losslab.compare.design import arrange
 from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
+from losslab.page.cost_plots import draw_pareto, draw_win_rates
 from losslab.page.plots import draw_plots
 from losslab.page.search_plots import plateau_width
 from tests.compare.written import grid, run
@@ -82,7 +84,7 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     assert printed.splitlines()[-1] == str(folder / "index.html")
     drawn = {file.stem for file in folder.glob("*.png")}
     assert drawn == {
-        *("means", "curves", "learning_rate", "budget", "metrics", "parallel_coordinates", "importance"),
+        *("means", "win_rates", "curves", "learning_rate", "budget", "metrics", "parallel_coordinates", "importance"),
     }
     for name in drawn:
         data = (folder / f"{name}.csv").read_text()
@@ -90,7 +92,10 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
         assert picture.startswith(PNG)
         assert base64.b64encode(picture).decode() in page
         assert base64.b64encode(data.encode()).decode() in page
-    assert {"cells.csv", "pairs.csv", "runs.csv"} <= {file.name for file in folder.iterdir()}
+    tables = {"cells.csv", "pairs.csv", "runs.csv", "variance.csv", "table.tex"}
+    assert tables <= {file.name for file in folder.iterdir()}
+    assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.index("How")
+    assert base64.b64encode((folder / "table.tex").read_bytes()).decode() in page
 
 
 def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
@@ -108,6 +113,31 @@ def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
     assert curve["samples"].tolist() == [100, 200, 300]
     assert curve["seconds"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert drawn["metrics"].data.columns.tolist() == ["cell", "rmse", "r2"]
+
+
+def test_win_rates_and_the_front_are_those_of_the_runs(tmp_path: Path) -> None:
+    values = {"mae": (0.5, 0.7, 0.6, 0.5), "mse": (0.6, 0.6, 0.6, 0.7), "huber": (0.8, 0.8, 0.8, 0.4)}
+    for number, (loss, tested) in enumerate(values.items()):
+        for seed, value in enumerate(tested):
+            failed = "failed" if (loss, seed) == ("huber", 3) else "finished"
+            memory = {"peak_memory_mb": [70.0, 50.0, 60.0][number]}
+            run(tmp_path, value, loss=loss, seed=seed, status=failed, others=memory)
+    found = arrange(read_runs([str(tmp_path)]))
+    numbers = summarize_cells(found)
+    numbers = numbers.assign(pareto=name_fronts(found, numbers))
+    assert dict(zip(numbers["cell"], numbers["pareto"], strict=True)) == {
+        "mae": "seconds, MB",
+        "mse": "MB",
+        "huber": "",
+    }
+    wins, pareto = draw_win_rates(found, numbers), draw_pareto(found, numbers)
+    assert wins is not None
+    assert pareto is not None
+    rates = wins.data.set_index("cell")
+    assert (rates.at["mae", "mse"], rates.at["mse", "mae"]) == (0.625, 0.375)  # two wins, a loss and a tie
+    assert (rates.at["mae", "huber"], rates.at["huber", "mse"]) == (1.0, 0.0)  # the training that failed loses
+    assert pareto.data["MB"].tolist() == [70, 50, 60]
+    assert len(pareto.figure.axes) == 1  # all took as many seconds
 
 
 def test_a_plateau_is_as_wide_as_what_loses_little() -> None:

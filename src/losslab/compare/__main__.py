@@ -8,14 +8,16 @@
 
 It prints the verdict, the table, the cautions, and last the path of the page. Settings and best epochs are chosen by
 the task's primary metric on the validation rows; test figures choose nothing. The folder of the page also holds each
-plot as PNG with its numbers as CSV, and the table, the pairs and the runs as CSV.
+plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs as CSV; and the table for a
+paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
-    claim=rows          what to speak of: rows (new rows like these), seeds (training again on this split), splits, or
+    claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or
                         data (new data sets); default: what the records suggest, which the verdict says
     difference=1        the difference worth finding, in per cent or points: less is the same, and the verdict says how
                         many seeds would find it
     cross=true          also load the best models and evaluate each under every loss that fits its task; slow
+    --json              print one JSON object instead of text: sentences, cells and pairs; null: unknown, or never
     log=true            log table and plots to W&B as a run of type report, offline unless WANDB_MODE says otherwise
 """
 
@@ -33,7 +35,6 @@ from losslab.compare.claims import evaluate
 from losslab.compare.design import Comparison, arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
-from losslab.compare.settings import CROSS
 from losslab.config.words import command_words
 from losslab.errors import Refused
 from losslab.files import write_together
@@ -41,6 +42,7 @@ from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
+    from losslab.compare.report import Report
     from losslab.page.html_page import DrawnPlot
 
 
@@ -48,7 +50,7 @@ def compare(request: Request, runs: Runs) -> str:
     """Write the page and the files beside it.
 
     Returns:
-        What is printed, the page's path last.
+        What is printed, the page's path last; or one JSON object.
 
     Raises:
         Refused: if the runs cannot be compared as asked.
@@ -56,35 +58,46 @@ def compare(request: Request, runs: Runs) -> str:
     check_finished(runs)
     comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 
-    from losslab.compare.cautions import find_cautions
-    from losslab.compare.method import describe_method
-    from losslab.compare.table import format_cells, format_pairs, summarize_cells, tabulate_pairs
-    from losslab.compare.verdict import write_verdict
-    from losslab.page.html_page import render_page
+    from losslab.compare.looks import FILE as LOOKS
+    from losslab.compare.report import format_json, format_text, write_report
 
-    findings = evaluate(comparison)
-    cells = summarize_cells(comparison)
-    verdict = write_verdict(comparison, findings, request.difference)
-    cautions = find_cautions(comparison, findings)
-    contrasts = tabulate_pairs(findings.every)
-    title = f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs"
-
-    plots = save_plots(comparison, cells, request)
-    files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
-    files |= {f"{plot.name}.csv": plot.csv for plot in plots}
-    files |= {"cells.csv": frame_csv(cells), "pairs.csv": frame_csv(contrasts)}
-    files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
-    tables = format_cells(comparison, cells), format_pairs(contrasts, comparison.unit)
-    method, date = describe_method(comparison), time.strftime("%Y-%m-%d")
-    files["index.html"] = render_page(title, date, verdict, cautions, *tables, plots, method)
-    write_together(request.out, files)
-    text = [*verdict, "", text_table(format_cells(comparison, cells, whole=False)), ""]
-    text += [*(f"caution: {caution}" for caution in cautions), ""]
+    report = write_report(comparison, evaluate(comparison), request.difference, request.out)
+    page, logged = request.out / "index.html", []
+    found = format_json(report, page, runs.broken)
+    write_together(request.out, {LOOKS: found, **render_files(report, request)})
     if request.log:
         from losslab.page.wandb_report import log_report
 
-        text.append(log_report(title, verdict + cautions, {"cells": cells, "pairs": contrasts}, request.out))
-    return "\n".join([*text, str(request.out / "index.html")])
+        tables = {"cells": report.cells, "pairs": report.pairs}
+        logged = [log_report(report.title, report.verdict + report.cautions, tables, request.out)]
+    if request.json:
+        return found
+    return "\n".join([*format_text(report), *logged, str(page)])
+
+
+def render_files(report: "Report", request: Request) -> dict[str, str | bytes]:
+    """Render the files of a comparison by their names, the page last."""
+    from losslab.compare.latex import format_latex
+    from losslab.compare.table import format_cells, format_pairs
+    from losslab.compare.variance import format_components
+    from losslab.page.html_page import Section, render_page
+
+    comparison, components = report.comparison, report.components
+    plots = save_plots(comparison, report.cells, request)
+    files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
+    files |= {f"{plot.name}.csv": plot.csv for plot in plots}
+    files |= {"cells.csv": frame_csv(report.cells), "pairs.csv": frame_csv(report.pairs)}
+    files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
+    files["table.tex"] = latex = format_latex(comparison, report.findings, report.cells)
+    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit))] if len(report.pairs) else []
+    if components:
+        files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
+        sections.append(Section("Noise", format_components(components, comparison.unit), components.sentence))
+    cells, date = format_cells(comparison, report.cells), time.strftime("%Y-%m-%d")
+    files["index.html"] = render_page(
+        report.title, date, report.verdict, report.cautions, cells, latex, plots, sections, report.method
+    )
+    return files
 
 
 def check_finished(runs: Runs) -> None:
@@ -147,7 +160,8 @@ def main() -> None:
         try:
             print(compare(request, runs), flush=True)
         except Refused:
-            print(count_runs(runs), flush=True)
+            if not request.json:
+                print(count_runs(runs), flush=True)
             raise
         if runs.broken:
             sys.exit(f"losslab: {describe_broken(runs)}; all else was compared")

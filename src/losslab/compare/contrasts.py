@@ -110,7 +110,7 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     differences = y @ weights.T
     estimate = (differences * shared).sum(1) / np.maximum(layout.counts, 1)
     deviation = (differences - estimate[:, None]) * shared
-    second = (deviation**2).sum(1)
+    second = (deviation * deviation).sum(1)
     own = second / np.maximum(own_df, 1)
     general = pooled @ (weights**2 * layout.widths**2).T
     prior = np.minimum(prior, 1e12)[:, None]
@@ -132,7 +132,7 @@ def skewness_of(deviation: Array, second: Array, counts: Array) -> Array:
     Few units cannot show it; see `ramp`.
     """
     n = np.maximum(counts, 1)
-    third = (deviation**3).sum(1)
+    third = (deviation * deviation * deviation).sum(1)  # a power is ten times as slow
     g = np.sqrt(n) * np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
     return np.where(np.abs(g) > CORRECTED * usual_skewness(n), g * ramp(n) / np.sqrt(n), 0.0)
 

@@ -312,7 +312,8 @@ def choose_settings(frame: pd.DataFrame, tuned: Sequence[str], mode: str) -> "pd
     ended["counted"] = ended["validation"].fillna(worst)
     groups = ended.groupby([*where, "setting"], as_index=False)
     tried = groups.agg(mean=("counted", "mean"), seeds=("counted", "size"), finished=("validation", "count"))
-    tried = tried[tried["finished"] > 0]
+    some = tried.groupby(where)["finished"].transform("max") > 0  # where all failed, the failure is the result
+    tried = tried[(tried["finished"] > 0) | ~some]
     tried = tried[tried["seeds"] == tried.groupby(where)["seeds"].transform("max")]
     best = tried.sort_values(["mean", "setting"], ascending=[mode == "min", True], kind="stable").groupby(where)
     picked = best.first().set_index("setting", append=True).index
@@ -347,7 +348,7 @@ def count_settings(comparison: Comparison) -> "pd.Series[int]":
 def count_tries(comparison: Comparison) -> "pd.Series[int]":
     """Count the settings among which each cell's was chosen with the very seeds that it is tested with.
 
-    Where fresh seeds or each split's own validation rows chose, there is nothing to make up for.
+    Where fresh seeds are tested, there is nothing to make up for.
     """
     used, counts = comparison.used, count_settings(comparison)
     fresh = used["stage"].eq("test").groupby(used["cell"]).all() if "stage" in used else None

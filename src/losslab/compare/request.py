@@ -10,7 +10,7 @@ from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable
 
-KEYS = ("by", "metric", "task", "data", "out", "alpha", "claim", "difference", "log", "cross", "allow")
+KEYS = ("by", "metric", "task", "data", "out", "alpha", "claim", "difference", "log", "cross", "json", "allow")
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Request:
     difference: float = 1.0
     log: bool = False
     cross: bool = False
+    json: bool = False
     own: list[str] = field(default_factory=list)  # overrides that find and allow the user's own options, for `cross`
 
 
@@ -39,14 +40,14 @@ def parse_request(words: Sequence[str]) -> Request:
     >>> parse_request(["outputs", "by=[loss]", "alpha=0.01"]).by
     ['loss']
     """
-    words, places = take_folders(words)
+    words, places = take_folders(["json=true" if word == "--json" else word for word in words])
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
     typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
     if typed.get("claim", "rows") not in CLAIMS:
         raise Refused(f"claim={typed['claim']} is not an option: type one of {', '.join(CLAIMS)}")
-    for key in ("log", "cross"):
+    for key in ("log", "cross", "json"):
         if typed.get(key, "true") not in ("true", "false"):
             raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
     numbers = {}
@@ -70,5 +71,6 @@ def parse_request(words: Sequence[str]) -> Request:
         claim=typed.get("claim", ""),
         log=typed.get("log") == "true",
         cross=typed.get("cross") == "true",
+        json=typed.get("json") == "true",
         own=[*search_path(places), *([f"allow={typed['allow']}"] if "allow" in typed else [])],
     )

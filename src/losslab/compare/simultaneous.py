@@ -124,7 +124,8 @@ def stricter(statistic: Array, skew: Array) -> Array:
     Source: Hall 1992, "On the removal of skewness by transformation".
     """
     a = skew
-    corrected = statistic + a * statistic**2 / 3 + a * a * statistic**3 / 27 + a / 6
+    turn = a * statistic / 3
+    corrected = statistic * (1 + turn + turn * turn / 3) + a / 6
     sign = np.sign(statistic)
     return np.asarray(sign * np.maximum(0.0, np.minimum(np.abs(statistic), sign * corrected)))
 

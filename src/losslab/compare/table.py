@@ -7,6 +7,7 @@ import pandas as pd
 
 from losslab.compare.claims import Pair
 from losslab.compare.design import Comparison, count_failures, count_settings
+from losslab.compare.ranks import format_rank
 from losslab.compare.row_noise import estimate_row_noise
 from losslab.compare.statistics import iqm, mean_interval
 
@@ -95,8 +96,33 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
         for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
     ]
     for key in COSTS if whole else ("seconds",):
-        table[key] = [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" if x == x else "" for x in numbers[key]]
+        table[key] = list(map(format_cost, numbers[key]))
+    if whole:
+        add_descriptions(table, numbers)
     return table
+
+
+def format_cost(cost: float) -> str:
+    """Write seconds, updates or memory.
+
+    >>> format_cost(12345.6), format_cost(1.2345), format_cost(float("inf")), format_cost(float("nan"))
+    ('12,346', '1.23', 'never', '')
+    """
+    if not np.isfinite(cost):
+        return "never" if cost == np.inf else ""
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
+
+
+def add_descriptions(table: pd.DataFrame, numbers: pd.DataFrame) -> None:
+    """Add the columns of texts that describe cells and claim nothing, as far as anything is known of them."""
+    if "rank low" in numbers and numbers["rank low"].notna().any():
+        table["P(best)"] = ["" if np.isnan(p) else f"{p:.2f}" for p in numbers["probability of being best"]]
+        table["rank"] = [format_rank(*ends) for ends in numbers[["rank low", "rank high"]].to_numpy()]
+    for key in map(str, numbers):
+        if key.endswith(" to target"):
+            table[key] = list(map(format_cost, numbers[key]))
+    if "pareto" in numbers:
+        table["Pareto front"] = numbers["pareto"]
 
 
 def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:

@@ -39,28 +39,39 @@ class DrawnPlot(NamedTuple):
     csv: str
 
 
+class Section(NamedTuple):
+    """A table of texts with its heading, and a paragraph below it."""
+
+    heading: str
+    table: pd.DataFrame
+    note: str = ""
+
+
 def render_page(
     title: str,
     date: str,
     verdict: Sequence[str],
     cautions: Sequence[str],
     table: pd.DataFrame,
-    pairs: pd.DataFrame,
+    latex: str,
     plots: Sequence[DrawnPlot],
+    sections: Sequence[Section],
     method: str,
 ) -> str:
-    """Render the page: verdict, cautions, table, plots, pairs, and how the figures were computed.
+    """Render the page: verdict, cautions, cells, plots, further tables, and how the figures were computed.
 
     Args:
         title: what is compared.
         date: the only part that differs between two pages of the same runs.
         verdict, cautions: sentences.
-        table, pairs: tables of texts.
+        table: of the cells, in texts.
+        latex: the same for a paper.
         plots: the plots, in order.
+        sections: further tables, in order.
         method: how the figures were computed, in a few sentences.
     """
     drawn = "".join(map(render_plot, plots))
-    contrasts = f"<h2>Pairs</h2>\n{render_table(pairs)}" if len(pairs) else ""
+    further = "\n".join(map(render_section, sections))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -77,8 +88,9 @@ def render_page(
 <ul>{"".join(f"<li>{escape(each)}</li>" for each in cautions)}</ul></div>
 <h2>Cells</h2>
 {render_table(table)}
+<p>{render_download("table.tex", latex, "LaTeX")}</p>
 <h2>Plots</h2>
-{drawn}{contrasts}
+{drawn}{further}
 <h2>How</h2>
 {render_paragraphs([method])}
 <footer>Made by losslab on <time>{date}</time>.</footer>
@@ -89,10 +101,11 @@ def render_page(
 
 def render_plot(plot: DrawnPlot) -> str:
     """Render a plot with its caption and a link to its numbers."""
+    data = render_download(f"{plot.name}.csv", plot.csv, "data")
     return (
         f'<figure id="{plot.name}"><div><img alt="{escape(plot.caption)}" width="{css_width(plot.png)}" '
         f'src="data:image/png;base64,{base64.b64encode(plot.png).decode()}"></div>'
-        f"<figcaption>{escape(plot.caption)} {render_download(plot.name, plot.csv)}</figcaption></figure>\n"
+        f"<figcaption>{escape(plot.caption)} {data}</figcaption></figure>\n"
     )
 
 
@@ -106,9 +119,17 @@ def render_paragraphs(sentences: Sequence[str]) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
-def render_download(name: str, data: str) -> str:
-    """Render a link that contains the numbers of a plot."""
-    return f'<a download="{name}.csv" href="data:text/csv;base64,{base64.b64encode(data.encode()).decode()}">data</a>'
+def render_section(section: Section) -> str:
+    """Render a heading, its table and the paragraph below it."""
+    note = render_paragraphs([section.note] if section.note else [])
+    return f"<h2>{escape(section.heading)}</h2>\n{render_table(section.table)}\n{note}"
+
+
+def render_download(name: str, content: str, text: str) -> str:
+    """Render a link that contains a file."""
+    kind = "text/csv" if name.endswith(".csv") else "text/plain"
+    packed = base64.b64encode(content.encode()).decode()
+    return f'<a download="{name}" href="data:{kind};base64,{packed}">{text}</a>'
 
 
 def render_table(table: pd.DataFrame) -> str:

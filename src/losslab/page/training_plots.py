@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from losslab.compare.costs import collect_epochs
 from losslab.compare.design import Comparison
-from losslab.compare.runs import read_history
 from losslab.page.figures import Plot, add_legend, find_limits, line_style, make_figure, use_light_frame
 
 LINES = 5  # cells that are legible in one panel
@@ -14,7 +14,7 @@ LINES = 5  # cells that are legible in one panel
 def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the validation metric of the best cells by epochs, samples, updates and seconds."""
     column = f"val/{comparison.primary}"
-    epochs = collect_epochs(comparison, column)
+    epochs = collect_epochs(comparison, comparison.cells[:LINES])
     if epochs.empty:
         return None
     shown = average_epochs(epochs, comparison.alpha)
@@ -42,24 +42,6 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         f"{column}{which}{on}: mean over seeds and {level} interval (Student's t); what lies far behind is cut off."
     )
     return Plot("curves", caption, drawn, shown)
-
-
-def collect_epochs(comparison: Comparison, column: str) -> pd.DataFrame:
-    """Read the history of the runs of the best cells on the first data set, a row for each run and epoch."""
-    found = []
-    for cell in comparison.cells[:LINES]:
-        used = comparison.used
-        runs = used[(used["cell"] == cell) & (used["dataset_key"] == comparison.datasets[0])]
-        sizes = runs.get("facts.train_rows", pd.Series(np.nan, runs.index))
-        for folder, size in zip(runs["folder"], sizes, strict=True):
-            past = read_history(folder)
-            if {"epoch", "step", column} <= set(past) and len(past):
-                speed = past.get("examples_per_second", pd.Series(np.nan, past.index))
-                kept = past[["epoch", "step"]].assign(value=past[column], cell=cell, run=folder)
-                kept["samples"] = (past["epoch"] + 1) * (size or np.nan)
-                kept["seconds"] = ((size or np.nan) / speed).cumsum()
-                found.append(kept.rename(columns={"step": "updates"}))
-    return pd.concat(found) if found else pd.DataFrame()
 
 
 def average_epochs(epochs: pd.DataFrame, alpha: float) -> pd.DataFrame:

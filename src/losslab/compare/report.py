@@ -1,0 +1,142 @@
+"""All that a comparison says, in one place: for the terminal, the page, and as JSON for programs."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from losslab.compare.cautions import find_cautions
+from losslab.compare.claims import Findings
+from losslab.compare.costs import Target, name_fronts, time_to_target
+from losslab.compare.design import Comparison
+from losslab.compare.looks import doubt_looks, list_looks
+from losslab.compare.method import describe_method
+from losslab.compare.ranks import DRAWS, rank_cells
+from losslab.compare.settings import CROSS
+from losslab.compare.table import format_cells, summarize_cells, tabulate_pairs
+from losslab.compare.variance import Components, estimate_components
+from losslab.compare.verdict import write_verdict
+from losslab.spreadsheet import text_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison says.
+
+    Args:
+        comparison, findings: what is compared, and what was found.
+        title: what is compared, in a line.
+        verdict, cautions: sentences.
+        cells, pairs: tables in numbers.
+        components: where the noise comes from, if it is known.
+        target: how soon each cell reaches a target, if histories tell.
+        method: how all of that was computed.
+        looks: how many runs each look at these cells was at.
+    """
+
+    comparison: Comparison
+    findings: Findings
+    title: str
+    verdict: list[str]
+    cautions: list[str]
+    cells: pd.DataFrame
+    pairs: pd.DataFrame
+    components: Components | None
+    target: Target | None
+    method: str
+    looks: list[int]
+
+
+def write_report(comparison: Comparison, findings: Findings, wanted: float, folder: Path) -> Report:
+    """Write the sentences and tables of a comparison.
+
+    Args:
+        comparison, findings: what is compared, and what was found.
+        wanted: the difference worth finding.
+        folder: of the page, where an earlier comparison may be.
+    """
+    looks = list_looks(comparison, folder)
+    target, cells = time_to_target(comparison), summarize_cells(comparison)
+    cells = cells.join(rank_cells(comparison)).assign(pareto=name_fronts(comparison, cells))
+    if target:
+        cells = cells.join(target.table.rename(columns={"to target": f"{target.over} to target"}))
+    return Report(
+        comparison,
+        findings,
+        f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs",
+        write_verdict(comparison, findings, wanted),
+        [*doubt_looks(looks, comparison.alpha), *find_cautions(comparison, findings)],
+        cells,
+        tabulate_pairs(findings.every),
+        estimate_components(comparison, findings),
+        target,
+        " ".join([describe_method(comparison), *describe_extras(comparison, target)]),
+        looks,
+    )
+
+
+def describe_extras(comparison: Comparison, target: Target | None) -> list[str]:
+    """Say how the columns were computed that are no claims."""
+    rows = ", with normal noise for the rows tested" if comparison.population.crossed else ""
+    return [
+        f"P(best) is how often a cell has the best mean, and rank the 95 % interval of its place, where the "
+        f"{comparison.population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} "
+        f"draws{rows}): these describe the runs and are no claims.",
+        *([target.sentence] if target else []),
+    ]
+
+
+def format_text(report: Report) -> list[str]:
+    """Write what the terminal shows."""
+    table = text_table(format_cells(report.comparison, report.cells, whole=False))
+    return [*report.verdict, "", table, "", *(f"caution: {caution}" for caution in report.cautions), ""]
+
+
+def format_json(report: Report, page: Path, unread: list[str]) -> str:
+    """Write one JSON object, in strict JSON: what is not finite is null.
+
+    Args:
+        report: what is said.
+        page: the path of the page.
+        unread: a phrase for each record that could not be read.
+    """
+    comparison, components = report.comparison, report.components
+    population = asdict(comparison.population)
+    found = {
+        "title": report.title,
+        "verdict": report.verdict,
+        "population": {key: population[key] for key in ("claim", "noun", "sentence")},
+        "metric": comparison.metric,
+        "mode": comparison.mode,
+        "unit": comparison.unit,
+        "alpha": comparison.alpha,
+        "by": comparison.by,
+        "leader": report.findings.leader,
+        "cells": report.cells.to_dict("records"),
+        "pairs": report.pairs.to_dict("records"),
+        "cautions": report.cautions,
+        "variance": components and {"sources": components.table.to_dict("records"), "sentence": components.sentence},
+        "method": report.method,
+        "looks": report.looks,
+        "runs": sorted(comparison.used["folder"].map(str)),
+        "unread": unread,
+        "page": str(page),
+    }
+    return json.dumps(to_json(found), indent=2, allow_nan=False)
+
+
+def to_json(value: Any) -> Any:
+    """Turn numpy's values into Python's, and what is not finite into `None`.
+
+    >>> to_json({"p": np.float64("nan"), "n": [np.int64(3), float("inf")]})
+    {'p': None, 'n': [3, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): to_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(each) for each in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
