@@ -227,7 +227,7 @@ def test_only_noise_that_is_much_wider_makes_a_scale_of_its_own() -> None:
         assert scales[~wide].tolist() == [1] * (~wide).sum()
         assert scales[wide] == pytest.approx(np.array(widths)[wide], rel=0.6)
     first = rng.normal(size=12)
-    near = find_scales(np.c_[first, first + 0.1, first + rng.normal(size=12)], np.ones((12, 3), bool), floor=1e-12)
+    near = find_scales(np.c_[first, first + 0.1, first + rng.normal(9, 1, 12)], np.ones((12, 3), bool), floor=1e-12)
     assert near[:2].tolist() == [1, 1]
     assert near[2] == pytest.approx(1e6, rel=0.6), "of a difference that only rounding makes"
 
