@@ -186,6 +186,14 @@ def test_the_setting_that_lost_a_run_is_the_one_that_counts(tmp_path: Path) -> N
     assert findings.pairs[0].failed == (1, 0)
 
 
+def test_a_side_that_was_tuned_more_needs_more_to_be_better(tmp_path: Path) -> None:
+    one_was_tuned_more(tmp_path / "unequal")
+    grid(tmp_path / "equal", {"mae": 0.5, "mse": 0.55}, 6, **ONE)
+    unequal, equal = (conclude(tmp_path / name)[1].pairs[0] for name in ("unequal", "equal"))
+    assert (unequal.tries, equal.tries) == ((12, 1), (1, 1))
+    assert unequal.critical > 1.5 * equal.critical
+
+
 def test_an_incomplete_cell_comes_last_and_changes_nothing_of_the_others(tmp_path: Path) -> None:
     one_ran_on_the_easy_data_only(tmp_path)
     comparison, findings, _ = conclude(tmp_path)
