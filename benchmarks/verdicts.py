@@ -414,7 +414,7 @@ def main() -> None:
     count, asked = int(typed.get("experiments", 300)), typed.get("designs", "")
     chosen = [design for design in designs() if not asked or design.group in asked.split(",")]
     if "find" in typed:
-        chosen = [design for design in chosen if typed["find"] in design.name]
+        chosen = [design for design in chosen if re.search(typed["find"], design.name)]
     own = ["false", "covers", "mean", "power"]
     heading = ["design", *own, *(f"{name} {key}" for key in ("false", "power") for name in RIVALS)]
     lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]

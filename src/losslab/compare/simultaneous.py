@@ -252,7 +252,8 @@ def simulate(
     chunk = max(1, min(draws, 4_000_000 // each))
     rng, drawn = np.random.default_rng(0), []
     for start in range(0, draws, chunk):
-        y = rng.standard_normal((min(chunk, draws - start), *shape)) * layout.present * layout.widths
+        y = rng.standard_normal((min(chunk, draws - start), *shape), np.float32)
+        y = y * (layout.present * layout.widths).astype(np.float32)
         estimate, variance, skew, _ = summarize(y, layout)
         t = np.divide(estimate, np.sqrt(variance), out=np.zeros_like(estimate), where=variance > 0)
         t = np.abs(stricter(t, np.nan_to_num(skew)))
