@@ -238,7 +238,7 @@ def describe_pairs(
         low, high = family.low[number], family.high[number]
         low, high = (-high, -low) if turned else (low, high)
         shared = np.isfinite(y[:, [*sides[0], *sides[1]]]).all(1) if family.paired[number] else slice(None)
-        base = np.nanmean(y[shared][:, list(sides[1])])
+        base = np.nanmean(y[shared][:, list(sides[1] if mean >= 0 else sides[0])])  # of the one that is worse
         scale = 100 / (1 if comparison.points else abs(base) or 1)
         n = int(family.n[number])
         own = layout.contrasts[number : number + 1]

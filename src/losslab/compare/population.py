@@ -55,7 +55,8 @@ def find_splits(frame: pd.DataFrame) -> "pd.Series[str]":
 def splits_vary(frame: pd.DataFrame) -> bool:
     """Whether runs on one data set tested different rows: the records say it, or else the seeds of their splits."""
     known = frame["facts.test_split"] if "facts.test_split" in frame else pd.Series(float("nan"), frame.index)
-    rows = known.map(str).where(known.notna(), frame["split"])
+    all_known = known.notna().groupby(frame["dataset_key"]).transform("all")
+    rows = known.map(str).where(all_known, frame["split"])
     return bool((rows.groupby(frame["dataset_key"]).nunique() > 1).any())
 
 

@@ -47,7 +47,7 @@ def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:
             blocks = read_blocks(folder)
         except Unreadable:
             continue
-        if blocks is not None and metric in blocks.metrics:
+        if blocks and metric in blocks.metrics and np.isfinite(pseudo_values(blocks, metric)).mean() > 0.5:
             found[str(folder)] = blocks
     digests = [(each.digest, each.without.shape[0]) for each in found.values()]
     usual = max(set(digests), key=digests.count, default=None)
@@ -69,16 +69,18 @@ def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, B
     """
     first = next(iter(blocks.values()))
     by_cell = []
+    ordered = used.sort_values("repeat")  # the same seeds stand beside each other
     for cell in cells:
-        folders = used["folder"][used["cell"] == cell].map(str)
+        folders = ordered["folder"][ordered["cell"] == cell].map(str)
         by_cell.append(np.stack([pseudo_values(blocks[folder], metric) for folder in folders]))
+    finite = np.isfinite(np.concatenate(by_cell)).all(0)
+    by_cell = [each[:, finite] for each in by_cell]
     means = np.stack([each.mean(0) for each in by_cell])
     count = means.shape[1]
-    means = np.where(np.isfinite(means), means, np.nanmean(means, 1, keepdims=True))
     covariance = np.atleast_2d(np.cov(means)) / (first.rows / first.block_rows)
     mixed, shared = np.zeros_like(covariance), min(len(each) for each in by_cell)
     if shared > 1 and all(len(each) == shared for each in by_cell):
-        each = np.nan_to_num(np.stack(by_cell))  # cells by runs by blocks
+        each = np.stack(by_cell)  # cells by runs by blocks
         rest = each - each.mean(1, keepdims=True) - each.mean(2, keepdims=True) + each.mean((1, 2), keepdims=True)
         flat = rest.reshape(len(cells), -1)
         mixed = flat @ flat.T / ((shared - 1) * (count - 1)) / (shared * first.rows / first.block_rows)

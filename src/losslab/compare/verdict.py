@@ -11,6 +11,7 @@ from losslab.compare.wording import (
     describe_evidence,
     describe_gap,
     describe_wanted,
+    format_amount,
     join_phrases,
     other_of,
     shorten,
@@ -129,8 +130,8 @@ def describe_beaten(comparison: Comparison, behind: Sequence[Pair]) -> str:
     phrases += [f"{pair.second}{describe_tries(pair)} by {describe_gap(comparison, pair)}" for pair in more]
     rest = behind[NAMED:]
     if rest:
-        ends = f"{rest[0].mean:.3g} to {rest[-1].mean:.3g}"
-        others = f"{len(rest)} others by {ends}" if len(rest) > 1 else f"{rest[0].second} by {rest[0].mean:.3g}"
+        ends = f"{format_amount(rest[0].mean, 3)} to {format_amount(rest[-1].mean, 3)}"
+        others = f"{len(rest)} others by {ends}" if len(rest) > 1 else f"{rest[0].second} by {ends.split()[0]}"
         phrases.append(f"{others} {comparison.unit}")
     return join_phrases(phrases)
 
@@ -154,7 +155,8 @@ def describe_same(comparison: Comparison, leader: str, same: Sequence[Pair], wan
     """Describe the pairs whose difference is too small to matter."""
     names = join_phrases([leader, *shorten([other_of(pair, leader) for pair in same])])
     widest = max(same, key=lambda pair: max(abs(pair.low), abs(pair.high)))
-    return f"{names} are the same within {describe_wanted(comparison, wanted)} [{widest.low:.2g}, {widest.high:.2g}]."
+    ends = f"[{format_amount(widest.low)}, {format_amount(widest.high)}]"
+    return f"{names} are the same within {describe_wanted(comparison, wanted)} {ends}."
 
 
 def describe_others(comparison: Comparison, leader: str, others: Sequence[Pair], wanted: float) -> str:

@@ -8,9 +8,18 @@ from losslab.compare.design import Comparison
 
 def describe_gap(comparison: Comparison, pair: Pair) -> str:
     """Write a difference with its interval."""
-    amount = f"{abs(pair.mean):.2g}"
+    amount = format_amount(abs(pair.mean))
     unit = "%" if not comparison.points else "point" if amount == "1" else "points"
-    return f"{amount} {unit} [{pair.low:.2g}, {pair.high:.2g}]"
+    return f"{amount} {unit} [{format_amount(pair.low)}, {format_amount(pair.high)}]"
+
+
+def format_amount(amount: float, digits: int = 2) -> str:
+    """Write a number with two digits or more, never with an exponent of ten that is positive.
+
+    >>> format_amount(15.96), format_amount(-1234.5), format_amount(0.00012)
+    ('16', '-1,234', '0.00012')
+    """
+    return f"{amount:,.0f}" if abs(amount) >= 10**digits - 0.5 else f"{amount:.{digits}g}"
 
 
 def describe_evidence(comparison: Comparison, pair: Pair) -> str:
