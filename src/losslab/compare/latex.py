@@ -98,7 +98,7 @@ def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFra
     population = comparison.population
     caption = (
         f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over "
-        f"{population.noun}s); n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all "
+        f"{population.noun}s{' and test rows' * population.crossed}); n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all "
         f"pairs together (max-T). {population.sentence}"
     )
     columns = "l" * len(comparison.by) + "r" * (len(heading) - len(comparison.by))
