@@ -98,8 +98,8 @@ def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFra
     population = comparison.population
     over = f"{population.noun}s{' and test rows' * population.crossed}"
     caption = (
-        f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over {over}); n trainings. "
-        f"Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all pairs together (max-T). "
+        f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over {over}). "
+        f"n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all pairs together. "
         f"{population.sentence}"
     )
     columns = "l" * len(comparison.by) + "r" * (len(heading) - len(comparison.by))
