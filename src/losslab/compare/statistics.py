@@ -129,7 +129,8 @@ def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
     """
     count, methods = scores.shape
     ranks = stats.rankdata(-scores, axis=1).mean(0)
-    statistic, p = stats.friedmanchisquare(*scores.T)
+    with np.errstate(invalid="ignore"):  # where all are equal, the statistic is NaN
+        statistic, p = stats.friedmanchisquare(*scores.T)
     q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
     return Ranking(ranks, float(statistic), float(p), float(q * np.sqrt(methods * (methods + 1) / (6 * count))))
 
