@@ -44,6 +44,7 @@ def test_one_run_of_each_has_the_covariance_of_its_rows() -> None:
     assert (found.df, found.rows) == (49.0, 50)
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize(("runs", "most"), [(4, 1.3), (20, 1.1)])  # of few runs it is rather too much than too little
 def test_runs_and_rows_are_crossed_and_both_variances_are_right_on_average(runs: int, most: float) -> None:
     rng, rows = np.random.default_rng(1), 50
@@ -96,6 +97,7 @@ def test_models_on_the_same_rows_are_compared_over_rows_and_seeds(seeds: int, tm
     assert pair.low > 0
     alone = arrange(read_runs([str(tmp_path)]), claim="seeds")
     assert alone.population.claim == "seeds"
+    assert "did not record" not in alone.population.sentence
     assert np.isnan(evaluate(alone).pairs[0].p) == (seeds == 1)
 
 

@@ -58,18 +58,20 @@ def compare(request: Request, runs: Runs) -> str:
     check_finished(runs)
     comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 
+    from losslab.compare.looks import FILE as LOOKS
     from losslab.compare.report import format_json, format_text, write_report
 
-    report = write_report(comparison, evaluate(comparison), request.difference)
-    write_together(request.out, render_files(report, request))
+    report = write_report(comparison, evaluate(comparison), request.difference, request.out)
     page, logged = request.out / "index.html", []
+    found = format_json(report, page, runs.broken)
+    write_together(request.out, {LOOKS: found, **render_files(report, request)})
     if request.log:
         from losslab.page.wandb_report import log_report
 
         tables = {"cells": report.cells, "pairs": report.pairs}
         logged = [log_report(report.title, report.verdict + report.cautions, tables, request.out)]
     if request.json:
-        return format_json(report, page, runs.broken)
+        return found
     return "\n".join([*format_text(report), *logged, str(page)])
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 Array = NDArray[Any]
+WIDE, WIDER = 4.0, 1e-4  # how many times as wide as quieter ones a cell's noise is, and at which level that is sure
 CORRECTED = 1.645  # skewness, in its standard deviations, that counts: one normal sample in 10 has more
 
 
@@ -30,6 +31,7 @@ class Layout:
         row_df: its degrees of freedom.
         mixed: `(k, k)`, the part of it that is noise of rows in single trainings, which the units hold, too.
         grain: the smallest step of a value: that of an accuracy is one row's.
+        scales: `(k,)`, how many times as wide as the quietest ones each cell's noise is; see `find_scales`.
     """
 
     present: Array
@@ -40,6 +42,12 @@ class Layout:
     row_df: float = 49.0
     mixed: Array | None = None
     grain: float = 0.0
+    scales: Array | None = None
+
+    @property
+    def widths(self) -> Array:
+        """The relative width of each cell's noise `(k,)`."""
+        return np.ones(self.present.shape[1]) if self.scales is None else self.scales
 
     @property
     def shared(self) -> Array:
@@ -68,12 +76,12 @@ class Layout:
         return paired
 
 
-def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Array, Array, Array, Array]:
+def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Array, Array, Array]:
     """Summarize each contrast of a batch of samples `(b, n, k)`, whose missing values are 0.
 
     The variance of a difference of one unit is that of the additive model, `y = cell + unit + noise`, pooled over all
-    cells. Where a contrast's own variance is larger, it counts as far as the cells' spreads are seen to differ (the
-    moderated variance of Smyth 2004).
+    cells of one scale. Where a contrast's own variance is larger, it counts as far as the cells' spreads are seen to
+    differ (the moderated variance of Smyth 2004).
 
     Args:
         y: the samples.
@@ -81,36 +89,41 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
         floor: the least variance of a single value, as equal values may be rounded ones.
 
     Returns:
-        The estimates, the variances of these and their scaled skewness `g / sqrt(n)`, each `(b, m)`; the pooled
-        variance of a single value and Bartlett's statistic of the cells' spreads, each `(b,)`.
+        The estimates, the variances of these and their scaled skewness `g / sqrt(n)`, each `(b, m)`; Bartlett's
+        statistic of the cells' spreads `(b,)`.
     """
     present, weights = layout.present, layout.contrasts
     own_df = np.maximum(layout.counts - 1, 0)
-    residual, df = residuals(y, present), degrees(layout)
-    squares = (residual**2).sum(1)
-    nothing = np.full(len(y), np.nan)
-    pooled = np.maximum(squares.sum(1) / df, floor) if df > 0 else nothing
-    prior, bartlett = (
-        moderation(squares, present.sum(0) * df / present.sum(), pooled) if df > 0 else (np.zeros(len(y)), nothing)
-    )
+    precision, df = layout.widths**-2, degrees(layout)
+    squares = (residuals(y, present, precision) ** 2).sum(1) * precision
+    held = present.sum(0) * (1 - precision / precision.sum())
+    cell_df = held * df / max(held.sum(), 1e-300)
+    pooled, prior = np.full((len(y), len(precision)), np.nan), np.zeros(len(y))
+    bartlett = np.full(len(y), np.nan)
+    if df > 0:
+        for width in np.unique(layout.widths):  # cells of one scale have one variance
+            alike = layout.widths == width
+            pooled[:, alike] = (squares[:, alike].sum(1) / cell_df[alike].sum())[:, None]
+        pooled = np.maximum(pooled, floor * precision)
+        prior, bartlett = moderation(squares / np.maximum(pooled, 1e-300), cell_df)
     shared = layout.shared
     differences = y @ weights.T
     estimate = (differences * shared).sum(1) / np.maximum(layout.counts, 1)
     deviation = (differences - estimate[:, None]) * shared
-    second = (deviation**2).sum(1)
+    second = (deviation * deviation).sum(1)
     own = second / np.maximum(own_df, 1)
-    norm = (weights**2).sum(1)
-    general = pooled[:, None] * norm
+    general = pooled @ (weights**2 * layout.widths**2).T
     prior = np.minimum(prior, 1e12)[:, None]
     share = prior / np.maximum(prior + own_df, 1e-300)
     variance = np.fmax(general, np.where(own_df > 0, share * np.nan_to_num(general) + (1 - share) * own, np.nan))
     variance = variance / np.maximum(layout.counts, 1)
-    skew = skewness_of(deviation, second, layout.counts)
+    seen = np.where(second > floor * layout.counts, second, 0.0)  # that of rounding errors says nothing
+    skew = skewness_of(deviation, seen, layout.counts)
     apart = ~layout.paired
     if apart.any():
         estimate[:, apart], variance[:, apart] = compare_apart(y, present, weights[apart])
         skew[:, apart] = 0.0
-    return estimate, variance, skew, pooled, bartlett
+    return estimate, variance, skew, bartlett
 
 
 def skewness_of(deviation: Array, second: Array, counts: Array) -> Array:
@@ -119,7 +132,7 @@ def skewness_of(deviation: Array, second: Array, counts: Array) -> Array:
     Few units cannot show it; see `ramp`.
     """
     n = np.maximum(counts, 1)
-    third = (deviation**3).sum(1)
+    third = (deviation * deviation * deviation).sum(1)  # a power is ten times as slow
     g = np.sqrt(n) * np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
     return np.where(np.abs(g) > CORRECTED * usual_skewness(n), g * ramp(n) / np.sqrt(n), 0.0)
 
@@ -149,17 +162,60 @@ def compare_apart(y: Array, present: Array, weights: Array) -> tuple[Array, Arra
     return means @ weights.T, np.maximum(alike, each @ (weights**2).T)
 
 
-def residuals(y: Array, present: Array) -> Array:
-    """Return what the additive model of cells and units leaves of `y` `(b, n, k)`; 0 where there is no value."""
-    by_unit = np.maximum(present.sum(1), 1)
+def find_scales(y: Array, present: Array, floor: float = 0.0) -> Array:
+    """Find how many times as wide as the quietest ones each cell's noise is `(k,)`; mostly 1.
+
+    Cells are sorted by their variance over units, each unit without its median. The quietest third belongs together.
+    Each further cell joins those before it, unless its noise is four times as wide and the F test says at 0.01 % that
+    it is wider: then it opens another group. A group's scale is the square root of the ratio of the variances.
+
+    >>> y = np.random.default_rng(0).standard_normal((20, 6)) * [1, 1, 1, 1, 30, 30]
+    >>> find_scales(y, np.isfinite(y))[:4], find_scales(y, np.isfinite(y))[4:] > 20
+    (array([1., 1., 1., 1.]), array([ True,  True]))
+    """
+    scales, df = np.ones(y.shape[1]), present.sum(0) - 1
+    use = np.flatnonzero(df > 0)
+    if len(use) < 3:
+        return scales
+    values = np.where(present, y, np.nan)[:, use]
+    some = present[:, use].any(1)
+    left = values[some] - np.nanmedian(values[some], axis=1, keepdims=True)
+    variances = np.maximum(np.nanvar(left, axis=0, ddof=1), floor)
+    order = np.argsort(variances, kind="stable")
+    variances, freedom, cells = variances[order], df[use][order], use[order]
+    starts = [0]
+    for place in range(max(2, -(-len(use) // 3)), len(use)):
+        before = slice(starts[-1], place)
+        mean = np.average(variances[before], weights=freedom[before])
+        if variances[place] > mean * max(WIDE**2, stats.f.isf(WIDER, freedom[place], freedom[before].sum())):
+            starts.append(place)
+    ends = [*starts[1:], len(use)]
+    means = [np.average(variances[a:b], weights=freedom[a:b]) for a, b in zip(starts, ends, strict=True)]
+    for (a, b), mean in zip(zip(starts, ends, strict=True), means, strict=True):
+        if mean > 0 and means[0] > 0:
+            scales[cells[a:b]] = float(f"{np.sqrt(mean / means[0]):.2g}")
+    return scales
+
+
+def residuals(y: Array, present: Array, precision: Array | None = None) -> Array:
+    """Return what the additive model of cells and units leaves of `y` `(b, n, k)`; 0 where there is no value.
+
+    Args:
+        y: a batch of samples.
+        present: `(n, k)`, which values there are.
+        precision: `(k,)`, the weight of each cell where a unit's level is estimated.
+    """
+    weights = present * (np.ones(present.shape[1]) if precision is None else precision)
+    by_unit = np.maximum(weights.sum(1), 1e-300)
 
     def leave_units(values: Array) -> Array:
-        left: Array = (values - (values.sum(2) / by_unit)[:, :, None]) * present
+        left: Array = (values - ((values * weights).sum(2) / by_unit)[:, :, None]) * present
         return left
 
     left = leave_units(y * present)
-    normal = np.diag(present.sum(0)) - present.T @ (present / by_unit[:, None])
-    cells = left.sum(1) @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True)
+    size = np.sqrt(np.maximum(weights.sum(0), 1e-300))
+    normal = (np.diag(weights.sum(0)) - weights.T @ (weights / by_unit[:, None])) / np.outer(size, size)
+    cells = (left * weights).sum(1) / size @ np.linalg.pinv(normal, rcond=1e-9, hermitian=True) / size
     return leave_units((left - cells[:, None]) * present)
 
 
@@ -186,13 +242,12 @@ def degrees(layout: Layout) -> float:
     return float(len(links) - (len(nodes) - parts))
 
 
-def moderation(squares: Array, df: Array, pooled: Array) -> tuple[Array, Array]:
+def moderation(squares: Array, df: Array) -> tuple[Array, Array]:
     """Estimate how alike the cells' variances are: the degrees of freedom of a prior that they are drawn from.
 
     Args:
-        squares: `(b, k)`, each cell's sum of squared residuals.
+        squares: `(b, k)`, each cell's sum of squared residuals, as a multiple of the pooled variance.
         df: `(k,)`, its degrees of freedom.
-        pooled: `(b,)`, the pooled variance.
 
     Returns:
         The prior's degrees of freedom, infinite where the variances differ by no more than chance, and Bartlett's
@@ -204,8 +259,8 @@ def moderation(squares: Array, df: Array, pooled: Array) -> tuple[Array, Array]:
     prior = np.full(len(squares), np.inf)
     if use.sum() < 3:
         return prior, np.zeros(len(squares))
-    df, floor = df[use], np.maximum(pooled, 1e-300)[:, None]
-    variances = np.maximum(squares[:, use] / df, 0.01 * floor)
+    df = df[use]
+    variances = np.maximum(squares[:, use] / df, 0.01)
     logs = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
     excess = logs.var(1, ddof=1) - special.polygamma(1, df / 2).mean()
     wide = excess > 1e-3

@@ -348,7 +348,7 @@ def count_settings(comparison: Comparison) -> "pd.Series[int]":
 def count_tries(comparison: Comparison) -> "pd.Series[int]":
     """Count the settings among which each cell's was chosen with the very seeds that it is tested with.
 
-    Where fresh seeds or each split's own validation rows chose, there is nothing to make up for.
+    Where fresh seeds are tested, there is nothing to make up for.
     """
     used, counts = comparison.used, count_settings(comparison)
     fresh = used["stage"].eq("test").groupby(used["cell"]).all() if "stage" in used else None

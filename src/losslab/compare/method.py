@@ -15,7 +15,8 @@ def describe_method(comparison: Comparison) -> str:
         "difference real (single-step max-T, Westfall & Young 1993; the reference is simulated with normal noise in "
         "the same pattern of units).",
         "The standard error of a difference is the pooled one; a pair's own counts where it is larger, as far as the "
-        "cells' spreads are seen to differ (Smyth 2004). Where a pair's differences are skewed, Hall's corrected "
+        "cells' spreads are seen to differ (Smyth 2004). Cells whose noise is four times as wide as that of others are "
+        "pooled by themselves. Where a pair's differences are skewed, Hall's corrected "
         "statistic (1992) counts if it is smaller.",
     ]
     if population.crossed:

@@ -93,7 +93,7 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
             "have no rows.npz: train them again, or type claim=seeds"
         )
     if claim == "seeds" or not complete:
-        more = "" if complete else "; the runs did not record what they said of each row"
+        more = "" if complete or claim else "; the runs did not record what they said of each row"
         return Population(
             "seeds",
             "repeat",

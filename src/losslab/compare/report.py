@@ -12,6 +12,7 @@ from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import Findings
 from losslab.compare.costs import Target, name_fronts, time_to_target
 from losslab.compare.design import Comparison
+from losslab.compare.looks import doubt_looks, list_looks
 from losslab.compare.method import describe_method
 from losslab.compare.ranks import DRAWS, rank_cells
 from losslab.compare.settings import CROSS
@@ -33,6 +34,7 @@ class Report:
         components: where the noise comes from, if it is known.
         target: how soon each cell reaches a target, if histories tell.
         method: how all of that was computed.
+        looks: how many runs each look at these cells was at.
     """
 
     comparison: Comparison
@@ -45,10 +47,18 @@ class Report:
     components: Components | None
     target: Target | None
     method: str
+    looks: list[int]
 
 
-def write_report(comparison: Comparison, findings: Findings, wanted: float) -> Report:
-    """Write the sentences and tables of a comparison; `wanted` is the difference worth finding."""
+def write_report(comparison: Comparison, findings: Findings, wanted: float, folder: Path) -> Report:
+    """Write the sentences and tables of a comparison.
+
+    Args:
+        comparison, findings: what is compared, and what was found.
+        wanted: the difference worth finding.
+        folder: of the page, where an earlier comparison may be.
+    """
+    looks = list_looks(comparison, folder)
     target, cells = time_to_target(comparison), summarize_cells(comparison)
     cells = cells.join(rank_cells(comparison)).assign(pareto=name_fronts(comparison, cells))
     if target:
@@ -58,12 +68,13 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float) -> R
         findings,
         f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs",
         write_verdict(comparison, findings, wanted),
-        find_cautions(comparison, findings),
+        [*doubt_looks(looks, comparison.alpha), *find_cautions(comparison, findings)],
         cells,
         tabulate_pairs(findings.every),
         estimate_components(comparison, findings),
         target,
         " ".join([describe_method(comparison), *describe_extras(comparison, target)]),
+        looks,
     )
 
 
@@ -109,6 +120,8 @@ def format_json(report: Report, page: Path, unread: list[str]) -> str:
         "cautions": report.cautions,
         "variance": components and {"sources": components.table.to_dict("records"), "sentence": components.sentence},
         "method": report.method,
+        "looks": report.looks,
+        "runs": sorted(comparison.used["folder"].map(str)),
         "unread": unread,
         "page": str(page),
     }

@@ -5,7 +5,7 @@ statistic of the whole family where only noise differs, simulated with the same 
 (Westfall & Young 1993). That is exact for normal noise that is alike in all cells.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from losslab.compare.contrasts import Layout, degrees, ramp, summarize, usual_skewness, variances_of
+from losslab.compare.contrasts import Layout, degrees, find_scales, ramp, summarize, usual_skewness, variances_of
 
 Array = NDArray[Any]
 DRAWS = 20_000  # of the noise, at most
@@ -70,7 +70,8 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     """
     filled = np.where(layout.present, y, 0.0)[None]
     floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2)
-    estimate, variance, skew, _, bartlett = (part[0] for part in summarize(filled, layout, floor))
+    layout = replace(layout, scales=find_scales(y, layout.present, floor))
+    estimate, variance, skew, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
     spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
     rows, training = variances_of(layout.row_noise, layout.contrasts), spread
@@ -96,7 +97,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
         np.where(layout.paired, layout.counts, layout.smallest),
         layout.paired,
         np.abs(skew) * np.sqrt(units) > REPORTED * usual_skewness(units) * ramp(units),
-        bool(bartlett > stats.chi2.isf(0.05, max(1, len(y[0]) - 1))),
+        bool((layout.widths > 1).any() or bartlett > stats.chi2.isf(0.05, max(1, len(y[0]) - 1))),
         critical,
         df,
     )
@@ -123,7 +124,8 @@ def stricter(statistic: Array, skew: Array) -> Array:
     Source: Hall 1992, "On the removal of skewness by transformation".
     """
     a = skew
-    corrected = statistic + a * statistic**2 / 3 + a * a * statistic**3 / 27 + a / 6
+    turn = a * statistic / 3
+    corrected = statistic * (1 + turn + turn * turn / 3) + a / 6
     sign = np.sign(statistic)
     return np.asarray(sign * np.maximum(0.0, np.minimum(np.abs(statistic), sign * corrected)))
 
@@ -227,27 +229,31 @@ def group_contrasts(layout: Layout, known: Array) -> list[Array]:
 
 
 def draw_units(layout: Layout, groups: list[Array]) -> Reference:
-    """Simulate the statistics of trainings, once for each layout."""
+    """Simulate the statistics of trainings, once for each layout; widths to a power of two are near enough for that."""
     shape = layout.present.shape
     parts = layout.present.tobytes(), layout.contrasts.astype(float).tobytes(), layout.tries.astype(float).tobytes()
-    return simulate(shape, *parts, tuple(group.tobytes() for group in groups))
+    return simulate(
+        shape, *parts, (2 ** np.round(np.log2(layout.widths))).tobytes(), tuple(group.tobytes() for group in groups)
+    )
 
 
 @lru_cache(maxsize=32)
 def simulate(
-    shape: tuple[int, int], present: bytes, weights: bytes, tries: bytes, groups: tuple[bytes, ...]
+    shape: tuple[int, int], present: bytes, weights: bytes, tries: bytes, widths: bytes, groups: tuple[bytes, ...]
 ) -> Reference:
     """Draw standard normal values for a layout, which is given as bytes to be remembered."""
     contrasts = np.frombuffer(weights).reshape(-1, shape[1])
-    layout = Layout(np.frombuffer(present, bool).reshape(shape), contrasts, np.frombuffer(tries))
+    layout = Layout(
+        np.frombuffer(present, bool).reshape(shape), contrasts, np.frombuffer(tries), scales=np.frombuffer(widths)
+    )
     indices = [np.frombuffer(group, np.int64) for group in groups]
     each = shape[0] * (len(contrasts) + shape[1])
     draws = int(np.clip(WORK / each, LEAST_DRAWS, DRAWS))
     chunk = max(1, min(draws, 4_000_000 // each))
     rng, drawn = np.random.default_rng(0), []
     for start in range(0, draws, chunk):
-        y = rng.standard_normal((min(chunk, draws - start), *shape)) * layout.present
-        estimate, variance, skew, _, _ = summarize(y, layout)
+        y = rng.standard_normal((min(chunk, draws - start), *shape)) * layout.present * layout.widths
+        estimate, variance, skew, _ = summarize(y, layout)
         t = np.divide(estimate, np.sqrt(variance), out=np.zeros_like(estimate), where=variance > 0)
         t = np.abs(stricter(t, np.nan_to_num(skew)))
         drawn.append(np.stack([t[:, group].max(1) for group in indices], 1))

@@ -129,8 +129,8 @@ def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
     """
     count, methods = scores.shape
     ranks = stats.rankdata(-scores, axis=1).mean(0)
-    with np.errstate(invalid="ignore"):  # where all are equal, the statistic is NaN
-        statistic, p = stats.friedmanchisquare(*scores.T)
+    differ = (scores != scores[:, :1]).any()
+    statistic, p = stats.friedmanchisquare(*scores.T) if differ else (0.0, 1.0)
     q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
     return Ranking(ranks, float(statistic), float(p), float(q * np.sqrt(methods * (methods + 1) / (6 * count))))
 

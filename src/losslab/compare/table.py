@@ -155,7 +155,10 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
         "" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
         for low, high in zip(pairs["low"], pairs["high"], strict=True)
     ]
-    for key in ("p", "Cohen's d"):
-        table[key] = ["" if np.isnan(value) else f"{value:.2g}" for value in pairs[key]]
-    table["P(better)"] = pairs["probability of improvement"].map("{:.2f}".format)
+    for key, name, form in (
+        ("p", "p", ".2g"),
+        ("Cohen's d", "Cohen's d", ".2g"),
+        ("probability of improvement", "P(better)", ".2f"),
+    ):
+        table[name] = ["" if np.isnan(value) else f"{value:{form}}" for value in pairs[key]]
     return table

@@ -179,7 +179,7 @@ def rank_over_datasets(comparison: Comparison) -> tuple[list[str], Ranking] | No
     table = comparison.used.groupby(["dataset_key", "cell"])["score"].mean().unstack().dropna(axis=1)
     if len(table) < 2 or table.shape[1] < 3:
         return None
-    scores = table.to_numpy() * (1 if comparison.mode == "max" else -1)
+    scores = table.to_numpy().round(9) * (1 if comparison.mode == "max" else -1)  # equal means are ties
     return list(table.columns), ranking(scores, comparison.alpha)
 
 

@@ -1,0 +1,45 @@
+"""How often runs were looked at while there were ever more of them: 5 % holds for one look."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from losslab.compare.design import Comparison
+from losslab.files import Unreadable, read_json
+
+FILE = "comparison.json"
+
+
+def list_looks(comparison: Comparison, folder: Path) -> list[int]:
+    """List how many runs each look at these cells was at, the present one last.
+
+    An earlier look counts if the comparison in the folder asked the same of some of the same runs, and there are more
+    now.
+    """
+    used = set(comparison.used["folder"].map(str))
+    earlier: dict[str, Any] = {}
+    with suppress(Unreadable):
+        earlier = read_json(folder / FILE)
+    asked = {"by": comparison.by, "metric": comparison.metric}
+    runs, looks = earlier.get("runs"), earlier.get("looks")
+    if (
+        any(earlier.get(key) != value for key, value in asked.items())
+        or not isinstance(runs, list)
+        or not isinstance(looks, list)
+        or not all(isinstance(look, int) for look in looks)
+        or not {str(run) for run in runs} <= used
+    ):
+        return [len(used)]
+    return looks if len(runs) == len(used) else [*looks, len(used)]
+
+
+def doubt_looks(looks: list[int], alpha: float) -> list[str]:
+    """Say what several looks do to the level, in a sentence; nothing for one."""
+    if len(looks) < 2:
+        return []
+    counts = ", ".join(f"{look:,}" for look in looks[:-1])
+    return [
+        f"These cells were looked at before ({counts} runs, {looks[-1]:,} now). The level holds for one look: over "
+        f"{len(looks)} a difference is called real by chance in up to {min(1, len(looks) * alpha):.0%} of cases. New "
+        "seeds, compared by themselves, are a first look."
+    ]
