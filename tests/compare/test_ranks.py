@@ -17,6 +17,8 @@ def test_draws_agree_with_all_of_them() -> None:
     y = np.random.default_rng(0).normal(size=(5, 4))
     y[:, 3] = y[:, 1]  # always equal
     every = y[np.array(list(product(range(5), repeat=5)))].mean(1)
+    assert every.var(0) * 5 / 4 == pytest.approx(y.var(0, ddof=1) / 5)  # so much further do they spread
+    every = np.round(y.mean(0) + np.sqrt(5 / 4) * (every - y.mean(0)), 9)
     best, low, high = bootstrap_ranks(y)
     winners = every == every.max(1, keepdims=True)
     assert best == pytest.approx((winners / winners.sum(1, keepdims=True)).mean(0), abs=0.015)

@@ -113,6 +113,7 @@ def test_json_is_all_that_is_printed_and_has_the_numbers_of_the_files(
     found: dict[str, Any] = json.loads(printed, parse_constant=refuse)
     assert (found["metric"], found["mode"], found["unit"], found["alpha"]) == ("rmse", "min", "% rmse", 0.05)
     assert found["verdict"][0].startswith("mae")
+    assert found["population"]["unit"] == "seed"
     assert found["population"]["sentence"] in found["verdict"]
     folder = Path(found["page"]).parent
     assert {"table.tex", "cells.csv", "pairs.csv"} <= {file.name for file in folder.iterdir()}

@@ -92,7 +92,7 @@ def render_files(report: "Report", request: Request) -> dict[str, str | bytes]:
     sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit))] if len(report.pairs) else []
     if components:
         files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
-        sections.append(Section("Noise", format_components(components, comparison.unit), components.sentence))
+        sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
     cells, date = format_cells(comparison, report.cells), time.strftime("%Y-%m-%d")
     files["index.html"] = render_page(
         report.title, date, report.verdict, report.cautions, cells, latex, plots, sections, report.method

@@ -96,10 +96,11 @@ def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFra
             cells.append("{failed} of {all}".format(**failures.loc[row["cell"]]))
         lines.append(rf"{' & '.join(cells)} \\")
     population = comparison.population
+    over = f"{population.noun}s{' and test rows' * population.crossed}"
     caption = (
-        f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over "
-        f"{population.noun}s); n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all "
-        f"pairs together (max-T). {population.sentence}"
+        f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over {over}). "
+        f"n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all pairs together. "
+        f"{population.sentence}"
     )
     columns = "l" * len(comparison.by) + "r" * (len(heading) - len(comparison.by))
     return "\n".join(

@@ -1,7 +1,7 @@
 """All that a comparison says, in one place: for the terminal, the page, and as JSON for programs."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,11 @@ def format_json(report: Report, page: Path, unread: list[str]) -> str:
         unread: a phrase for each record that could not be read.
     """
     comparison, components = report.comparison, report.components
-    population = asdict(comparison.population)
+    population = comparison.population
     found = {
         "title": report.title,
         "verdict": report.verdict,
-        "population": {key: population[key] for key in ("claim", "noun", "sentence")},
+        "population": {"claim": population.claim, "unit": population.noun, "sentence": population.sentence},
         "metric": comparison.metric,
         "mode": comparison.mode,
         "unit": comparison.unit,

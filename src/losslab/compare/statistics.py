@@ -37,7 +37,7 @@ def mean_interval(values: Array, level: float = 0.95, more: float = 0.0, more_df
     Returns:
         Its ends; NaN if a single value shows no spread.
 
-    >>> mean_interval(np.array([1.0, 2.0, 3.0]))[0] == 2 - stats.t.ppf(0.975, 2) / 3**0.5
+    >>> bool(np.isclose(mean_interval(np.array([1.0, 2.0, 3.0]))[0], 2 - stats.t.ppf(0.975, 2) / 3**0.5))
     True
     """
     n = len(values)
@@ -76,7 +76,7 @@ def units_needed(gap: float, sd: float, n: int, df: float, critical: float, row_
         row_se: a standard error that no further unit takes away.
 
     >>> units_needed(0.5, 1.0, 1000, 999, 1.962)
-    33
+    35
     """
     level = stats.t.sf(critical, df)
     margin = sd * np.sqrt(df / stats.chi2.ppf(1 - DOUBT, df))

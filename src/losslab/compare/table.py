@@ -72,7 +72,7 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     Args:
         comparison: what is compared.
         numbers: the summary of its cells.
-        whole: with updates, speed and memory, for which a terminal has no room.
+        whole: with ranks, updates, speed, memory and Pareto fronts, for which a terminal has no room.
     """
     level = f"{100 * (1 - comparison.alpha):g} %"
     relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
@@ -88,6 +88,9 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     for key in ("failed", "pruned", "unfinished"):
         if key == "failed" or numbers[key].any():
             table[key] = numbers[key].map(str)
+    if whole and "rank low" in numbers and numbers["rank low"].notna().any():
+        table["P(best)"] = ["" if np.isnan(p) else f"{p:.2f}" for p in numbers["probability of being best"]]
+        table["rank"] = [format_rank(*ends) for ends in numbers[["rank low", "rank high"]].to_numpy()]
     if comparison.tuned:
         table["tried"] = numbers["tried"].map(str)
         table["best on validation"] = numbers["setting"]
@@ -95,10 +98,10 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
         f"{best:.3g} of 0-{epochs - 1:.3g}" if best == best else ""
         for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
     ]
-    for key in COSTS if whole else ("seconds",):
+    for key in [*COSTS, *map(str, numbers.filter(like=" to target"))] if whole else ["seconds"]:
         table[key] = list(map(format_cost, numbers[key]))
-    if whole:
-        add_descriptions(table, numbers)
+    if whole and "pareto" in numbers:
+        table["Pareto front"] = numbers["pareto"]
     return table
 
 
@@ -111,18 +114,6 @@ def format_cost(cost: float) -> str:
     if not np.isfinite(cost):
         return "never" if cost == np.inf else ""
     return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
-
-
-def add_descriptions(table: pd.DataFrame, numbers: pd.DataFrame) -> None:
-    """Add the columns of texts that describe cells and claim nothing, as far as anything is known of them."""
-    if "rank low" in numbers and numbers["rank low"].notna().any():
-        table["P(best)"] = ["" if np.isnan(p) else f"{p:.2f}" for p in numbers["probability of being best"]]
-        table["rank"] = [format_rank(*ends) for ends in numbers[["rank low", "rank high"]].to_numpy()]
-    for key in map(str, numbers):
-        if key.endswith(" to target"):
-            table[key] = list(map(format_cost, numbers[key]))
-    if "pareto" in numbers:
-        table["Pareto front"] = numbers["pareto"]
 
 
 def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:

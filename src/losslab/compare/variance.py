@@ -14,6 +14,10 @@ from losslab.compare.row_noise import estimate_row_noise, read_run_blocks
 
 Array = NDArray[Any]
 TRAINING, ROWS = "training again", "rows tested"
+TELL_APART = {
+    TRAINING: ": these runs did not record what they said of each row",
+    f"split and {TRAINING}": "; several seeds on each split, such as data.seed=0,1,2 seed=0,1,2, tell its parts apart",
+}
 REMEDIES = {
     "data set": "more data sets",
     "split": "more splits, such as data.seed=0,1,2,3,4,",
@@ -113,7 +117,7 @@ def estimate_components(comparison: Comparison, findings: Findings) -> Component
             "error": difference * errors,
         }
     )
-    counted = 0.0 if comparison.population.claim == "seeds" else rows[1] / len(splits)
+    counted = rows[1] / len(splits) * (comparison.population.claim != "seeds")
     tested = used["facts.test_rows"].median() if "facts.test_rows" in used else float("nan")
     more = [(ROWS, tested, np.sqrt(rows[0]), np.sqrt(rows[1]), counted)]
     if "split" not in " ".join(table["source"]):
@@ -153,8 +157,9 @@ def describe_components(comparison: Comparison, table: pd.DataFrame, first: str,
     source, share = table["source"].iloc[most], 100 * table["share"].iloc[most]
     kinds = [kind for kind in REMEDIES if kind in source]
     remedy = "more seeds, each with a split of its own," if kinds == ["split", TRAINING] else REMEDIES[kinds[0]]
-    unknown = table["difference"].isna() & table["source"].eq(ROWS)
-    known = ", as far as it is known" if unknown.any() else ""
+    known = ", as far as it is known" if table["difference"][table["source"] == ROWS].isna().any() else ""
+    if table["share"].notna().sum() == 1:
+        return f"{about} Only one source is known{TELL_APART.get(source, '')}."
     return (
         f"{about} Of the variance of their mean difference{known}, {share:.0f} % comes from "
         f"{'' if source == TRAINING else 'the '}{source}: {remedy} buy the most."

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 
 from losslab.compare.claims import improvement, tabulate_wins
 from losslab.compare.costs import are_stacked, name_costs
@@ -69,10 +70,12 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     drawn, axes = make_figure(width, 4.2 + 0.16 * len(legend), 1, len(costs))
     for axis, (key, front) in zip(axes.flat, fronts.items(), strict=True):
         draw_front(axis, numbers, front, key, comparison.mode)
-        for number, cell in enumerate(named, 1):
-            for x, y in front.loc[front["cell"] == cell, [key, "mean"]].to_numpy():
-                axis.annotate(str(number), (x, y), (4, 4), textcoords="offset points", fontsize=9, annotation_clip=True)
-        axis.set_ylim(low - edge, high + 1.5 * edge)
+        for place, (cell, x, y) in enumerate(front[["cell", key, "mean"]].itertuples(index=False)):
+            if cell in named:  # in turn above and below the line, as neighbours may be close
+                offset = (4, 4) if place % 2 == 0 else (-8, -13)
+                note = axis.annotate(str(named.index(cell) + 1), (x, y), offset, textcoords="offset points", fontsize=9)
+                note.set(annotation_clip=True, path_effects=[withStroke(linewidth=2.5, foreground="white")])
+        axis.set_ylim(low - 1.5 * edge, high + 1.5 * edge)
         axis.set_xlabel({"seconds": "seconds of a run", "MB": "peak memory, MB"}.get(key, key))
         use_light_frame(axis)
     better = "higher" if comparison.mode == "max" else "lower"

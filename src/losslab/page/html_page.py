@@ -88,7 +88,7 @@ def render_page(
 <ul>{"".join(f"<li>{escape(each)}</li>" for each in cautions)}</ul></div>
 <h2>Cells</h2>
 {render_table(table)}
-<p>{render_download("table.tex", latex, "LaTeX")}</p>
+<p>{render_download("table.tex", latex, "this table in LaTeX")}</p>
 <h2>Plots</h2>
 {drawn}{further}
 <h2>How</h2>

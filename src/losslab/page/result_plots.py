@@ -44,7 +44,7 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     use_light_frame(axis)
     level = f"{100 * (1 - comparison.alpha):g} %"
     caption = (
-        f"Test {comparison.metric} of each cell: mean (dot), {level} bootstrap interval (line), single runs (grey)."
+        f"Test {comparison.metric} of each cell: mean (dot), {level} interval (line; Student's t), single runs (grey)."
     )
     return Plot("means", caption, drawn, used[[*comparison.by, "dataset_key", "repeat", "value", "score"]])
 
