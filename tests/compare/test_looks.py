@@ -16,6 +16,11 @@ def compare_again(folder: Path, *words: str) -> str:
     return compare(request, read_runs(request.folders))
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.compare.__main__.save_plots", lambda *_: [])
+
+
 def test_each_look_at_more_runs_is_counted_and_said(tmp_path: Path) -> None:
     grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 3)
     assert "looked at before" not in compare_again(tmp_path)

@@ -164,7 +164,7 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
     [
         ("", "a comparison needs runs: type a folder that holds them, such as outputs"),
         ("outputs metrics=mae", "metrics is not a setting here; nearest: metric"),
-        ("outputs alpha=2", "alpha=2 does not fit: type a number above 0 and up to 0.5, such as alpha=0.05"),
+        ("outputs alpha=2", "alpha=2 does not fit: type a number from 0.001 to 0.5, such as alpha=0.05"),
         ("outputs difference=x", "difference=x does not fit"),
         ("outputs claim=all", "claim=all is not an option: type one of rows, seeds, splits, data"),
         ("outputs log=yes", "log=yes does not fit: type log=true or log=false"),

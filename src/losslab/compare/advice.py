@@ -46,10 +46,7 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
         return f"; no number of seeds finds a difference of {wanted_words} on so few test rows: test more"
     top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
     about = f"{low:,} to {top}" if high > 1.1 * low else top.capitalize() if high >= MOST else f"About {top}"
-    return (
-        f". {about} new {noun}s would decide whether they differ by {wanted_words}: compare these by themselves, as "
-        "runs that are tested twice are called different too often"
-    )
+    return f". {about} new {noun}s would decide whether they differ by {wanted_words}"
 
 
 def describe_lost(comparison: Comparison) -> list[str]:

@@ -51,14 +51,14 @@ def parse_request(words: Sequence[str]) -> Request:
         if typed.get(key, "true") not in ("true", "false"):
             raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
     numbers = {}
-    for key, usual, top in (("alpha", 0.05, 0.5), ("difference", 1.0, 1000.0)):
+    for key, usual, least, top in (("alpha", 0.05, 0.001, 0.5), ("difference", 1.0, 1e-6, 1000.0)):
         try:
             numbers[key] = float(typed.get(key, usual))
         except ValueError:
             numbers[key] = 0.0
-        if not 0 < numbers[key] <= top:
+        if not least <= numbers[key] <= top:
             raise Refused(
-                f"{key}={typed[key]} does not fit: type a number above 0 and up to {top:g}, such as {key}={usual:g}"
+                f"{key}={typed[key]} does not fit: type a number from {least:g} to {top:g}, such as {key}={usual:g}"
             )
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     return Request(

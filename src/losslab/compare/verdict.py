@@ -37,6 +37,11 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
     sentences += describe_lost(comparison)
     if len(comparison.datasets) > 1 and (ranks := describe_ranks(comparison)):
         sentences.append(ranks)
+    if any("would decide" in sentence for sentence in sentences):
+        noun = comparison.population.noun
+        sentences.append(
+            f"Compare new {noun}s by themselves: runs that are added and tested again are called different too often."
+        )
     return [*sentences, comparison.population.sentence]
 
 
