@@ -122,11 +122,11 @@ def doubt_budgets(comparison: Comparison) -> Iterator[str]:
 
 
 def doubt_edges(comparison: Comparison) -> Iterator[str]:
-    """Find cells whose best learning rate is the largest or smallest tried: a better one may lie beyond."""
+    """Find cells whose best learning rate, or number of a loss, is the largest or smallest tried."""
     for key in comparison.tuned:
-        if "lr" not in key.split(".")[-1]:
-            continue
         values = pd.to_numeric(comparison.frame[key], errors="coerce")
+        if not ("lr" in key.split(".")[-1] or key.startswith("loss.")) or values.nunique() < 3:
+            continue
         ends = values.groupby(comparison.frame["cell"]).agg(["min", "max"])
         best = {cell: set(values[runs.index]) for cell, runs in comparison.used.groupby("cell")}
         for edge, beyond in (("min", "smaller"), ("max", "larger")):
