@@ -150,12 +150,12 @@ def data_sets(count: int) -> Callable[[Path], None]:
             a_cell_of_a_grid_failed_whole,
             [
                 "All trainings of huber . sgd failed",
-                "As the mean over the options of loss that both have .huber left out of some, .*: adam beats",
+                "Averaged over the losses that both have .huber left out of some, .*: adam beats",
             ],
             [],
         ),
         (one_was_tuned_more, ["mae.* mse .12 settings tried against 1."], []),
-        (five_splits_of_five_seeds, ["mae beats mse by .* over 5 splits", "new splits of these rows"], ["25"]),
+        (five_splits_of_five_seeds, ["mae beats mse by .* over 5 splits", "the data are split and trained on"], ["25"]),
         (one_split_of_eight_seeds, ["over 8 seeds", "these very training and test rows", "did not record"], ["split"]),
         (folds_that_share_training_rows, ["over 5 folds", "folds share training rows, .*Nadeau"], ["seeds"]),
         (equal_but_for_the_last_bits, ["cannot be told apart at 6 seeds|are the same within 1 point"], ["beats"]),
@@ -271,7 +271,7 @@ def rows_of_some(folder: Path) -> None:
     ("write", "claim", "why", "instead"),
     [
         (one_split_of_eight_seeds, "data", "speaks of new data sets, and these runs are on diamonds alone",
-         "run the same on other data, such as data=digits, or leave claim= out"),
+         "run the same on other data of this task, or leave claim= out"),
         (one_split_of_eight_seeds, "splits", "speaks of new splits, and these runs tested the same rows",
          "run several, such as data.seed=0,1,2,3,4, or leave claim= out"),
         (one_split_of_eight_seeds, "rows",

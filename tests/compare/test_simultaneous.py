@@ -300,3 +300,14 @@ def test_the_best_of_eight_settings_against_one_is_false_once_in_twenty_at_most(
         naive += bool(infer(y).p[0] <= 0.05)
     assert stats.binom.sf(false - 1, 400, 0.05) > 0.01, f"{false} of 400"
     assert naive > 25 > false, (naive, false)
+
+
+def test_noise_that_is_a_share_of_the_values_hides_no_difference_of_quieter_cells() -> None:
+    rng = np.random.default_rng(7)
+    levels = np.array([1.0, 1.3, 3.0])
+    y = levels * (1 + 0.12 * rng.standard_normal((9, 3)))
+    alone, with_third = infer(y[:, :2], levels=levels[:2]), infer(y, levels=levels)
+    assert alone.p[0] < 0.005
+    assert with_third.p[0] < 0.005
+    assert infer(y).p[0] > 0.02  # one width for all: the third cell's noise hides the difference
+    assert with_third.se[0] == pytest.approx(alone.se[0], rel=0.25)

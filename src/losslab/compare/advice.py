@@ -7,7 +7,9 @@ import numpy as np
 from losslab.compare.claims import Pair
 from losslab.compare.design import Comparison, count_failures
 from losslab.compare.statistics import MOST, rows_needed, units_needed
-from losslab.compare.wording import describe_wanted, join_phrases, other_of, shorten
+from losslab.compare.wording import describe_wanted, join_phrases, shorten
+
+RATHER = 200  # units: from here on another difference is worth asking for
 
 
 def describe_ties(comparison: Comparison, leader: str, ties: Sequence[Pair], wanted: float) -> str:
@@ -15,38 +17,64 @@ def describe_ties(comparison: Comparison, leader: str, ties: Sequence[Pair], wan
 
     Args:
         comparison: what is compared.
-        leader: one of each of the pairs.
+        leader: the first of each of the pairs.
         ties: the pairs that neither differ nor are the same.
         wanted: the difference worth finding.
     """
     counts = [pair.n for pair in ties]
-    most, noun = max(counts), comparison.population.noun
+    most, population = max(counts), comparison.population
     n = f"{most}" if min(counts) == most else f"{min(counts)} to {most}"
-    who = join_phrases([leader, *shorten([other_of(pair, leader) for pair in ties])])
-    said = f"{who} cannot be told apart at {n} {noun}{'' if n == '1' else 's'}"
+    names = [pair.second for pair in ties]
+    at = f"at {n} {population.noun}{'' if n == '1' else 's'}"
+    said = f"{leader} and {names[0]} cannot be told apart {at}"
+    if len(names) > 1:
+        said = f"{join_phrases(shorten(names))} cannot be told apart from {leader} {at}"
     known = [pair for pair in ties if np.isfinite(pair.p)]
     if not known:
-        return f"{said}: one {noun} shows no spread; run at least 3, such as seed=0,1,2."
-    return f"{said}{advise(comparison, known, wanted)}."
+        return f"{said}: one {population.noun} shows no spread; run at least 3, such as seed=0,1,2."
+    return f"{said}. {advise(comparison, known, wanted)}".strip()
 
 
 def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     """Say how many new units, or rows, would find the difference worth finding with a power of 80 %."""
-    noun, wanted_words = comparison.population.noun, describe_wanted(comparison, wanted)
+    population, gap = comparison.population, describe_wanted(comparison, wanted)
+    if population.claim == "data":
+        return f"More data sets would decide; {len(comparison.datasets)} say little of a difference of {gap}."
     df = max(2.0, (min(pair.n for pair in ties) - 1) * max(1, len(comparison.cells) - 1))
-    needs = [units_needed(wanted, pair.sd, pair.n, df, pair.critical, pair.row_se) for pair in ties if pair.sd > 0]
-    if not needs:
-        rows = next(iter(comparison.blocks.values())).rows if comparison.blocks else 0
+    rows = next(iter(comparison.blocks.values())).rows if comparison.blocks else 0
+    if not any(pair.sd > 0 for pair in ties):
         need = max((rows_needed(wanted, pair.row_se, rows, pair.critical) for pair in ties), default=0)
         return (
-            f"; about {need:,} test rows like these would be needed for a difference of {wanted_words}" if need else ""
+            f"About {round_up(need):,} test rows like these would decide whether they differ by {gap}." if need else ""
         )
-    low, high = min(needs), max(needs)
-    if high >= MOST and any(pair.row_se > 0 for pair in ties):
-        return f"; no number of seeds finds a difference of {wanted_words} on so few test rows: test more"
-    top = f"{high:,}" if high < MOST else f"more than {MOST:,}"
-    about = f"{low:,} to {top}" if high > 1.1 * low else top.capitalize() if high >= MOST else f"About {top}"
-    return f". {about} new {noun}s would decide whether they differ by {wanted_words}"
+    lasting = [float(np.hypot(pair.row_se, pair.sd * population.overlap**0.5)) for pair in ties]
+    needs = [
+        units_needed(wanted, pair.sd, pair.n, df, pair.critical, se)
+        for pair, se in zip(ties, lasting, strict=True)
+        if pair.sd > 0
+    ]
+    if min(needs) >= MOST and max(lasting) > 0:
+        few = f"{rows:,} test rows are" if rows else "these rows are"
+        return (
+            f"{few[0].upper()}{few[1:]} too few for a difference of {gap}, however many {population.noun}s there are."
+        )
+    if min(needs) > RATHER:
+        seen = max(abs(pair.mean) for pair in ties)
+        apart = f"; type difference={seen:.2g} for one as large as here" if seen > wanted else ""
+        return f"More than {RATHER} new {population.noun}s would be needed for a difference of {gap}{apart}."
+    low, high = (round_up(need) for need in (min(needs), max(needs)))
+    about = f"About {low:,}" if high <= 1.1 * low else f"{low:,} to {high:,}" if high <= RATHER else f"{low:,} or more"
+    return f"{about} new {population.noun}s would decide whether they differ by {gap}."
+
+
+def round_up(need: int) -> int:
+    """Round a number up to two digits.
+
+    >>> round_up(7), round_up(41), round_up(417)
+    (7, 41, 420)
+    """
+    step = int(10 ** max(0, len(str(need)) - 2))
+    return -(-need // step) * step
 
 
 def describe_lost(comparison: Comparison) -> list[str]:
@@ -60,7 +88,7 @@ def describe_lost(comparison: Comparison) -> list[str]:
     ]
     frame = comparison.frame
     lost = sorted(set(frame["cell"][frame["status"].eq("failed")]) - set(comparison.cells))
-    sentences += [f"All trainings of {cell} failed: it is in no mean." for cell in lost]
+    sentences += [f"All trainings of {cell} failed, so it has no row and is in no mean." for cell in lost]
     covers = comparison.used.groupby("cell")["dataset_key"].agg(lambda keys: len(set(keys)))
     few = [cell for cell in comparison.cells if covers[cell] < len(comparison.datasets)]
     if few:

@@ -52,16 +52,13 @@ def doubt_test(findings: Findings) -> Iterator[str]:
     what = [
         text
         for text, seen in (
-            ("the spreads of the cells differ", findings.spreads_differ),
-            ("differences between cells are skewed", findings.skewed),
+            ("Some cells vary much more than others", findings.spreads_differ),
+            ("Differences between cells are skewed", findings.skewed),
         )
         if seen
     ]
-    if what:
-        yield (
-            f"The runs look as if {' and '.join(what)} by more than chance: with fewer than 10 units no test of means "
-            "holds its level there; compare medians and P(better), too."
-        )
+    for text in what:
+        yield f"{text}. With few units p can then be too small: look at the medians and win rates, too."
 
 
 def doubt_seeds(comparison: Comparison) -> Iterator[str]:
@@ -71,7 +68,9 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
         yield f"One seed only in {name_some(single)}: a second might reverse the order."
-    sets = by_cell["repeat"].agg(lambda repeats: ",".join(sorted(set(repeats))))
+    frame = comparison.frame[comparison.frame["cell"].isin(comparison.cells)]
+    ended = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"])]
+    sets = ended.groupby(["cell", "dataset_key"])["repeat"].agg(lambda repeats: ",".join(sorted(set(repeats))))
     if sets.nunique() > 1:
         usual = sets.mode().iloc[0]
         other = sets[sets != usual].index.get_level_values("cell").unique()
@@ -97,7 +96,7 @@ def doubt_unfinished(comparison: Comparison) -> Iterator[str]:
             reasons = runs["reason"].dropna().map(str).value_counts()
             why = f"; most often: {reasons.index[0][:120]}" if status == "failed" and len(reasons) else ""
             yield f"{len(runs)} of {len(frame)} runs {consequence}: {where}{why}."
-    lost = set(frame["cell"]) - set(comparison.cells)
+    lost = set(frame["cell"][~frame["status"].eq("failed")]) - set(comparison.cells)
     if lost:
         yield f"No run was finished in {name_some(sorted(lost))}: missing from the table."
 
@@ -152,7 +151,7 @@ def doubt_versions(comparison: Comparison) -> Iterator[str]:
             yield f"Runs of {len(values)} {what} are mixed: {some}."
     changed = used["environment.git_changes"].eq("yes").sum() if "environment.git_changes" in used else 0
     if changed:
-        yield f"{changed} of {len(used)} runs had changes that were not committed: their code cannot be told apart."
+        yield f"{changed} of {len(used)} runs used code with uncommitted changes: it may differ from run to run."
 
 
 def doubt_data(comparison: Comparison) -> Iterator[str]:
@@ -161,7 +160,7 @@ def doubt_data(comparison: Comparison) -> Iterator[str]:
     if "facts.train_rows" in used:
         sizes = used.groupby("dataset_key")["facts.train_rows"].agg(lambda counts: sorted(set(counts.dropna())))
         for dataset, counts in sizes.items():
-            if len(counts) > 1:
+            if len(counts) > 1 and counts[-1] > 1.01 * counts[0]:  # folds differ by a row
                 ends = f"{counts[0]:,.0f} to {counts[-1]:,.0f}"
                 yield f"Runs on {dataset} were trained on {ends} rows: these are not the same data."
     if len(datasets) > 1:

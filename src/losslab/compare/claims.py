@@ -42,6 +42,7 @@ class Pair:
         tries: the settings among which the two were chosen, with the seeds that they are tested with.
         failed: the trainings of each that failed.
         left_out: the options of the other key that a mean is not over, as a cell of them has no runs.
+        reported: whether the verdict speaks of it.
     """
 
     first: str
@@ -60,6 +61,7 @@ class Pair:
     tries: tuple[int, int] = (1, 1)
     failed: tuple[int, int] = (0, 0)
     left_out: list[str] = field(default_factory=list)
+    reported: bool = True
 
     @property
     def effect(self) -> float:
@@ -75,6 +77,8 @@ class Findings:
         pairs: of cells, those of the leader first.
         options: of each of two keys, as means over the other's options.
         leader: the cell that is compared with all others.
+        picked: how it was picked, where there are many cells: the best, or one of several that tie.
+        tested: all pairs that were tested, reported or not.
         df: the degrees of freedom of the pooled variance.
         spreads_differ: whether the cells' spreads differ by more than chance.
         skewed: whether differences of any pair are skewed.
@@ -84,6 +88,8 @@ class Findings:
     pairs: list[Pair]
     options: dict[str, list[Pair]]
     leader: str
+    picked: str = ""
+    tested: list[Pair] = field(default_factory=list)
     df: float = 0.0
     spreads_differ: bool = False
     skewed: bool = False
@@ -117,7 +123,7 @@ class Contrast:
 
 def evaluate(comparison: Comparison) -> Findings:
     """Test every pair of a comparison as one family."""
-    cells, leader = comparison.cells, find_leader(comparison)
+    cells, (leader, picked) = comparison.cells, find_leader(comparison)
     if len(cells) < 2:
         return Findings([], {}, leader)
     y = tabulate_units(comparison)
@@ -133,13 +139,17 @@ def evaluate(comparison: Comparison) -> Findings:
         49.0 if noise is None else noise.df,
         None if noise is None else noise.mixed,
         find_grain(comparison),
+        levels=find_levels(comparison, y),
     )
     family = infer_family(y, layout, comparison.alpha)
-    pairs = describe_pairs(comparison, contrasts, family, y, layout)
+    tested = describe_pairs(comparison, contrasts, family, y, layout, leader)
+    pairs = [pair for pair in tested if pair.reported]
     return Findings(
         [pair for pair in pairs if not pair.key],
         {key: found for key in comparison.by if (found := [pair for pair in pairs if pair.key == key])},
         leader,
+        picked,
+        tested,
         family.df,
         family.spreads_differ,
         bool(family.skewed.any()),
@@ -147,16 +157,18 @@ def evaluate(comparison: Comparison) -> Findings:
     )
 
 
-def find_leader(comparison: Comparison) -> str:
-    """Return the cell with the best mean on test; of many cells, the one with the best mean on validation."""
+def find_leader(comparison: Comparison) -> tuple[str, str]:
+    """Return the cell with the best mean on test; of many, one with the best mean on validation, and how it stands."""
     cells = comparison.cells
     if len(cells) <= MANY:
-        return cells[0]
+        return cells[0], ""
     used = comparison.used
     scaled = used.assign(v=used["validation"] / used.groupby("dataset_key")["validation"].transform("mean"))
     covers = used.groupby("cell")["dataset_key"].nunique()
     means = scaled.groupby("cell")["v"].mean()[covers == covers.max()]
-    return str(means.sort_values(ascending=comparison.primary_mode == "min", kind="stable").index[0])
+    top = means.min() if comparison.primary_mode == "min" else means.max()
+    best = means[(means - top).abs() <= 1e-6 * abs(top)]  # accuracies come in single precision
+    return str(best.index[0]), "the best" if len(best) == 1 else f"one of {len(best)} that tie for the best"
 
 
 def tabulate_units(comparison: Comparison) -> Array:
@@ -166,6 +178,17 @@ def tabulate_units(comparison: Comparison) -> Array:
     table = used.groupby([unit, "cell"])["score"].mean().unstack().reindex(columns=comparison.cells)
     values: Array = sign * table.to_numpy(float)
     return values
+
+
+def find_levels(comparison: Comparison, y: Array) -> Array:
+    """Return how large each cell's values are, as a multiple of the smallest `(k,)`; 1 where differences are in points.
+
+    Differences in per cent have noise that is mostly a share of what it is the noise of.
+    """
+    levels = np.abs(np.nanmean(y, axis=0))
+    if comparison.points or not (levels > 0).all():
+        return np.ones(y.shape[1])
+    return np.array([float(f"{level / levels.min():.2g}") for level in levels])
 
 
 def list_cells(comparison: Comparison, leader: str) -> list[Contrast]:
@@ -220,17 +243,14 @@ def find_grain(comparison: Comparison) -> float:
 
 
 def describe_pairs(
-    comparison: Comparison, contrasts: Sequence[Contrast], family: Family, y: Array, layout: Layout
+    comparison: Comparison, contrasts: Sequence[Contrast], family: Family, y: Array, layout: Layout, leader: str
 ) -> list[Pair]:
-    """Return what is reported of each contrast, in the comparison's unit, the better side first."""
+    """Return what was found of each contrast, in the comparison's unit, the better side or the leader first."""
     wins = tabulate_wins(comparison)
     failures = count_failures(comparison)["failed"].tolist()
     tries = count_tries(comparison).reindex(comparison.cells, fill_value=1).tolist()
-    leader = find_leader(comparison)
     found = []
     for number, contrast in enumerate(contrasts):
-        if not contrast.reported:
-            continue
         sides, mean = [contrast.better, contrast.worse], family.estimate[number]
         turned = mean < 0 and contrast.first != leader
         if turned:
@@ -261,6 +281,7 @@ def describe_pairs(
                 (max(tries[cell] for cell in sides[0]), max(tries[cell] for cell in sides[1])),
                 (sum(failures[cell] for cell in sides[0]), sum(failures[cell] for cell in sides[1])),
                 list(contrast.left_out),
+                contrast.reported,
             )
         )
     return found

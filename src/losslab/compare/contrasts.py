@@ -31,6 +31,7 @@ class Layout:
         row_df: its degrees of freedom.
         mixed: `(k, k)`, the part of it that is noise of rows in single trainings, which the units hold, too.
         grain: the smallest step of a value: that of an accuracy is one row's.
+        levels: `(k,)`, how large each cell's values are, if noise is taken as a share of them.
         scales: `(k,)`, how many times as wide as the quietest ones each cell's noise is; see `find_scales`.
     """
 
@@ -42,11 +43,17 @@ class Layout:
     row_df: float = 49.0
     mixed: Array | None = None
     grain: float = 0.0
+    levels: Array | None = None
     scales: Array | None = None
 
     @property
     def widths(self) -> Array:
         """The relative width of each cell's noise `(k,)`."""
+        return self.kinds * (1.0 if self.levels is None else self.levels)
+
+    @property
+    def kinds(self) -> Array:
+        """The scale of each cell `(k,)`: cells of one scale have one variance, as multiples of their levels."""
         return np.ones(self.present.shape[1]) if self.scales is None else self.scales
 
     @property
@@ -101,8 +108,8 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     pooled, prior = np.full((len(y), len(precision)), np.nan), np.zeros(len(y))
     bartlett = np.full(len(y), np.nan)
     if df > 0:
-        for width in np.unique(layout.widths):  # cells of one scale have one variance
-            alike = layout.widths == width
+        for kind in np.unique(layout.kinds):
+            alike = layout.kinds == kind
             pooled[:, alike] = (squares[:, alike].sum(1) / cell_df[alike].sum())[:, None]
         pooled = np.maximum(pooled, floor * precision)
         prior, bartlett = moderation(squares / np.maximum(pooled, 1e-300), cell_df)

@@ -207,6 +207,8 @@ def choose_keys(frame: pd.DataFrame, settings: Sequence[str], vary: Sequence[str
     for key in by:
         if key not in settings:
             raise Refused(f"by={key} is no setting of these runs; {nearest(key, settings)}")
+    if "data" in by:
+        raise Refused("by=data would compare data sets, not methods: leave it out, or type data=NAME for one of them")
     chosen = list(by) or [key for key in ("loss", "optimizer") if key in vary]
     if chosen:
         return chosen

@@ -99,7 +99,8 @@ def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFra
     over = f"{population.noun}s{' and test rows' * population.crossed}"
     caption = (
         f"Test {comparison.metric}, mean and half-width of its {level} % interval (Student's t over {over}). "
-        f"n trainings. Bold: cannot be told from the best at {100 * comparison.alpha:g} % for all pairs together. "
+        f"n trainings. Bold: {findings.leader}, and all that cannot be told apart from it at "
+        f"{100 * comparison.alpha:g} % for all pairs together. "
         f"{population.sentence}"
     )
     columns = "l" * len(comparison.by) + "r" * (len(heading) - len(comparison.by))

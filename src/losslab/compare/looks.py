@@ -16,7 +16,7 @@ def list_looks(comparison: Comparison, folder: Path) -> list[int]:
     An earlier look counts if the comparison in the folder asked the same of some of the same runs, and there are more
     now.
     """
-    used = set(comparison.used["folder"].map(str))
+    count, used = len(comparison.used), set(name_runs(comparison))
     earlier: dict[str, Any] = {}
     with suppress(Unreadable):
         earlier = read_json(folder / FILE)
@@ -29,8 +29,13 @@ def list_looks(comparison: Comparison, folder: Path) -> list[int]:
         or not all(isinstance(look, int) for look in looks)
         or not {str(run) for run in runs} <= used
     ):
-        return [len(used)]
-    return looks if len(runs) == len(used) else [*looks, len(used)]
+        return [count]
+    return looks if len(runs) == count else [*looks, count]
+
+
+def name_runs(comparison: Comparison) -> list[str]:
+    """Name the runs that are used by their folders' own names, which stay when a folder is moved or copied."""
+    return sorted(Path(folder).name for folder in comparison.used["folder"].map(str))
 
 
 def doubt_looks(looks: list[int], alpha: float) -> list[str]:

@@ -77,7 +77,7 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
     if claim == "data":
         raise Refused(
             f"claim=data speaks of new data sets, and these runs are on {datasets[0]} alone: "
-            "run the same on other data, such as data=digits, or leave claim= out"
+            "run the same on other data of this task, or leave claim= out"
         )
     if splits_vary(used):
         return find_split_population(used, claim)
@@ -148,7 +148,7 @@ def find_split_population(used: pd.DataFrame, claim: str) -> Population:
             noun,
             0.0,
             False,
-            "This speaks of new splits of these rows, each trained on anew; claim=rows speaks of new rows like them.",
+            "This holds if these rows of the data are split and trained on again; for new rows type claim=rows.",
         )
     return Population(
         "rows" if claim == "rows" else "splits",

@@ -12,7 +12,7 @@ from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import Findings
 from losslab.compare.costs import Target, name_fronts, time_to_target
 from losslab.compare.design import Comparison
-from losslab.compare.looks import doubt_looks, list_looks
+from losslab.compare.looks import doubt_looks, list_looks, name_runs
 from losslab.compare.method import describe_method
 from losslab.compare.ranks import DRAWS, rank_cells
 from losslab.compare.settings import CROSS
@@ -70,7 +70,7 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
         write_verdict(comparison, findings, wanted),
         [*doubt_looks(looks, comparison.alpha), *find_cautions(comparison, findings)],
         cells,
-        tabulate_pairs(findings.every),
+        tabulate_pairs(findings.tested),
         estimate_components(comparison, findings),
         target,
         " ".join([describe_method(comparison), *describe_extras(comparison, target)]),
@@ -121,7 +121,7 @@ def format_json(report: Report, page: Path, unread: list[str]) -> str:
         "variance": components and {"sources": components.table.to_dict("records"), "sentence": components.sentence},
         "method": report.method,
         "looks": report.looks,
-        "runs": sorted(comparison.used["folder"].map(str)),
+        "runs": name_runs(comparison),
         "unread": unread,
         "page": str(page),
     }

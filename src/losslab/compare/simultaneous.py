@@ -70,7 +70,8 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     """
     filled = np.where(layout.present, y, 0.0)[None]
     floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2)
-    layout = replace(layout, scales=find_scales(y, layout.present, floor))
+    levels = np.ones(y.shape[1]) if layout.levels is None else layout.levels
+    layout = replace(layout, scales=find_scales(y / levels, layout.present, floor))
     estimate, variance, skew, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
     spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
@@ -97,7 +98,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
         np.where(layout.paired, layout.counts, layout.smallest),
         layout.paired,
         np.abs(skew) * np.sqrt(units) > REPORTED * usual_skewness(units) * ramp(units),
-        bool((layout.widths > 1).any() or bartlett > stats.chi2.isf(0.05, max(1, len(y[0]) - 1))),
+        bool((layout.kinds > 1).any() or bartlett > stats.chi2.isf(0.05, max(1, len(y[0]) - 1))),
         critical,
         df,
     )
@@ -231,21 +232,17 @@ def group_contrasts(layout: Layout, known: Array) -> list[Array]:
 def draw_units(layout: Layout, groups: list[Array]) -> Reference:
     """Simulate the statistics of trainings, once for each layout; widths to a power of two are near enough for that."""
     shape = layout.present.shape
-    parts = layout.present.tobytes(), layout.contrasts.astype(float).tobytes(), layout.tries.astype(float).tobytes()
-    return simulate(
-        shape, *parts, (2 ** np.round(np.log2(layout.widths))).tobytes(), tuple(group.tobytes() for group in groups)
-    )
+    widths = [2 ** np.round(np.log2(each)) for each in (layout.widths / layout.kinds, layout.kinds)]
+    arrays = layout.present, layout.contrasts.astype(float), layout.tries.astype(float), *widths
+    return simulate(shape, tuple(each.tobytes() for each in arrays), tuple(group.tobytes() for group in groups))
 
 
 @lru_cache(maxsize=32)
-def simulate(
-    shape: tuple[int, int], present: bytes, weights: bytes, tries: bytes, widths: bytes, groups: tuple[bytes, ...]
-) -> Reference:
+def simulate(shape: tuple[int, int], arrays: tuple[bytes, ...], groups: tuple[bytes, ...]) -> Reference:
     """Draw standard normal values for a layout, which is given as bytes to be remembered."""
-    contrasts = np.frombuffer(weights).reshape(-1, shape[1])
-    layout = Layout(
-        np.frombuffer(present, bool).reshape(shape), contrasts, np.frombuffer(tries), scales=np.frombuffer(widths)
-    )
+    contrasts = np.frombuffer(arrays[1]).reshape(-1, shape[1])
+    tries, levels, scales = (np.frombuffer(each) for each in arrays[2:])
+    layout = Layout(np.frombuffer(arrays[0], bool).reshape(shape), contrasts, tries, levels=levels, scales=scales)
     indices = [np.frombuffer(group, np.int64) for group in groups]
     each = shape[0] * (len(contrasts) + shape[1])
     draws = int(np.clip(WORK / each, LEAST_DRAWS, DRAWS))

@@ -122,8 +122,8 @@ def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:
         [
             {
                 "of": f"options of {pair.key}" if pair.key else "cells",
-                "better": pair.first,
-                "than": pair.second,
+                "first": pair.first,
+                "second": pair.second,
                 "n": pair.n,
                 "paired": pair.paired,
                 "difference": pair.mean,
@@ -148,9 +148,9 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
     if pairs.empty:
         return pairs
     pairs = pairs.sort_values("p", kind="stable").head(MOST_PAIRS)
-    table = pairs[["of", "better", "than"]].map(str)
+    table = pairs[["of", "first", "second"]].map(str)
     table["n"] = pairs["n"].map(str) + np.where(pairs["paired"], "", " unpaired")
-    table[f"by, {unit}"] = pairs["difference"].map("{:.3g}".format)
+    table[f"first is better by, {unit}"] = pairs["difference"].round(6).add(0.0).map("{:.3g}".format)
     table["interval"] = [
         "" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
         for low, high in zip(pairs["low"], pairs["high"], strict=True)
@@ -161,4 +161,5 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
         ("probability of improvement", "P(better)", ".2f"),
     ):
         table[name] = ["" if np.isnan(value) else f"{value:{form}}" for value in pairs[key]]
+    table["p"] = table["p"].where(~(pairs["p"] < 0.0005), "< 0.0005")
     return table

@@ -13,8 +13,6 @@ from losslab.compare.wording import (
     describe_wanted,
     format_amount,
     join_phrases,
-    other_of,
-    shorten,
 )
 
 NAMED = 3  # this many pairs are given with their numbers, the others in one phrase
@@ -30,8 +28,9 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
     """
     if not findings.pairs:
         what = " and ".join(comparison.by)
-        return [f"All runs have {what} {comparison.cells[0]}: nothing to compare it with.", *describe_lost(comparison)]
-    sentences = describe_group(comparison, findings.pairs, findings.leader, wanted)
+        only = f"Only {what} {comparison.cells[0]} has finished runs: nothing to compare it with."
+        return [only, *describe_lost(comparison)]
+    sentences = describe_group(comparison, findings.pairs, findings.leader, wanted, findings.picked)
     for key, pairs in findings.options.items():
         sentences += describe_options(comparison, findings, key, pairs, wanted)
     sentences += describe_lost(comparison)
@@ -40,9 +39,11 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
     if any("would decide" in sentence for sentence in sentences):
         noun = comparison.population.noun
         sentences.append(
-            f"Compare new {noun}s by themselves: runs that are added and tested again are called different too often."
+            f"Compare new {noun}s by themselves (output_dir=fresh, then losslab compare fresh): who adds runs and "
+            "tests again until something differs finds differences that are not there."
         )
-    return [*sentences, comparison.population.sentence]
+    brackets = f"Brackets hold {100 * (1 - comparison.alpha):g} % intervals, of all pairs together."
+    return [*sentences, f"{comparison.population.sentence} {brackets}"]
 
 
 def describe_options(
@@ -52,9 +53,10 @@ def describe_options(
     other = next(name for name in comparison.by if name != key)
     names = sorted({name for pair in pairs for name in pair.left_out})
     count = comparison.used[other].map(str).nunique()
-    over = f"the {count} options of {other}"
+    plural = {"loss": "losses", "optimizer": "optimizers", "model": "models"}.get(other, f"options of {other}")
+    over = f"the {count} {plural}"
     if names:
-        over = f"the options of {other} that both have ({join_phrases(names)} left out of some, for want of runs)"
+        over = f"the {plural} that both have ({join_phrases(names)} left out of some, for want of runs)"
     firsts = [pair.first for pair in pairs]
     leader = max(dict.fromkeys(firsts), key=firsts.count)
     head, *rest = describe_group(comparison, pairs, leader, wanted)
@@ -67,7 +69,7 @@ def describe_options(
     ]
     if opposed:
         rest.append(f"That does not hold for every {other}: {join_phrases(opposed[:NAMED])}.")
-    return [f"As the mean over {over}: {head}", *rest]
+    return [f"Averaged over {over}: {head}", *rest]
 
 
 def opposes(comparison: Comparison, claim: Pair, pair: Pair, key: str) -> bool:
@@ -84,13 +86,13 @@ def is_sure(comparison: Comparison, pair: Pair) -> bool:
     return pair.p <= comparison.alpha and pair.mean > 0 and pair.failed[0] <= pair.failed[1]
 
 
-def describe_group(comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float) -> list[str]:
-    """Describe pairs of cells or of options, beginning with those of the leader."""
+def describe_group(
+    comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float, picked: str = ""
+) -> list[str]:
+    """Describe pairs of cells or of options, beginning with those of the leader, picked on validation or on test."""
     own = [pair if pair.first == leader else turn(pair) for pair in pairs if leader in (pair.first, pair.second)]
     others = [pair for pair in pairs if leader not in (pair.first, pair.second)]
-    name = leader
-    if not pairs[0].key and leader in comparison.cells[1:]:
-        name = f"{leader}, the best on validation,"
+    name = f"{leader}, {picked} on validation," if picked else leader
     behind = sorted((pair for pair in own if is_sure(comparison, pair)), key=lambda pair: pair.mean)
     ahead = [turn(pair) for pair in own if is_sure(comparison, turn(pair))]
     found = {pair.second for pair in behind} | {pair.first for pair in ahead}
@@ -100,14 +102,16 @@ def describe_group(comparison: Comparison, pairs: Sequence[Pair], leader: str, w
     ties = [pair for pair in open_ones if not is_same(pair, wanted)]
     sentences = []
     if behind:
-        sentences.append(f"{name} beats {describe_beaten(comparison, behind)}.")
+        alone = comparison.population.crossed and max(pair.n for pair in behind) == 1
+        single = " These are single models: with one seed each, nothing is known of training again." if alone else ""
+        sentences.append(f"{name} beats {describe_beaten(comparison, behind)}.{single}")
     if ahead:
         beaten = [f"{pair.first} beats {name} by {describe_gap(comparison, pair)}" for pair in ahead[:NAMED]]
         more = f", and {len(ahead) - NAMED} more" if len(ahead) > NAMED else ""
         sentences.append(f"On test, {join_phrases(beaten)}{more}.")
     sentences += [describe_marred(comparison, pair) for pair in marred]
     if same:
-        sentences.append(describe_same(comparison, leader, same, wanted))
+        sentences.append(describe_same(comparison, same, wanted))
     if ties:
         sentences.append(describe_ties(comparison, leader, ties, wanted))
     if others:
@@ -120,6 +124,7 @@ def turn(pair: Pair) -> Pair:
     return Pair(
         pair.second, pair.first, pair.key, pair.n, pair.paired, -pair.mean, -pair.high, -pair.low, pair.p, pair.sd,
         pair.row_se, pair.critical, 1 - pair.improvement, pair.tries[::-1], pair.failed[::-1], pair.left_out,
+        pair.reported,
     )  # fmt: skip
 
 
@@ -156,12 +161,15 @@ def describe_marred(comparison: Comparison, pair: Pair) -> str:
     )
 
 
-def describe_same(comparison: Comparison, leader: str, same: Sequence[Pair], wanted: float) -> str:
-    """Describe the pairs whose difference is too small to matter."""
-    names = join_phrases([leader, *shorten([other_of(pair, leader) for pair in same])])
-    widest = max(same, key=lambda pair: max(abs(pair.low), abs(pair.high)))
-    ends = f"[{format_amount(widest.low)}, {format_amount(widest.high)}]"
-    return f"{names} are the same within {describe_wanted(comparison, wanted)} {ends}."
+def describe_same(comparison: Comparison, same: Sequence[Pair], wanted: float) -> str:
+    """Describe the pairs of a leader whose difference is too small to matter."""
+    gap, leader = describe_wanted(comparison, wanted), same[0].first
+    ends = [f"[{format_amount(pair.low)}, {format_amount(pair.high)}]" for pair in same[:NAMED]]
+    if len(same) == 1:
+        return f"{leader} and {same[0].second} are the same within {gap} {ends[0]}."
+    names = [f"{pair.second} {end}" for pair, end in zip(same, ends, strict=False)]
+    more = [f"{len(same) - NAMED} more"] if len(same) > NAMED else []
+    return f"{leader} is the same within {gap} as {join_phrases([*names, *more])}."
 
 
 def describe_others(comparison: Comparison, leader: str, others: Sequence[Pair], wanted: float) -> str:

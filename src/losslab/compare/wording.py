@@ -51,11 +51,6 @@ def describe_wanted(comparison: Comparison, wanted: float) -> str:
     return f"{wanted:g} {unit}{'s' if comparison.points and wanted != 1 else ''}"
 
 
-def other_of(pair: Pair, name: str) -> str:
-    """Return the other one of a pair."""
-    return pair.second if pair.first == name else pair.first
-
-
 def shorten(names: Sequence[str]) -> list[str]:
     """Return up to five names; of more, four and the number of the others.
 
