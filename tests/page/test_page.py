@@ -187,7 +187,7 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("mae beats mse by ")
     assert re.match(
-        r"loss  n +rmse +95 % interval +median +IQM +failed +best epoch +seconds$", lines[lines.index("") + 1]
+        r"loss  n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1]
     )
     assert lines[-1] == "outputs/comparison/index.html"
 

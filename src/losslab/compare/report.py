@@ -22,6 +22,9 @@ from losslab.compare.verdict import write_verdict
 from losslab.spreadsheet import text_table
 
 
+SHOWN = 20  # rows of the table of cells in a terminal
+
+
 @dataclass(frozen=True)
 class Report:
     """What a comparison says.
@@ -91,7 +94,9 @@ def describe_extras(comparison: Comparison, target: Target | None) -> list[str]:
 
 def format_text(report: Report) -> list[str]:
     """Write what the terminal shows."""
-    table = text_table(format_cells(report.comparison, report.cells, whole=False))
+    table = text_table(format_cells(report.comparison, report.cells, whole=False).head(SHOWN))
+    if len(report.cells) > SHOWN:
+        table += f"\nand {len(report.cells) - SHOWN} more: all are in cells.csv and on the page"
     return [*report.verdict, "", table, "", *(f"caution: {caution}" for caution in report.cautions), ""]
 
 

@@ -72,7 +72,7 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     Args:
         comparison: what is compared.
         numbers: the summary of its cells.
-        whole: with ranks, updates, speed, memory and Pareto fronts, for which a terminal has no room.
+        whole: with IQM, ranks, best epochs, updates, speed, memory and Pareto fronts, for which a terminal has no room.
     """
     level = f"{100 * (1 - comparison.alpha):g} %"
     relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
@@ -84,9 +84,10 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
         for low, high in zip(numbers["low"], numbers["high"], strict=True)
     ]
     table["median"] = numbers["median"].map("{:.4g}".format)
-    table["IQM"] = numbers["iqm"].map("{:.4g}".format)
+    if whole:
+        table["IQM"] = numbers["iqm"].map("{:.4g}".format)
     for key in ("failed", "pruned", "unfinished"):
-        if key == "failed" or numbers[key].any():
+        if numbers[key].any() or (whole and key == "failed"):
             table[key] = numbers[key].map(str)
     if whole and "rank low" in numbers and numbers["rank low"].notna().any():
         table["P(best)"] = ["" if np.isnan(p) else f"{p:.2f}" for p in numbers["probability of being best"]]
@@ -94,10 +95,11 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     if comparison.tuned:
         table["tried"] = numbers["tried"].map(str)
         table["best on validation"] = numbers["setting"]
-    table["best epoch"] = [
-        f"{best:.3g} of 0-{epochs - 1:.3g}" if best == best else ""
-        for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
-    ]
+    if whole:
+        table["best epoch"] = [
+            f"{best:.3g}, last is {epochs - 1:.3g}" if best == best else ""
+            for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
+        ]
     for key in [*COSTS, *map(str, numbers.filter(like=" to target"))] if whole else ["seconds"]:
         table[key] = list(map(format_cost, numbers[key]))
     if whole and "pareto" in numbers:
