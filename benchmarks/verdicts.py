@@ -2,7 +2,7 @@
 
     python benchmarks/verdicts.py                              # every design, 300 experiments each: about an hour
     python benchmarks/verdicts.py experiments=100 designs=cells,grid
-    python benchmarks/verdicts.py out=docs/verdicts.md
+    python benchmarks/verdicts.py rivals=holm,tukey find="6 cells" out=table.md
 
 Each experiment writes run folders with made-up figures, and has them read, arranged, tested and put into sentences by
 `losslab.compare`'s own functions. Nothing differs but noise, so each "beats" is false; for the power one cell is then
@@ -394,7 +394,7 @@ def bootstrap(table: Array, pairs: list[tuple[int, int]]) -> list[bool]:
 
 
 RIVALS: dict[str, Callable[[Array, list[tuple[int, int]]], list[bool]]] = {
-    "Holm t": holm, "Tukey": tukey, "autorank": autorank_, "baycomp": baycomp_, "rliable": bootstrap,
+    "holm": holm, "tukey": tukey, "autorank": autorank_, "baycomp": baycomp_, "bootstrap": bootstrap,
 }  # fmt: skip
 
 
@@ -413,6 +413,9 @@ def main() -> None:
     typed = dict(word.split("=", 1) for word in sys.argv[1:])
     count, asked = int(typed.get("experiments", 300)), typed.get("designs", "")
     chosen = [design for design in designs() if not asked or design.group in asked.split(",")]
+    if "rivals" in typed:
+        for name in set(RIVALS) - set(typed["rivals"].split(",")):
+            del RIVALS[name]
     if "find" in typed:
         chosen = [design for design in chosen if re.search(typed["find"], design.name)]
     own = ["false", "covers", "mean", "power"]
