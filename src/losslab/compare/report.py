@@ -21,7 +21,6 @@ from losslab.compare.variance import Components, estimate_components
 from losslab.compare.verdict import write_verdict
 from losslab.spreadsheet import text_table
 
-
 SHOWN = 20  # rows of the table of cells in a terminal
 
 
