@@ -168,7 +168,10 @@ def draw_cross(table: pd.DataFrame) -> Plot:
 
 def draw_ranked_table(table: pd.DataFrame, better: Mapping[str, str]) -> Figure:
     """Draw a table whose columns are coloured by rank; `better` says for each column whether min or max is best."""
-    ranks = pd.DataFrame({name: table[name].rank(ascending=way == "min", method="min") for name, way in better.items()})
+    rounded = table.map(lambda value: float(f"{value:.6g}"))  # equal accuracies are ties
+    ranks = pd.DataFrame(
+        {name: rounded[name].rank(ascending=way == "min", method="min") for name, way in better.items()}
+    )
     cells = list(table.index)
     drawn, axes = make_figure(3.0 + 1.0 * len(better), 1.5 + 0.32 * len(cells))
     axis = axes[0, 0]
