@@ -35,6 +35,7 @@ def test_a_model_costs_what_its_run_recorded(typed: Typed, typed_now: str, metri
     assert len(found) > 5
 
 
+@pytest.mark.system
 def test_a_comparison_shows_every_cell_under_every_loss(typed: Typed, tmp_path: Path) -> None:
     for loss in ("mse", "mae"):
         for seed in (0, 1):

@@ -259,6 +259,7 @@ def test_a_loss_that_is_not_described_has_a_card(typed: Type) -> None:
     file.unlink()
 
 
+@pytest.mark.system
 def test_it_is_swept_and_compared(typed: Type, undrawn: None) -> None:
     plan = read("sweep.yaml", {"hydra.searchpath": f"['{Path('conf').absolute()}']", "allow": "ordinal"})
     jobs, folder = plan.jobs(), Path("outputs/sweeps/own")

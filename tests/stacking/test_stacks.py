@@ -408,6 +408,7 @@ ALONE = {
 }
 
 
+@pytest.mark.system
 def test_what_cannot_be_stacked_trains_alone_and_says_why_once(
     typed: Typed, undrawn: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_grid_leaves_the_runs_that_it_leaves_one_by_one(tmp_path: Path, undraw
     assert done(path, tmp_path / "stacked", 6) == as_one, "nothing is missing"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("method", "sizes"), [("random", [6] * 12), ("bayes", [2] * 12)])
 def test_what_a_search_draws_trains_as_one(tmp_path: Path, undrawn: None, method: str, sizes: list[int]) -> None:
     settings = {"optimizer.lr": "left out", "loss": {"value": "mse"}}
@@ -154,6 +155,7 @@ def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) 
         assert len(file.read_text().splitlines()) == 151
 
 
+@pytest.mark.system
 def test_of_runs_that_do_not_stack_the_log_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sweep_file(tmp_path, parameters={"optimizer": {"value": "lbfgs"}, "seed": {"value": 0}})
     assert sweep(path, [f"output_dir={tmp_path}", "n=1", "stack=2"]) == 0

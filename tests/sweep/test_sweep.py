@@ -412,6 +412,7 @@ def test_what_is_tested_is_best_on_the_validation_rows_and_is_never_chosen_anew(
     assert configure(to_overrides({**entry["setting"], "stage": "test"})).stage == "test"
 
 
+@pytest.mark.system
 def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command, tmp_path: Path) -> None:
     short = ("logger=false", "data=diabetes", "model=linear", "trainer.max_epochs=1")
     varied = ("loss=[mse,0.5*huber],mae", "optimizer=glob(schedule_free_s*)", "seed=range(1)", "--search.loss=0,1")
