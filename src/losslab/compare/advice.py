@@ -41,7 +41,7 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     if population.claim == "data":
         return f"More data sets would decide; {len(comparison.datasets)} say little of a difference of {gap}."
     df = max(2.0, (min(pair.n for pair in ties) - 1) * max(1, len(comparison.cells) - 1))
-    rows = next(iter(comparison.blocks.values())).rows if comparison.blocks else 0
+    rows = comparison.tested_rows
     if not any(pair.sd > 0 for pair in ties):
         need = max((rows_needed(wanted, pair.row_se, rows, pair.critical) for pair in ties), default=0)
         return (

@@ -68,9 +68,9 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
         yield f"One seed only in {name_some(single)}: a second might reverse the order."
-    frame = comparison.frame[comparison.frame["cell"].isin(comparison.cells)]
-    ended = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"])]
-    sets = ended.groupby(["cell", "dataset_key"])["repeat"].agg(lambda repeats: ",".join(sorted(set(repeats))))
+    sets = comparison.ended.groupby(["cell", "dataset_key"])["repeat"].agg(
+        lambda repeats: ",".join(sorted(set(repeats)))
+    )
     if sets.nunique() > 1:
         usual = sets.mode().iloc[0]
         other = sets[sets != usual].index.get_level_values("cell").unique()

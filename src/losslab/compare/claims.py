@@ -79,10 +79,8 @@ class Findings:
         leader: the cell that is compared with all others.
         picked: how it was picked, where there are many cells: the best, or one of several that tie.
         tested: all pairs that were tested, reported or not.
-        df: the degrees of freedom of the pooled variance.
         spreads_differ: whether the cells' spreads differ by more than chance.
         skewed: whether differences of any pair are skewed.
-        rows: how many rows were tested, where they count as a source of noise; else 0.
     """
 
     pairs: list[Pair]
@@ -90,10 +88,8 @@ class Findings:
     leader: str
     picked: str = ""
     tested: list[Pair] = field(default_factory=list)
-    df: float = 0.0
     spreads_differ: bool = False
     skewed: bool = False
-    rows: int = 0
 
     @property
     def every(self) -> list[Pair]:
@@ -150,10 +146,8 @@ def evaluate(comparison: Comparison) -> Findings:
         leader,
         picked,
         tested,
-        family.df,
         family.spreads_differ,
         bool(family.skewed.any()),
-        noise.rows if noise else 0,
     )
 
 
@@ -289,8 +283,7 @@ def describe_pairs(
 
 def tabulate_wins(comparison: Comparison) -> Array:
     """Tabulate the score of each run by data set and repeat `(runs, k)`; a failed training has minus infinity."""
-    frame = comparison.frame
-    runs = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"]) & frame["cell"].isin(comparison.cells)]
+    runs = comparison.ended
     sign = 1 if comparison.mode == "max" else -1
     scores = (sign * runs["score"]).where(runs["status"] == "finished", -np.inf)
     table = scores.groupby([runs["dataset_key"], runs["repeat"], runs["cell"]]).mean().unstack()

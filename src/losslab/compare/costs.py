@@ -85,8 +85,7 @@ def time_to_target(comparison: Comparison) -> Target | None:
     target = later_median(np.array(middle))
     over = "updates" if are_stacked(comparison) or epochs["seconds"].isna().any() else "seconds"
     hits = epochs[epochs["value"] <= target].groupby(["cell", "run"])[over].min()
-    frame = comparison.frame
-    tried = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"])]
+    tried = comparison.ended
     trained = tried[tried["dataset_key"] == comparison.datasets[0]].groupby("cell").size()
     rows = []
     for cell in comparison.cells:

@@ -72,6 +72,17 @@ class Comparison:
         return self.frame[self.frame.used]
 
     @property
+    def ended(self) -> pd.DataFrame:
+        """All runs of the chosen settings of the cells, finished or failed."""
+        frame = self.frame[self.frame["chosen"] & self.frame["cell"].isin(self.cells)]
+        return frame[frame["status"].isin(["finished", "failed"])]
+
+    @property
+    def tested_rows(self) -> int:
+        """How many test rows there are, where the runs recorded what they said of them; else 0."""
+        return next(iter(self.blocks.values())).rows if self.blocks else 0
+
+    @property
     def unit(self) -> str:
         """The unit of a difference."""
         return f"points {self.metric}" if self.points else f"% {self.metric}"
@@ -361,7 +372,6 @@ def count_tries(comparison: Comparison) -> "pd.Series[int]":
 
 def count_failures(comparison: Comparison) -> "pd.DataFrame":
     """Count each cell's trainings of its chosen settings: the columns `failed` and `all`, by cell."""
-    frame = comparison.frame
-    chosen = frame[frame["chosen"] & frame["status"].isin(["finished", "failed"])]
-    failed = chosen["status"].eq("failed").groupby(chosen["cell"])
+    ended = comparison.ended
+    failed = ended["status"].eq("failed").groupby(ended["cell"])
     return pd.DataFrame({"failed": failed.sum(), "all": failed.size()}).reindex(comparison.cells, fill_value=0)

@@ -75,9 +75,9 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     estimate, variance, skew, bartlett = (part[0] for part in summarize(filled, layout, floor))
     units = np.where(layout.paired, layout.counts, 1)
     spread = np.nan_to_num(variance) * (1 + np.where(layout.paired, layout.overlap * units, 0))
-    rows, training = variances_of(layout.row_noise, layout.contrasts), spread
+    df, rows, training = degrees(layout), variances_of(layout.row_noise, layout.contrasts), spread
     if layout.row_noise is not None:
-        training = leave_rows_out(spread, variances_of(layout.mixed, layout.contrasts), degrees(layout))
+        training = leave_rows_out(spread, variances_of(layout.mixed, layout.contrasts), df)
     se = np.sqrt(training + rows)
     known = (np.isfinite(variance) | (rows > 0)) & (se > 0)
     statistic = np.divide(estimate, se, out=np.zeros_like(estimate), where=known)
@@ -87,7 +87,6 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     lower, upper = -critical, critical
     lower, upper = np.minimum(lower, invert(lower, skewness)), np.maximum(upper, invert(upper, skewness))
     nan = np.where(known, 0.0, np.nan)
-    df = degrees(layout)
     return Family(
         estimate,
         estimate - se * upper + nan,

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from losslab.compare.claims import Pair
+from losslab.compare.claims import Pair, find_row_noise
 from losslab.compare.design import Comparison, count_failures, count_settings
 from losslab.compare.ranks import format_rank
-from losslab.compare.row_noise import estimate_row_noise
 from losslab.compare.statistics import iqm, mean_interval
 
 COSTS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
@@ -22,10 +21,8 @@ def summarize_cells(comparison: Comparison) -> pd.DataFrame:
     data sets' means; where lower is better, these are multiples of each data set's mean over all cells.
     """
     rows, tries = [], count_settings(comparison)
-    failures, noise = count_failures(comparison), np.zeros(len(comparison.cells))
-    df = 1.0
-    if comparison.population.crossed:
-        found = estimate_row_noise(comparison.used, comparison.cells, comparison.blocks, comparison.metric)
+    failures, noise, df = count_failures(comparison), np.zeros(len(comparison.cells)), 1.0
+    if (found := find_row_noise(comparison)) is not None:
         noise, df = np.maximum(0.0, np.diag(found.covariance - found.mixed)), found.df
     for number, cell in enumerate(comparison.cells):
         every = comparison.frame[comparison.frame["cell"] == cell]

@@ -1,6 +1,7 @@
 """The verdict in sentences: what is better, what is the same, and what is undecided and would decide it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from losslab.compare.advice import describe_lost, describe_ties
 from losslab.compare.claims import Findings, Pair
@@ -39,8 +40,8 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
     if any("would decide" in sentence for sentence in sentences):
         noun = comparison.population.noun
         sentences.append(
-            f"Compare new {noun}s by themselves (output_dir=fresh, then losslab compare fresh): who adds runs and "
-            "tests again until something differs finds differences that are not there."
+            f"Compare new {noun}s by themselves (output_dir=fresh, then losslab compare fresh): adding runs "
+            "and testing again until something differs finds differences that are not there."
         )
     brackets = f"Brackets hold {100 * (1 - comparison.alpha):g} % intervals, of all pairs together."
     return [*sentences, f"{comparison.population.sentence} {brackets}"]
@@ -121,11 +122,17 @@ def describe_group(
 
 def turn(pair: Pair) -> Pair:
     """Return a pair the other way round."""
-    return Pair(
-        pair.second, pair.first, pair.key, pair.n, pair.paired, -pair.mean, -pair.high, -pair.low, pair.p, pair.sd,
-        pair.row_se, pair.critical, 1 - pair.improvement, pair.tries[::-1], pair.failed[::-1], pair.left_out,
-        pair.reported,
-    )  # fmt: skip
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        mean=-pair.mean,
+        low=-pair.high,
+        high=-pair.low,
+        improvement=1 - pair.improvement,
+        tries=pair.tries[::-1],
+        failed=pair.failed[::-1],
+    )
 
 
 def is_same(pair: Pair, wanted: float) -> bool:

@@ -32,7 +32,7 @@ def describe_units(comparison: Comparison, pair: Pair) -> str:
     """Say over how many seeds, splits or data sets a difference is, and whether over rows, too."""
     count = comparison.population.count(pair.n)
     count = count if pair.paired else count.replace(" ", " unpaired ", 1)
-    rows = next(iter(comparison.blocks.values())).rows if comparison.population.crossed else 0
+    rows = comparison.tested_rows if comparison.population.crossed else 0
     return f"{count} and {rows:,} test rows" if rows else count
 
 
