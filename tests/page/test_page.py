@@ -20,6 +20,7 @@ from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
 from losslab.page.cost_plots import draw_pareto, draw_win_rates
 from losslab.page.plots import draw_plots
+from losslab.page.result_plots import draw_means
 from losslab.page.search_plots import plateau_width
 from tests.compare.written import grid, run
 from tests.processes import ran
@@ -113,6 +114,19 @@ def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
     assert curve["samples"].tolist() == [100, 200, 300]
     assert curve["seconds"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert drawn["metrics"].data.columns.tolist() == ["cell", "rmse", "r2"]
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.2])
+def test_the_interval_of_each_cell_within_the_axis_is_drawn_whole(seeds: int, spread: float, tmp_path: Path) -> None:
+    grid(tmp_path, {"mae": 0.9, "mse": 1.0, "huber": 50.0}, seeds, spread)
+    found = arrange(read_runs([str(tmp_path)]))
+    cells = summarize_cells(found)
+    left, right = draw_means(found, cells).figure.axes[0].get_xlim()
+    within = cells[cells["mean"].between(left, right)]
+    assert len(within) == 2, "what is far off is an arrow"
+    assert (within["low"] >= left).all()
+    assert (within["high"] <= right).all()
 
 
 def test_win_rates_and_the_front_are_those_of_the_runs(tmp_path: Path) -> None:

@@ -33,9 +33,11 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     axis.set_yticks(lines, cells)
     axis.set_ylim(len(cells) - 0.4, -0.6)
     low, high = find_limits(numbers["mean"].to_numpy(), comparison.mode)
-    inside = numbers[numbers["mean"].between(low, high)]["cell"]
-    shown = used["score"][used["cell"].isin(inside)]
-    low, high = min(low, shown.min()), max(high, shown.max())
+    inside = numbers[numbers["mean"].between(low, high)]
+    shown = np.concatenate(
+        [used["score"][used["cell"].isin(inside["cell"])], inside[["low", "high"]].to_numpy().ravel()]
+    )
+    low, high = min(low, np.nanmin(shown)), max(high, np.nanmax(shown))
     edge = 0.04 * (high - low) or 0.01
     axis.set_xlim(low - edge, high + edge)
     point_outside(axis, numbers["mean"], low, high)
