@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 Array = NDArray[Any]
-WIDE, WIDER = 4.0, 1e-4  # how many times as wide as quieter ones a cell's noise is, and at which level that is sure
-CORRECTED = 1.645  # skewness, in its standard deviations, that counts: one normal sample in 10 has more
+WIDE = 4.0, 1e-4  # how many times as wide as quieter ones a cell's noise is, and at which level that is sure
+SYMMETRIC = 1.5, 1e-3  # the same for a cell whose noise looks symmetric: a long tail often looks like wide noise
+SKEWED = 0.3  # the skewness of each cell of a contrast from which on they count
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     differences -= estimate[:, None]
     if not shared.all():
         differences *= shared
-    deviation, second = differences, np.einsum("bnm,bnm->bm", differences, differences)
+    second = np.einsum("bnm,bnm->bm", differences, differences)
     own = second / np.maximum(own_df, 1)
     general = pooled @ (weights**2 * layout.widths**2).T
     prior = np.minimum(prior, 1e12)[:, None]
@@ -129,7 +130,7 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     variance = np.fmax(general, np.where(own_df > 0, share * np.nan_to_num(general) + (1 - share) * own, np.nan))
     variance = variance / np.maximum(layout.counts, 1)
     seen = np.where(second > floor * layout.counts, second, 0.0)  # that of rounding errors says nothing
-    skew = skewness_of(deviation, seen, layout.counts)
+    skew = skewness_of(y, layout, seen)
     apart = ~layout.paired
     if apart.any():
         estimate[:, apart], variance[:, apart] = compare_apart(y, present, weights[apart])
@@ -137,28 +138,65 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     return estimate, variance, skew, bartlett
 
 
-def skewness_of(deviation: Array, second: Array, counts: Array) -> Array:
-    """Return `g / sqrt(n)` where the skewness g is one that only one normal sample in ten has, else 0.
+def skewness_of(y: Array, layout: Layout, second: Array) -> Array:
+    """Return `g / sqrt(n)` where all cells of a contrast skew it in one direction, else 0.
 
-    Few units cannot show it; see `ramp`.
+    The skewness g of a difference is the sum of the cells' third moments, each with its weight's cube, divided by the
+    difference's own variance to the power of 1.5. Cells that are skewed alike cancel out and leave long tails on both
+    sides, which are harmless. Few units cannot show skewness, and many cells hide it, as a large family asks for large
+    statistics: it counts fully from 10 units on and up to 4 cells, not at all up to 4 units or from 6 cells on.
+
+    Args:
+        y: `(b, n, k)`, the samples.
+        layout: the contrasts.
+        second: `(b, m)`, the sum of squares of each difference's deviations.
     """
-    n = np.maximum(counts, 1)
-    third = np.einsum("bnm,bnm,bnm->bm", deviation, deviation, deviation)
-    g = np.sqrt(n) * np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
-    return np.where(np.abs(g) > CORRECTED * usual_skewness(n), g * ramp(n) / np.sqrt(n), 0.0)
+    counts = layout.counts
+    counting = enough(counts) * np.clip((6 - y.shape[2]) / 2, 0.0, 1.0)
+    if not counting.any():
+        return np.zeros(second.shape)
+    variance, third = moments(y, layout.present)
+    each = np.divide(third, variance**1.5, out=np.zeros_like(third), where=variance > 0)
+    pull = np.where(layout.contrasts != 0, np.sign(layout.contrasts) * each[:, None], np.nan)
+    agree = (np.nanmin(pull, 2) > SKEWED) | (np.nanmax(pull, 2) < -SKEWED)
+    size = (second / np.maximum(counts, 1)) ** 1.5
+    g = np.divide(third @ layout.contrasts.T**3, size, out=np.zeros(second.shape), where=agree & (size > 0))
+    return np.asarray(g * counting / np.sqrt(np.maximum(counts, 1)))
+
+
+def moments(y: Array, present: Array) -> tuple[Array, Array]:
+    """Return the second and the third central moment of each cell of `y` `(b, n, k)`, each `(b, k)`."""
+    n = np.maximum(present.sum(0), 1)
+    left = (y - (y.sum(1) / n)[:, None]) * present
+    square = left * left
+    return square.sum(1) / n, (square * left).sum(1) / n
+
+
+def enough(n: Array) -> Array:
+    """Return how far n units can show skewness: not at all up to 4, fully from 10 on."""
+    return np.asarray(np.clip((n - 4) / 6, 0.0, 1.0))
 
 
 def usual_skewness(n: Array) -> Array:
-    """Return the standard deviation of the skewness of n normal values.
+    """Return the standard deviation of the skewness of n normal values, `sqrt(6 (n - 2) / ((n + 1) (n + 3)))`.
 
     Source: Cramer 1946, section 29.3.
     """
     return np.asarray(np.sqrt(6 * np.maximum(n - 2, 1) / ((n + 1) * (n + 3))))
 
 
-def ramp(n: Array) -> Array:
-    """Return how much of the skewness of n values counts: nothing up to 4, all from 10 on."""
-    return np.clip((n - 4) / 6, 0.0, 1.0)
+def looks_skewed(y: Array, layout: Layout, floor: float = 0.0) -> Array:
+    """Return for each contrast `(m,)` whether its differences are more skewed than those of one normal sample in 200.
+
+    Four values cannot show any, nor can those whose variance is below `floor`: they are rounding errors.
+    """
+    found = np.zeros(len(layout.contrasts))
+    for place, (has, weights) in enumerate(zip(layout.shared.T, layout.contrasts, strict=True)):
+        differences = y[has] @ weights
+        if len(differences) > 4 and differences.var() > floor:
+            variance, third = moments(differences[None, :, None], np.ones((len(differences), 1)))
+            found[place] = abs(third.item()) / variance.item() ** 1.5
+    return np.asarray(found > stats.norm.isf(0.0025) * usual_skewness(np.maximum(layout.counts, 5)))
 
 
 def compare_apart(y: Array, present: Array, weights: Array) -> tuple[Array, Array]:
@@ -178,7 +216,8 @@ def find_scales(y: Array, present: Array, floor: float = 0.0) -> Array:
 
     Cells are sorted by their variance over units, each unit without its median. The quietest third belongs together.
     Each further cell joins those before it, unless its noise is four times as wide and the F test says at 0.01 % that
-    it is wider: then it opens another group. A group's scale is the square root of the ratio of the variances.
+    it is wider: then it opens another group. Where its values look symmetric, 1.5 times and 0.1 % are enough; this
+    comes in between 4 and 10 units. A group's scale is the square root of the ratio of the variances.
 
     >>> y = np.random.default_rng(0).standard_normal((20, 6)) * [1, 1, 1, 1, 30, 30]
     >>> find_scales(y, np.isfinite(y))[:4], find_scales(y, np.isfinite(y))[4:] > 20
@@ -192,13 +231,20 @@ def find_scales(y: Array, present: Array, floor: float = 0.0) -> Array:
     some = present[:, use].any(1)
     left = values[some] - np.nanmedian(values[some], axis=1, keepdims=True)
     variances = np.maximum(np.nanvar(left, axis=0, ddof=1), floor)
+    variance, third = (part[0, use] for part in moments(np.where(present, y, 0.0)[None], present))
+    symmetric = np.abs(third) < usual_skewness(df[use] + 1) * variance**1.5
+    trusted = np.where(symmetric, enough(df[use] + 1), 0.0)
     order = np.argsort(variances, kind="stable")
-    variances, freedom, cells = variances[order], df[use][order], use[order]
+    variances, freedom, cells, trusted = variances[order], df[use][order], use[order], trusted[order]
     starts = [0]
     for place in range(max(2, -(-len(use) // 3)), len(use)):
         before = slice(starts[-1], place)
         mean = np.average(variances[before], weights=freedom[before])
-        if variances[place] > mean * max(WIDE**2, stats.f.isf(WIDER, freedom[place], freedom[before].sum())):
+        strict, mild = (
+            max(times**2, stats.f.isf(level, freedom[place], freedom[before].sum()))
+            for times, level in (WIDE, SYMMETRIC)
+        )
+        if variances[place] > mean * strict ** (1 - trusted[place]) * mild ** trusted[place]:
             starts.append(place)
     ends = [*starts[1:], len(use)]
     means = [np.average(variances[a:b], weights=freedom[a:b]) for a, b in zip(starts, ends, strict=True)]

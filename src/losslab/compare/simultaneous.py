@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from losslab.compare.contrasts import Layout, degrees, find_scales, ramp, summarize, usual_skewness, variances_of
+from losslab.compare.contrasts import Layout, degrees, find_scales, looks_skewed, summarize, variances_of
 
 Array = NDArray[Any]
 DRAWS = 20_000  # of the noise, at most
@@ -21,7 +21,6 @@ LEAST_DRAWS = 2_000
 WORK = 10_000_000  # values that are simulated, about
 LEVELS = 1500  # at which a family is tested to find a p
 ROUNDING = 1e-6  # metrics come in single precision
-REPORTED = 2.807  # skewness, in its standard deviations, that is reported: one normal sample in 200 has more
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
         np.sqrt(spread) + nan,
         np.where(layout.paired, layout.counts, layout.smallest),
         layout.paired,
-        np.abs(skew) * np.sqrt(units) > REPORTED * usual_skewness(units) * ramp(units),
+        looks_skewed(filled[0], layout, floor),
         bool((layout.kinds > 1).any() or bartlett > stats.chi2.isf(0.05, max(1, len(y[0]) - 1))),
         critical,
         df,
