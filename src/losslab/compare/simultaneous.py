@@ -82,7 +82,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     statistic = np.divide(estimate, se, out=np.zeros_like(estimate), where=known)
     skewness = skew * np.divide(np.sqrt(training), se, out=np.zeros_like(se), where=known) ** 3
     statistic = stricter(statistic, np.nan_to_num(skewness))
-    p, critical = refer(np.abs(statistic), layout, known, training, rows, alpha)
+    p, critical = refer(np.abs(statistic), layout, known, np.maximum(training, spread), rows, alpha)
     lower, upper = -critical, critical
     lower, upper = np.minimum(lower, invert(lower, skewness)), np.maximum(upper, invert(upper, skewness))
     nan = np.where(known, 0.0, np.nan)
@@ -183,33 +183,35 @@ class Reference:
 
 
 def refer(
-    statistic: Array, layout: Layout, known: Array, training: Array, rows: Array, alpha: float
+    statistic: Array, layout: Layout, known: Array, units: Array, rows: Array, alpha: float
 ) -> tuple[Array, Array]:
     """Return the p-value of each statistic within the family, and the critical value of each `(m,)`.
 
     Where rows are a second source of noise, the critical value lies between those of the two sources, weighed by the
-    squared share of the variance that comes from training, as `1 / df` is weighed by Satterthwaite (1946).
+    share of the variance over units, to a power: 2, as `1 / df` is weighed by Satterthwaite (1946), but towards 1 with
+    few degrees of freedom, as a share that is too small by chance would look sure.
 
     Args:
         statistic: `(m,)`, not negative.
         layout: the contrasts.
         known: which of them can be tested.
-        training, rows: the variance of each that comes from the units, and from the rows tested.
+        units, rows: the variance of each over units, and that which comes from the rows tested.
         alpha: the level of the critical values.
     """
     count = len(statistic)
     if not known.any():
         return np.ones(count), np.zeros(count)
     groups = group_contrasts(layout, known)
-    weight = np.divide(training, training + rows, out=np.zeros(count), where=known) ** 2
-    units = draw_units(layout, groups) if (training > 0).any() else None
+    share = np.divide(units, units + rows, out=np.zeros(count), where=known)
+    weight = share ** (2 - 1 / max(degrees(layout), 1.0))
+    trained = draw_units(layout, groups) if (units > 0).any() else None
     tested = draw_rows(layout, groups, rows) if rows.any() else None
 
     levels = np.unique([*np.geomspace(1 / DRAWS, 1, LEVELS), alpha])
     critical = np.where(known, np.ones((len(levels), count)), 0.0)
-    for reference, share in ((units, weight), (tested, 1 - weight)):
+    for reference, power in ((trained, weight), (tested, 1 - weight)):
         if reference is not None:
-            critical *= reference.critical(levels, count) ** share
+            critical *= reference.critical(levels, count) ** power
     enough = (statistic > critical) & known
     p = np.where(enough.any(0), levels[enough.argmax(0)], 1.0)
     return p, critical[np.searchsorted(levels, alpha)]
