@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn import metrics
 
@@ -134,6 +135,7 @@ def test_ones_own_images_are_decoded_as_those_that_were_trained_on(trained: Trai
     for name in kept:
         shutil.copy(tmp_path / "pictures" / name, tmp_path / "new" / name.replace("/", "-"))
     (tmp_path / "new" / "broken.png").write_text("no image")
+    (tmp_path / "pictures").rename(tmp_path / "gone")
     before = sorted((tmp_path / "cache").rglob("*"))
     found = predictions(folder, tmp_path / "new").set_index("row").loc[[name.replace("/", "-") for name in kept]]
     true = np.array(data.outputs)[data.targets("test")]
@@ -176,9 +178,9 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     assert "size: 1 empty cells filled in" in told.err
     assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
-    cfg, _, _ = predict.parse_request(typed_now)
-    new = make(cfg, "data", new=str(tmp_path / "new.csv")).new
-    assert new is not None
+    assert "the model was not trained on more: not used" in told.err
+    assert data.encoder is not None
+    new = data.encoder.read(tmp_path / "new.csv")
     train_rows = pd.read_csv(file).iloc[data.split["train"]]
     place = {name: number for number, name in enumerate(data.inputs)}
     median, filled = train_rows["size"].median(), train_rows["size"].fillna(train_rows["size"].median())
@@ -206,7 +208,9 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
 
     refused(r"input=.*new.csv is not there")
     new.write_text("size,price\n1,2\n")
-    refused("input=.*new.csv lacks day, colour, which the model was trained on, and has size, price")
+    refused("input=.*new.csv lacks day, colour, which the model was trained on, and has price instead: rename or add")
+    new.write_text("size,day\n1,2024-01-01\n")
+    refused("input=.*new.csv lacks colour, which the model was trained on: add them")
     new.write_text("size,day,colour\nlarge,2024-01-01,red\n")
     refused(r"column size holds no number in 1 of 1 rows \(first: line 2, 'large'\)")
     new.write_text("size,day,colour\n1,5,red\n")
@@ -220,14 +224,37 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     shutil.copy(folder / "best.ckpt", tmp_path / "alone")
     refused("stands apart from its run's status.json", ckpt=tmp_path / "alone" / "best.ckpt")
     refused("ckpt=.*none.ckpt is not there", ckpt=folder / "none.ckpt")
-    new.write_text("size,day,colour\n1,2024-01-01,red\n")
-    rows = file.read_text()
-    file.write_text(rows.replace("1.", "7."))
-    refused(r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)")
-    file.rename(tmp_path / "moved.csv")
-    refused(r"data.path=.*own.csv, the data that ckpt=.* was trained on, is not there any more")
-    (tmp_path / "moved.csv").write_text(rows)
-    assert len(predictions(folder, new, f"data.path={tmp_path / 'moved.csv'}")) == 1
+
+
+def test_what_becomes_of_the_training_data_changes_no_prediction(trained: Trained, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    words = ["data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2"]
+    folder, _, _ = trained(*words)
+    rows, new = pd.read_csv(file, dtype=str), tmp_path / "new.csv"
+    rows.drop(columns="price").iloc[:20].to_csv(new, index=False)
+    before = predictions(folder, new)
+    other = rows.assign(size=rows["size"].astype(float) * 1000)  # in other units
+    for changed in (rows[["colour", "price", "day", "size"]], pd.concat([rows, other]), other, None):
+        file.unlink() if changed is None else changed.to_csv(file, index=False)
+        pd.testing.assert_frame_equal(predictions(folder, new), before, check_exact=True)
+    rows.assign(more=1)[["more", "colour", "day", "price", "size"]].iloc[:20].to_csv(new, index=False)
+    pd.testing.assert_frame_equal(predictions(folder, new), before, check_exact=True)
+
+
+def test_a_checkpoint_of_an_older_losslab_reads_its_data_again_and_says_so(trained: Trained, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    words = ["data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2"]
+    folder, _, _ = trained(*words)
+    now = predictions(folder, file)
+    saved = torch.load(folder / "best.ckpt", weights_only=True)
+    del saved["data"]
+    torch.save(saved, folder / "best.ckpt")
+    pd.testing.assert_frame_equal(predictions(folder, file), now, check_exact=True)
+    notes = predict.predict(*predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={file}"])[:2])[2]
+    assert "is of an older losslab and holds no medians" in notes[0]
+    file.write_text(file.read_text().replace("1.", "7."))
+    with pytest.raises(Refused, match=r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)"):
+        predictions(folder, file)
 
 
 def test_text_is_no_image_and_a_test_problem_has_nothing_to_read(trained: Trained, tmp_path: Path) -> None:

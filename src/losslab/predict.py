@@ -4,10 +4,10 @@
     losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
 
-The checkpoint stays in its run's folder, which says what was typed. Names and a table's statistics come from the rows
-that it was trained on: type data.path=PLACE if they have moved. Type options of your own as for train.py: --config-dir
-FOLDER, allow=PACKAGE. What is predicted is marked *: a label whose probability is above its own threshold, the one with
-the best F1 on the validation rows; a class, the most probable one.
+The checkpoint stays in its run's folder, which says what was typed. It holds names, medians, categories and scales: the
+data that it was trained on may have changed, or be gone. Columns are matched by name. Type options of your own as for
+train.py: --config-dir FOLDER, allow=PACKAGE. What is predicted is marked *: a label whose probability is above its own
+threshold, the one with the best F1 on the validation rows; a class, the most probable one.
 """
 
 if __name__ == "__main__":
@@ -15,10 +15,8 @@ if __name__ == "__main__":
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -28,10 +26,7 @@ from losslab.errors import Refused
 from losslab.files import check_out
 from losslab.spreadsheet import write_csv
 
-if TYPE_CHECKING:
-    from losslab.data.dataset import New
-
-KEYS = ("ckpt", "input", "out", "allow", "data.*")
+KEYS = ("ckpt", "input", "out", "allow")
 LINES = 20  # rows that are shown in the terminal
 SHOWN = 3  # labels or classes that are shown of each row, and all that are marked
 TOGETHER = 1024  # rows that go through the model at once
@@ -65,61 +60,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
             *more,
         ]
     )
-    rows = cfg.data.get("path")
-    if rows and not Path(rows).expanduser().exists():
-        raise Refused(
-            f"data.path={rows}, the data that ckpt={ckpt} was trained on, is not there any more, and names and "
-            "statistics come from it: type data.path=PLACE where it lies now"
-        )
     return cfg, source, out
-
-
-def read_images(source: Path, shape: Sequence[int], resize: bool) -> "New":
-    """Read an image file, or all in a folder, as the training images were read: `(N, C, H, W)` uint8.
-
-    Args:
-        source: the file or the folder.
-        shape: channels, height and width.
-        resize: whether the training images were resized to that shape; if not, other images must have it.
-
-    Raises:
-        Refused: where there is no image, or none of that size.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from losslab.data.dataset import New
-    from losslab.data.folder import list_images
-    from losslab.data.notes import few
-    from losslab.data.pixels import decode, describe, open_image
-
-    channels, height, width = shape
-    names = [source.name] if source.is_file() else list_images(source)
-    if not names:
-        raise Refused(f"input={source} holds no images: type the path of an image, or of a folder of images")
-    root, x, titles, problems = source.parent if source.is_file() else source, [], [], {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
-        for name in names:
-            try:
-                with open_image(root / name) as source_image:
-                    size = source_image.size
-                if not resize and size != (width, height):
-                    problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
-                    continue
-                image = decode(root / name, (height, width))
-            except Exception as error:  # what a broken file raises is up to its decoder
-                problems[name] = describe(error)
-                continue
-            if channels == 1:
-                image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
-            x.append(image)
-            titles.append(name)
-    if not x:
-        name, why = next(iter(problems.items()))
-        raise Refused(f"input={source} is no image that the model takes ({name}: {why}): type another file")
-    notes = [f"{len(problems)} files left out: {few([f'{name} ({why})' for name, why in problems.items()])}"]
-    return New(np.stack(x), titles, notes if problems else [])
 
 
 def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
@@ -130,18 +71,16 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
     """
     import torch
 
-    from losslab.restore import restore
+    from losslab.restore import load_predictor
 
-    table = str(cfg.data._target_).startswith("losslab.data.tables.")
-    data, task, loss, model = restore(cfg, **({"new": str(source)} if table else {}))
-    new = data.new
-    if new is None:
-        if len(data.shape) != 3:
-            raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
-        new = read_images(source, data.shape, resize="size" in cfg.data)
+    run = load_predictor(cfg)
+    data, task, loss = run.data, run.task, run.loss
+    if run.encoder is None:
+        raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
+    new = run.encoder.read(source)
     with torch.inference_mode():
         x = torch.from_numpy(new.x)
-        scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
+        scores = torch.cat([run.model(part).float() for part in torch.split(x, TOGETHER)])
         columns = task.columns(data, loss, scores)
         numbers, marked = torch.stack([*columns.values()], 1), task.mark(scores)
         words = task.describe(data, task.decide(scores))
@@ -158,7 +97,7 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
     else:
         p = numbers[:, : len(data.outputs)]
         lines = [format_top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
-    return rows, lines, new.notes
+    return rows, lines, [*run.notes, *new.notes]
 
 
 def format_top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str:
