@@ -19,7 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from losslab import errors, terminal
+from losslab import errors
+from losslab.config import arguments
 from losslab.config.arguments import quote_value, read_value
 from losslab.files import write_together
 from tests.compare.written import run
@@ -270,7 +271,7 @@ NASTY = ("a b", "it's", "a(b)", "a=b", "a,b", "über", "-dash", "a$b", 'a"b', "`
 @pytest.mark.parametrize("name", NASTY)
 def test_a_printed_setting_is_the_same_once_a_shell_and_hydra_have_read_it(name: str) -> None:
     for text in (name, f"{name}/run/last.ckpt", f"runs/{name}", f"/{name}/"):
-        word = terminal.typed("ckpt", text)
+        word = arguments.to_paste("ckpt", text)
         shown = subprocess.run(["sh", "-c", f"printf %s {word}"], capture_output=True, text=True, check=True)
         assert read_value(shown.stdout) == text
 
@@ -278,7 +279,7 @@ def test_a_printed_setting_is_the_same_once_a_shell_and_hydra_have_read_it(name:
 def test_any_text_is_the_same_once_a_shell_and_hydra_have_read_it() -> None:
     chance = random.Random(0)
     texts = ["".join(chance.choices("ab/ '\"\\${}(),=[]-~*!\t`&;ü#%", k=chance.randint(1, 12))) for _ in range(500)]
-    words = " ".join(terminal.typed("ckpt", text) for text in texts)
+    words = " ".join(arguments.to_paste("ckpt", text) for text in texts)
     shown = subprocess.run(["sh", "-c", f"printf '%s\\n' {words}"], capture_output=True, text=True, check=True)
     assert [read_value(line) for line in shown.stdout.split("\n")[:-1]] == texts
 

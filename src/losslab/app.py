@@ -78,10 +78,11 @@ def print_runs(objectives: Sequence[object]) -> None:
 
 def rewrite_arguments() -> None:
     """Turn what was typed into overrides that Hydra reads as they were meant."""
-    words = arguments.as_overrides(sys.argv[1:])
+    multirun = bool({"-m", "--multirun"} & set(sys.argv))
+    words = [arguments.quote_names(text, multirun) for text in arguments.as_overrides(sys.argv[1:])]
     sys.argv[1:] = [arguments.add_search(arguments.quote_option(text)) for text in words]
     check_command_line(sys.argv[1:])
-    if {"-m", "--multirun"} & set(sys.argv):  # each job of a sweep is spelled out when its turn comes
+    if multirun:  # each job of a sweep is spelled out when its turn comes
         sys.argv[1:] = [arguments.hide_sum(text) for text in sys.argv[1:]]
     else:
         sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]

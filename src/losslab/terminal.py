@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
 from tqdm import tqdm
 
-from losslab.config.arguments import quote_value, take_folders
+from losslab.config.arguments import take_folders, to_paste
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
 from losslab.record.wandb import links, sync_command
@@ -168,7 +168,9 @@ def stopped(folder: Path, by: signal.Signals | None) -> str:
         kept = "a checkpoint is kept" if last.is_file() else "there is no checkpoint yet"
         return f"\nstopped by {by.name}; {kept}: the same command goes on\n{folder}"
     if last.is_file():
-        return f"\nstopped; the last good checkpoint is kept: go on with `{command()} {typed('ckpt', last)}`\n{folder}"
+        return (
+            f"\nstopped; the last good checkpoint is kept: go on with `{command()} {to_paste('ckpt', last)}`\n{folder}"
+        )
     return f"\nstopped before the first epoch was over: there is no checkpoint yet\n{folder}"
 
 
@@ -183,16 +185,6 @@ def command() -> str:
     rest, folders = take_folders(sys.argv[1:])
     again = [*(text for text in rest if text.startswith("allow=")), *find_unrecordable(rest)]  # count where typed
     return shlex.join([*words, *(word for folder in folders for word in ("--config-dir", folder)), *again])
-
-
-def typed(key: str, value: str | Path) -> str:
-    r"""Quote a setting for a shell and for Hydra, whatever characters it holds.
-
-    >>> typed("ckpt", "runs/a/last.ckpt"), typed("ckpt", "my runs/last.ckpt")
-    ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
-    """
-    word = f"{key}={quote_value(str(value))}"
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 
 def pasted_path(path: Path) -> str:

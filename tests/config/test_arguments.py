@@ -1,5 +1,6 @@
 """Settings as W&B's agents type them, and sweep files with and without a command."""
 
+import random
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from losslab.config import arguments, check
-from losslab.config.arguments import as_overrides
+from losslab.config.arguments import as_overrides, quote_names, read_value
 from losslab.errors import Refused
 from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT
@@ -96,3 +97,48 @@ def test_the_remedy_for_a_command_that_cannot_work_is_yaml_that_does(command: ob
 )
 def test_a_command_is_w_and_bs_own_or_types_settings_of_all_runs(command: dict[str, object], found: object) -> None:
     assert parse_command("a.yaml", command) == found
+
+
+NAMES = (
+    "price (USD)",
+    "größe",
+    "#rooms",
+    "2020",
+    "a(1).csv",
+    "a b",
+    "a=b",
+    "a,b",
+    "it's",
+    "true",
+    "1e3",
+    ".5",
+    "x;y",
+    "{a}",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_taken_as_it_is_typed_alone_quoted_and_in_a_list(name: str) -> None:
+    csv = ["data=csv", "data.path=a.csv"]
+    quoted = arguments.quote_value(name)
+    for typed in (name, quoted):
+        assert check.configure([*csv, f"data.target={typed}"]).data.target == name
+    listed = quoted if "," in name else name
+    assert check.configure([*csv, f"data.target=[{listed}, other]"]).data.target == [name, "other"]
+    assert quote_names(f"data.target=b,{listed}", multirun=True) == f"data.target=b,{quoted}"
+
+
+def test_any_text_is_a_name_as_it_is_typed() -> None:
+    chance = random.Random(0)
+    for key in sorted(arguments.NAMES):
+        for _ in range(40):
+            text = "".join(chance.choices("ab/ '\"\\$(),=-*!\t`&;ü#%.17{}", k=chance.randint(1, 9)))
+            if not arguments.QUOTED.fullmatch(text) and not arguments.REFERENCE.search(text):
+                assert read_value(quote_names(f"{key}={text}")) == text
+
+
+def test_a_path_below_the_home_folder_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    cfg = check.configure(["data=csv", "data.path=~/a (1).csv", "data.target=y", "output_dir=~/out"])
+    assert (cfg.data.path, cfg.output_dir) == (f"{tmp_path}/a (1).csv", f"{tmp_path}/out")

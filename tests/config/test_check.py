@@ -180,7 +180,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("experiment=height", "experiment=height is not an option; nearest: heights"),
         ("optimizer.lrr=1", "optimizer.lrr is not a setting; nearest: optimizer.lr"),
         ("lr=1", "lr is not a setting; nearest: optimizer.lr, search.lr;"),
-        ("data.path=a(1).csv", "cannot be read: .* needs quotes"),
+        ("model.hidden=a(1).csv", "cannot be read: if it is a text, type \"model.hidden='a\\(1\\).csv'\""),
         ("los=mae", "los is not a setting; nearest: loss"),
         ("optimizer.lr", "'optimizer.lr' cannot be read: type key=value"),
         ("optimizer.lr=-1", "optimizer.lr=-1 does not fit: it must be a number above 0"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from losslab.internals.hydra import hydra_flags
 
 SUMS = "+losses="  # stands for a weighted sum in a multirun, where Hydra would read `loss=[a,b]` as a list
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
+NAMES = {  # settings whose values are names or paths, or lists of them: what is typed is the text
+    *("ckpt", "output_dir", "logger.notes", "logger.group", "logger.project", "logger.entity"),
+    *("data.path", "data.test_path", "data.root", "data.cache", "data.file", "data.labels", "data.target", "data.drop"),
+    *("data.group", "data.time", "data.weight", "data.split", "data.id", "data.none", "data.missing", "data.separator"),
+}
+PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+REFERENCE = re.compile(r"\$\{[\w.:,/~\"']+\}")
+SWEEP = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
 
 def as_overrides(words: Sequence[str]) -> list[str]:
@@ -59,6 +69,46 @@ def quote_option(override: str) -> str:
     return f"{group}='{value}'" if value in ("true", "false") and (CONF / group).is_dir() else override
 
 
+def quote_names(override: str, multirun: bool = False) -> str:
+    """Quote the value of a setting that is a name or a path, where Hydra would read it as something else.
+
+    A value between quotes, `null`, a reference `${...}`, and the brackets and commas of a list keep their meaning.
+
+    Args:
+        override: as typed.
+        multirun: whether commas separate the values of several runs.
+
+    >>> quote_names("data.target=price (USD)"), quote_names("data.drop=[2020, #rooms]"), quote_names("seed=2020")
+    ("data.target='price (USD)'", "data.drop=['2020','#rooms']", 'seed=2020')
+    >>> quote_names("data.target=a,b"), quote_names("data.target=a,2020", multirun=True)
+    ("data.target='a,b'", "data.target=a,'2020'")
+    """
+    key, equals, value = override.partition("=")
+    if not equals or key_of(override) not in NAMES or key[0] == "~" or (multirun and SWEEP.fullmatch(value)):
+        return override
+    return f"{key}={','.join(map(quote_name, split_names(value) if multirun else [value]))}"
+
+
+def quote_name(value: str) -> str:
+    """Quote a name, a path, or each name of a list."""
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(quote_name(name) for name in split_names(value[1:-1]))}]"
+    if PLAIN.fullmatch(value) or QUOTED.fullmatch(value) or REFERENCE.search(value):
+        return value
+    return quote_value(str(Path(value).expanduser()) if re.match(r"~[/\\]", value) else value)
+
+
+def split_names(text: str) -> list[str]:
+    """Split names at the commas that stand outside of quotes and brackets.
+
+    >>> split_names("a, 'b, c', it's, f(x)")
+    ['a', "'b, c'", "it's", 'f(x)']
+    """
+    pieces = re.findall(rf"\s*((?:{QUOTED.pattern})(?=\s*(?:,|\Z))|\[[^\]]*\]|[^,]*)\s*(?:,|\Z)", text, re.DOTALL)
+    names = [piece.strip() for piece in pieces]
+    return names if text.endswith(",") else names[:-1] or names
+
+
 def add_search(override: str) -> str:
     """Let `search` have any key: a loss's range may have any name. Hydra adds keys only where ++ stands before them.
 
@@ -81,6 +131,16 @@ def quote_value(text: str) -> str:
     for special, escaped in ((r"(\\*)'", r"\1\1\\'"), (r"(\\*)\$\{", r"\1\1\\${"), (r"(\\+)\Z", r"\1\1")):
         text = re.sub(special, escaped, text)
     return f"'{text}'"
+
+
+def to_paste(key: str, value: str | Path) -> str:
+    r"""Quote a setting for a shell and for Hydra, whatever characters it holds.
+
+    >>> to_paste("ckpt", "runs/a/last.ckpt"), to_paste("ckpt", "my runs/last.ckpt")
+    ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
+    """
+    word = f"{key}={quote_value(str(value))}"
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 
 def read_value(override: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import allowlist, credentials
-from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_option
+from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option
 from losslab.config.catalogue import fits, options
 from losslab.config.compose import compose_run, hydra_ready, loss_paths
 from losslab.config.explain import explain
@@ -40,7 +40,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     >>> configure(["data=digits", "model=linear"]).run.choices["task"]
     'single_label'
     """
-    overrides = [text for typed in overrides for text in expand_sum(add_search(quote_option(typed)))]
+    overrides = [text for typed in overrides for text in expand_sum(add_search(quote_option(quote_names(typed))))]
     check_typed(overrides)
     allowing = any(key_of(text) == "allow" for text in overrides)  # by the user and now, not by a record
     with hydra_ready():

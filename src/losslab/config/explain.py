@@ -7,7 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab.config.arguments import key_of
+from losslab.config.arguments import key_of, to_paste
 from losslab.config.catalogue import CONF, find_by_alias, options
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
@@ -15,6 +15,7 @@ from losslab.errors import Refused, nearest
 
 LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # losslab's extras, and what Hydra calls the launchers
 FOLDS = ("data.folds", "data.fold")
+SETTING_KEY = re.compile(r"[+~]{0,2}[\w@/.-]+")
 UNKNOWN_KEY = re.compile(
     r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]"
 )
@@ -31,11 +32,24 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException) and (found := explain_missing(error, overrides)):
         return found
     if isinstance(error, OverrideParseException):
-        quotes = "; a value with signs such as = ( , or spaces needs quotes: \"key='value'\""
-        return f"'{error.override}' cannot be read: type key=value, such as optimizer.lr=0.01{quotes}"
+        return explain_syntax(str(error.override))
     if unknown := UNKNOWN_KEY.search(text):
         return explain_unknown(unknown[1].rstrip("."), overrides)
     return text
+
+
+def explain_syntax(override: str) -> str:
+    """Say what to type instead of an override that Hydra cannot parse.
+
+    >>> print(explain_syntax("model.name=a(1)"))
+    'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not SETTING_KEY.fullmatch(key):
+        return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    if value.startswith("[") and not value.endswith("]"):
+        return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
+    return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
 
 
 def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> str | None:

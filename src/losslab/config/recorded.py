@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from losslab.config import allowlist
-from losslab.config.arguments import as_typed, expand_sum, key_of, quote_option, quote_value, read_value
+from losslab.config.arguments import as_typed, expand_sum, key_of, quote_names, quote_option, quote_value, read_value
 from losslab.config.compose import hydra_ready, parse_allow
 from losslab.config.explain import explain
 from losslab.config.flat import excluded_from_name, flatten
@@ -84,7 +84,7 @@ def check_overrides_in(where: str, overrides: Sequence[str], allow: Sequence[str
     """
     with hydra_ready():
         try:
-            expanded = [each for text in overrides for each in expand_sum(quote_option(text))]
+            expanded = [each for text in overrides for each in expand_sum(quote_option(quote_names(text)))]
             parsed = OverridesParser.create().parse_overrides(expanded)
             allowlist.check_overrides(where, parsed, allow, is_group)
         except HydraException as error:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from pathlib import Path
 
 from losslab.errors import Refused, nearest, one_sentence
 
@@ -43,7 +44,7 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
             raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
         if not equals:
             raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
-        found[key] = value
+        found[key] = str(Path(value).expanduser()) if value.startswith("~/") else value
     return found
 
 
