@@ -32,6 +32,7 @@ class Predictor:
     task: "Task"
     loss: "Loss | Sum"
     model: "nn.Module"  # takes inputs as `encoder` reads them
+    priors: list[float]  # the share of each class or label in the training rows; empty for numbers
     notes: list[str]
 
 
@@ -57,6 +58,7 @@ def load_predictor(cfg: DictConfig) -> Predictor:
     try:
         data = stand_in(saved["data"], cfg.task.truth)
         encoder = make_encoder(saved["data"]["encoder"]) if saved["data"]["encoder"] else None
+        priors = [float(share) for share in saved["data"]["priors"]]
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(f"ckpt={cfg.ckpt} is not what a run writes ({error}): type the path of a best.ckpt") from None
     task: Task = make(cfg, "task")
@@ -65,7 +67,7 @@ def load_predictor(cfg: DictConfig) -> Predictor:
     waiting = make(cfg, "model", **own_weights)
     model = call(cfg, "model", waiting, data.shape, task.count_scores(len(data.outputs), loss))
     model = load_weights(cfg, saved["state_dict"], task, loss, model)
-    return Predictor(data, encoder, task, loss, model, [])
+    return Predictor(data, encoder, task, loss, model, priors, [])
 
 
 def load_older(cfg: DictConfig) -> Predictor:
@@ -77,7 +79,7 @@ def load_older(cfg: DictConfig) -> Predictor:
         f"again from data={cfg.run.choices.data}, which must hold the very rows that it was trained on; train it again "
         "to be sure"
     )
-    return Predictor(data, make_encoder(encoder) if encoder else None, task, loss, model, [note])
+    return Predictor(data, make_encoder(encoder) if encoder else None, task, loss, model, data.priors(), [note])
 
 
 def stand_in(state: Mapping[str, Any], truth: str) -> Dataset:

@@ -63,8 +63,18 @@ class Dataset:
         return {
             "shape": [*map(int, self.shape)],
             "outputs": [*map(str, self.outputs)],
+            "priors": self.priors(),
             "encoder": self.encoder.state() if self.encoder else images,
         }
+
+    def priors(self) -> list[float]:
+        """Return the share of each class or label in the training rows; nothing for numbers."""
+        y = self.targets("train")
+        if y.dtype.kind == "f":
+            return []
+        counts = y.sum(0) if y.ndim > 1 else np.bincount(y, minlength=len(self.outputs))
+        shares: list[float] = (counts / max(1, len(y))).tolist()
+        return shares
 
     def outside(self, domain: str) -> int:
         """Count the targets that are not in a domain, such as `>= 0`; see `losslab.data.domain`."""

@@ -4,6 +4,7 @@ A checkpoint keeps an encoder as plain values (`state`), so a prediction reads n
 Nothing here imports torch.
 """
 
+import re
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from losslab.data.columns import Column, ColumnEncoder
 from losslab.data.notes import few
 from losslab.data.reading import read_table
-from losslab.errors import Refused
+from losslab.errors import Refused, nearest
+
+ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$")
 
 Array = NDArray[Any]
 
@@ -30,13 +33,14 @@ class New:
     x: Array
     titles: list[str]  # a name for each row
     notes: list[str] = field(default_factory=list)  # what the user should know about how they were read
+    named: str = "row"  # what the titles are: the number, the file, or the column that names a row
 
 
 class Encoder(Protocol):
     """Reads new rows as the training rows were read."""
 
-    def read(self, source: Path) -> New:
-        """Read a file, or a folder.
+    def read(self, source: Path, id: str | None = None) -> New:
+        """Read a file, or a folder; `id` is the column that names a row, found by itself if `None`.
 
         Raises:
             Refused: where it does not hold what the model takes.
@@ -78,8 +82,12 @@ class TableEncoder:
             x[row, : len(ids)] = ids
         return x
 
-    def read(self, source: Path) -> New:
+    def read(self, source: Path, id: str | None = None) -> New:
         """Read the columns of a table by their names; other columns are not used.
+
+        Args:
+            source: the file.
+            id: the column that names a row; found by itself if `None`.
 
         Raises:
             Refused: if there is no such table, it lacks a column, or a cell is no number and all others are.
@@ -92,12 +100,13 @@ class TableEncoder:
         except Refused as error:
             raise Refused(f"input={source}: {error}") from None
         notes = [known.note_unknown(column) for known, column in zip(self.columns, columns, strict=True)]
+        named = find_id(frame, id)
         used = {known.name for known in self.columns}
-        if more := [name for name in frame.columns if name not in used]:
+        if more := [name for name in frame.columns if name not in (*used, named)]:
             notes.append(f"the model was not trained on {few(more, 8)}: not used")
-        titles = next((column.text.tolist() for column in columns if column.kind == "text"), None)
-        titles = titles or [str(row) for row in range(len(frame))]
-        return New(self.encode(columns), titles, [note for note in notes if note])
+        text = next((column.text.tolist() for column in columns if column.kind == "text"), None)
+        titles = frame[named].tolist() if named else text or [str(row) for row in range(len(frame))]
+        return New(self.encode(columns), titles, [note for note in notes if note], named or "row")
 
     def check_columns(self, frame: pd.DataFrame, source: Path) -> None:
         """Refuse a table that lacks a column."""
@@ -113,6 +122,21 @@ class TableEncoder:
         return {"kind": "table", "buckets": self.buckets, "columns": [asdict(column) for column in self.columns]}
 
 
+def find_id(frame: pd.DataFrame, wanted: str | None) -> str | None:
+    """Return the column that names the rows: the one that is wanted, or one that is called so and differs in each row.
+
+    Raises:
+        Refused: if the one that is wanted is not there.
+
+    >>> find_id(pd.DataFrame({"n": ["3", "4"], "PassengerId": ["7", "9"]}), None)
+    'PassengerId'
+    """
+    if wanted is not None and wanted not in frame.columns:
+        raise Refused(f"id={wanted} is not a column of the input; {nearest(wanted, frame.columns)}")
+    called = (name for name in frame.columns if ID.search(name) and frame[name].is_unique and (frame[name] != "").all())
+    return wanted or next(called, None)
+
+
 @dataclass(frozen=True)
 class ImageEncoder:
     """Reads image files as `(N, C, H, W)` uint8.
@@ -125,15 +149,17 @@ class ImageEncoder:
     shape: tuple[int, ...]
     resize: bool
 
-    def read(self, source: Path) -> New:
-        """Read an image file, or all in a folder.
+    def read(self, source: Path, id: str | None = None) -> New:
+        """Read an image file, or all in a folder; a row is named by its file.
 
         Raises:
-            Refused: where there is no image, or none of that size.
+            Refused: where there is no image, or none of that size, and for an `id`.
         """
         from losslab.data.folder import list_images
         from losslab.data.pixels import describe
 
+        if id is not None:
+            raise Refused(f"id={id} is for tables, and images are named by their files: leave it out")
         names = [source.name] if source.is_file() else list_images(source)
         if not names:
             raise Refused(f"input={source} holds no images: type the path of an image, or of a folder of images")
