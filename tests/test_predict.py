@@ -9,15 +9,21 @@ from subprocess import CompletedProcess
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn import metrics
+from torch import nn
 
 from losslab import predict
 from losslab.config.make import make
 from losslab.data.dataset import Dataset
+from losslab.data.encoder import find_id
 from losslab.data.reading import read_table
 from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
+from losslab.restore import Predictor, stand_in
+from losslab.tasks import MultiLabel, SingleLabel, Task
 from losslab.train import train
 from tests.conftest import Typed, folder_of
 from tests.processes import ran
@@ -39,8 +45,8 @@ def trained(typed: Typed, undrawn: None) -> Trained:
 
 def predictions(folder: Path, source: Path, *words: str) -> pd.DataFrame:
     """The table that `out=` writes, which is what `predicted` returns."""
-    cfg, at, _ = predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={source}", *words])
-    (heading, *rows), lines, _ = predict.predict(cfg, at)
+    asked = predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={source}", *words])
+    (heading, *rows), lines, _ = predict.predict(asked.cfg, asked.source, asked.threshold, asked.id)
     assert len(rows) == len(lines)
     return pd.DataFrame(rows, columns=heading).astype(dict.fromkeys(heading[2:], float))
 
@@ -101,9 +107,18 @@ def test_labels_are_those_that_the_run_was_tested_by(trained: Trained, tmp_path:
     true = data.targets("test")
     p = found[data.outputs].to_numpy()
     assert metrics.log_loss(true.ravel(), p.ravel()) == pytest.approx(summary["test/log_loss"], rel=1e-4)
-    said = np.array([[name in words.strip("{}").split(", ") for name in data.outputs] for words in found["predicted"]])
-    tuned = metrics.f1_score(true, said, average="macro", zero_division=0)
-    assert tuned == pytest.approx(summary["test/f1_tuned"], rel=1e-5)
+
+    def said(*words: str) -> NDArray[np.bool_]:
+        table = predictions(folder, tmp_path / "new.csv", *words)
+        return np.array(
+            [[name in text.strip("{}").split(", ") for name in data.outputs] for text in table["predicted"]]
+        )
+
+    for words, metric in (((), "f1"), (("threshold=0.5",), "f1"), (("threshold=tuned",), "f1_tuned")):
+        ours = metrics.f1_score(true, said(*words), average="macro", zero_division=0)
+        assert ours == pytest.approx(summary[f"test/{metric}"], rel=1e-5)
+    assert (said("threshold=0.2") == (p > 0.2)).all()
+    assert (said("threshold=prior") == (p > data.targets("train").mean(0))).all()
     assert not drop or found["row"].tolist() == [str(row) for row in range(len(rows))]
     assert drop or found["row"].tolist() == rows["title"].tolist()
 
@@ -134,6 +149,7 @@ def test_ones_own_images_are_decoded_as_those_that_were_trained_on(trained: Trai
     for name in kept:
         shutil.copy(tmp_path / "pictures" / name, tmp_path / "new" / name.replace("/", "-"))
     (tmp_path / "new" / "broken.png").write_text("no image")
+    (tmp_path / "pictures").rename(tmp_path / "gone")
     before = sorted((tmp_path / "cache").rglob("*"))
     found = predictions(folder, tmp_path / "new").set_index("row").loc[[name.replace("/", "-") for name in kept]]
     true = np.array(data.outputs)[data.targets("test")]
@@ -143,6 +159,67 @@ def test_ones_own_images_are_decoded_as_those_that_were_trained_on(trained: Trai
     assert sorted((tmp_path / "cache").rglob("*")) == before, "predictions are not cached"
     one = predictions(folder, tmp_path / "new" / kept[0].replace("/", "-"))
     assert one["predicted"].tolist() == [found["predicted"].iloc[0]]
+
+
+def classifier(names: list[str], truth: str = "class") -> Predictor:
+    """A trained run of these classes or labels, in which the first is nine times as frequent as the others."""
+    task: Task = MultiLabel("multi_label", truth, [], [], "f1", "max")
+    if truth == "class":
+        task = SingleLabel("single_label", truth, ["prediction"], ["index"], "accuracy", "max")
+    data = stand_in({"shape": [2], "outputs": names}, truth)
+    priors = [0.9, *[0.1 / (len(names) - 1)] * (len(names) - 1)]
+    return Predictor(data, None, task, nn.Identity(), nn.Identity(), priors, [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "classes", "answer"),
+    [
+        (None, 2, [0, 0, 1]),
+        (0.3, 2, [0, 1, 1]),
+        (0.95, 2, [0, 0, 0]),
+        ("prior", 2, [0, 1, 1]),
+        ("prior", 3, [0, 2, 1]),
+        ("tuned", 2, r"threshold=tuned is for labels, and task=single_label has classes: type threshold=prior, or"),
+        (0.3, 3, "threshold=0.3 is for labels, and task=single_label has classes"),
+    ],
+)
+def test_a_class_is_predicted_above_a_threshold(
+    threshold: str | float | None, classes: int, answer: list[int] | str
+) -> None:
+    p = torch.tensor([[0.99, 0.01], [0.6, 0.4], [0.1, 0.9]])
+    if classes == 3:
+        p = torch.tensor([[0.97, 0.02, 0.01], [0.8, 0.05, 0.15], [0.1, 0.6, 0.3]])
+    run = classifier(list("abc")[:classes])
+    if isinstance(answer, str):
+        with pytest.raises(Refused, match=answer):
+            predict.decide(run, p.log(), threshold)
+    else:
+        decided, note = predict.decide(run, p.log(), threshold)
+        assert decided.tolist() == answer
+        assert (note == "") == (threshold is None)
+
+
+@pytest.mark.parametrize("typed", ["0", "1", "1.5", "nan", "often", ""])
+def test_a_threshold_that_is_none_is_refused(typed: str) -> None:
+    with pytest.raises(Refused, match=f"threshold={typed} does not fit: type threshold=0.5"):
+        predict.parse_threshold(typed)
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "found"),
+    [
+        ({"id": "78", "n": "12"}, None, "id"),
+        ({"patient_id": "78", "n": "12"}, None, "patient_id"),
+        ({"id": "77", "ID": "78"}, None, "ID"),
+        ({"paid": "78", "humid": "12", "liquid": "34"}, None, None),
+        ({"id": ["1", ""]}, None, None),
+        ({"n": "11", "id": "78"}, "n", "n"),
+    ],
+)
+def test_the_column_that_names_rows_is_found_by_its_name(
+    columns: dict[str, list[str]], wanted: str | None, found: str | None
+) -> None:
+    assert find_id(pd.DataFrame({name: list(cells) for name, cells in columns.items()}), wanted) == found
 
 
 def small(folder: Path) -> Path:
@@ -176,9 +253,9 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     assert "size: 1 empty cells filled in" in told.err
     assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
-    cfg, _, _ = predict.parse_request(typed_now)
-    new = make(cfg, "data", new=str(tmp_path / "new.csv")).new
-    assert new is not None
+    assert "the model was not trained on more: not used" in told.err
+    assert data.encoder is not None
+    new = data.encoder.read(tmp_path / "new.csv")
     train_rows = pd.read_csv(file).iloc[data.split["train"]]
     place = {name: number for number, name in enumerate(data.inputs)}
     median, filled = train_rows["size"].median(), train_rows["size"].fillna(train_rows["size"].median())
@@ -206,7 +283,9 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
 
     refused(r"input=.*new.csv is not there")
     new.write_text("size,price\n1,2\n")
-    refused("input=.*new.csv lacks day, colour, which the model was trained on, and has size, price")
+    refused("input=.*new.csv lacks day, colour, which the model was trained on, and has price instead: rename or add")
+    new.write_text("size,day\n1,2024-01-01\n")
+    refused("input=.*new.csv lacks colour, which the model was trained on: add them")
     new.write_text("size,day,colour\nlarge,2024-01-01,red\n")
     refused(r"column size holds no number in 1 of 1 rows \(first: line 2, 'large'\)")
     new.write_text("size,day,colour\n1,5,red\n")
@@ -220,14 +299,44 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     shutil.copy(folder / "best.ckpt", tmp_path / "alone")
     refused("stands apart from its run's status.json", ckpt=tmp_path / "alone" / "best.ckpt")
     refused("ckpt=.*none.ckpt is not there", ckpt=folder / "none.ckpt")
-    new.write_text("size,day,colour\n1,2024-01-01,red\n")
-    rows = file.read_text()
-    file.write_text(rows.replace("1.", "7."))
-    refused(r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)")
-    file.rename(tmp_path / "moved.csv")
-    refused(r"data.path=.*own.csv, the data that ckpt=.* was trained on, is not there any more")
-    (tmp_path / "moved.csv").write_text(rows)
-    assert len(predictions(folder, new, f"data.path={tmp_path / 'moved.csv'}")) == 1
+
+
+def test_what_becomes_of_the_training_data_changes_no_prediction(trained: Trained, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    words = ["data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2"]
+    folder, _, _ = trained(*words)
+    rows, new = pd.read_csv(file, dtype=str), tmp_path / "new.csv"
+    rows.drop(columns="price").iloc[:20].to_csv(new, index=False)
+    before = predictions(folder, new)
+    other = rows.assign(size=rows["size"].astype(float) * 1000)  # in other units
+    for changed in (rows[["colour", "price", "day", "size"]], pd.concat([rows, other]), other, None):
+        file.unlink() if changed is None else changed.to_csv(file, index=False)
+        pd.testing.assert_frame_equal(predictions(folder, new), before, check_exact=True)
+    rows.assign(more=1)[["more", "colour", "day", "price", "size"]].iloc[:20].to_csv(new, index=False)
+    pd.testing.assert_frame_equal(predictions(folder, new), before, check_exact=True)
+    rows.assign(id=range(100, 180)).iloc[:20].to_csv(new, index=False)
+    assert predictions(folder, new)["id"].tolist() == [str(number) for number in range(100, 120)]
+    assert predictions(folder, new, "id=day")["day"].tolist() == rows["day"].tolist()[:20]
+    with pytest.raises(Refused, match="id=nr is not a column of the input; "):
+        predictions(folder, new, "id=nr")
+    with pytest.raises(Refused, match=r"threshold=0.3 is for classes and labels, and task=regression predicts numbers"):
+        predictions(folder, new, "threshold=0.3")
+
+
+def test_a_checkpoint_of_an_older_losslab_reads_its_data_again_and_says_so(trained: Trained, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    words = ["data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2"]
+    folder, _, _ = trained(*words)
+    now = predictions(folder, file)
+    saved = torch.load(folder / "best.ckpt", weights_only=True)
+    del saved["data"]
+    torch.save(saved, folder / "best.ckpt")
+    pd.testing.assert_frame_equal(predictions(folder, file), now, check_exact=True)
+    notes = predict.predict(*predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={file}"])[:2])[2]
+    assert "is of an older losslab and holds no medians" in notes[0]
+    file.write_text(file.read_text().replace("1.", "7."))
+    with pytest.raises(Refused, match=r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)"):
+        predictions(folder, file)
 
 
 def test_text_is_no_image_and_a_test_problem_has_nothing_to_read(trained: Trained, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def build(cfg: DictConfig) -> Parts:
 
     quieten()
     cfg, module, facts = build_run(cfg, data)
-    trainer = build_trainer(cfg)
+    trainer = build_trainer(cfg, data)
     loaders = build_loaders(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
     return Parts(cfg, data, module.task, module.loss, module, trainer, loaders, facts)
 
@@ -161,8 +161,8 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
     return module
 
 
-def build_trainer(cfg: DictConfig) -> "pl.Trainer":
-    """Make Lightning's trainer; loggers and callbacks follow when the run's folder is known."""
+def build_trainer(cfg: DictConfig, data: "Dataset") -> "pl.Trainer":
+    """Make Lightning's trainer for these data; loggers and callbacks follow when the run's folder is known."""
     from losslab.machine import speed_up_cpu
     from losslab.training.checkpoints import WholeCheckpointIO
 
@@ -175,7 +175,7 @@ def build_trainer(cfg: DictConfig) -> "pl.Trainer":
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[WholeCheckpointIO()],
+        plugins=[WholeCheckpointIO(data.state())],
     )
     if trainer.strategy.root_device.type == "cpu":
         speed_up_cpu()

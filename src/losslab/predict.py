@@ -3,11 +3,19 @@
     losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
     losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
+    losslab predict ckpt=outputs/…/best.ckpt input=new.csv id=patient threshold=tuned
 
-The checkpoint stays in its run's folder, which says what was typed. Names and a table's statistics come from the rows
-that it was trained on: type data.path=PLACE if they have moved. Type options of your own as for train.py: --config-dir
-FOLDER, allow=PACKAGE. What is predicted is marked *: a label whose probability is above its own threshold, the one with
-the best F1 on the validation rows; a class, the most probable one.
+The checkpoint stays in its run's folder, which says what was typed. It holds names, medians, categories and scales: the
+data that it was trained on may have changed, or be gone. Columns are matched by name. Type options of your own as for
+train.py: --config-dir FOLDER, allow=PACKAGE.
+
+`out=` gets a line for each row: its id (the column `id=`, or one that is called so, or its number), what is predicted,
+and the probability of every class or label. What is predicted is marked * in the terminal: the most probable class, and
+each label whose probability is above one half, or above what you type:
+
+    threshold=0.3       that number; for two classes the second is predicted above it
+    threshold=tuned     a threshold for each label, the one with the best F1 on the validation rows: more labels
+    threshold=prior     the share of the label, or of the class, in the training rows
 """
 
 if __name__ == "__main__":
@@ -15,10 +23,10 @@ if __name__ == "__main__":
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -29,16 +37,28 @@ from losslab.files import check_out
 from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
-    from losslab.data.dataset import New
+    from torch import Tensor
 
-KEYS = ("ckpt", "input", "out", "allow", "data.*")
+    from losslab.restore import Predictor
+
+KEYS = ("ckpt", "input", "out", "allow", "threshold", "id")
 LINES = 20  # rows that are shown in the terminal
 SHOWN = 3  # labels or classes that are shown of each row, and all that are marked
 TOGETHER = 1024  # rows that go through the model at once
 
 
-def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
-    """Compose the checkpoint's run, and return it with what to predict on and the table to write, all without torch.
+class Request(NamedTuple):
+    """What was typed: the checkpoint's run, composed, and what to predict on."""
+
+    cfg: DictConfig
+    source: Path
+    out: Path | None  # the table to write
+    threshold: str | float | None
+    id: str | None  # the column that names a row
+
+
+def parse_request(words: Sequence[str]) -> Request:
+    """Compose the checkpoint's run and read what else was typed, all without torch.
 
     Raises:
         Refused: for anything that could have been mistyped.
@@ -56,6 +76,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
     out = check_out(typed.pop("out"), ".csv") if "out" in typed else None
+    threshold, id = parse_threshold(typed.pop("threshold", None)), typed.pop("id", None)
     more = [f"{key}={value}" for key, value in typed.items()]
     cfg = check.configure(
         [
@@ -65,87 +86,57 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, Path, Path | None]:
             *more,
         ]
     )
-    rows = cfg.data.get("path")
-    if rows and not Path(rows).expanduser().exists():
-        raise Refused(
-            f"data.path={rows}, the data that ckpt={ckpt} was trained on, is not there any more, and names and "
-            "statistics come from it: type data.path=PLACE where it lies now"
-        )
-    return cfg, source, out
+    return Request(cfg, source, out, threshold, id)
 
 
-def read_images(source: Path, shape: Sequence[int], resize: bool) -> "New":
-    """Read an image file, or all in a folder, as the training images were read: `(N, C, H, W)` uint8.
-
-    Args:
-        source: the file or the folder.
-        shape: channels, height and width.
-        resize: whether the training images were resized to that shape; if not, other images must have it.
+def parse_threshold(typed: str | None) -> str | float | None:
+    """Return `tuned`, `prior`, a number between 0 and 1, or `None` where nothing was typed.
 
     Raises:
-        Refused: where there is no image, or none of that size.
+        Refused: for anything else.
+
+    >>> parse_threshold("tuned"), parse_threshold("0.3")
+    ('tuned', 0.3)
     """
-    import numpy as np
-    from PIL import Image
-
-    from losslab.data.dataset import New
-    from losslab.data.folder import list_images
-    from losslab.data.notes import few
-    from losslab.data.pixels import decode, describe, open_image
-
-    channels, height, width = shape
-    names = [source.name] if source.is_file() else list_images(source)
-    if not names:
-        raise Refused(f"input={source} holds no images: type the path of an image, or of a folder of images")
-    root, x, titles, problems = source.parent if source.is_file() else source, [], [], {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd but readable files
-        for name in names:
-            try:
-                with open_image(root / name) as source_image:
-                    size = source_image.size
-                if not resize and size != (width, height):
-                    problems[name] = f"{size[0]}x{size[1]} pixels, where the model takes {width}x{height}"
-                    continue
-                image = decode(root / name, (height, width))
-            except Exception as error:  # what a broken file raises is up to its decoder
-                problems[name] = describe(error)
-                continue
-            if channels == 1:
-                image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
-            x.append(image)
-            titles.append(name)
-    if not x:
-        name, why = next(iter(problems.items()))
-        raise Refused(f"input={source} is no image that the model takes ({name}: {why}): type another file")
-    notes = [f"{len(problems)} files left out: {few([f'{name} ({why})' for name, why in problems.items()])}"]
-    return New(np.stack(x), titles, notes if problems else [])
+    if typed in (None, "tuned", "prior"):
+        return typed
+    with suppress(ValueError):
+        if 0 < (number := float(typed)) < 1:
+            return number
+    raise Refused(f"threshold={typed} does not fit: type threshold=0.5, another number between 0 and 1, tuned or prior")
 
 
-def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], list[str]]:
+def predict(
+    cfg: DictConfig, source: Path, threshold: str | float | None = None, id: str | None = None
+) -> tuple[list[list[str]], list[str], list[str]]:
     """Predict: return the table with its header, a line for each row, and notes.
+
+    Args:
+        cfg: composed with `ckpt=`.
+        source: the file or folder to predict on.
+        threshold: above which a label is predicted: a number, `tuned` or `prior`; see `decide`.
+        id: the column that names a row; found by itself if `None`.
 
     Raises:
         Refused: where the input is not what the model takes, or the run cannot be made again.
     """
     import torch
 
-    from losslab.restore import restore
+    from losslab.restore import load_predictor
 
-    table = str(cfg.data._target_).startswith("losslab.data.tables.")
-    data, task, loss, model = restore(cfg, **({"new": str(source)} if table else {}))
-    new = data.new
-    if new is None:
-        if len(data.shape) != 3:
-            raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
-        new = read_images(source, data.shape, resize="size" in cfg.data)
+    run = load_predictor(cfg)
+    data, task, loss = run.data, run.task, run.loss
+    if run.encoder is None:
+        raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
+    new = run.encoder.read(source, id)
     with torch.inference_mode():
         x = torch.from_numpy(new.x)
-        scores = torch.cat([model(part).float() for part in torch.split(x, TOGETHER)])
+        scores = torch.cat([run.model(part).float() for part in torch.split(x, TOGETHER)])
         columns = task.columns(data, loss, scores)
-        numbers, marked = torch.stack([*columns.values()], 1), task.mark(scores)
-        words = task.describe(data, task.decide(scores))
-    rows = [["row", "predicted", *columns]]
+        numbers = torch.stack([*columns.values()], 1)
+        decided, note = decide(run, scores, threshold)
+        words, marked = task.describe(data, decided), task.mark(decided, len(data.outputs))
+    rows = [[new.named, "predicted", *columns]]
     rows += [
         [title, predicted, *(f"{number:.6g}" for number in row)]
         for title, predicted, row in zip(new.titles, words, numbers.tolist(), strict=True)
@@ -158,7 +149,49 @@ def predict(cfg: DictConfig, source: Path) -> tuple[list[list[str]], list[str], 
     else:
         p = numbers[:, : len(data.outputs)]
         lines = [format_top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
-    return rows, lines, new.notes
+    return rows, lines, [*run.notes, *new.notes, *([note] if note else [])]
+
+
+def decide(run: "Predictor", scores: "Tensor", threshold: str | float | None) -> "tuple[Tensor, str]":
+    """Return what is predicted, in canonical form, and by which threshold, in a sentence that is empty if by none.
+
+    Args:
+        run: the trained run.
+        scores: raw, `(N, S)`.
+        threshold: a number; `tuned`, a label's own, with the best F1 on the validation rows; `prior`, its share in the
+            training rows; or `None`, by which the task decides. Of two classes the second is predicted above it, and by
+            `prior` the class whose probability exceeds its share by the largest factor.
+
+    Raises:
+        Refused: where the task predicts numbers, or has no such threshold.
+    """
+    import torch
+
+    task, typed = run.task, f"threshold={threshold}"
+    if task.truth == "numbers" and threshold is not None:
+        raise Refused(f"{typed} is for classes and labels, and task={task.name} predicts numbers: leave it out")
+    if threshold is None:
+        labels = "a label is predicted above 0.5; threshold=tuned predicts more, threshold=0.3 as you like"
+        return task.decide(scores), labels if task.truth == "labels" else ""
+    p = task.estimate(scores)
+    if threshold == "prior" and len(run.priors) < p.shape[1]:
+        raise Refused(f"{typed} needs the shares of the training rows, which this checkpoint lacks: type threshold=0.5")
+    if task.truth == "class":
+        if threshold == "prior":
+            return (p / torch.tensor(run.priors)).argmax(1), "a class is predicted by its probability over its share"
+        if isinstance(threshold, str) or p.shape[1] != 2:
+            raise Refused(
+                f"{typed} is for labels, and task={task.name} has classes: type threshold=prior, or leave it out"
+            )
+        return (p[:, 1] > threshold).long(), f"{run.data.outputs[1]} is predicted above {threshold:g}"
+    if threshold == "prior":
+        return p > torch.tensor(run.priors), "a label is predicted above its share in the training rows"
+    if isinstance(threshold, float):
+        return p > threshold, f"a label is predicted above {threshold:g}"
+    tuned = getattr(task, "thresholds", None)
+    if "thresholds" not in task.learned or tuned is None:
+        raise Refused(f"{typed} is not learned by task={task.name}: type threshold=0.5")
+    return p > tuned, "a label is predicted above its own threshold, tuned for F1 on the validation rows"
 
 
 def format_top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool]) -> str:
@@ -177,8 +210,8 @@ def format_top(names: Sequence[str], p: Sequence[float], marked: Sequence[bool])
 def main() -> None:
     """Run the command: a mistake ends in one sentence and exit code 1."""
     with command_words(__doc__) as words:
-        cfg, source, out = parse_request(words)
-        rows, lines, notes = predict(cfg, source)
+        cfg, source, out, threshold, id = parse_request(words)
+        rows, lines, notes = predict(cfg, source, threshold, id)
         for note in notes:
             print(f"note  {note}", file=sys.stderr)
         if out is not None:

@@ -103,7 +103,7 @@ def test_what_a_task_does_not_say_follows_from_its_truth(
     data.outputs = ["a", "b"]
     task.fit(data, loss)
     assert task.describe(data, y) == words == task.describe(data, task.decide(scores)[:2])
-    found = task.mark(scores)
+    found = task.mark(task.decide(scores), 2)
     assert marks == (None if found is None else found.tolist())
     assert {name: column.tolist() for name, column in task.columns(data, loss, scores).items()} == {
         "a": [2.0, 0.5],

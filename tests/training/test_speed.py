@@ -127,7 +127,7 @@ def stack(typed: Typed, runs: int, steps: int, *more: str, rates: int = 1) -> Co
     training, val, _ = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
     waiting = build_optimizer(cfg)
     module = Stack(made, ["mse"] * runs, lambda groups: call(cfg, "optimizer", waiting, groups))
-    return counted(Stack, lambda: build_trainer(cfg).fit(module, training, val))
+    return counted(Stack, lambda: build_trainer(cfg, data).fit(module, training, val))
 
 
 def bare(typed: Typed, steps: int, *more: str) -> Counts:

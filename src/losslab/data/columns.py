@@ -1,7 +1,7 @@
 """Columns of a table: what each holds, and how it becomes numbers or words by the training rows alone."""
 
-import copy
 import re
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Column:
 
     Args:
         values: its cells.
-        like: the same column of the training table, if this is a table of new rows: what that holds, this must hold.
+        like: learned from the same column of the training table, if these rows are new: what it holds, these must hold.
 
     Raises:
         Refused: if a cell is not what the others are.
@@ -38,8 +38,8 @@ class Column:
     dates: bool
     kind: str
 
-    def __init__(self, values: "pd.Series[Any]", like: "Column | None" = None) -> None:
-        self.name, self.own = str(values.name), len(values)  # `own`: rows without those that `append` adds
+    def __init__(self, values: "pd.Series[Any]", like: "ColumnEncoder | None" = None) -> None:
+        self.name = str(values.name)
         self.text = values.astype(str).str.strip()
         self.missing: NDArray[np.bool_] = self.text.isin(MISSING).to_numpy()
         present = self.text[~self.missing]
@@ -70,49 +70,88 @@ class Column:
                 f"'{self.text.iloc[first]}'): correct them, or, unless it is the target, leave those cells empty"
             )
 
-    def append(self, more: "Column") -> "Column":
-        """Return this column with the cells of another table at its end; its training rows stay where they are."""
-        longer = copy.copy(self)
-        longer.text = pd.concat([self.text, more.text], ignore_index=True)
-        longer.missing = np.concatenate([self.missing, more.missing])
-        longer.numbers = np.concatenate([self.numbers, more.numbers])
-        return longer
 
-    def to_features(self, train: NDArray[np.int64]) -> dict[str, Array]:
-        """Return named columns of numbers: standardised, or one-hot over the categories of the training rows.
+@dataclass(frozen=True)
+class ColumnEncoder:
+    """What the training rows say of a column, by which any cells of it are encoded; see `fit`."""
+
+    name: str
+    kind: str
+    dates: bool = False
+    median: float = 0.0  # fills empty cells
+    mean: float = 0.0  # with those filled
+    std: float = 0.0  # 0 for a column that does not vary
+    marks_empty: bool = False  # whether a feature says which cells are empty
+    categories: list[str] = field(default_factory=list)
+    edges: list[float] = field(default_factory=list)  # between the tenths of the numbers
+    separator: str | None = None  # between the items of a list
+
+    @classmethod
+    def fit(cls, column: Column, train: NDArray[np.int64], separator: str | None = None) -> "ColumnEncoder":
+        """Learn from the training rows of a column.
 
         By hand: importing scikit-learn takes 0.8 s, and a fault in a table should be reported at once.
-        """
-        if self.kind == "category":
-            seen = sorted(set(self.text.iloc[train]))
-            return {f"{self.name}={c}": (self.text == c).to_numpy(float) for c in seen} if len(seen) > 1 else {}
-        known = self.numbers[train][~self.missing[train]]
-        if not known.size or known.std() == 0:
-            return {}
-        filled = np.where(self.missing, np.median(known), self.numbers)
-        found = {self.name: (filled - filled[train].mean()) / filled[train].std()}
-        if self.missing[train].any():
-            found[f"{self.name} is empty"] = self.missing.astype(float)
-        return found
-
-    def to_tokens(self, train: NDArray[np.int64], separator: str | None) -> list[list[str]]:
-        """Return the words of each row; for a number, in which tenth of the training rows it lies.
 
         Args:
+            column: of the whole table.
             train: row numbers of the training rows.
             separator: between the items of a list in one cell; found by itself if `None`.
         """
-        if self.kind == "number":
-            known = self.numbers[train][~self.missing[train]]
-            edges = np.quantile(known, np.linspace(0.1, 0.9, 9)) if known.size else np.zeros(0)
-            tenths = np.searchsorted(edges, self.numbers)
-            return [[] if empty else [str(tenth)] for empty, tenth in zip(self.missing, tenths, strict=True)]
-        cells = self.text.str.lower()
+        name, kind, dates = column.name, column.kind, column.dates
+        if kind == "category":
+            return cls(name, kind, dates, categories=sorted(set(column.text.iloc[train])))
+        if kind == "text":
+            found = (s for s in ITEM_SEPARATORS if column.text.str.contains(s, regex=False).mean() > 0.5)
+            return cls(name, kind, dates, separator=separator or next(found, None))
+        empty = column.missing[train]
+        known = column.numbers[train][~empty]
+        if not known.size:
+            return cls(name, kind, dates)
+        median = float(np.median(known))
+        filled = np.where(empty, median, column.numbers[train])
+        return cls(
+            name,
+            kind,
+            dates,
+            median,
+            float(filled.mean()),
+            float(filled.std()) if np.ptp(known) else 0.0,
+            bool(empty.any()),
+            edges=np.quantile(known, np.linspace(0.1, 0.9, 9)).tolist(),
+        )
+
+    def feature_names(self) -> list[str]:
+        """Return the names of the features; a column that does not vary over the training rows has none."""
         if self.kind == "category":
-            return [[cell] for cell in cells]
-        own = cells.iloc[: self.own]
-        sign = separator or next((s for s in ITEM_SEPARATORS if own.str.contains(s, regex=False).mean() > 0.5), None)
-        return [split_words(cell, sign) for cell in cells]
+            return [f"{self.name}={known}" for known in self.categories] if len(self.categories) > 1 else []
+        return [self.name, *([f"{self.name} is empty"] if self.marks_empty else [])] if self.std else []
+
+    def to_features(self, column: Column) -> list[Array]:
+        """Return features `(N,)`: standardised numbers, or 0 and 1 for each category of the training rows."""
+        if not self.feature_names():
+            return []
+        if self.kind == "category":
+            return [(column.text == known).to_numpy(float) for known in self.categories]
+        filled = np.where(column.missing, self.median, column.numbers)
+        return [(filled - self.mean) / self.std, *([column.missing.astype(float)] if self.marks_empty else [])]
+
+    def to_tokens(self, column: Column) -> list[list[str]]:
+        """Return the words of each row: items and words, a category, or in which tenth of the column a number lies."""
+        if self.kind == "number":
+            tenths = np.searchsorted(np.array(self.edges), column.numbers)
+            return [[] if empty else [str(tenth)] for empty, tenth in zip(column.missing, tenths, strict=True)]
+        cells = column.text.str.lower()
+        return [[cell] if self.kind == "category" else split_words(cell, self.separator) for cell in cells]
+
+    def note_unknown(self, column: Column) -> str:
+        """Return a note on cells that are empty, or of a category that no training row has; empty if there are none."""
+        if self.kind == "number" and column.missing.any():
+            return f"{self.name}: {int(column.missing.sum())} empty cells filled in as in training"
+        odd = column.text[~column.text.isin(self.categories)] if self.kind == "category" else column.text[:0]
+        if not len(odd):
+            return ""
+        some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
+        return f"{self.name}: {len(odd)} cells hold a category that no training row has ({some}): encoded as none"
 
 
 def parse_cells(cells: "pd.Series[str]", dates: bool) -> Array:

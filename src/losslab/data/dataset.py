@@ -13,19 +13,11 @@ from losslab.data.truth import find_truth, stratify, to_canonical
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
+    from losslab.data.encoder import Encoder
     from losslab.data.pixels import Files
 
 Array = NDArray[Any]
 Split = dict[str, NDArray[np.int64]]
-
-
-@dataclass
-class New:
-    """New inputs to predict on, encoded like the training rows."""
-
-    x: Array
-    titles: list[str]  # a name for each row
-    notes: list[str] = field(default_factory=list)  # what the user should know about how they were read
 
 
 @dataclass
@@ -51,7 +43,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)  # what the user should know about how it was read
     standardise: bool = True  # whether to train on numbers in standard deviations
     sums: Array | None = None  # (N, C, 2): each image's sum over each channel, and the sum of squares, if known
-    new: New | None = None  # rows of another table, to predict on
+    encoder: "Encoder | None" = None  # reads new rows as these were read
 
     def __post_init__(self) -> None:
         if isinstance(self.x, np.ndarray):
@@ -64,6 +56,25 @@ class Dataset:
         """Return the targets of the `train`, `val` or `test` rows."""
         targets: Array = self.y[self.split[part]]
         return targets
+
+    def state(self) -> dict[str, Any]:
+        """Return all of the data that a prediction needs, in plain values, which a checkpoint keeps."""
+        images = {"kind": "images", "shape": [*self.shape], "resize": False} if len(self.shape) == 3 else None
+        return {
+            "shape": [*map(int, self.shape)],
+            "outputs": [*map(str, self.outputs)],
+            "priors": self.priors(),
+            "encoder": self.encoder.state() if self.encoder else images,
+        }
+
+    def priors(self) -> list[float]:
+        """Return the share of each class or label in the training rows; nothing for numbers."""
+        y = self.targets("train")
+        if y.dtype.kind == "f":
+            return []
+        counts = y.sum(0) if y.ndim > 1 else np.bincount(y, minlength=len(self.outputs))
+        shares: list[float] = (counts / max(1, len(y))).tolist()
+        return shares
 
     def outside(self, domain: str) -> int:
         """Count the targets that are not in a domain, such as `>= 0`; see `losslab.data.domain`."""

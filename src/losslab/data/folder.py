@@ -10,6 +10,7 @@ import numpy as np
 
 from losslab.data.cache import Decoded, decode_all
 from losslab.data.dataset import Dataset, split_rows
+from losslab.data.encoder import ImageEncoder
 from losslab.data.labels import Labels, encode_labels, read_label_table, read_subfolders
 from losslab.data.notes import few
 from losslab.data.pixels import SUFFIXES
@@ -97,7 +98,9 @@ def images(  # long: a parameter for each setting of a folder
     parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold)
     split = {part: used[places] for part, places in parts.items()}
     notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
-    return Dataset(found.x, y, split, found.x.shape[1:], outputs, [], None, found.files, notes, sums=found.sums)
+    shape = found.x.shape[1:]
+    encoder = ImageEncoder(shape, resize=True)
+    return Dataset(found.x, y, split, shape, outputs, titles=found.files, notes=notes, sums=found.sums, encoder=encoder)
 
 
 def find_images(root: Path, path: str) -> list[str]:

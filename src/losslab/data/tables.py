@@ -4,7 +4,6 @@ Nothing here imports torch, so a fault in a table is reported in under a second.
 categories, quantiles) come from the training rows alone; names of classes and labels come from the whole target column.
 """
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.columns import Column
-from losslab.data.dataset import Array, Dataset, New, Split, split_rows
+from losslab.data.columns import Column, ColumnEncoder
+from losslab.data.dataset import Array, Dataset, Split, split_rows
+from losslab.data.encoder import TableEncoder
 from losslab.data.reading import read_table
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
@@ -70,7 +70,6 @@ def encode(  # long because it documents all settings of a table
     buckets: int = 32768,
     outliers: float = 0.0,
     split: Split | None = None,
-    new: str | None = None,
     truth: str | None = None,
 ) -> Dataset:
     """Infer what each column holds, split the rows, and encode them by the training rows.
@@ -91,7 +90,6 @@ def encode(  # long because it documents all settings of a table
         outliers: share of the training targets to multiply by ten, as a slipped decimal point would; the validation
             and test rows stay clean.
         split: a fixed split instead of `val` and `test`.
-        new: the file of another table with the same features, with or without the target, to predict on.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
 
     Raises:
@@ -112,20 +110,19 @@ def encode(  # long because it documents all settings of a table
         raise Refused(f"the table has no column besides {', '.join(targets)}: it needs at least one feature")
     titles = next((column.text.tolist() for column in columns if column.kind == "text"), None)
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
-    unseen = read_new(new, columns, train) if new else None
-    if unseen:
-        columns = [column.append(more) for column, more in zip(columns, unseen[0], strict=True)]
+    encoders = [ColumnEncoder.fit(column, train, separator) for column in columns]
     axis = None
     if "vector" in takes:
-        x, inputs, constant = to_vectors(columns, train, takes)
+        encoder = TableEncoder(encoders)
+        inputs, constant = name_features(encoders, takes)
         notes += [f"{name}: one value only, left out" for name in constant]
-        shape = x.shape[1:]
         if len(columns) == len(inputs) == 1 and columns[0].kind == "number":
-            axis = columns[0].numbers[: len(y)]
+            axis = columns[0].numbers
     else:
-        x, inputs, shape = hash_tokens(columns, train, separator, buckets), [c.name for c in columns], (buckets,)
-    more = New(x[len(y) :], *unseen[1:]) if unseen else None
-    return Dataset(x[: len(y)], y, split, shape, outputs, inputs, axis, titles, notes, new=more)
+        encoder, inputs = TableEncoder(encoders, buckets), [column.name for column in columns]
+    x = encoder.encode(columns)
+    shape = x.shape[1:] if encoder.buckets is None else (buckets,)
+    return Dataset(x, y, split, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
 
 
 def check_columns(frame: pd.DataFrame, targets: Sequence[str], dropped: Sequence[str]) -> None:
@@ -147,69 +144,19 @@ def slip_decimals(y: Array, train: NDArray[np.int64], share: float, seed: int, t
     return [f"{len(rows)} training targets were multiplied by ten (data.outliers={share})"]
 
 
-def to_vectors(columns: list[Column], train: NDArray[np.int64], takes: list[str]) -> tuple[Array, list[str], list[str]]:
-    """Return vectors `(N, F)` float32, the names of their features, and the columns that are constant.
+def name_features(encoders: list[ColumnEncoder], takes: list[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the features, and the columns that are constant over the training rows.
 
     Raises:
         Refused: if a column holds text, or none varies over the training rows.
     """
-    if words := ",".join(column.name for column in columns if column.kind == "text"):
+    if words := ",".join(known.name for known in encoders if known.kind == "text"):
         raise Refused(
             f"the model takes {' or '.join(takes)}, but these columns hold text: {words}; "
             f"type data.drop=[{words}] or model=bag_of_words"
         )
-    encoded = [column.to_features(train) for column in columns]
-    features = [feature for found in encoded for feature in found.items()]
+    names = [known.feature_names() for known in encoders]
+    features = [name for of_column in names for name in of_column]
     if not features:
         raise Refused("no column varies over the training rows, so there is nothing to learn from: add one that does")
-    constant = [column.name for column, found in zip(columns, encoded, strict=True) if not found]
-    x = np.stack([values for _, values in features], 1).astype(np.float32)
-    return x, [name for name, _ in features], constant
-
-
-def hash_tokens(columns: list[Column], train: NDArray[np.int64], separator: str | None, buckets: int) -> Array:
-    """Return token ids `(N, T)` int64, hashes of column and word from 1 on; 0 fills up the shorter rows."""
-    rows: list[list[int]] = [[] for _ in columns[0].text]
-    for column in columns:
-        for ids, words in zip(rows, column.to_tokens(train, separator), strict=True):
-            ids += [zlib.crc32(f"{column.name}={word}".encode()) % (buckets - 1) + 1 for word in words]
-    x = np.zeros((len(rows), max(1, max(map(len, rows)))), np.int64)
-    for row, ids in enumerate(rows):
-        x[row, : len(ids)] = ids
-    return x
-
-
-def read_new(path: str, columns: list[Column], train: NDArray[np.int64]) -> tuple[list[Column], list[str], list[str]]:
-    """Read the same columns of another table.
-
-    Returns:
-        The columns, a title for each row, and notes on cells that the training rows say nothing of.
-
-    Raises:
-        Refused: if there is no such table, it lacks a column, or a cell is no number and all others of its column are.
-    """
-    frame = read_table(path, "input")
-    lacking = [column.name for column in columns if column.name not in frame.columns]
-    if lacking:
-        raise Refused(
-            f"input={path} lacks {', '.join(lacking)}, which the model was trained on, and has "
-            f"{', '.join(map(str, frame.columns))}: add or rename columns"
-        )
-    try:
-        found = [Column(frame[column.name], like=column) for column in columns]
-    except Refused as error:
-        raise Refused(f"input={path}: {error}") from None
-    notes = [note for known, more in zip(columns, found, strict=True) if (note := note_unknown(known, more, train))]
-    titles = next((column.text.tolist() for column in found if column.kind == "text"), None)
-    return found, titles or [str(row) for row in range(len(frame))], notes
-
-
-def note_unknown(known: Column, more: Column, train: NDArray[np.int64]) -> str:
-    """Return a note on new cells that are empty, or of a category that no training row has; empty if there are none."""
-    if known.kind == "number" and more.missing.any():
-        return f"{more.name}: {int(more.missing.sum())} empty cells filled in as in training"
-    odd = more.text[~more.text.isin(set(known.text.iloc[train]))] if known.kind == "category" else more.text[:0]
-    if not len(odd):
-        return ""
-    some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
-    return f"{more.name}: {len(odd)} cells hold a category that no training row has ({some}): encoded as none"
+    return features, [known.name for known, found in zip(encoders, names, strict=True) if not found]

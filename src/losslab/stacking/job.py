@@ -145,7 +145,7 @@ def write_checkpoints(job: Job) -> None:
     """Write the run's checkpoints; if the disk does not take them, the run has failed."""
     try:
         for name, state in job.checkpoints.items():
-            WholeCheckpointIO().save_checkpoint(state, job.record.folder / f"{name}.ckpt")
+            WholeCheckpointIO(job.data.state()).save_checkpoint(state, job.record.folder / f"{name}.ckpt")
     except Refused as error:
         job.error = job.error or error
 

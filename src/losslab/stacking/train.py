@@ -136,7 +136,7 @@ def train_stack(jobs: list[Job], outcomes: Outcomes) -> list[Job]:
         jobs: the runs.
         outcomes: filled with what became of the others.
     """
-    trainer = build_trainer(jobs[0].cfg)
+    trainer = build_trainer(jobs[0].cfg, jobs[0].data)
     here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
     claimed: list[Job] = []
@@ -231,7 +231,7 @@ def fit(jobs: list[Job], here: dict[str, str | None], outcomes: Outcomes) -> boo
 
 def fit_and_test(jobs: list[Job]) -> None:
     """Fit the stack, and test the best epoch of each run that did not fail."""
-    cfg, trainer = jobs[0].cfg, build_trainer(jobs[0].cfg)
+    cfg, trainer = jobs[0].cfg, build_trainer(jobs[0].cfg, jobs[0].data)
     images = sum(4 * job.data.x[0].size * len(job.data.y) for job in jobs)  # bytes: each run has its own
     loaders = [build_loaders(job.cfg, job.data, ahead=images <= NORMALISED_AHEAD) for job in jobs]
     training, val, test = (StackedBatches(parts) for parts in zip(*loaders, strict=True))

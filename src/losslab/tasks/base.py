@@ -111,12 +111,11 @@ class Task(nn.Module, ABC):
             return estimate.argmax(1)
         return estimate > 0.5 if self.truth == "labels" else estimate
 
-    def mark(self, scores: Tensor) -> Tensor | None:
-        """Return which classes or labels are predicted `(N, outputs)`; `None` for numbers."""
+    def mark(self, decided: Tensor, outputs: int) -> Tensor | None:
+        """Return which classes or labels are predicted `(N, outputs)`, by what `decide` returns; `None` for numbers."""
         if self.truth == "numbers":
             return None
-        decided = self.decide(scores)
-        return one_hot(decided, self.estimate(scores).shape[1]) > 0 if self.truth == "class" else decided
+        return one_hot(decided, outputs) > 0 if self.truth == "class" else decided
 
     def columns(self, data: Dataset, loss: Reading, scores: Tensor) -> dict[str, Tensor]:
         """Return the columns of a table of predictions, each `(N,)`."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class MultiLabel(Task):
     """Any number of L labels at once, 0/1 `(B, L)`.
 
-    Views: `logits` is the scores, `prediction` their sigmoid. For `f1` a label is predicted where its probability is
-    above one half, and rare labels hardly ever are. For the tuned metrics, and in predictions and pictures, it is
-    predicted above a threshold of its own, the one with the best F1 on the validation rows. A model that knows little
-    then predicts many labels, which is what F1 rewards.
+    Views: `logits` is the scores, `prediction` their sigmoid. A label is predicted where its probability is above one
+    half, and rare labels hardly ever are. For the tuned metrics it is predicted above a threshold of its own, the one
+    with the best F1 on the validation rows. A model that knows little then predicts many labels, which is what F1
+    rewards.
     """
 
     better: ClassVar = {
@@ -110,11 +110,11 @@ class MultiLabel(Task):
             "calibration": pictures.draw_reliability(p.numpy().ravel(), y.numpy().ravel()),
         }
         if data.x.ndim == 4:
-            figures["samples"] = image_grids.draw_labels(data, (p > self.thresholds).numpy())
+            figures["samples"] = image_grids.draw_labels(data, self.decide(scores).numpy())
         return figures
 
     def decide(self, scores: Tensor) -> Tensor:
-        return scores.sigmoid() > self.thresholds
+        return scores.sigmoid() > 0.5
 
     def axis(self, data: Dataset, views: set[str]) -> str:
         return f"score of the label{' (its opposite has 0)' if len(data.outputs) > 1 else ''}"

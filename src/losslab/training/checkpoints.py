@@ -100,7 +100,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it once it is whole.
 
     Lightning's own class writes it to the folder for temporary files, which may be on another disk, and moves it.
+
+    Args:
+        data: what a prediction needs of the data that was trained on (`Dataset.state`); each checkpoint holds it.
     """
+
+    def __init__(self, data: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.data = data
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint; Lightning calls this on the first process.
@@ -111,7 +118,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         file = Path(path)
         try:
             with replacing(file, durable=True) as out:
-                torch.save(checkpoint, out)
+                torch.save(checkpoint if self.data is None else {**checkpoint, "data": self.data}, out)
         except FileNotFoundError as error:
             raise Refused(f"{file.parent} is gone: it was moved or deleted; type the same command again") from error
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter for a full disk
