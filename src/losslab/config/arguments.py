@@ -143,6 +143,20 @@ def to_paste(key: str, value: str | Path) -> str:
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 
+def explain_syntax(override: str) -> str:
+    """Say what to type instead of an override that Hydra cannot parse.
+
+    >>> print(explain_syntax("model.name=a(1)"))
+    'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
+    """
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    if value.startswith("[") and not value.endswith("]"):
+        return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
+    return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
+
+
 def read_value(override: str) -> str:
     """Read the value of an override as text: the inverse of `quote_value`.
 

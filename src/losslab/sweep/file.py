@@ -6,7 +6,7 @@ from typing import Any
 
 from losslab.config import arguments
 from losslab.config.ranges import number, whole
-from losslab.errors import Refused, nearest
+from losslab.errors import Refused, nearest, nearest_file
 from losslab.files import read_yaml
 
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
@@ -20,7 +20,7 @@ def load_file(path: str) -> dict[str, Any]:
     """Load a sweep file; refuse a key that W&B does not know."""
     file = Path(path)
     if not file.is_file():
-        raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
+        raise Refused(f"{path} is not there; {nearest_file(file, '.yaml')}")
     sweep = read_yaml(file)
     if not isinstance(sweep, dict):
         raise Refused(f"{path} is no sweep file: it needs method, metric and parameters")
@@ -57,7 +57,10 @@ def find_parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
     found = sweep.get("parameters")
     if not isinstance(found, dict) or not found:
         raise Refused(f"{path} varies nothing: it needs parameters, such as loss: {{values: [mae, mse]}}")
-    return {str(key): asked for key, asked in found.items()}
+    for key in found:
+        if not isinstance(key, str):
+            raise Refused(f"{path}: {arguments.as_typed(key)} in parameters is no setting: type one such as loss")
+    return dict(found)
 
 
 def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
@@ -69,6 +72,9 @@ def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
     if not isinstance(asked, dict) or not asked:
         raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
     check_words(path, key, asked)
+    given = [word for word in PARAMETER if asked.get(word) is not None and word != "distribution"]
+    if len(given) > 1 and given[0] in ("value", "values"):
+        raise Refused(f"{path}: {key} has {given[0]} and {given[1]}: leave one of them out")
     if "value" in asked:
         return {"value": asked["value"]}
     if "values" not in asked:
