@@ -304,3 +304,27 @@ def test_several_machines_are_refused_where_nobody_started_their_processes(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(Refused, match="each device on each machine: start it by `torchrun` or by `srun`"):
         check_launch(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "metric", "mode"),
+    [
+        ((), "rmse", "min"),
+        (("yardstick=mae",), "mae", "min"),
+        (("task.yardstick=r2",), "r2", "max"),
+        (("task=single_label", "yardstick=log_loss"), "log_loss", "min"),
+        (("data=digits", "yardstick=f1"), "f1", "max"),
+        (("yardstick=mae", "task.mode=max"), "mae", "max"),
+    ],
+)
+def test_the_primary_metric_is_a_setting_and_its_mode_follows(words: tuple[str, ...], metric: str, mode: str) -> None:
+    cfg = configure(words)
+    assert (cfg.task.yardstick, cfg.task.mode, cfg.monitor) == (metric, mode, f"val/{metric}")
+    assert cfg.callbacks.best.mode == mode
+    assert "metrics" not in cfg.task
+
+
+@pytest.mark.parametrize("word", ["yardstick=mea", "task.yardstick=accuracy", "yardstick=MAE", "yardstick=null"])
+def test_a_primary_metric_that_the_task_lacks_is_refused(word: str) -> None:
+    with pytest.raises(Refused, match=r"^yardstick=.* is no metric of task=regression; (nearest|type one of): "):
+        configure([word])

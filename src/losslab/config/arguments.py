@@ -112,9 +112,13 @@ def split_names(text: str) -> list[str]:
 def add_search(override: str) -> str:
     """Let `search` have any key: a loss's range may have any name. Hydra adds keys only where ++ stands before them.
 
-    >>> add_search("search.gamma=0.5"), add_search("search.lr=0.5")
-    ('++search.gamma=0.5', 'search.lr=0.5')
+    `yardstick`, the primary metric, is the task's, whichever task that is.
+
+    >>> add_search("search.gamma=0.5"), add_search("search.lr=0.5"), add_search("yardstick=mae")
+    ('++search.gamma=0.5', 'search.lr=0.5', 'task.yardstick=mae')
     """
+    if override.startswith("yardstick="):
+        return f"task.{override}"
     return f"++{override}" if override.startswith("search.") and key_of(override) != "search.lr" else override
 
 

@@ -20,7 +20,14 @@ OWN_KEYS = {  # keys of an option's file that losslab reads itself; the construc
     "scheduler": ("interval", "monitor", "warmup"),
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
 }
-DESCRIPTIONS = ("also", "beside", "ranges", "search", "stacks")  # keys of an option that describe it and set nothing
+DESCRIPTIONS = (
+    "also",
+    "beside",
+    "metrics",
+    "ranges",
+    "search",
+    "stacks",
+)  # keys of an option that describe it and set nothing
 TRUTHS = {"numbers": "regression", "class": "single_label", "labels": "multi_label"}  # each with losslab's own task
 NODES = 100_000  # values of an option at most; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has

@@ -94,6 +94,7 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
     check_added(cfg, usual)
     check_split(cfg)
     check_task(cfg)
+    check_metric(cfg)
     for name, path in loss_paths(cfg).items():
         check_loss(cfg, name, OmegaConf.select(cfg, path))
     check_inputs(cfg)
@@ -169,6 +170,15 @@ def check_folds(cfg: DictConfig) -> int | None:
             f"each fold is {1 / folds:.2g} of the rows, or leave data.folds out"
         )
     return None if folds is None else int(folds)
+
+
+def check_metric(cfg: DictConfig) -> None:
+    """Refuse a primary metric that losslab's own task lacks; what a task of the user's has is known when it is made."""
+    metric, known = cfg.task.get("yardstick"), cfg.run.metrics
+    if metric not in known and str(cfg.task.get("_target_")).startswith("losslab.tasks."):
+        raise Refused(
+            f"yardstick={as_typed(metric)} is no metric of task={cfg.task.name}; {nearest(str(metric), known)}"
+        )
 
 
 def check_task(cfg: DictConfig) -> None:

@@ -76,6 +76,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     losses = {path: name for name, path in loss_paths(cfg).items()}
     cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
+    follow_metric(cfg, overrides)
     cfg.run.fixed_test = cfg.data.pop("fixed_test", False) is True
     for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in DESCRIPTIONS:
@@ -104,6 +105,14 @@ def check_structure(cfg: DictConfig) -> None:
         losses = OmegaConf.is_dict(parts) and all(OmegaConf.is_dict(part) for part in parts.values())
         if not losses or not OmegaConf.is_dict(weights) or not all(map(number, weights.values())):
             raise Refused("loss.parts and loss.weights are no sum of losses: type loss=[bce,0.5*dice]")
+
+
+def follow_metric(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Let `task.mode` follow a primary metric that was typed, by the `metrics` that the task's file lists."""
+    task, typed = cfg.task, {key_of(text) for text in overrides}
+    cfg.run.metrics = OmegaConf.to_container(task.get("metrics") or OmegaConf.create({}))
+    if "task.yardstick" in typed and "task.mode" not in typed:
+        task.mode = cfg.run.metrics.get(str(task.yardstick), task.mode)
 
 
 def arrange_sum(cfg: DictConfig) -> str:
