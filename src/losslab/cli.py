@@ -4,6 +4,7 @@
     losslab sweep FILE                      the runs of a W&B sweep file, here
     losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
     losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
+    losslab export ckpt=FILE out=model.onnx a trained model, to be handed on, with its card
     losslab card loss=focal                 a loss and its gradient, drawn
     losslab paths                           optimizers down a valley with two minima, drawn
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "sweep": "losslab.sweep.__main__",
     "compare": "losslab.compare.__main__",
     "predict": "losslab.predict",
+    "export": "losslab.export",
     "card": "losslab.card",
     "paths": "losslab.paths",
 }
