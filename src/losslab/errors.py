@@ -135,19 +135,21 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"type one of: {', '.join(shown)}{more}"
 
 
-def nearest_file(file: Path, suffix: str = "") -> str:
-    """Suggest the files beside a missing one that have a name like it, or say what there is.
+def why_missing(file: Path, suffix: str = "") -> str:
+    """Say why there is no such file, and which files beside it have a name like it.
 
-    >>> nearest_file(Path("no_such_folder/a.csv"))
-    'there is no folder no_such_folder'
+    >>> why_missing(Path("no_such_folder/a.csv"))
+    'is not there, nor is the folder no_such_folder: type the path of a file'
     """
     if not file.parent.is_dir():
-        return f"there is no folder {file.parent}"
+        return f"is not there, nor is the folder {file.parent}: type the path of a file"
     if file.exists() or file.is_symlink():
-        return "it is no file, but a folder, a link to nothing or a device"
+        return "is no file but a folder, a link to nothing or a device: type the path of a file"
     beside = [str(file.parent / each.name) for each in file.parent.iterdir() if each.is_file()]
     beside = [path for path in beside if path.endswith(suffix)]
-    return nearest(str(file), beside) if beside else f"{file.parent.resolve()} has no {suffix or 'such'} file"
+    if not beside:
+        return f"is not there, and {file.parent.resolve()} holds no {suffix or 'file'}: type the path of a file"
+    return f"is not there; {nearest(str(file), beside)}"
 
 
 def yaml_fault(error: Exception) -> str:

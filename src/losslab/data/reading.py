@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from losslab.errors import Refused, nearest_file
+from losslab.errors import Refused, why_missing
 from losslab.files import Unreadable, open_regular
 
 COLUMNS = 100_000  # of a table; ten times as many would take minutes
@@ -114,7 +114,7 @@ def check_file(file: Path, typed: str) -> None:
     if file.is_dir():
         raise Refused(f"{typed} is a folder: type the path of a CSV file")
     if not file.exists():
-        raise Refused(f"{typed} is not there; {nearest_file(file)}")
+        raise Refused(f"{typed} {why_missing(file)}")
 
 
 def find_delimiter(text: io.BufferedReader, typed: str) -> str:
