@@ -153,7 +153,21 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
     Raises:
         Refused: where the file is no sweep file, or asks for what cannot be done.
     """
-    sweep = load_file(path)
+    return make_plan(path, load_file(path), typed, name or Path(path).stem)
+
+
+def make_plan(path: str, sweep: Mapping[str, Any], typed: Mapping[str, str], name: str) -> Plan:
+    """Make a plan of what a sweep file says, and check all that can be checked before anything runs.
+
+    Args:
+        path: of the file, or what else messages name.
+        sweep: what it says.
+        typed: overrides for every job; they replace what the file says of their keys.
+        name: of the sweep.
+
+    Raises:
+        Refused: where the file asks for what cannot be done.
+    """
     method = sweep.get("method")
     if method not in ("grid", "random", "bayes"):
         raise Refused(f"{path}: method: {method} is not one of grid, random, bayes")
@@ -168,7 +182,7 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
     repeats = {key: [int(n) if str(n).isdigit() else n for n in values] for key, values in repeats.items()}
     if (runs := prod(map(len, [*grid.values(), *repeats.values()]))) > MOST:
         raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
-    plan = Plan(name or Path(path).stem, method, fixed, grid, ranges, repeats)
+    plan = Plan(name, method, fixed, grid, ranges, repeats)
     if method != "grid":
         if not ranges:
             raise Refused(f"{path}: method: {method} has nothing to draw: give a parameter min and max, or say grid")
