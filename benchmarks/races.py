@@ -4,9 +4,9 @@
     python benchmarks/races.py races=50 find=40
 
 Candidates differ by 0 to 3 standard deviations of a training, and a difference of one is worth finding. Each method
-sees the same values. `runs` counts trainings as a share of those of the full grid: all candidates with so many seeds that
-a single test of all pairs decides 80 % of those with the leader, better or the same. A race may go on for so many seeds
-that it decides as many (`seeds`). Per cent of races, except `runs` and `seeds`:
+sees the same values. `runs` counts trainings as a share of the full grid's: all candidates with so many seeds that one
+test of all pairs decides 80 % of those with the leader, better or the same. A race may go on for so many seeds that it
+decides as many (`seeds`). Per cent of races, except `runs` and `seeds`:
 
     false      at least one sentence is false: worse, where it is as good, or the same, where it is worse by more
     best       the one it ends with is the best, or the same as the best within the difference

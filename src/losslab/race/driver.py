@@ -108,7 +108,9 @@ class Race:
             comparison = self.compare(state.known, seeds)
             y, names = tabulate_units(comparison), comparison.cells
             layout = lay_out(comparison, y, np.zeros((0, y.shape[1])), np.ones(0))
-            scale = 100 / (1.0 if comparison.points else float(abs(np.nanmean(y, 0)).min()) or 1.0)
+            means = abs(np.nanmean(y, 0))
+            scales = 100 / np.where(comparison.points | (means == 0), 1.0, means)
+            scale = float(scales[np.nanmean(y, 0).argmax()])  # of the best
             if not state.planned:
                 self.plan(y, layout, scale, comparison.unit)
             level = set_levels(state.started, state.planned, ALPHA)[seeds]
@@ -117,7 +119,7 @@ class Race:
             racing = [names.index(name) for name in state.racing if name in names]
             before = names.index(state.leader) if state.leader in names else None
             look = judge(y, layout, level, difference, racing, failures, before)
-            state.add_look(seeds, level, names, look, scale)
+            state.add_look(seeds, level, names, look, scales.tolist())
         else:
             state.leader = state.racing[0] if state.racing else ""
             state.looks.append({"seeds": seeds, "level": 0.0, "leader": state.leader, "raced": list(state.racing),

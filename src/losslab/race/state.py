@@ -1,5 +1,6 @@
 """What a race knows: its candidates, who races still, and what each look said; one file that any look adds to."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,18 @@ class State:
         """Whether all is decided, or no number of seeds would decide the rest."""
         return bool(self.looks) and all(name in self.hopeless for name in self.undecided)
 
-    def add_look(self, seeds: int, level: float, names: list[str], look: Look, scale: float) -> None:
-        """Add what a look said of the candidates of these names; `scale` makes per cent or points of the values."""
+    def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
+        """Add what a look said of the candidates of these names.
+
+        Args:
+            seeds: after how many the look was.
+            level: at which it tested.
+            names: of the candidates, by number.
+            look: what it decided.
+            scales: makes per cent of each candidate's mean, or points, of a difference.
+        """
         for number, gap in look.beaten.items():
-            self.beaten[names[number]] = describe_gap(names, gap, scale)
+            self.beaten[names[number]] = describe_gap(names, number, gap, scales)
         self.leader = names[look.leader]
         self.same = [names[number] for number in sorted(look.same)]
         self.hopeless = {names[number]: why for number, why in look.hopeless.items()}
@@ -73,8 +82,8 @@ class State:
         self.racing = [
             name for number, name in enumerate(names) if number not in look.beaten and number not in look.same
         ]
-        gaps = {names[number]: describe_gap(names, gap, scale) for number, gap in look.gaps.items()}
-        gaps |= {names[number]: describe_gap(names, gap, scale) for number, gap in look.beaten.items()}
+        gaps = {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.gaps.items()}
+        gaps |= {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.beaten.items()}
         self.looks.append(
             {"seeds": seeds, "level": level, "leader": self.leader, "raced": raced, "same": self.same, "gaps": gaps}
         )
@@ -90,8 +99,9 @@ class State:
         write_json(folder / FILE, asdict(self))
 
 
-def describe_gap(names: list[str], gap: Gap, scale: float) -> dict[str, Any]:
-    """Describe a gap by names, in per cent or points."""
+def describe_gap(names: Sequence[str], number: int, gap: Gap, scales: Sequence[float]) -> dict[str, Any]:
+    """Describe how far a candidate is behind another, in points, or in per cent of the one that is worse."""
+    scale = scales[number if gap.mean >= 0 else gap.ahead]
     numbers = {"mean": gap.mean * scale, "low": gap.low * scale, "high": gap.high * scale}
     return {"ahead": names[gap.ahead], **numbers, "n": gap.n}
 

@@ -10,7 +10,7 @@ from losslab.compare.population import find_population
 from losslab.compare.request import Request
 from losslab.compare.wording import join_phrases
 from losslab.files import write_together
-from losslab.page.figures import BLUE, COLOURS, GREY, STYLES, Plot, make_figure
+from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
 from losslab.race.judge import FAILURES, ROWS
 from losslab.race.state import State
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from losslab.race.driver import Race
 
 NAMED = 4  # candidates that are beaten are named with their numbers, up to this many
-DRAWN = 12  # gaps are drawn in colours of their own, of so many candidates that raced longest
+SAID = ("looked at before", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
+DRAWN, ACROSS = 16, 4  # so many candidates are drawn, those that raced longest, and so many beside each other
 
 
 def write_story(race: "Race", why: str) -> list[str]:
@@ -35,16 +36,17 @@ def write_story(race: "Race", why: str) -> list[str]:
     verdict = write_verdict(race, comparison, why)
     if len(comparison.cells) < 2:
         return verdict
-    comparison.alpha = state.looks[-1]["level"] or comparison.alpha
-    report = write_report(comparison, evaluate(comparison), state.difference, out)
+    level = state.looks[-1]["level"] or comparison.alpha
+    findings = evaluate(replace(comparison, alpha=level))
+    report = write_report(comparison, findings, state.difference, out)
     method = (
         f"A race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look spends a "
         "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks. "
-        f"The table of pairs is of the last look alone, at {100 * comparison.alpha:.2g} %. "
+        f"The table of pairs is of the last look alone, at {100 * level:.2g} %. "
     )
     report = replace(
         report, verdict=verdict, title=f"race: {report.title}", method=method + report.method,
-        cautions=[caution for caution in report.cautions if "looked at before" not in caution],
+        cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)
     write_together(out, render_files(report, request, draw_story(state)))
@@ -128,29 +130,32 @@ def draw_story(state: State) -> list[Plot]:
     if not rows:
         return []
     data = pd.DataFrame(rows)
-    drawn, axes = make_figure(7.0, 4.2)
-    axis = axes[0, 0]
     lasted = data.groupby("candidate")["seeds"].max().sort_values(ascending=False, kind="stable")
-    for number, name in enumerate(lasted.index):
-        own = data[data["candidate"] == name]
-        shown = number < DRAWN
-        colour = COLOURS[number % len(COLOURS)] if shown else GREY
-        style = STYLES[number // len(COLOURS) % len(STYLES)]
-        label = (f"{name} (worse)" if name in state.beaten else name) if shown else None
-        axis.plot(own["seeds"], own["behind"], color=colour, linestyle=style, marker="o", ms=3, label=label,
-                  alpha=1.0 if shown else 0.4)  # fmt: skip
-        if shown:
-            axis.fill_between(own["seeds"], own["low"], own["high"], color=colour, alpha=0.12, linewidth=0)
-        if name in state.beaten:
-            axis.plot(own["seeds"].iloc[-1], own["behind"].iloc[-1], marker="x", ms=7, color=colour)
-    axis.axhline(0, color=BLUE, linewidth=1)
-    axis.axhspan(-state.difference, state.difference, color=GREY, alpha=0.15, linewidth=0)
-    axis.set_xlabel("seeds")
-    axis.set_ylabel("behind the leader")
-    axis.set_yscale("symlog", linthresh=max(2 * state.difference, 1e-6))
-    drawn.legend(loc="outside right upper", fontsize=8, frameon=False)
+    names = list(lasted.index[:DRAWN])
+    columns = min(ACROSS, len(names))
+    down = -(-len(names) // columns)
+    drawn, axes = make_figure(1.0 + 2.1 * columns, 0.6 + 1.6 * down, down, columns)
+    for axis, name in zip(axes.flat, names, strict=False):
+        own, worse = data[data["candidate"] == name], name in state.beaten
+        colour = ORANGE if worse else BLUE
+        axis.axhspan(-state.difference, state.difference, color=GREY, alpha=0.2, linewidth=0)
+        axis.axhline(0, color=GREY, linewidth=0.8)
+        axis.fill_between(own["seeds"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
+        axis.plot(own["seeds"], own["behind"], color=colour, marker="o", ms=3)
+        last = own.iloc[-1]
+        axis.vlines(last["seeds"], last["low"], last["high"], color=colour)  # one look alone has no band
+        axis.plot(last["seeds"], last["behind"], marker="X" if worse else "o", ms=7, color=colour)
+        axis.set_title(shorten(name, 26), fontsize=9, parse_math=False)
+        axis.set_yscale("symlog", linthresh=2 * state.difference)
+        axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
+        axis.set_xlim(0, state.seeds + 1)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    drawn.supxlabel("seeds", fontsize=10)
+    drawn.supylabel("behind the leader", fontsize=10)
+    which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
-        "The race: how far each candidate was behind the leader of each look, with the interval of that look. A cross "
-        "marks where it was found to be worse; the grey band is the difference that does not matter."
+        "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
+        f"with a cross: found to be worse. Grey band: the difference that does not matter.{which}"
     )
     return [Plot("race", caption, drawn, data)]
