@@ -108,7 +108,8 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
     task = typed.get("task") or choose_task(
         [part.rpartition("*")[2].strip() for part in parse_list(typed["loss"])], folders
     )
-    mine = [*arguments.search_path(folders), *([f"allow={typed['allow']}"] if "allow" in typed else [])]
+    writable = f"output_dir={arguments.quote_value(str(out.parent))}"  # the current folder may not be
+    mine = [*arguments.search_path(folders), writable, *([f"allow={typed['allow']}"] if "allow" in typed else [])]
     own = [f"{key}={value}" for key, value in typed.items() if key.split(".")[0] == "loss"]
     cfg = check.configure([*mine, f"task={task}", *own])
 

@@ -5,6 +5,7 @@
     losslab race loss=mse,mae,huber         which of them to use, with as few runs as possible
     losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
     losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
+    losslab export ckpt=FILE out=model.onnx a trained model, to be handed on, with its card
     losslab card loss=focal                 a loss and its gradient, drawn
     losslab paths                           optimizers down a valley with two minima, drawn
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "race": "losslab.race.__main__",
     "compare": "losslab.compare.__main__",
     "predict": "losslab.predict",
+    "export": "losslab.export",
     "card": "losslab.card",
     "paths": "losslab.paths",
 }

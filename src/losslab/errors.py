@@ -7,11 +7,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from losslab.pipes import outlive_readers
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+MANY = 10  # names that are listed at most, where none is near
 GONE = (errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT))
 DISK = (errno.EIO, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EBUSY)
 MEMORY = re.compile(
@@ -114,17 +116,53 @@ def one_sentence(instead: str = "output_dir=FOLDER") -> Iterator[None]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Suggest the names most like `name`, or list the first 30 if none is like it.
+    """Suggest the names most like `name`, or list some if none is like it. Case does not count.
 
-    >>> nearest("maee", ["bce", "mae", "mse"])
+    >>> nearest("MAEE", ["bce", "mae", "mse"])
     'nearest: mae, mse'
     >>> nearest("zzz", ["bce", "mae"])
     'type one of: bce, mae'
     """
-    options = sorted(names)
+    options = {option.lower(): option for option in sorted(names, reverse=True)}
     if not options:
         return "there is nothing to choose from"
-    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.5)
     if close:
-        return f"nearest: {', '.join(close)}"
-    return f"type one of: {', '.join(options[:30])}{', ...' if len(options) > 30 else ''}"
+        return f"nearest: {', '.join(options[option] for option in close)}"
+    first = sorted(options.values())
+    shown = first if len(first) <= MANY + 2 else first[:MANY]
+    more = f" and {len(first) - len(shown)} others" if len(shown) < len(first) else ""
+    return f"type one of: {', '.join(shown)}{more}"
+
+
+def why_missing(file: Path, suffix: str = "") -> str:
+    """Say why there is no such file, and which files beside it have a name like it.
+
+    >>> why_missing(Path("no_such_folder/a.csv"))
+    'is not there, nor is the folder no_such_folder: type the path of a file'
+    """
+    if not file.parent.is_dir():
+        return f"is not there, nor is the folder {file.parent}: type the path of a file"
+    if file.exists() or file.is_symlink():
+        return "is no file but a folder, a link to nothing or a device: type the path of a file"
+    beside = [str(file.parent / each.name) for each in file.parent.iterdir() if each.is_file()]
+    beside = [path for path in beside if path.endswith(suffix)]
+    if not beside:
+        return f"is not there, and {file.parent.resolve()} holds no {suffix or 'file'}: type the path of a file"
+    return f"is not there; {nearest(str(file), beside)}"
+
+
+def yaml_fault(error: Exception) -> str:
+    """Say where a YAML text is wrong, and how.
+
+    >>> import yaml
+    >>> try: yaml.safe_load("a: b: c")
+    ... except yaml.YAMLError as error: yaml_fault(error)
+    'line 1, column 5: mapping values are not allowed here'
+    """
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text: save it as UTF-8"
+    if mark is None or not problem:
+        return " ".join(str(error).partition("full_key:")[0].split())[:150]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from losslab.errors import Refused
+from losslab.errors import Refused, yaml_fault
 
 LIMIT = 64 * 2**20  # bytes of a record: a thousand times what a run writes
 WINDOWS = os.name == "nt"
@@ -137,7 +137,7 @@ def read_yaml(file: str | Path) -> Any:
     except Unreadable:
         raise
     except (ValueError, yaml.YAMLError) as error:
-        raise Unreadable(file, f"cannot be read ({' '.join(str(error).split())[:120]})") from None
+        raise Unreadable(file, f"cannot be read as YAML ({yaml_fault(error)})") from None
 
 
 def parse_yaml(text: str) -> Any:

@@ -209,7 +209,7 @@ class Oblong(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.transformer.conv_proj(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.transformer.class_token.expand(len(images), -1, -1), patches], 1)
+        tokens = torch.cat([self.transformer.class_token.expand(images.shape[0], -1, -1), patches], 1)
         scores: Tensor = self.transformer.heads(self.transformer.encoder(tokens)[:, 0])
         return scores
 

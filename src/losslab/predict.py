@@ -57,36 +57,50 @@ class Request(NamedTuple):
     id: str | None  # the column that names a row
 
 
+def compose_checkpoint(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[DictConfig, dict[str, str]]:
+    """Compose the run that a checkpoint is of; return it with what else was typed.
+
+    Args:
+        words: as typed.
+        keys: the settings that there are.
+        what: the command, for messages.
+
+    Raises:
+        Refused: for an unknown setting, and for a checkpoint that is not there or stands alone.
+    """
+    words, folders = arguments.take_folders(words)
+    typed = parse_settings(words, keys)
+    for key, example in (("ckpt", "outputs/…/best.ckpt"), ("input", "new.csv")):
+        if key in keys and not typed.get(key):
+            raise Refused(f"{what} needs {key}: type {key}=FILE, such as {key}={example}")
+    ckpt = Path(typed.pop("ckpt"))
+    if not ckpt.is_file():
+        raise Refused(f"ckpt={ckpt} is not there: type the path of a best.ckpt in a run's folder")
+    if not (ckpt.parent / "status.json").is_file():
+        raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
+    cfg = check.configure(
+        [
+            *arguments.search_path(folders),
+            f"ckpt={arguments.quote_value(str(ckpt))}",
+            f"output_dir={arguments.quote_value(tempfile.gettempdir())}",
+            *([f"allow={typed.pop('allow')}"] if "allow" in typed else []),
+        ]
+    )
+    return cfg, typed
+
+
 def parse_request(words: Sequence[str]) -> Request:
     """Compose the checkpoint's run and read what else was typed, all without torch.
 
     Raises:
         Refused: for anything that could have been mistyped.
     """
-    words, folders = arguments.take_folders(words)
-    typed = parse_settings(words, KEYS)
-    for key, example in (("ckpt", "outputs/…/best.ckpt"), ("input", "new.csv")):
-        if not typed.get(key):
-            raise Refused(f"a prediction needs {key}: type {key}=FILE, such as {key}={example}")
-    ckpt, source = Path(typed.pop("ckpt")), Path(typed.pop("input")).expanduser()
-    if not ckpt.is_file():
-        raise Refused(f"ckpt={ckpt} is not there: type the path of a best.ckpt in a run's folder")
-    if not (ckpt.parent / "status.json").is_file():
-        raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
+    cfg, typed = compose_checkpoint(words, KEYS, "a prediction")
+    source = Path(typed["input"]).expanduser()
     if not source.exists():
         raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
-    out = check_out(typed.pop("out"), ".csv") if "out" in typed else None
-    threshold, id = parse_threshold(typed.pop("threshold", None)), typed.pop("id", None)
-    more = [f"{key}={value}" for key, value in typed.items()]
-    cfg = check.configure(
-        [
-            *arguments.search_path(folders),
-            f"ckpt={arguments.quote_value(str(ckpt))}",
-            f"output_dir={arguments.quote_value(tempfile.gettempdir())}",
-            *more,
-        ]
-    )
-    return Request(cfg, source, out, threshold, id)
+    out = check_out(typed["out"], ".csv") if "out" in typed else None
+    return Request(cfg, source, out, parse_threshold(typed.get("threshold")), typed.get("id"))
 
 
 def parse_threshold(typed: str | None) -> str | float | None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from losslab.record.record import Record
 
 
+EARLY = 5  # epochs: a best epoch of 0 or 1 out of so many is remarked upon
+
+
 class Progress(ProgressBar):
     """One progress bar for the whole run, drawn at most ten times a second, and only on a terminal.
 
@@ -133,6 +136,12 @@ def closing(summary: Mapping[str, float], folder: Path) -> str:
     head = (
         f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
     )
+    if summary["best_epoch"] <= 1 and summary["epochs"] >= EARLY:
+        table.append(
+            f"note  epoch {summary['best_epoch']:g} is the best of {summary['epochs']:g} already. An outlier among the "
+            "validation rows or a large learning rate does that: look at curves.png, and try another seed, a lower "
+            "optimizer.lr, or yardstick=METRIC"
+        )
     return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
 
 

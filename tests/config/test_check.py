@@ -238,6 +238,24 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data=csv", "data=csv needs data.path: type data.path="),
         ("ckpt=none.ckpt", "ckpt=none.ckpt is not there"),
         ("output_dir=/dev/null/x", "output_dir=/dev/null/x cannot be written"),
+        ("loss=null", "loss=null names no option of loss: leave it out, or type loss=mse"),
+        ("loss=1", "loss=1 is not an option; type one of: asymmetric, .* and [0-9]+ others"),
+        ("loss=[bce,x*dice]", "cannot be read: type losses with factors before them"),
+        ("loss=MAEE", "loss=MAEE is not an option; nearest: mae"),
+        ("optimizer=ADAMM", "optimizer=ADAMM is not an option; nearest: adam"),
+        ("=1", "'=1' cannot be read: type key=value"),
+        ("@=1", "'@=1' cannot be read: type key=value"),
+        ("optimizer..lr=1", "'optimizer..lr=1' cannot be read: type key=value"),
+        ("~loss", "~loss takes loss away, and a run needs one"),
+        ("~seed", "data.seed refers to seed, which is not a setting: leave out what names it or takes it away"),
+        ("+loss=mae", r"\+loss=mae adds to loss, and one option of it is chosen already: type loss=mae"),
+        ("++loss=mae", "adds to loss, and one option of it is chosen already: type loss=mae"),
+        ("+optimzer.lr=1", r"\+optimzer.lr=1 adds a setting that nothing reads; nearest: optimizer"),
+        ("task=[regression]", r"task=\[regression\] is a list, and a run has one task: type task=regression"),
+        ("optimizer=[sgd,adam]", "one optimizer: type optimizer=sgd, or for a run with each -m optimizer=sgd,adam"),
+        ("optimizer={lrr:1}", "optimizer.lrr is not a setting; nearest: optimizer.lr"),
+        ("optimizer.betas={a:1}", "does not fit what it sets: type a value like that of `--cfg job`"),
+        ("foo.bar=1", "foo.bar is not a setting; `--cfg job` prints them all"),
         ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline, disabled or dryrun"),
     ],
 )  # fmt: skip
@@ -286,3 +304,27 @@ def test_several_machines_are_refused_where_nobody_started_their_processes(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(Refused, match="each device on each machine: start it by `torchrun` or by `srun`"):
         check_launch(typed("trainer=ddp_cpu", "trainer.num_nodes=2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "metric", "mode"),
+    [
+        ((), "rmse", "min"),
+        (("yardstick=mae",), "mae", "min"),
+        (("task.yardstick=r2",), "r2", "max"),
+        (("task=single_label", "yardstick=log_loss"), "log_loss", "min"),
+        (("data=digits", "yardstick=f1"), "f1", "max"),
+        (("yardstick=mae", "task.mode=max"), "mae", "max"),
+    ],
+)
+def test_the_primary_metric_is_a_setting_and_its_mode_follows(words: tuple[str, ...], metric: str, mode: str) -> None:
+    cfg = configure(words)
+    assert (cfg.task.yardstick, cfg.task.mode, cfg.monitor) == (metric, mode, f"val/{metric}")
+    assert cfg.callbacks.best.mode == mode
+    assert "metrics" not in cfg.task
+
+
+@pytest.mark.parametrize("word", ["yardstick=mea", "task.yardstick=accuracy", "yardstick=MAE", "yardstick=null"])
+def test_a_primary_metric_that_the_task_lacks_is_refused(word: str) -> None:
+    with pytest.raises(Refused, match=r"^yardstick=.* is no metric of task=regression; (nearest|type one of): "):
+        configure([word])

@@ -89,7 +89,7 @@ def test_a_place_sets_what_its_name_says(typed: str, set_to: dict[str, float]) -
         ("loss=huber search.gamma=0.5", "type search.lr, search.delta, search.loss, the first range of whichever"),
         ("loss=huber search.delta=1.5", "search.delta=1.5 does not fit: it must be a number from 0 to 1, or null"),
         ("loss=huber search.loss=high", "search.loss=high does not fit: it must be a number from 0 to 1, or null"),
-        ("loss=huber search.loss.delta=0.5", "search.loss is one place and not several by name: type search.delta=0.5"),
+        ("loss=huber search.loss.delta=0.5", "search.loss is one place and not several: type search.delta=0.5"),
         ("loss=huber search.loss=0 search.delta=1", "search.delta and search.loss both set loss.delta: type one"),
         ("loss=huber search.loss=0 loss.delta=1", "search.loss and loss.delta both set loss.delta: type one"),
         ("loss=huber loss.search.delta=[3,1] search.loss=0", "loss=huber: search.delta: [3, 1] is no range: write"),

@@ -65,7 +65,11 @@ def written(folder: Path, name: str, *words: str) -> list[str]:
             (*TASK, "task.yardstick=acuracy"),
             "acuracy is no metric of task=mine; nearest: accuracy",
         ),
-        ("Missing", (*TASK, "task.yardstick=log_loss"), "of log_loss, min is better: type task.mode=min"),
+        (
+            "Missing",
+            (*TASK, "task.yardstick=log_loss", "task.mode=max"),
+            "of log_loss, min is better: type task.mode=min",
+        ),
     ],
 )
 def test_a_mistake_in_a_loss_or_a_task_is_a_sentence(

@@ -4,8 +4,10 @@ from typing import ClassVar
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
+from losslab.config.catalogue import CONF
 from losslab.tasks import Task
 from tests.losses.examples import TASKS, Runs, dataset, exactly, loss_named, prepared
 
@@ -53,6 +55,8 @@ def test_a_run_whose_scores_are_no_numbers_leaves_the_others_alone(name: str) ->
 def test_the_yaml_names_a_yardstick_and_the_way_it_is_better(name: str) -> None:
     task, scores, y = prepared(name)
     assert task.better[task.yardstick] == task.mode
+    listed = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())["task"]["metrics"]
+    assert listed == task.better
     assert set(task.metrics(scores.detach(), y)) == set(task.better)
 
 

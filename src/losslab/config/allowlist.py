@@ -80,6 +80,8 @@ STEERS = (
     "if you trust it, type allow=hydra"
 )
 
+MALFORMED = "has no sweep that can be read: write hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}"
+
 
 def check_composed(cfg: DictConfig, typed: bool) -> None:
     """Refuse a configuration that names code outside of the list, or holds a secret. Make `allow` a list.
@@ -199,7 +201,7 @@ def check_file(
     if "hydra" in allow:
         return
     if not only_sweeps(hydra):
-        raise Refused(f"{where} {STEERS}")
+        raise Refused(f"{where} {MALFORMED if misses_sweep(hydra) else STEERS}")
     words = [f"{key}={value}" for key, value in hydra.get("sweeper", {}).get("params", {}).items()]
     try:
         parsed = OverridesParser.create().parse_overrides(words)
@@ -256,6 +258,13 @@ def only_sweeps(hydra: Any) -> bool:
         and set(sweeper) <= {"params"}
         and isinstance(sweeper.get("params", {}), dict)
     )
+
+
+def misses_sweep(hydra: Any) -> bool:
+    """Tell whether a file means to set a sweep alone, but not in the form that Hydra reads."""
+    below = hydra.get("sweeper") if isinstance(hydra, dict) else None
+    known = set(hydra) <= {"mode", "sweeper"} if isinstance(hydra, dict) else hydra is None
+    return known and (not isinstance(below, dict) or set(below) <= {"params"})
 
 
 def check_option_file(root: Path, option: str) -> None:

@@ -5,8 +5,11 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString, Transformer
+from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from losslab.config.catalogue import CONF, OPTION
@@ -22,6 +25,7 @@ NAMES = {  # settings whose values are names or paths, or lists of them: what is
 }
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+PIECE = re.compile(rf"\s*((?:{QUOTED.pattern})(?=\s*(?:,|\Z))|\[[^\]]*\]|\{{[^}}]*\}}|[^,]*)\s*(?:,|\Z)", re.DOTALL)
 REFERENCE = re.compile(r"\$\{[\w.:,/~\"']+\}")
 SWEEP = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
@@ -104,17 +108,50 @@ def split_names(text: str) -> list[str]:
     >>> split_names("a, 'b, c', it's, f(x)")
     ['a', "'b, c'", "it's", 'f(x)']
     """
-    pieces = re.findall(rf"\s*((?:{QUOTED.pattern})(?=\s*(?:,|\Z))|\[[^\]]*\]|[^,]*)\s*(?:,|\Z)", text, re.DOTALL)
-    names = [piece.strip() for piece in pieces]
+    names = [piece.strip() for piece in PIECE.findall(text)]
     return names if text.endswith(",") else names[:-1] or names
+
+
+def read_values(key: str, text: str) -> list[Any]:
+    """Read the values of a setting that `-m` would train a run with each of.
+
+    >>> read_values("seed", "0,1"), read_values("seed", "range(3)"), read_values("loss", "[bce,0.5*dice],mae")
+    ([0, 1], [0, 1, 2], ['[bce,0.5*dice]', 'mae'])
+    >>> read_values("model.hidden", "[64,32],[8]"), read_values("data.target", "price (USD)")
+    ([[64, 32], [8]], ['price (USD)'])
+    """
+    if SWEEP.fullmatch(text):
+        return list(parse_override(f"{key}={text}").sweep_iterator(transformer=Transformer.identity))
+    pieces = split_names(text)
+    if key == "loss":
+        return pieces
+    words = [quote_option(quote_names(f"{key}={piece}")) for piece in pieces]
+    values = [parse_override(word).value() for word in words]
+    return [value.text if isinstance(value, QuotedString) else value for value in values]
+
+
+def parse_override(text: str) -> Override:
+    """Parse an override as Hydra does.
+
+    Raises:
+        Refused: for what Hydra cannot read.
+    """
+    try:
+        return OverridesParser.create().parse_overrides([text])[0]
+    except OverrideParseException:
+        raise Refused(explain_syntax(text)) from None
 
 
 def add_search(override: str) -> str:
     """Let `search` have any key: a loss's range may have any name. Hydra adds keys only where ++ stands before them.
 
-    >>> add_search("search.gamma=0.5"), add_search("search.lr=0.5")
-    ('++search.gamma=0.5', 'search.lr=0.5')
+    `yardstick`, the primary metric, is the task's, whichever task that is.
+
+    >>> add_search("search.gamma=0.5"), add_search("search.lr=0.5"), add_search("yardstick=mae")
+    ('++search.gamma=0.5', 'search.lr=0.5', 'task.yardstick=mae')
     """
+    if override.startswith("yardstick="):
+        return f"task.{override}"
     return f"++{override}" if override.startswith("search.") and key_of(override) != "search.lr" else override
 
 
@@ -143,13 +180,27 @@ def to_paste(key: str, value: str | Path) -> str:
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 
+def explain_syntax(override: str) -> str:
+    """Say what to type instead of an override that Hydra cannot parse.
+
+    >>> print(explain_syntax("model.name=a(1)"))
+    'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
+    """
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    if value.startswith("[") and not value.endswith("]"):
+        return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
+    return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
+
+
 def read_value(override: str) -> str:
     """Read the value of an override as text: the inverse of `quote_value`.
 
     >>> read_value("ckpt='my runs/a=b.ckpt'")
     'my runs/a=b.ckpt'
     """
-    value = OverridesParser.create().parse_override(override).value()
+    value = parse_override(override).value()
     return str(OmegaConf.create({"value": value})["value"])
 
 
@@ -209,15 +260,21 @@ def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
         elif equals or (folder := next(coming, "")):
             folders.append(folder)
         else:
-            left.append(word)  # without a folder
+            raise Refused(f"{word} needs a folder: type {word} FOLDER")
     return left, folders
 
 
 def search_path(folders: Sequence[str]) -> list[str]:
     """Return the overrides by which Hydra finds options in these folders.
 
-    >>> search_path(["/my_conf"]), search_path([])
-    (["hydra.searchpath=['/my_conf']"], [])
+    Raises:
+        Refused: for a folder that is not there.
+
+    >>> search_path(["/"]), search_path([])
+    (["hydra.searchpath=['/']"], [])
     """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise Refused(f"--config-dir {folder} is not there: type a folder of options, such as loss/mine.yaml")
     found = [quote_value(str(Path(folder).resolve())) for folder in folders]
     return [f"hydra.searchpath=[{','.join(found)}]"] if found else []

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from losslab.errors import Refused
+from losslab.errors import Refused, yaml_fault
 
 FOLDERS = 2000  # at most; a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option, which is no path
@@ -20,7 +20,14 @@ OWN_KEYS = {  # keys of an option's file that losslab reads itself; the construc
     "scheduler": ("interval", "monitor", "warmup"),
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
 }
-DESCRIPTIONS = ("also", "beside", "ranges", "search", "stacks")  # keys of an option that describe it and set nothing
+DESCRIPTIONS = (
+    "also",
+    "beside",
+    "metrics",
+    "ranges",
+    "search",
+    "stacks",
+)  # keys of an option that describe it and set nothing
 TRUTHS = {"numbers": "regression", "class": "single_label", "labels": "multi_label"}  # each with losslab's own task
 NODES = 100_000  # values of an option at most; a large one has a hundred
 LARGE = 2**22  # bytes: a thousand times what an option's file has
@@ -71,7 +78,7 @@ def check_size(file: str) -> None:
         whole = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         large = size(whole) > NODES
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise Refused(f"{file} cannot be read as YAML ({' '.join(str(error).split())[:150]}): correct it") from None
+        raise Refused(f"{file} cannot be read as YAML ({yaml_fault(error)}): correct it") from None
     if large:
         raise Refused(f"{file} stands for more than {NODES:,} values by its YAML aliases: write out what it needs")
 
@@ -89,7 +96,7 @@ def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
                 try:
                     option = yaml.safe_load(file.read_text(encoding="utf-8"))
                 except (yaml.YAMLError, ValueError, RecursionError) as error:
-                    raise Refused(f"{file} cannot be read as YAML ({' '.join(str(error).split())[:150]})") from None
+                    raise Refused(f"{file} cannot be read as YAML ({yaml_fault(error)}): correct it") from None
                 found[file.stem] = option if isinstance(option, dict) else {}
     return found
 
@@ -100,8 +107,9 @@ def has_alias(name: str, option: Mapping[str, Any]) -> bool:
     >>> has_alias("MSELoss", {"_target_": "torch.nn.MSELoss"}), has_alias("l2", {"also": ["mean_squared_error", "l2"]})
     (True, True)
     """
-    names = [*option.get("also", []), str(option.get("_target_")).rpartition(".")[2]]
-    return name.replace("_", "").lower() in {other.replace("_", "").lower() for other in names}
+    also = option.get("also")
+    names = [*(also if isinstance(also, list) else [also]), str(option.get("_target_")).rpartition(".")[2]]
+    return name.replace("_", "").lower() in {str(other).replace("_", "").lower() for other in names}
 
 
 def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -11,9 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab.config import allowlist, credentials
+from losslab.config import allowlist
 from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option
 from losslab.config.catalogue import fits, options
+from losslab.config.command_line import check_typed
 from losslab.config.compose import compose_run, hydra_ready, loss_paths
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
@@ -53,21 +54,11 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
             OmegaConf.set_readonly(cfg, True)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
+        except RecursionError as error:
+            raise Refused("an option chooses itself, or refers to itself: take it out of its own defaults") from error
         except OSError as error:  # such as a name that is too long
             raise Refused(f"{str(error.filename)[:200]} cannot be read: {error.strerror}") from error
     return cfg
-
-
-def check_typed(overrides: Sequence[str]) -> None:
-    """Refuse overrides that are no settings, set what a run finds out, or hold a secret."""
-    credentials.check_secrets(overrides)
-    for text in overrides:
-        if not key_of(text):
-            raise Refused(f"'{text}' cannot be read: type key=value, such as optimizer.lr=0.01")
-        if key_of(text).partition(".")[0] == "run":
-            raise Refused(
-                f"{key_of(text)} is filled in when the run starts: type output_dir=FOLDER for where it writes"
-            )
 
 
 def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[str, Range]]:
@@ -100,8 +91,10 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
         ranges: what fits a key, as the options' files state it.
     """
     check_values(cfg, usual, ranges)
+    check_added(cfg, usual)
     check_split(cfg)
     check_task(cfg)
+    check_metric(cfg)
     for name, path in loss_paths(cfg).items():
         check_loss(cfg, name, OmegaConf.select(cfg, path))
     check_inputs(cfg)
@@ -130,6 +123,16 @@ def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str,
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {stated.words}{such}")
         if not stated and key in usual and not same_type(value, usual[key]):
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {TYPES[type(usual[key])]}")
+
+
+def check_added(cfg: DictConfig, usual: Mapping[str, Any]) -> None:
+    """Refuse a setting that was added by `+` where nothing reads it: under no group, and referred to by no value."""
+    known = {key.partition(".")[0] for key in usual} | set(cfg.run.choices)
+    for text in cfg.run.overrides:
+        name = key_of(text).partition("@")[2] or key_of(text)
+        top = name.partition(".")[0].partition("/")[0]
+        if text.startswith("+") and top not in known and f"${{{top}" not in str(OmegaConf.to_container(cfg)):
+            raise Refused(f"{text} adds a setting that nothing reads; {nearest(top, known)}")
 
 
 def same_type(value: object, usual: object) -> bool:
@@ -167,6 +170,15 @@ def check_folds(cfg: DictConfig) -> int | None:
             f"each fold is {1 / folds:.2g} of the rows, or leave data.folds out"
         )
     return None if folds is None else int(folds)
+
+
+def check_metric(cfg: DictConfig) -> None:
+    """Refuse a primary metric that losslab's own task lacks; what a task of the user's has is known when it is made."""
+    metric, known = cfg.task.get("yardstick"), cfg.run.metrics
+    if metric not in known and str(cfg.task.get("_target_")).startswith("losslab.tasks."):
+        raise Refused(
+            f"yardstick={as_typed(metric)} is no metric of task={cfg.task.name}; {nearest(str(metric), known)}"
+        )
 
 
 def check_task(cfg: DictConfig) -> None:

@@ -1,19 +1,24 @@
 """What is checked of a command line before Hydra reads any of it."""
 
+import io
 import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from losslab.config import allowlist
+from losslab.config.arguments import key_of
 from losslab.config.catalogue import CONF, check_size, find_yaml_files
-from losslab.config.compose import hydra_ready, parse_allow, read_foreign_files
+from losslab.config.compose import check_words, hydra_ready, parse_allow, read_foreign_files
 from losslab.config.credentials import check_secrets
-from losslab.errors import Refused
+from losslab.errors import Refused, yaml_fault
 from losslab.internals.hydra import is_group, loader_for, parse_command_line
+
+KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]+)?(?:=|\Z)")
 
 
 def check_command_line(words: Sequence[str]) -> None:
@@ -27,15 +32,31 @@ def check_command_line(words: Sequence[str]) -> None:
     """
     asked = parse_safely(words)
     if asked.config_dir is None:
+        with hydra_ready():
+            check_words(asked.overrides)
         return
     allow = parse_allow(asked.overrides)
     folder = Path(asked.config_dir).absolute()
     if not folder.is_dir():
         raise Refused(f"--config-dir {asked.config_dir} is not there: type a folder of options, such as loss/mine.yaml")
     check_folder(asked.config_dir, allow)
+    check_circles(folder)
     with hydra_ready():
+        check_words(asked.overrides)
         for where, content in read_foreign_files(loader_for(CONF, folder), asked.overrides):
             allowlist.check_file(where, content, allow, is_group)
+
+
+def check_typed(overrides: Sequence[str]) -> None:
+    """Refuse overrides that are no settings, set what a run finds out, or hold a secret."""
+    check_secrets(overrides)
+    for text in overrides:
+        if not KEY.match(text):
+            raise Refused(f"'{text}' cannot be read: type key=value, such as optimizer.lr=0.01")
+        if key_of(text).partition(".")[0] == "run":
+            raise Refused(
+                f"{key_of(text)} is filled in when the run starts: type output_dir=FOLDER for where it writes"
+            )
 
 
 def parse_safely(words: Sequence[str]) -> Namespace:
@@ -44,8 +65,16 @@ def parse_safely(words: Sequence[str]) -> Namespace:
     Returns:
         The command line as Hydra reads it.
     """
-    asked = parse_command_line(words)
-    check_secrets(asked.overrides)
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            asked = parse_command_line(words)
+    except SystemExit as ended:
+        if ended.code == 0:
+            raise
+        why = said.getvalue().rpartition("error: ")[2].strip()
+        raise Refused(f"{why}: --help says more") from None
+    check_typed(asked.overrides)
     if asked.experimental_rerun:
         raise Refused("--experimental-rerun would run what is pickled in a file: type the settings instead")
     if asked.config_path or asked.config_name or any("hydra.searchpath" in text for text in asked.overrides):
@@ -73,19 +102,59 @@ def find_fault(file: Path, folder: Path) -> str | None:
         text = file.read_text(encoding="utf-8")
         option = OmegaConf.to_container(OmegaConf.load(file)) or {}
     except Exception as error:  # from PyYAML or OmegaConf, or the file is not text
-        why = " ".join(str(error).split())[:150]
+        why = yaml_fault(error)
         raise Refused(f"{file} cannot be read as YAML ({why}): correct it, or take it out of the folder") from None
     if not isinstance(option, dict):
         return None
     package = " ".join(re.findall(r"@package.*", text))
-    chosen = option.get("defaults") or []
+    chosen = option.get("defaults", [])
     entries = chosen if isinstance(chosen, list) else [chosen]
+    if not isinstance(chosen, list) or not all(isinstance(entry, str | dict) and entry for entry in entries):
+        return "has defaults that are no list of options: write defaults: [OPTION]"
     groups = [str(key) for entry in entries for key in (entry if isinstance(entry, dict) else [entry])]
     if ".." in str(chosen) or any("${" in group for group in groups):
         return "chooses an option by a path or a reference, where a name must stand: type the option's name there"
     parts = file.relative_to(folder).with_suffix("").parts
     steers = "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts
-    return None if not steers and allowlist.only_sweeps(option.get("hydra", {})) else allowlist.STEERS
+    hydra = option.get("hydra", {})
+    if steers or not allowlist.only_sweeps(hydra):
+        return allowlist.STEERS if steers or not allowlist.misses_sweep(hydra) else allowlist.MALFORMED
+    return None
+
+
+def check_circles(folder: Path) -> None:
+    """Refuse options whose `defaults` name each other in a circle, which Hydra would follow for ever."""
+    chosen: dict[str, list[str]] = {}
+    for file in find_yaml_files(str(folder)):
+        option = OmegaConf.to_container(OmegaConf.load(file))
+        name = Path(file).relative_to(folder).with_suffix("").as_posix()
+        entries = (option.get("defaults") or []) if isinstance(option, dict) else []
+        pairs = [pair for each in entries for pair in (each.items() if isinstance(each, dict) else [("", each)])]
+        group = name.rpartition("/")[0]
+        chosen[name] = [
+            str(value).removeprefix("/") if str(value).startswith("/") else f"{below(group, str(key))}{value}"
+            for key, value in pairs
+            if not str(key).startswith("override ")
+        ]
+    for start in chosen:
+        seen, names = {start}, list(chosen[start])
+        while names:
+            name = names.pop()
+            if name == start:
+                raise Refused(f"{folder / start}.yaml chooses itself by its defaults: take it out of them")
+            if name in chosen and name not in seen:
+                seen.add(name)
+                names += chosen[name]
+
+
+def below(group: str, key: str) -> str:
+    """Return the group that a key of a `defaults` list in `group` speaks of, and a slash.
+
+    >>> below("loss", ""), below("loss", "parts"), below("loss", "/optimizer@base")
+    ('loss/', 'loss/parts/', 'optimizer/')
+    """
+    at = key.partition("@")[0].removeprefix("optional ")
+    return f"{at.strip('/')}/" if at.startswith("/") else "".join(f"{part}/" for part in (group, at) if part)
 
 
 def check_folder(folder: str, allow: Sequence[str]) -> None:

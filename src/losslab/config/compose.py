@@ -11,11 +11,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override, QuotedString
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab.config import allowlist
-from losslab.config.arguments import as_typed, key_of
+from losslab.config.arguments import as_typed, explain_syntax, key_of
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
 from losslab.config.search_ranges import apply_search
@@ -27,6 +28,8 @@ NEEDED = {  # the groups that every configuration has, and what is usual there
     **{"scheduler": "constant", "trainer": "auto", "callbacks": "default", "search": "{lr: null}"},
     **{"param_groups": "{decay: all, backbone_lr: 1.0}", "run": "{}"},
 }
+UNSET = {"augment": "none", "logger": "false", "experiment": "NAME"}  # groups that a run may do without
+SEVERAL = ("callbacks", "experiment", "debug")  # groups of which a run may have several options
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
 
 Foreign = list[tuple[str, dict[str, Any]]]  # files outside of losslab's own catalogue, and what each sets
@@ -73,6 +76,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
     losses = {path: name for name, path in loss_paths(cfg).items()}
     cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
+    follow_metric(cfg, overrides)
     cfg.run.fixed_test = cfg.data.pop("fixed_test", False) is True
     for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in DESCRIPTIONS:
@@ -101,6 +105,14 @@ def check_structure(cfg: DictConfig) -> None:
         losses = OmegaConf.is_dict(parts) and all(OmegaConf.is_dict(part) for part in parts.values())
         if not losses or not OmegaConf.is_dict(weights) or not all(map(number, weights.values())):
             raise Refused("loss.parts and loss.weights are no sum of losses: type loss=[bce,0.5*dice]")
+
+
+def follow_metric(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Let `task.mode` follow a primary metric that was typed, by the `metrics` that the task's file lists."""
+    task, typed = cfg.task, {key_of(text) for text in overrides}
+    cfg.run.metrics = OmegaConf.to_container(task.get("metrics") or OmegaConf.create({}))
+    if "task.yardstick" in typed and "task.mode" not in typed:
+        task.mode = cfg.run.metrics.get(str(task.yardstick), task.mode)
 
 
 def arrange_sum(cfg: DictConfig) -> str:
@@ -138,20 +150,52 @@ def load_config(overrides: Sequence[str]) -> Loaded:
     return cfg, choices, folders, foreign
 
 
+def check_words(overrides: Sequence[str]) -> None:
+    """Refuse a group's override that names no option of it, before Hydra composes anything."""
+    plain = [text for text in overrides if not (key_of(text) == "loss" and "[" in text)]  # a weighted sum
+    try:
+        parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
+    except OverrideParseException as error:
+        raise Refused(explain_syntax(str(error.override))) from None
+    check_options([each for each in parsed if is_group(each.key_or_group)])
+
+
 def check_options(overrides: Sequence[Override]) -> None:
-    """Refuse a group's override that names no option, such as a number, or a path out of the group."""
+    """Refuse a group's override that names no option, several, a number, or a path out of the group."""
     for override in overrides:
-        if override.is_sweep_override():
-            continue
-        group, value = override.key_or_group, override.value()
-        removed = override.is_delete() and group not in NEEDED
-        if (value is None and not removed) or (isinstance(value, list) and override.is_delete()):
-            raise Refused(f"{override.input_line} names no option of {group}: leave it out")
-        for name in value if isinstance(value, list) else [] if value is None else [value]:
-            allowlist.check_option(group, as_typed(name))
-            if not isinstance(name, str) or group == "hydra":
-                known = options([str(CONF)], group)
-                raise Refused(f"{group}={as_typed(name)} is not an option; {nearest(as_typed(name), known)}")
+        group, typed = override.key_or_group, str(override.input_line)
+        if (override.is_add() or override.is_force_add()) and not override.package and (CONF / group).is_dir():
+            raise Refused(f"{typed} adds to {group}, and one option of it is chosen already: type {typed.lstrip('+')}")
+        if not override.is_sweep_override():
+            check_chosen(override, override.value())
+        elif not isinstance(override.value(), Glob):
+            for value in override.sweep_iterator():
+                check_chosen(override, value)
+
+
+def check_chosen(override: Override, value: Any) -> None:
+    """Refuse a value of a group's override that is no option's name."""
+    group = override.key_or_group
+    if isinstance(value, QuotedString):
+        value = value.text
+    if isinstance(value, dict):
+        return  # sets keys of the chosen option
+    if override.is_delete() and group in NEEDED:
+        raise Refused(f"{override.input_line} takes {group} away, and a run needs one: leave it out")
+    if value is None and not override.is_delete():
+        usual = f"leave it out, or type {group}={NEEDED.get(group, UNSET.get(group, 'NAME'))}"
+        raise Refused(f"{override.input_line} names no option of {group}: {usual}")
+    if isinstance(value, list) and (group not in SEVERAL or override.is_delete() or not value):
+        names = ",".join(map(as_typed, value)) or NEEDED.get(group, "NAME")
+        each = f", or for a run with each -m {group}={names}" if len(value) > 1 else ""
+        raise Refused(
+            f"{override.input_line} is a list, and a run has one {group}: type {group}={names.split(',')[0]}{each}"
+        )
+    for name in value if isinstance(value, list) else [] if value is None else [value]:
+        allowlist.check_option(group, as_typed(name))
+        if not isinstance(name, str) or group == "hydra":
+            known = options([str(CONF)], group)
+            raise Refused(f"{group}={as_typed(name)} is not an option; {nearest(as_typed(name), known)}")
 
 
 def parse_allow(overrides: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab.config.arguments import key_of, to_paste
+from losslab.config.arguments import explain_syntax, key_of
 from losslab.config.catalogue import CONF, find_by_alias, options
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
@@ -15,7 +15,9 @@ from losslab.errors import Refused, nearest
 
 LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # losslab's extras, and what Hydra calls the launchers
 FOLDS = ("data.folds", "data.fold")
-SETTING_KEY = re.compile(r"[+~]{0,2}[\w@/.-]+")
+NO_REFERENCE = re.compile(r"Interpolation key '([^']+)' not found.*?full_key: (\S+)")
+NO_DEFAULT = re.compile(r"In '([^']+)': Could not (?:load|find) '([^']+)'")
+UNMERGED = re.compile(r"Error merging override (.*)")
 UNKNOWN_KEY = re.compile(
     r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]"
 )
@@ -33,23 +35,17 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return found
     if isinstance(error, OverrideParseException):
         return explain_syntax(str(error.override))
+    if missing := NO_REFERENCE.search(text):
+        return f"{missing[2]} refers to {missing[1]}, which is not a setting: leave out what names it or takes it away"
+    if absent := NO_DEFAULT.search(text):
+        group, _, name = absent[2].rpartition("/")
+        known = options([str(CONF), *own_folders(overrides)], group)
+        return f"{absent[1]}.yaml has {name} in its defaults, which is no option of {group}; {nearest(name, known)}"
+    if unmerged := UNMERGED.fullmatch(text):
+        return f"{unmerged[1]} does not fit what it sets: type a value like that of `--cfg job`"
     if unknown := UNKNOWN_KEY.search(text):
         return explain_unknown(unknown[1].rstrip("."), overrides)
     return text
-
-
-def explain_syntax(override: str) -> str:
-    """Say what to type instead of an override that Hydra cannot parse.
-
-    >>> print(explain_syntax("model.name=a(1)"))
-    'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
-    """
-    key, equals, value = override.partition("=")
-    if not equals or not SETTING_KEY.fullmatch(key):
-        return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
-    if value.startswith("[") and not value.endswith("]"):
-        return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
-    return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
 
 
 def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> str | None:
@@ -76,9 +72,12 @@ def explain_unknown(name: str, overrides: Sequence[str]) -> str:
         return f"{name} is not a setting; `--cfg job` prints them all"
     if name in FOLDS:
         return explain_folds(name, cfg)
+    if name in cfg.run.choices:  # some keys of several that were set at once
+        inner = re.findall(r"([\w.]+):", next(text for text in overrides if key_of(text) == name).partition("=")[2])
+        name = next((f"{name}.{key}" for key in inner if f"{name}.{key}" not in known), name)
     same = sorted(key for key in known if key.split(".")[-1] == name.split(".")[-1])
     hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)
-    return f"{name} is not a setting; {hint}; `--cfg job` prints them all"
+    return f"{name} is not a setting; {f'{hint}; ' if hint.startswith('nearest') else ''}`--cfg job` prints them all"
 
 
 def explain_folds(name: str, cfg: DictConfig) -> str:

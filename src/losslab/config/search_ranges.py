@@ -41,9 +41,8 @@ def apply_search(cfg: DictConfig, names: Mapping[str, str], overrides: Sequence[
     by = {key_of(text): key_of(text) for text in overrides}
     for key, place in cfg.search.items():
         if OmegaConf.is_config(place):
-            raise Refused(
-                f"search.{key} is one place and not several by name: type search.{next(iter(place), key)}=0.5"
-            )
+            by_name = next(iter(place), key) if OmegaConf.is_dict(place) else key
+            raise Refused(f"search.{key} is one place and not several: type search.{by_name}=0.5")
         if not number(place) or not 0 <= place <= 1:
             continue  # unset, or outside of its range and refused later
         found[f"search.{key}"] = targets = find_targets(key, ranges, names)

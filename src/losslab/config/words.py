@@ -37,13 +37,17 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
     >>> parse_settings(["loss=focal", "loss.gamma=5"], ["loss", "loss.*"])
     {'loss': 'focal', 'loss.gamma': '5'}
     """
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
+        if word.startswith("-"):
+            raise Refused(f"{word} is no flag of this command: type key=value, or --help for what there is")
         if not any(fnmatch(key, pattern) for pattern in known):
             raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
         if not equals:
             raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
+        if key in found and found[key] != value:
+            raise Refused(f"{key}={found[key]} and {word} are both typed: type one of them")
         found[key] = str(Path(value).expanduser()) if value.startswith("~/") else value
     return found
 

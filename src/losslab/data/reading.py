@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from losslab.errors import Refused, nearest
+from losslab.errors import Refused, why_missing
 from losslab.files import Unreadable, open_regular
 
 COLUMNS = 100_000  # of a table; ten times as many would take minutes
@@ -114,9 +114,7 @@ def check_file(file: Path, typed: str) -> None:
     if file.is_dir():
         raise Refused(f"{typed} is a folder: type the path of a CSV file")
     if not file.exists():
-        folder = file.parent if file.parent.is_dir() else Path()
-        near = nearest(file.name, [f.name for f in folder.iterdir() if f.is_file()] or ["data.csv"])
-        raise Refused(f"{typed} is not there; {near}")
+        raise Refused(f"{typed} {why_missing(file)}")
 
 
 def find_delimiter(text: io.BufferedReader, typed: str) -> str:

@@ -147,23 +147,27 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
         fixed, grid, ranges = sort_parameters(path, "random", sweep, typed)
         grid = {key: values for key, values in grid.items() if key not in REPEATS}
         fixed = {key: value for key, value in fixed.items() if key not in REPEATS}
-    fixed |= {key: value for key, value in typed.items() if key not in COMPARED}
+    rest = {key: value for key, value in typed.items() if key not in COMPARED}
     for key in COMPARED:
         if key in typed:
             grid.pop(key, None)
             fixed.pop(key, None)
-            values = list_options(key, typed[key], fixed | {k: v for k, v in typed.items() if k in COMPARED}, folders)
+            values = list_options(key, typed[key], fixed | rest, folders)
             (grid.update({key: values}) if len(values) > 1 else fixed.update({key: values[0]}))
     if "data" in grid or "task" in grid:
         key = "data" if "data" in grid else "task"
         raise Refused(f"{path}: {key} has several values, and a race has one: type {key}={grid[key][0]}")
-    parameters = {key: {"value": value} for key, value in fixed.items()} | {k: {"values": v} for k, v in grid.items()}
-    plan = make_plan(path, {"method": "grid", "parameters": parameters}, {}, name)
-    if len(plan.cells) < 2:
+    if not grid:
         raise Refused(f"{path}: one candidate is no race: type several, such as loss=mse,mae,huber or 'loss=glob(*)'")
+    parameters: dict[str, Any] = {key: {"value": value} for key, value in fixed.items()}
+    parameters |= {key: {"values": values} for key, values in grid.items()}
+    plan = make_plan(path, {"method": "grid", "parameters": parameters}, rest, name)
+    for key in plan.grid:
+        if key not in COMPARED:
+            raise Refused(f"{path}: {key} has several values, and a race tunes what it does not compare: type one")
     question = Question(plan, None, difference, budget, claim)
     if trials:
-        question = add_tuning(question, path, ranges or find_ranges(plan), trials)
+        question = add_tuning(question, path, ranges or find_ranges(plan), trials, rest)
     check_budget(question)
     return question
 
@@ -216,7 +220,9 @@ def find_ranges(plan: Plan) -> dict[str, dict[str, Any]]:
     return found
 
 
-def add_tuning(question: Question, path: str, ranges: dict[str, Any], trials: int) -> Question:
+def add_tuning(
+    question: Question, path: str, ranges: dict[str, Any], trials: int, typed: Mapping[str, str]
+) -> Question:
     """Add the settings that are tried for each candidate, on one split for all that are tested.
 
     Raises:
@@ -224,13 +230,16 @@ def add_tuning(question: Question, path: str, ranges: dict[str, Any], trials: in
     """
     plan = question.plan
     fixed = {"data.seed": 0, **plan.fixed}
-    wide = {key: {k: v for k, v in spread.items() if k in ("values", "min", "max")} for key, spread in ranges.items()}
-    parameters = {key: {"value": value} for key, value in fixed.items()}
-    parameters |= {key: {"values": values} for key, values in plan.grid.items()} | wide
+    parameters: dict[str, Any] = {key: {"value": value} for key, value in fixed.items() if key not in typed}
+    parameters |= {key: {"values": values} for key, values in plan.grid.items()}
+    for key, spread in ranges.items():
+        parameters[key] = {k: v for k, v in spread.items() if k in ("values", "min", "max")}
+        if spread.get("log"):
+            parameters[key]["distribution"] = "log_uniform_values"
     if not ranges:
         return question
     sweep = {"method": "random", "parameters": parameters, "run_cap": trials * len(plan.cells)}
-    tuning = make_plan(path, sweep, {}, plan.name)
+    tuning = make_plan(path, sweep, typed, plan.name)
     check_selection(tuning, path, [FIRST])
     return replace(question, plan=replace(plan, fixed=fixed), tuning=tuning)
 

@@ -2,12 +2,17 @@
 
     losslab sweep sweeps/loss_x_optimizer.yaml          # as many runs at a time as there are cores
     losslab sweep sweeps/tune.yaml n=4 trainer.max_epochs=9    # settings for every run, as in train.py
+    losslab sweep sweeps/loss_x_optimizer.yaml seed=0,1 optimizer=adam,sgd    # these values in the place of the file's
+    losslab sweep sweeps/loss_x_optimizer.yaml dry=true        # what it would run, and how long that would take
     losslab sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
     n=2                   runs at a time
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
     name=other            of the sweep and its folder, OUTPUT/sweeps/NAME; else the file's name
     retry=true            do failed jobs again
+    dry=true              print the cells, the runs and their time, and run nothing
+    run_cap=24            at most so many runs, as many for each cell: of a grid, the first seeds
+    --config-dir FOLDER   options of your own
     test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
 
 A sweep that tunes needs one split for all seeds, data.seed=0, unless the test rows are fixed: else rows that were tuned
@@ -31,8 +36,10 @@ def main() -> None:
     until_signalled(stop_driver)  # before the imports, which take a second
     with command_words(__doc__) as words:
         from losslab.sweep.driver import sweep
+        from losslab.sweep.file import pick_file
 
-        sys.exit(sweep(words[0], words[1:]) if words else print(__doc__))
+        path, more = pick_file(words)
+        sys.exit(sweep(path, more) if path else print(__doc__))
 
 
 if __name__ == "__main__":

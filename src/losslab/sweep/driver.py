@@ -17,12 +17,13 @@ from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
+from losslab.sweep.dry import describe
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
 from losslab.sweep.processes import Workers, count_workers
 
-OWN = ("n", "name", "retry", "stack", "test_seeds")
+OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
 
 def parse_number(key: str, value: str) -> int:
@@ -31,6 +32,13 @@ def parse_number(key: str, value: str) -> int:
     if not value.isdigit() or int(value) < least:
         raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
     return int(value)
+
+
+def parse_flag(key: str, value: str) -> bool:
+    """Parse true or false that was typed."""
+    if value.lower() not in ("true", "false"):
+        raise Refused(f"{key}={value} does not fit: it must be true or false")
+    return value.lower() == "true"
 
 
 def check_same_sweep(folder: Path, plan: Plan) -> None:
@@ -121,19 +129,20 @@ def sweep(path: str, words: Sequence[str]) -> int:
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
     count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
     stack = parse_number("stack", typed.pop("stack", "1"))
-    retry = {"true": True, "false": False}.get(typed.pop("retry", "false").lower())
-    if retry is None:
-        raise Refused("retry does not fit: it must be true or false")
+    retry, dry = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "dry"))
     test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
     if name != Path(path).stem and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
         raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
-    plan = read(path, typed, name)
+    plan = read(path, typed, name, output)
     if plan.early and stack > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     check_selection(plan, path, test_seeds)
     folder = Path(output) / "sweeps" / name
     check_writable(folder, "output_dir")
+    if dry:
+        print(describe(plan, Path(output), folder, count))
+        return 0
     for place in (folder.parent, folder):
         check_no_link(place)
     try:

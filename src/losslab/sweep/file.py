@@ -1,12 +1,13 @@
 """Read a W&B sweep file: each of its words must be known, and each range one that can be drawn from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from losslab.config import arguments
+from losslab.config.flat import excluded_from_name
 from losslab.config.ranges import number, whole
-from losslab.errors import Refused, nearest
+from losslab.errors import Refused, nearest, why_missing
 from losslab.files import read_yaml
 
 FILE = ("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap")
@@ -15,12 +16,30 @@ TITLES = ("name", "description", "project", "entity")
 PARAMETER = ("value", "values", "min", "max", "distribution", "q")
 DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values")
 
+LISTED = ("task", "data", "model", "optimizer", "seed", "data.seed", "data.fold")  # of these, [a,b] are several values
+
+
+def pick_file(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the sweep file among the words of a command, and the others.
+
+    >>> pick_file(["--config-dir", "my_conf", "a.yaml", "seed=0"]), pick_file([])
+    (('a.yaml', ['seed=0', '--config-dir', 'my_conf']), ('', []))
+    """
+    left, folders = arguments.take_folders(words)
+    files = [word for word in left if not word.startswith("-") and ("=" not in word or Path(word).is_file())]
+    if not files:
+        if words:
+            raise Refused("a sweep needs its file: type losslab sweep FILE.yaml, and settings after it")
+        return "", []
+    left.remove(files[0])
+    return files[0], [*left, *(word for folder in folders for word in ("--config-dir", folder))]
+
 
 def load_file(path: str) -> dict[str, Any]:
     """Load a sweep file; refuse a key that W&B does not know."""
     file = Path(path)
     if not file.is_file():
-        raise Refused(f"{path} is not there; {nearest(path, map(str, file.parent.glob('*.yaml')))}")
+        raise Refused(f"{path} {why_missing(file, '.yaml')}")
     sweep = read_yaml(file)
     if not isinstance(sweep, dict):
         raise Refused(f"{path} is no sweep file: it needs method, metric and parameters")
@@ -57,7 +76,47 @@ def find_parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
     found = sweep.get("parameters")
     if not isinstance(found, dict) or not found:
         raise Refused(f"{path} varies nothing: it needs parameters, such as loss: {{values: [mae, mse]}}")
-    return {str(key): asked for key, asked in found.items()}
+    for key in found:
+        if not isinstance(key, str):
+            raise Refused(f"{path}: {arguments.as_typed(key)} in parameters is no setting: type one such as loss")
+    return dict(found)
+
+
+def narrow(path: str, sweep: dict[str, Any], typed: Mapping[str, str]) -> dict[str, str]:
+    """Put what was typed after a sweep file in the place of what the file varies.
+
+    Several values, such as `seed=0,1`, or one that the file lists become the parameter's values, so that the runs are
+    some of those that the whole file asks for.
+
+    Args:
+        path: the file.
+        sweep: its content, changed in place.
+        typed: settings by key.
+
+    Returns:
+        The settings that are left: they are those of every run.
+    """
+    parameters, left = find_parameters(path, sweep), dict(typed)
+    if "run_cap" in left:
+        cap = left.pop("run_cap")
+        if not cap.isdigit():
+            raise Refused(f"run_cap={cap} does not fit: it must be a whole number of at least 1")
+        sweep["run_cap"] = int(cap)
+    for key, text in typed.items():
+        if key == "run_cap" or excluded_from_name(key):
+            continue
+        listed = parameters.get(key, {})
+        known = listed.get("values") if isinstance(listed, dict) else None
+        among = {arguments.as_typed(value): value for value in known} if isinstance(known, list) else {}
+        inner = text[1:-1] if key in LISTED and text.startswith("[") and text.endswith("]") else text
+        values = [among.get(arguments.as_typed(value), value) for value in arguments.read_values(key, inner)]
+        if len(values) > 1 or (values and arguments.as_typed(values[0]) in among):
+            parameters[key] = {"values": values}
+            del left[key]
+        elif not values:
+            raise Refused(f"{key}={text} has no values: type one, such as {key}=0")
+    sweep["parameters"] = parameters
+    return left
 
 
 def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
@@ -69,6 +128,9 @@ def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
     if not isinstance(asked, dict) or not asked:
         raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
     check_words(path, key, asked)
+    given = [word for word in PARAMETER if asked.get(word) is not None and word != "distribution"]
+    if len(given) > 1 and given[0] in ("value", "values"):
+        raise Refused(f"{path}: {key} has {given[0]} and {given[1]}: leave one of them out")
     if "value" in asked:
         return {"value": asked["value"]}
     if "values" not in asked:

@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 from losslab.config import arguments, check, compose
 from losslab.config.catalogue import CONF, options
 from losslab.config.flat import excluded_from_name
-from losslab.config.ranges import common_ranges
+from losslab.config.ranges import common_ranges, whole
 from losslab.config.recorded import check_overrides_in
 from losslab.errors import Refused
-from losslab.sweep.file import find_parameters, load_file, parse_command, parse_hyperband, parse_parameter
+from losslab.sweep.file import find_parameters, load_file, narrow, parse_command, parse_hyperband, parse_parameter
 
 CELL = ("task", "data", "model", "loss", "optimizer")
 REPEATS = {"seed": "seed", "data.seed": "split", "data.fold": "fold"}  # what repeats a setting, and how it is called
@@ -142,39 +142,43 @@ def to_overrides(setting: Mapping[str, Any]) -> list[str]:
     return [f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
 
 
-def read(path: str, typed: Mapping[str, str], name: str | None = None) -> Plan:
+def read(path: str, typed: Mapping[str, str], name: str | None = None, output: str = "outputs") -> Plan:
     """Read a sweep file, and check all that can be checked before anything runs.
 
     Args:
         path: the file.
-        typed: overrides for every job; they replace what the file says of their keys.
+        typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
         name: of the sweep, if it is not the file's.
+        output: the folder below which its runs will lie.
 
     Raises:
         Refused: where the file is no sweep file, or asks for what cannot be done.
     """
-    return make_plan(path, load_file(path), typed, name or Path(path).stem)
+    return make_plan(path, load_file(path), typed, name or Path(path).stem, output)
 
 
-def make_plan(path: str, sweep: Mapping[str, Any], typed: Mapping[str, str], name: str) -> Plan:
+def make_plan(path: str, sweep: dict[str, Any], typed: Mapping[str, str], name: str, output: str = "outputs") -> Plan:
     """Make a plan of what a sweep file says, and check all that can be checked before anything runs.
 
     Args:
         path: of the file, or what else messages name.
         sweep: what it says.
-        typed: overrides for every job; they replace what the file says of their keys.
+        typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
         name: of the sweep.
+        output: the folder below which its runs will lie.
 
     Raises:
         Refused: where the file asks for what cannot be done.
     """
+    asked, typed = set(typed), narrow(path, sweep, typed)
     method = sweep.get("method")
     if method not in ("grid", "random", "bayes"):
         raise Refused(f"{path}: method: {method} is not one of grid, random, bayes")
     fixed, grid, ranges = sort_parameters(path, method, sweep, typed)
     every = {key: [value] for key, value in fixed.items()} | grid
     every |= {key: ends(spread) for key, spread in ranges.items()}
-    texts = [f"{key}={arguments.as_typed(value)}" for key, values in every.items() for value in values]
+    theirs = {key: values for key, values in every.items() if key not in asked}
+    texts = [f"{key}={arguments.as_typed(value)}" for key, values in theirs.items() for value in values]
     check_overrides_in(path, texts, compose.parse_allow([f"allow={typed['allow']}"] if "allow" in typed else []))
     fixed |= typed
     seeds = grid.pop("seed", [fixed.pop("seed", 0)])
@@ -183,13 +187,15 @@ def make_plan(path: str, sweep: Mapping[str, Any], typed: Mapping[str, str], nam
     if (runs := prod(map(len, [*grid.values(), *repeats.values()]))) > MOST:
         raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
     plan = Plan(name, method, fixed, grid, ranges, repeats)
-    if method != "grid":
+    if method == "grid":
+        plan = cap_rounds(path, plan, sweep.get("run_cap"))
+    else:
         if not ranges:
             raise Refused(f"{path}: method: {method} has nothing to draw: give a parameter min and max, or say grid")
         plan = replace(plan, trials=count_trials(path, plan, sweep.get("run_cap")))
     if "early_terminate" in sweep:
         plan = replace(plan, early=parse_hyperband(path, method, sweep["early_terminate"]))
-    task, epochs = check_cells(path, plan, sweep.get("metric"))
+    task, epochs = check_cells(path, plan, sweep.get("metric"), output)
     return replace(plan, metric=task.yardstick, mode=task.mode, epochs=epochs)
 
 
@@ -236,6 +242,25 @@ def ends(spread: Mapping[str, Any]) -> list[Any]:
     return spread.get("values") or [spread["min"], spread["max"]]
 
 
+def cap_rounds(path: str, plan: Plan, cap: Any) -> Plan:
+    """Leave out the last seeds of a grid where `run_cap` allows fewer runs: each setting keeps as many as the others.
+
+    Raises:
+        Refused: where it does not give each setting the same number of runs.
+    """
+    runs = len(plan.jobs())
+    if cap is None or (whole(cap, 1) and cap >= runs):
+        return plan
+    each = runs // len(plan.repeats["seed"])
+    if not whole(cap, 1) or cap % each:
+        fits = ", ".join(str(n * each) for n in range(1, 4) if n * each < runs) or str(runs)
+        raise Refused(
+            f"{path}: run_cap: {arguments.as_typed(cap)} does not give each of {each} settings as many seeds: type "
+            f"run_cap={fits.replace(', ', ' or ')}, or fewer values, such as loss=mae,mse"
+        )
+    return replace(plan, repeats={**plan.repeats, "seed": plan.repeats["seed"][: cap // each]})
+
+
 def count_trials(path: str, plan: Plan, cap: Any) -> int:
     """Return the number of trials of each cell, the same for all, that `run_cap` allows: it counts runs."""
     each = len(plan.cells) * len(plan.rounds)
@@ -250,7 +275,7 @@ def count_trials(path: str, plan: Plan, cap: Any) -> int:
     return cap // each
 
 
-def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
+def check_cells(path: str, plan: Plan, metric: Any, output: str) -> tuple[DictConfig, int]:
     """Compose each cell at both ends of what is varied within it, and check the metric.
 
     Returns:
@@ -265,12 +290,13 @@ def check_cells(path: str, plan: Plan, metric: Any) -> tuple[DictConfig, int]:
         if not fitting.fits(seed):
             raise Refused(f"{path}: seed={seed} does not fit: it must be {fitting.words}")
     searched: dict[str, list[str]] = {}
+    ours = {"logger": "false", "output_dir": output}
     with compose.hydra_ready():
         for number, cell in enumerate(plan.cells):
             for turn in range(most if number == 0 else min(most, 2)):
                 setting = {key: values[-1 - turn if turn < len(values) else -1] for key, values in within.items()}
                 try:
-                    cfg = check.configure(to_overrides({"logger": "false", **plan.fixed, **cell, **setting}))
+                    cfg = check.configure(to_overrides({**ours, **plan.fixed, **cell, **setting}))
                 except Refused as error:
                     raise Refused(f"{path}: {error}") from None
             check_metric(path, plan, cfg, metric)

@@ -43,9 +43,9 @@ class Regression(Task):
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "heads":
-            return scores.reshape(len(scores), -1, self.scores_per_target)
+            return scores.reshape(scores.shape[0], -1, self.scores_per_target)
         if self.scores_per_target > 1:
-            scores = scores.reshape(len(scores), -1, self.scores_per_target)[..., self.prediction_index]
+            scores = scores.reshape(scores.shape[0], -1, self.scores_per_target)[..., self.prediction_index]
         if input == "rate":
             return scores.exp() * self.level
         return scores * self.std + self.mean if input == "values" else scores
