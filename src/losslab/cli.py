@@ -2,6 +2,7 @@
 
     losslab loss=mae optimizer=adam         one run, or with -m a sweep in one line: the command losslab-train
     losslab sweep FILE                      the runs of a W&B sweep file, here
+    losslab race loss=mse,mae,huber         which of them to use, with as few runs as possible
     losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
     losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
     losslab export ckpt=FILE out=model.onnx a trained model, to be handed on, with its card
@@ -21,6 +22,7 @@ from losslab.training.preemption import exit_on_signals
 COMMANDS = {
     "train": "losslab.app",
     "sweep": "losslab.sweep.__main__",
+    "race": "losslab.race.__main__",
     "compare": "losslab.compare.__main__",
     "predict": "losslab.predict",
     "export": "losslab.export",

@@ -256,6 +256,24 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("optimizer={lrr:1}", "optimizer.lrr is not a setting; nearest: optimizer.lr"),
         ("optimizer.betas={a:1}", "does not fit what it sets: type a value like that of `--cfg job`"),
         ("foo.bar=1", "foo.bar is not a setting; `--cfg job` prints them all"),
+        ("monitor=val/foo", "monitor=val/foo is no metric that is recorded of the validation rows; nearest: val/"),
+        ("monitor=train/loss", "monitor=train/loss is no metric .* of the validation rows; nearest: val/loss"),
+        ("monitor=mae", "monitor=mae is no metric .*; type monitor=val/mae"),
+        ("monitor=", "monitor= is no metric .*; type one of: val/loss, val/mae"),
+        ("monitor=val/accuracy", "monitor=val/accuracy is no metric"),
+        ("loss=[mse,mae] monitor=val/loss_huber", "monitor=val/loss_huber is no metric .*; nearest: val/loss_m"),
+        ("scheduler=plateau scheduler.monitor=val/foo", "scheduler.monitor=val/foo is no metric"),
+        ("callbacks=early_stopping callbacks.early_stopping.monitor=rmse", "callbacks.early_stopping.monitor=val/rmse"),
+        ("callbacks.best.mode=lower", "callbacks.best.mode=lower does not fit: it must be min or max"),
+        ("+trainer.fast_dev_run=true", "fast_dev_run=true does not fit: .* type debug=fast"),
+        ("+trainer.limit_train_batches=0", "limit_train_batches=0 does not fit: it must be a whole number"),
+        ("+trainer.limit_val_batches=2", "limit_val_batches=2 does not fit: .* type debug=fast"),
+        ("+trainer.overfit_batches=1", "overfit_batches=1 does not fit: .* type debug=overfit"),
+        ("+trainer.max_steps=3", "max_steps=3 does not fit: .* trainer.updates says how many"),
+        ("trainer.precision=foo", "trainer.precision=foo does not fit: it must be 32-true, 64-true"),
+        ("trainer.accelerator=foo", "trainer.accelerator=foo does not fit: it must be auto, cpu"),
+        ("trainer.strategy=foo", "trainer.strategy=foo does not fit: it must be auto, ddp"),
+        ("debug=fas", "debug=fas is not an option; nearest: fast"),
         ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline, disabled or dryrun"),
     ],
 )  # fmt: skip
@@ -263,6 +281,16 @@ def test_each_mistake_is_told_in_one_sentence(typed_now: str, sentence: str) -> 
     with pytest.raises(Refused, match=sentence) as refused:
         configure(typed_now.split())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("task", ["regression", "single_label", "multi_label"])
+def test_every_recorded_metric_can_be_monitored_and_goes_its_own_way(task: str) -> None:
+    metrics = {**options([str(CONF)], "task")[task]["task"]["metrics"], "loss": "min"}
+    for metric, better in metrics.items():
+        cfg = configure([f"task={task}", f"monitor=val/{metric}", "callbacks=early_stopping"])
+        assert {cfg.callbacks.best.mode, cfg.callbacks.early_stopping.mode} == {better}
+        cfg = configure([f"task={task}", f"monitor=val/{metric}", "callbacks.best.mode=max"])
+        assert cfg.callbacks.best.mode == "max", "what is typed counts"
 
 
 def test_a_seed_of_zero_is_a_seed() -> None:
@@ -295,6 +323,31 @@ def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("typed_now", "sentence"),
+    [
+        ("trainer=gpu", "trainer=gpu needs an NVIDIA or AMD GPU, and there is none here: type trainer=cpu"),
+        ("trainer=ddp", "trainer=ddp needs an NVIDIA or AMD GPU, .* type trainer=ddp_cpu"),
+        ("trainer.devices=99", "would start 99 processes, and there are 2 cores: type trainer.devices=2 or fewer"),
+        ("trainer=ddp_cpu trainer.devices=99", "would start 99 processes"),
+        ("trainer.devices=-1", "trainer.devices=-1 is of GPUs, and the CPU is used: leave it out, or type a number"),
+        ("trainer.devices=[0,1]", r"trainer.devices=\[0,1\] is of GPUs"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_without_torch(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, typed_now: str, sentence: str
+) -> None:
+    monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: False)
+    monkeypatch.setattr("losslab.config.launch.cores", lambda: 2)
+    check_launch(typed())
+    check_launch(typed("trainer=ddp_cpu"))
+    with pytest.raises(Refused, match=sentence):
+        check_launch(typed(*typed_now.split()))
+    monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: True)
+    if "ddp_cpu" not in typed_now:
+        check_launch(typed(*typed_now.split()))
 
 
 def test_several_machines_are_refused_where_nobody_started_their_processes(

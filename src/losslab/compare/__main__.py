@@ -42,7 +42,10 @@ from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from losslab.compare.report import Report
+    from losslab.page.figures import Plot
     from losslab.page.html_page import DrawnPlot
 
 
@@ -75,15 +78,15 @@ def compare(request: Request, runs: Runs) -> str:
     return "\n".join([*format_text(report), *logged, str(page)])
 
 
-def render_files(report: "Report", request: Request) -> dict[str, str | bytes]:
-    """Render the files of a comparison by their names, the page last."""
+def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = ()) -> dict[str, str | bytes]:
+    """Render the files of a comparison by their names, the page last; `first` are plots before its own."""
     from losslab.compare.latex import format_latex
     from losslab.compare.table import format_cells, format_pairs
     from losslab.compare.variance import format_components
     from losslab.page.html_page import Section, render_page
 
     comparison, components = report.comparison, report.components
-    plots = save_plots(comparison, report.cells, request)
+    plots = save_plots(comparison, report.cells, request, first)
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
     files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(report.cells), "pairs.csv": frame_csv(report.pairs)}
@@ -113,12 +116,14 @@ def check_finished(runs: Runs) -> None:
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
 
 
-def save_plots(comparison: Comparison, cells: pd.DataFrame, request: Request) -> "list[DrawnPlot]":
+def save_plots(
+    comparison: Comparison, cells: pd.DataFrame, request: Request, first: "Sequence[Plot]"
+) -> "list[DrawnPlot]":
     """Draw all plots and save them as PNG and CSV, in memory; `cross=true` adds trained models under every loss."""
     from losslab.page.html_page import DrawnPlot
     from losslab.page.plots import draw_plots
 
-    plots = list(draw_plots(comparison, cells))
+    plots = [*first, *draw_plots(comparison, cells)]
     if request.cross:
         from losslab.compare.cross import tabulate
         from losslab.page.result_plots import draw_cross

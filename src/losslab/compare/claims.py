@@ -125,17 +125,11 @@ def evaluate(comparison: Comparison) -> Findings:
     y = tabulate_units(comparison)
     contrasts = [*list_cells(comparison, leader), *list_options(comparison, np.isfinite(y))]
     tries = count_tries(comparison).reindex(cells, fill_value=1)
-    noise = find_row_noise(comparison)
-    layout = Layout(
-        np.isfinite(y),
+    layout = lay_out(
+        comparison,
+        y,
         np.stack([contrast.weights(len(cells)) for contrast in contrasts]),
         np.array([spread_tries(contrast, tries, len(cells)) for contrast in contrasts]),
-        comparison.population.overlap,
-        None if noise is None else noise.covariance,
-        49.0 if noise is None else noise.df,
-        None if noise is None else noise.mixed,
-        find_grain(comparison),
-        levels=find_levels(comparison, y),
     )
     family = infer_family(y, layout, comparison.alpha)
     tested = describe_pairs(comparison, contrasts, family, y, layout, leader)
@@ -148,6 +142,29 @@ def evaluate(comparison: Comparison) -> Findings:
         tested,
         family.spreads_differ,
         bool(family.skewed.any()),
+    )
+
+
+def lay_out(comparison: Comparison, y: Array, contrasts: Array, tries: Array) -> Layout:
+    """Say how the values of a comparison are tested: which noise counts, and what is contrasted.
+
+    Args:
+        comparison: what is compared.
+        y: `(n, k)`, the values of its units.
+        contrasts: `(m, k)`, the weights of the cells.
+        tries: `(m,)`, among how many settings more one side of each was chosen.
+    """
+    noise = find_row_noise(comparison)
+    return Layout(
+        np.isfinite(y),
+        contrasts,
+        tries,
+        comparison.population.overlap,
+        None if noise is None else noise.covariance,
+        49.0 if noise is None else noise.df,
+        None if noise is None else noise.mixed,
+        find_grain(comparison),
+        levels=find_levels(comparison, y),
     )
 
 

@@ -54,6 +54,7 @@ def holds_data(value: Any) -> bool:
 
 CALLBACKS = (  # they write only to `dirpath`
     "losslab.optim.averaging.EMA",
+    "losslab.training.callbacks.SameBatch",
     "losslab.training.checkpoints.LastCheckpoint",
     "losslab.training.finetune.Finetune",
     "pytorch_lightning.callbacks.EarlyStopping",

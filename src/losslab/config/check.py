@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import allowlist
-from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option
+from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option, show_sum
 from losslab.config.catalogue import fits, options
 from losslab.config.command_line import check_typed
 from losslab.config.compose import compose_run, hydra_ready, loss_paths
@@ -61,6 +61,24 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
+def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse the first mistake in the jobs of a multirun, before any of them is trained.
+
+    Each value is checked once, and each combination of options.
+
+    Args:
+        jobs: the overrides of each.
+    """
+    if not jobs:
+        raise Refused("the values that are typed name no run: type at least one, such as seed=0")
+    known: set[object] = set()
+    for job in jobs:
+        options = frozenset(text for text in job if "." not in key_of(text) and key_of(text) != "seed")
+        if {options, *job} - known:
+            known |= {options, *job}
+            configure([show_sum(text) for text in job])
+
+
 def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[str, Range]]:
     """Compose what was typed, with the task that the data are for unless one is typed.
 
@@ -95,6 +113,7 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
     check_split(cfg)
     check_task(cfg)
     check_metric(cfg)
+    check_monitors(cfg)
     for name, path in loss_paths(cfg).items():
         check_loss(cfg, name, OmegaConf.select(cfg, path))
     check_inputs(cfg)
@@ -179,6 +198,29 @@ def check_metric(cfg: DictConfig) -> None:
         raise Refused(
             f"yardstick={as_typed(metric)} is no metric of task={cfg.task.name}; {nearest(str(metric), known)}"
         )
+
+
+def check_monitors(cfg: DictConfig) -> None:
+    """Refuse to look at a metric that is not recorded of the validation rows.
+
+    Callbacks of the user's own may log others, and so may tasks, whose metrics are known when they are made.
+    """
+    named = {"monitor": cfg.monitor, "scheduler.monitor": cfg.scheduler.get("monitor")}
+    for name, callback in cfg.callbacks.items():
+        if OmegaConf.is_dict(callback):
+            named[f"callbacks.{name}.monitor"] = callback.get("monitor")
+            if callback.get("_target_") not in allowlist.CALLBACKS:
+                return
+    if not str(cfg.task.get("_target_")).startswith("losslab.tasks."):
+        return
+    parts = loss_paths(cfg)
+    losses = ["loss", *(f"loss_{name}" for name in (parts if len(parts) > 1 else ()))]
+    known = [f"val/{metric}" for metric in (*cfg.run.metrics, *losses)]
+    for key, metric in named.items():
+        if metric is not None and metric not in known:
+            hint = f"val/{metric}"
+            near = f"type {key}={hint}" if hint in known else nearest(str(metric), known)
+            raise Refused(f"{key}={metric} is no metric that is recorded of the validation rows; {near}")
 
 
 def check_task(cfg: DictConfig) -> None:

@@ -109,11 +109,21 @@ def check_structure(cfg: DictConfig) -> None:
 
 
 def follow_metric(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Let `task.mode` follow a primary metric that was typed, by the `metrics` that the task's file lists."""
+    """Let `task.mode` follow a primary metric that was typed, by the `metrics` that the task's file lists.
+
+    So does the `mode` of each callback that was told to look at another metric.
+    """
     task, typed = cfg.task, {key_of(text) for text in overrides}
     cfg.run.metrics = OmegaConf.to_container(task.get("metrics") or OmegaConf.create({}))
     if "task.yardstick" in typed and "task.mode" not in typed:
         task.mode = cfg.run.metrics.get(str(task.yardstick), task.mode)
+    raw: Any = OmegaConf.to_container(cfg.callbacks)
+    for name, callback in raw.items():  # one that looks at another metric goes the way in which that one is better
+        watched = OmegaConf.select(cfg, f"callbacks.{name}.monitor") if isinstance(callback, dict) else None
+        if watched is not None and watched != f"val/{task.yardstick}" and callback.get("mode") == "${task.mode}":
+            metric = str(watched).removeprefix("val/")
+            better = "min" if metric.split("_")[0] == "loss" else cfg.run.metrics.get(metric, task.mode)
+            cfg.callbacks[name].mode = better
 
 
 def arrange_sum(cfg: DictConfig) -> str:

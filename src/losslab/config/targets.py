@@ -27,6 +27,8 @@ PURE = (
     "losslab.models",
     "losslab.optim.optimizers",
     "losslab.optim.schedules",
+    "losslab.training.callbacks.Profile",
+    "losslab.training.callbacks.SameBatch",
     "pytorch_optimizer",
     "torch.nn",
     "torch.optim",

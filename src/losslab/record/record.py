@@ -121,6 +121,8 @@ class Record(Logger):
         self.folder, self.better = folder, {"loss": "min", **better}
         self.config = {**flat_config(cfg), "ckpt": ckpt}
         self.yardstick = str(cfg.task.yardstick)
+        best = cfg.callbacks.get("best", {})  # refused later where it lacks
+        self.monitor, self.mode = str(best.get("monitor")), str(best.get("mode", cfg.task.mode))
         self.mirrors: list[Logger] = []
         self.code = partial(own_code, cfg)  # called at the end, when allowed packages have been imported
         self.unmirrored: str | None = None
@@ -226,9 +228,9 @@ class Record(Logger):
             self.write_history()
 
     def best_epoch(self) -> int:
-        """Return the epoch with the best primary metric on the validation rows, which is the one that is tested."""
-        choose = min if self.better[self.yardstick] == "min" else max
-        return int(choose(self.history, key=lambda row: row[f"val/{self.yardstick}"])["epoch"])
+        """Return the epoch that is tested: the best on the validation rows by `monitor`, usually the primary metric."""
+        choose = min if self.mode == "min" else max
+        return int(choose(self.history, key=lambda row: row.get(self.monitor, row[f"val/{self.yardstick}"]))["epoch"])
 
     def finish(self, test: Mapping[str, float]) -> Row:
         """Write the summary: the last and best value of each metric, and the test metrics."""

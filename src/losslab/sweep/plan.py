@@ -154,7 +154,22 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None, output: s
     Raises:
         Refused: where the file is no sweep file, or asks for what cannot be done.
     """
-    sweep = load_file(path)
+    return make_plan(path, load_file(path), typed, name or Path(path).stem, output)
+
+
+def make_plan(path: str, sweep: dict[str, Any], typed: Mapping[str, str], name: str, output: str = "outputs") -> Plan:
+    """Make a plan of what a sweep file says, and check all that can be checked before anything runs.
+
+    Args:
+        path: of the file, or what else messages name.
+        sweep: what it says.
+        typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
+        name: of the sweep.
+        output: the folder below which its runs will lie.
+
+    Raises:
+        Refused: where the file asks for what cannot be done.
+    """
     asked, typed = set(typed), narrow(path, sweep, typed)
     method = sweep.get("method")
     if method not in ("grid", "random", "bayes"):
@@ -171,7 +186,7 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None, output: s
     repeats = {key: [int(n) if str(n).isdigit() else n for n in values] for key, values in repeats.items()}
     if (runs := prod(map(len, [*grid.values(), *repeats.values()]))) > MOST:
         raise Refused(f"{path} asks for {runs:,} runs, and {MOST:,} are the most: leave some values out")
-    plan = Plan(name or Path(path).stem, method, fixed, grid, ranges, repeats)
+    plan = Plan(name, method, fixed, grid, ranges, repeats)
     if method == "grid":
         plan = cap_rounds(path, plan, sweep.get("run_cap"))
     else:

@@ -19,7 +19,7 @@ from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
 from losslab.record.rows import timeless
 from losslab.tasks import Task
-from losslab.training import distributed
+from losslab.training import callbacks, distributed
 from losslab.training.epochs import Batch, EpochModule, compute_metrics
 
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -196,8 +196,8 @@ class Experiment(EpochModule):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        monitor = f"val/{self.task.yardstick}"
-        self.log(monitor, self.state.val_row[monitor], prog_bar=True, logger=False)
+        for name in callbacks.watched_metrics(self.trainer, f"val/{self.task.yardstick}", self.state.val_row):
+            self.log(name, self.state.val_row[name], prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

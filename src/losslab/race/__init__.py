@@ -1,0 +1,1 @@
+"""Races: which losses and optimizers to go on with, decided while they are trained."""

@@ -1,0 +1,269 @@
+"""The driver of a race: tune, train all that race with one more seed, look, and go on with those that are undecided."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from losslab.compare.claims import lay_out, tabulate_units
+from losslab.compare.contrasts import Layout
+from losslab.compare.design import Comparison, arrange, count_failures
+from losslab.compare.runs import Runs, read_runs
+from losslab.compare.settings import CROSS, format_value
+from losslab.config import arguments
+from losslab.config.words import parse_settings
+from losslab.errors import Refused
+from losslab.files import check_no_link, check_writable
+from losslab.race.judge import judge, plan_seeds
+from losslab.race.levels import LOOKS, first_look, set_levels
+from losslab.race.question import Question, read_question, split_words
+from losslab.race.state import State, read_state
+from losslab.race.tuning import tune
+from losslab.sweep import stopping
+from losslab.sweep.driver import check_same_sweep, follow, parse_number
+from losslab.sweep.faults import explain
+from losslab.sweep.ledger import Ledger, Record
+from losslab.sweep.plan import Job, Setting, make_job
+from losslab.sweep.processes import Workers, count_workers
+
+Array = NDArray[Any]
+OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim")
+ALPHA = 0.05
+USUAL = 20  # seeds, within which a difference is looked for that the user has not chosen
+GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes
+
+
+class Race:
+    """A race that runs.
+
+    Args:
+        folder: of the race.
+        question: what it is asked.
+        workers: the processes that train.
+        ledger: of the trainings.
+        state: what it knows.
+    """
+
+    def __init__(self, folder: Path, question: Question, workers: Workers, ledger: Ledger, state: State) -> None:
+        self.folder, self.question, self.workers, self.ledger, self.state = folder, question, workers, ledger, state
+        self.cells = {name_candidate(question, cell): cell for cell in question.plan.cells}
+        self.settings: dict[str, Setting] = {}
+        self.jobs: dict[tuple[str, int], Job] = {}
+        self.records: dict[str, Record] = {}
+        self.begun, self.before = time.monotonic(), state.hours
+
+    def run(self) -> str:
+        """Run until all is decided or the budget is used; return why it ended."""
+        self.settings, never = tune(self.folder, self.question, self.workers, self.ledger, self.cells)
+        self.state.never |= never
+        self.records |= self.ledger.records(path.stem for path in self.ledger.folder.glob("*.json"))
+        state = self.state
+        new = state.add_candidates([name for name in self.cells if name in self.settings])
+        state.racing = [name for name in state.racing if name in self.settings]
+        if new and state.looks:
+            print(f"new       {', '.join(new)}: raced from the first seed on", flush=True)
+        ran = state.seeds
+        for n in [n for n in LOOKS if n > ran or (new and n == ran)]:
+            if n < first_look(state.started or len(state.racing)) or self.too_few(n):
+                continue
+            if state.decided and not new:
+                return "decided"
+            if why := self.over_budget(n):
+                return why
+            self.train(n)
+            self.look(n)
+            new = []
+            self.report(n)
+        return "decided" if state.decided else f"{LOOKS[-1]} seeds"
+
+    def too_few(self, seeds: int) -> bool:
+        """Whether a look after so many seeds would leave some workers without work: the next one comes sooner."""
+        runs = len(self.state.racing) * (seeds - self.state.seeds)
+        return seeds < LOOKS[-1] and bool(self.state.looks) and 0 < runs < 2 * self.workers.count
+
+    def train(self, seeds: int) -> None:
+        """Train all that race with all seeds up to this number that they lack."""
+        for number in range(seeds):
+            for name in self.state.racing:
+                if (name, number) not in self.jobs:
+                    setting = {**self.settings[name], "stage": "test"}
+                    seed = {"seed": self.question.seed(number)}
+                    self.jobs[name, number] = make_job(self.cells[name], setting, seed)
+        wanted = [self.jobs[name, number] for number in range(seeds) for name in self.state.racing]
+        fresh = [job for job in wanted if job.key not in {known.key for known in self.workers.jobs}]
+        self.workers.add(fresh)
+        self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
+
+    def look(self, seeds: int) -> None:
+        """Decide what can be decided after so many seeds, and write it down."""
+        state = self.state
+        self.give_up(seeds)
+        if len(state.known) > 1 and state.racing:
+            comparison = self.compare(state.known, seeds)
+            y, names = tabulate_units(comparison), comparison.cells
+            layout = lay_out(comparison, y, np.zeros((0, y.shape[1])), np.ones(0))
+            means = abs(np.nanmean(y, 0))
+            scales = 100 / np.where(comparison.points | (means == 0), 1.0, means)
+            scale = float(scales[np.nanmean(y, 0).argmax()])  # of the best
+            if not state.planned:
+                self.plan(y, layout, scale, comparison.unit)
+            level = set_levels(state.started, state.planned, ALPHA)[seeds]
+            difference = state.difference / scale
+            failures = count_failures(comparison)["failed"].tolist()
+            racing = [names.index(name) for name in state.racing if name in names]
+            before = names.index(state.leader) if state.leader in names else None
+            look = judge(y, layout, level, difference, racing, failures, before)
+            state.add_look(seeds, level, names, look, scales.tolist())
+        else:
+            state.leader = state.racing[0] if state.racing else ""
+            state.looks.append({"seeds": seeds, "level": 0.0, "leader": state.leader, "raced": list(state.racing),
+                                "same": state.same, "gaps": {}})  # fmt: skip
+        state.hours = self.before + (time.monotonic() - self.begun) / 3600
+        state.write(self.folder)
+
+    def plan(self, y: Array, layout: Layout, scale: float, unit: str) -> None:
+        """Choose by how many seeds most is to be decided; and which difference matters, if that was not typed."""
+        state = self.state
+        state.started = len(state.racing)
+        steps = [state.difference] if state.difference else [a * 10.0**b for b in range(4) for a in (1, 2, 5)]
+        for step in steps:
+            state.difference, state.planned = step, plan_seeds(y, layout, step / scale, ALPHA)
+            if state.planned <= USUAL:
+                break
+        finer = plan_seeds(y, layout, state.difference / 2 / scale, ALPHA)
+        print(
+            f"worth     {state.difference:g} {unit}: about {state.planned:,} seeds for each that is not much worse; "
+            f"difference={state.difference / 2:g} would take about {finer:,}",
+            flush=True,
+        )
+
+    def give_up(self, seeds: int) -> None:
+        """Drop the candidates whose trainings fail more often than not."""
+        for name in list(self.state.racing):
+            records = [self.records[self.jobs[name, number].key] for number in range(seeds)]
+            reasons = [record["reason"] for record in records if record["state"] == "failed"]
+            if len(reasons) > GIVEN_UP * len(records):
+                self.state.racing.remove(name)
+                self.state.never[name] = f"{len(reasons)} of {len(records)} trainings failed: {reasons[0]}"
+
+    def compare(self, names: Sequence[str], seeds: int) -> Comparison:
+        """Arrange the tests of these candidates up to this number of seeds."""
+        runs = read_runs([str(self.folder / "runs")])
+        frame = runs.frame
+        tests = frame["stage"].eq("test") & frame["seed"].isin([self.question.seed(n) for n in range(seeds)])
+        frame = frame[tests]
+        own = name_runs(frame, self.question.keys)
+        chosen = Runs(frame[own.isin(names)].reset_index(drop=True), runs.settings)
+        return arrange(chosen, self.question.keys, alpha=ALPHA, claim=self.question.claim)
+
+    def count_runs(self) -> int:
+        """Count the trainings that are over: those that tuned, too."""
+        return sum(len(record["runs"]) for record in self.records.values())
+
+    def used(self) -> tuple[float, str]:
+        """Return how much of the budget is used, and its unit."""
+        budget = self.question.budget
+        if budget is None or budget.unit == "runs":
+            return float(self.count_runs()), "runs"
+        if budget.unit == "hours":
+            return self.before + (time.monotonic() - self.begun) / 3600, "hours"
+        seconds = [run.get("seconds", 0.0) for record in self.records.values() for run in record["runs"]]
+        return sum(seconds) / 3600, "GPU-hours"
+
+    def over_budget(self, seeds: int) -> str:
+        """Say that the budget does not reach for the next look; nothing if it does."""
+        budget, (used, unit) = self.question.budget, self.used()
+        if budget is None:
+            return ""
+        runs = len(self.state.racing) * (seeds - self.state.seeds)
+        ahead = runs if unit == "runs" else used / max(1, self.count_runs()) * runs
+        return f"the budget of {budget}" if used + ahead > budget.amount and self.state.looks else ""
+
+    def report(self, seeds: int) -> None:
+        """Print a line on how the race stands."""
+        state = self.state
+        worse, same, left = len(state.beaten) + len(state.never), len(state.same), len(state.undecided)
+        used, unit = self.used()
+        spent = f", {used:.3g} {unit}" if unit != "runs" else ""
+        rest = f"; at most {max(0, state.planned - seeds) * len(state.racing)} runs more are expected" if left else ""
+        print(
+            f"{seeds:3} seeds  {state.leader} leads; {worse} worse, {same} the same, {left} undecided; "
+            f"{self.count_runs()} runs{spent}{rest}",
+            flush=True,
+        )
+
+
+def name_candidate(question: Question, cell: Mapping[str, Any]) -> str:
+    """Name a candidate as a comparison does, such as mae x adam."""
+    return CROSS.join(format_value(cell[key]) for key in question.keys)
+
+
+def name_runs(frame: pd.DataFrame, keys: Sequence[str]) -> "pd.Series[str]":
+    """Name the candidate of each run."""
+    name, *others = [frame[key].map(format_value) for key in keys]
+    for other in others:
+        name = name + CROSS + other
+    return name
+
+
+def race(words: Sequence[str]) -> int:
+    """Run a race to its end.
+
+    Args:
+        words: what was typed.
+
+    Returns:
+        The exit code: 1 where no candidate ever finished.
+
+    Raises:
+        Refused: for anything that a user could have mistyped, before anything is started.
+    """
+    files, words, folders = split_words(words)
+    typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
+    count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
+    stack = parse_number("stack", typed.pop("stack", "32"))
+    output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(files[0]).stem if files else "race")
+    if not re.fullmatch(r"\w[\w .+-]{0,100}", name):
+        raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
+    question = read_question(files, typed, name, folders)
+    folder = Path(output) / "races" / name
+    check_writable(folder, "output_dir")
+    for place in (folder.parent, folder):
+        check_no_link(place)
+    try:
+        return run(folder, question, count, stack)
+    except BrokenPipeError:  # the reader of standard output has gone
+        raise
+    except OSError as error:
+        raise Refused(explain(folder, error)) from error
+
+
+def run(folder: Path, question: Question, count: int, stack: int) -> int:
+    """Run a race: start the workers, race, and write what was found."""
+    from losslab.race.story import write_story
+
+    check_same_sweep(folder, question.plan)
+    names = [name_candidate(question, cell) for cell in question.plan.cells]
+    state = read_state(folder, question.difference, names)
+    ledger = Ledger(folder / "jobs")
+    workers = Workers(folder, question.tuning or question.plan, count, stack)
+    tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
+    print(
+        f"race      {len(names)} candidates; {tuned}{count} {f'stacks of up to {stack} runs ' * (stack > 1)}at a time"
+        f"\nfolder    {folder}",
+        flush=True,
+    )
+    with ExitStack() as at_the_end:
+        stopping.workers = workers.processes
+        at_the_end.callback(stopping.stop_workers)
+        one = Race(folder, question, workers, ledger, state)
+        why = one.run()
+    for line in write_story(one, why):
+        print(line)
+    return int(not state.leader)

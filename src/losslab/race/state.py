@@ -1,0 +1,127 @@
+"""What a race knows: its candidates, who races still, and what each look said; one file that any look adds to."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from losslab.errors import Refused
+from losslab.files import write_json
+from losslab.race.judge import Gap, Look
+from losslab.sweep.ledger import read_record
+
+FILE = "race.json"
+
+
+@dataclass
+class State:
+    """What a race knows; names are those of candidates.
+
+    Args:
+        difference: what is worth finding; 0 before the first look if that is to follow from the noise.
+        racing: those that are trained on.
+        same: those that are the same as the leader; they wait.
+        beaten: the others, and what was said of each: who is ahead, by how much, and after how many seeds.
+        never: those whose trainings fail, and why.
+        leader: the best of those that race.
+        planned: the number of seeds by which most is decided; 0 before the first look.
+        started: how many candidates there were when that was planned.
+        looks: each with its number of seeds, who raced, the leader, and the gaps.
+        hours: that the race has run, over all its starts.
+        hopeless: those that no number of seeds would decide, and why.
+    """
+
+    difference: float
+    racing: list[str]
+    same: list[str] = field(default_factory=list)
+    beaten: dict[str, dict[str, Any]] = field(default_factory=dict)
+    never: dict[str, str] = field(default_factory=dict)
+    leader: str = ""
+    planned: int = 0
+    started: int = 0
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    hours: float = 0.0
+    hopeless: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> int:
+        """After how many seeds the last look was."""
+        return int(self.looks[-1]["seeds"]) if self.looks else 0
+
+    @property
+    def known(self) -> list[str]:
+        """Those that are not beaten: they race, or are the same as the leader."""
+        return [*self.racing, *self.same]
+
+    @property
+    def undecided(self) -> list[str]:
+        """Those that race against the leader."""
+        return [name for name in self.racing if name != self.leader]
+
+    @property
+    def decided(self) -> bool:
+        """Whether all is decided, or no number of seeds would decide the rest."""
+        return bool(self.looks) and all(name in self.hopeless for name in self.undecided)
+
+    def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
+        """Add what a look said of the candidates of these names.
+
+        Args:
+            seeds: after how many the look was.
+            level: at which it tested.
+            names: of the candidates, by number.
+            look: what it decided.
+            scales: makes per cent of each candidate's mean, or points, of a difference.
+        """
+        for number, gap in look.beaten.items():
+            self.beaten[names[number]] = describe_gap(names, number, gap, scales)
+        self.leader = names[look.leader]
+        self.same = [names[number] for number in sorted(look.same)]
+        self.hopeless = {names[number]: why for number, why in look.hopeless.items()}
+        raced = list(self.racing)
+        self.racing = [
+            name for number, name in enumerate(names) if number not in look.beaten and number not in look.same
+        ]
+        gaps = {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.gaps.items()}
+        gaps |= {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.beaten.items()}
+        self.looks.append(
+            {"seeds": seeds, "level": level, "leader": self.leader, "raced": raced, "same": self.same, "gaps": gaps}
+        )
+
+    def add_candidates(self, names: list[str]) -> list[str]:
+        """Add those candidates that are new; return them."""
+        new = [name for name in names if name not in {*self.known, *self.beaten, *self.never}]
+        self.racing += new
+        return new
+
+    def write(self, folder: Path) -> None:
+        """Write it down."""
+        write_json(folder / FILE, asdict(self))
+
+
+def describe_gap(names: Sequence[str], number: int, gap: Gap, scales: Sequence[float]) -> dict[str, Any]:
+    """Describe how far a candidate is behind another, in points, or in per cent of the one that is worse."""
+    scale = scales[number if gap.mean >= 0 else gap.ahead]
+    numbers = {"mean": gap.mean * scale, "low": gap.low * scale, "high": gap.high * scale}
+    return {"ahead": names[gap.ahead], **numbers, "n": gap.n}
+
+
+def read_state(folder: Path, difference: float, names: list[str]) -> State:
+    """Read what a race knows, or begin one.
+
+    Raises:
+        Refused: where the race was for another difference, or its file is not whole.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return State(difference, list(names))
+    try:
+        state = State(**read_record(file))
+    except TypeError:
+        raise Refused(f"{file} is not whole: type name=ANOTHER for a race of its own") from None
+    if difference and state.difference != difference:
+        raise Refused(
+            f"{folder} holds a race for difference={state.difference:g}, and what it said is for that: type "
+            f"difference={state.difference:g}, or name=ANOTHER for a race of its own"
+        )
+    return state

@@ -1,0 +1,161 @@
+"""How a race ended, in sentences, a picture and the page of a comparison."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from losslab.compare.claims import evaluate
+from losslab.compare.population import find_population
+from losslab.compare.request import Request
+from losslab.compare.wording import join_phrases
+from losslab.files import write_together
+from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
+from losslab.race.judge import FAILURES, ROWS
+from losslab.race.state import State
+
+if TYPE_CHECKING:
+    from losslab.compare.design import Comparison
+    from losslab.race.driver import Race
+
+NAMED = 4  # candidates that are beaten are named with their numbers, up to this many
+SAID = ("looked at before", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
+DRAWN, ACROSS = 16, 4  # so many candidates are drawn, those that raced longest, and so many beside each other
+
+
+def write_story(race: "Race", why: str) -> list[str]:
+    """Write the verdict, the page and the files of a race; return what is printed, the page's path last."""
+    from losslab.compare.__main__ import render_files
+    from losslab.compare.report import format_text, write_report
+
+    state, out = race.state, race.folder / "comparison"
+    if not state.leader:
+        return [f"No candidate finished: {name}: {reason}." for name, reason in state.never.items()]
+    finished = [name for name in race.cells if name in {*state.known, *state.beaten}]
+    comparison = race.compare(finished, state.seeds)
+    verdict = write_verdict(race, comparison, why)
+    if len(comparison.cells) < 2:
+        return verdict
+    level = state.looks[-1]["level"] or comparison.alpha
+    findings = evaluate(replace(comparison, alpha=level))
+    report = write_report(comparison, findings, state.difference, out)
+    method = (
+        f"A race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look spends a "
+        "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks. "
+        f"The table of pairs is of the last look alone, at {100 * level:.2g} %. "
+    )
+    report = replace(
+        report, verdict=verdict, title=f"race: {report.title}", method=method + report.method,
+        cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
+    )  # fmt: skip
+    request = Request([str(race.folder)], out)
+    write_together(out, render_files(report, request, draw_story(state)))
+    return [*format_text(report), str(out / "index.html")]
+
+
+def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]:
+    """Write the verdict of a race in sentences, what to use first."""
+    state, unit = race.state, comparison.unit
+    wanted = f"{state.difference:g} {unit}"
+    used = [f"Use {state.leader}."]
+    if not state.undecided:
+        alone = "No other candidate is as good." if not state.same else ""
+        used = [f"Use {state.leader}. {alone}".strip()]
+    if state.same:
+        verb = "is" if len(state.same) == 1 else "are"
+        used.append(f"{join_phrases(sorted(state.same))} {verb} the same within {wanted}: choose by cost or habit.")
+    used += describe_undecided(race, comparison, wanted, why)
+    beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
+    for name, gap in beaten[:NAMED]:
+        used.append(
+            f"{name} is worse than {gap['ahead']} by {gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}], "
+            f"found at {gap['n']} seeds."
+        )
+    if len(beaten) > NAMED:
+        used.append(f"{len(beaten) - NAMED} more are worse by at least {beaten[NAMED][1]['mean']:.2g} {unit}.")
+    used += [f"{name} is out: {reason}." for name, reason in state.never.items()]
+    return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
+
+
+def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
+    """Say what is undecided, why the race ended nevertheless, and what would decide it."""
+    state, unit, found = race.state, comparison.unit, []
+    gaps = state.looks[-1]["gaps"]
+    for name in state.undecided:
+        gap = gaps.get(name)
+        interval = f" (behind by {gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}])" if gap else ""
+        why_not = state.hopeless.get(name)
+        if why_not == ROWS:
+            found.append(
+                f"{name} cannot be told from {state.leader}{interval}, however many seeds there are: "
+                f"{comparison.tested_rows:,} test rows are too few for {wanted}. tune=0 tests new splits, or type a "
+                "larger difference."
+            )
+        elif why_not == FAILURES:
+            found.append(
+                f"{state.leader} is better than {name} where it finishes{interval}, but more of its trainings failed."
+            )
+        else:
+            found.append(f"{name} is undecided after {state.seeds} seeds{interval}.")
+    if [name for name in state.undecided if name not in state.hopeless]:
+        more = max(state.planned - state.seeds, max(2, state.seeds // 3)) * len(state.racing)
+        found.append(f"{why[0].upper()}{why[1:]} is used up; about {more} runs more would decide the rest.")
+    return found
+
+
+def describe_cost(race: "Race") -> str:
+    """Say what the race took, and what a full grid would have."""
+    state, runs = race.state, race.count_runs()
+    tests = sum(len(record["runs"]) for record in race.records.values() if record["setting"].get("stage") == "test")
+    tuned = f", {runs - tests} of them to tune" if runs > tests else ""
+    grid = len(race.cells) * state.seeds + runs - tests
+    return f"That took {runs} runs{tuned}; with {state.seeds} seeds for every candidate it would have been {grid}."
+
+
+def describe_claim(comparison: "Comparison", looks: int) -> str:
+    """Say what the sentences are about, and how sure they are."""
+    population = find_population(comparison.used, comparison.population.claim, len(comparison.blocks))
+    over = f", over all {looks} looks" if looks > 1 else ""
+    return f"{population.sentence} All sentences together are right in 95 % of races{over}; brackets hold intervals."
+
+
+def draw_story(state: State) -> list[Plot]:
+    """Draw how far each candidate was behind the leader of each look, and its interval, until it was dropped."""
+    rows = [
+        {"seeds": look["seeds"], "candidate": name, "leader": look["leader"], "behind": gap["mean"]}
+        | {"low": gap["low"], "high": gap["high"], "beaten": name in state.beaten}
+        for look in state.looks
+        for name, gap in look["gaps"].items()
+    ]
+    if not rows:
+        return []
+    data = pd.DataFrame(rows)
+    lasted = data.groupby("candidate")["seeds"].max().sort_values(ascending=False, kind="stable")
+    names = list(lasted.index[:DRAWN])
+    columns = min(ACROSS, len(names))
+    down = -(-len(names) // columns)
+    drawn, axes = make_figure(1.0 + 2.1 * columns, 0.6 + 1.6 * down, down, columns)
+    for axis, name in zip(axes.flat, names, strict=False):
+        own, worse = data[data["candidate"] == name], name in state.beaten
+        colour = ORANGE if worse else BLUE
+        axis.axhspan(-state.difference, state.difference, color=GREY, alpha=0.2, linewidth=0)
+        axis.axhline(0, color=GREY, linewidth=0.8)
+        axis.fill_between(own["seeds"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
+        axis.plot(own["seeds"], own["behind"], color=colour, marker="o", ms=3)
+        last = own.iloc[-1]
+        axis.vlines(last["seeds"], last["low"], last["high"], color=colour)  # one look alone has no band
+        axis.plot(last["seeds"], last["behind"], marker="X" if worse else "o", ms=7, color=colour)
+        axis.set_title(shorten(name, 26), fontsize=9, parse_math=False)
+        axis.set_yscale("symlog", linthresh=2 * state.difference)
+        axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
+        axis.set_xlim(0, state.seeds + 1)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    drawn.supxlabel("seeds", fontsize=10)
+    drawn.supylabel("behind the leader", fontsize=10)
+    which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
+    caption = (
+        "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
+        f"with a cross: found to be worse. Grey band: the difference that does not matter.{which}"
+    )
+    return [Plot("race", caption, drawn, data)]

@@ -1,0 +1,99 @@
+"""What a look decides: Student's t for two, and what must hold for any values."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from losslab.compare.contrasts import Layout
+from losslab.race.judge import FAILURES, ROWS, Look, judge, plan_seeds
+
+Array = NDArray[np.float64]
+
+
+def layout_of(y: Array, **more: object) -> Layout:
+    return Layout(np.isfinite(y), np.zeros((0, y.shape[1])), np.ones(0), **more)  # type: ignore[arg-type]
+
+
+def look_at(y: Array, level: float = 0.05, difference: float = 1.0, failures: list[int] | None = None) -> Look:
+    k = y.shape[1]
+    return judge(y, layout_of(y), level, difference, range(k), failures or [0] * k)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_two_candidates_are_judged_by_students_t(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.round(rng.normal([rng.choice([0.0, 1.5]), 0], size=(8, 2)), 2)
+    one, other = stats.skew(y) * [1, -1]
+    if min(one, other) > 0.3 or max(one, other) < -0.3:  # skewed both ways: judged more strictly
+        y = np.r_[y, 2 * y.mean(0) - y]
+    theirs = stats.ttest_rel(y[:, 0], y[:, 1])
+    if abs(theirs.pvalue - 0.05) < 0.01:
+        pytest.skip("on the border")
+    found = look_at(y)
+    assert bool(found.beaten) == (theirs.pvalue < 0.05)
+    if not found.beaten:
+        low, high = stats.ttest_rel(y[:, found.leader], y[:, 1 - found.leader]).confidence_interval(0.9)
+        gap = found.gaps[1 - found.leader]
+        assert (gap.low, gap.high) == pytest.approx((low, high), abs=0.03 * (high - low))
+        assert (1 - found.leader in found.same) == (gap.low >= -1 and gap.high <= 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_holds_for_any_race(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(2, 12)), int(rng.integers(2, 9))
+    y = rng.standard_normal((n, k)) * rng.choice([0.1, 1, 5]) - rng.choice([0, 3], k) + 50
+    failures = [int(x) for x in rng.choice([0, 0, 2], k)]
+    found = look_at(y, float(rng.choice([0.001, 0.02, 0.05])), float(rng.choice([0.5, 2])), failures)
+    assert found.leader not in {*found.beaten, *found.same, *found.gaps}
+    assert not found.beaten.keys() & (found.same | found.hopeless.keys())
+    assert not found.same & found.hopeless.keys()
+    assert found.gaps.keys() == set(range(k)) - found.beaten.keys() - {found.leader}
+    for loser, gap in found.beaten.items():
+        assert gap.low > 0
+        assert gap.mean == pytest.approx(y[:, gap.ahead].mean() - y[:, loser].mean())
+        assert failures[gap.ahead] <= failures[loser]
+
+
+def test_one_that_fails_more_often_beats_nobody() -> None:
+    y = np.random.default_rng(0).normal(size=(10, 2)) * 0.1 + [1, 0]
+    assert set(look_at(y).beaten) == {1}
+    found = look_at(y, failures=[2, 0])
+    assert not found.beaten
+    assert found.hopeless == {1: FAILURES}
+
+
+def test_too_few_rows_are_seen_to_be_hopeless() -> None:
+    """The rows' noise is large and the seeds' is small: more seeds change nothing."""
+    y = np.random.default_rng(0).normal(size=(10, 2)) * 0.01 + [0.3, 0]
+    many = layout_of(y, row_noise=np.eye(2), mixed=np.zeros((2, 2)))
+    assert judge(y, many, 0.05, 1.0, [0, 1], [0, 0]).hopeless == {1: ROWS}
+    few = layout_of(y, row_noise=np.eye(2) * 1e-6, mixed=np.zeros((2, 2)))
+    assert not judge(y, few, 0.05, 1.0, [0, 1], [0, 0]).hopeless
+
+
+def test_those_that_wait_are_judged_again_if_the_leader_changes() -> None:
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(12, 3)) * 0.2 + [0, 0.1, 5]
+    y[6:, 0] = np.nan  # it waits: it was the same as candidate 1
+    same_leader = judge(y[:, :2], layout_of(y[:, :2]), 0.05, 1.0, [1], [0, 0], before=1)
+    assert same_leader.same == {0}
+    new = judge(y, layout_of(y), 0.05, 1.0, [1, 2], [0, 0, 0], before=1)
+    assert new.leader == 2
+    assert 0 not in new.same
+    assert new.gaps[0].low > 1
+
+
+def test_the_planned_seeds_are_those_that_find_the_difference() -> None:
+    y = np.random.default_rng(2).normal(size=(500, 2))
+    planned = plan_seeds(y, layout_of(y), 1.0, 0.05)
+    power = np.mean(
+        [
+            look_at(np.random.default_rng(seed).normal(size=(planned, 2)), difference=1.0).same != set()
+            for seed in range(60)
+        ]
+    )
+    assert 8 <= planned <= 20
+    assert power >= 0.55  # 80 % of the seeds that the full test would need for 80 %
+    assert plan_seeds(y, layout_of(y), 0.5, 0.05) == pytest.approx(4 * planned, rel=0.15)

@@ -1,0 +1,47 @@
+"""A race with real trainings: killed five times and started again, it does no run twice and changes no decision."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORDS = ["task=single_label", "loss=cross_entropy,mse,mae", "optimizer=sgd", "difference=5", "tune=3", "n=2"]
+QUICK = ["trainer.max_epochs=3", "data.batch_size=256", "logger=false", "trainer.enable_progress_bar=false"]
+
+
+def command(*more: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "losslab.race", *WORDS, *QUICK, *more]
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL; tests/race/test_driver.py ends races there")
+def test_killed_five_times_and_started_again(tmp_path: Path) -> None:
+    rng, file = np.random.default_rng(0), tmp_path / "outputs/races/race/race.json"
+    for _ in range(5):
+        process = subprocess.Popen(command(), cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(float(rng.uniform(3, 12)))
+        with_looks = file.read_text() if file.is_file() else "{}"
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL if rng.random() < 0.7 else signal.SIGTERM)
+        process.wait(120)
+        after = json.loads(file.read_text()) if file.is_file() else {}
+        before = json.loads(with_looks)
+        assert after.get("looks", [])[: len(before.get("looks", []))] == before.get("looks", [])
+    done = subprocess.run(command(), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Use " in done.stdout
+    found = json.loads(file.read_text())
+    runs = [json.loads(run.read_text())["status"] for run in file.parent.glob("runs/*/status.json")]
+    records = [json.loads(record.read_text()) for record in file.parent.glob("jobs/*.json")]
+    assert set(runs) == {"finished"}
+    assert len(runs) == sum(len(record["runs"]) for record in records)
+    assert {found["leader"], *found["same"], *found["beaten"]} == {"cross_entropy", "mse", "mae"}
+    again = subprocess.run(command(), cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
+    assert json.loads(file.read_text())["looks"] == found["looks"]
+    assert again.stdout[again.stdout.index("Use ") :] == done.stdout[done.stdout.index("Use ") :]
