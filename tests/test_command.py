@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,7 +83,7 @@ def test_what_a_person_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.system
 def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Command, tmp_path: Path) -> None:
-    done = command("-m", *SHORT, "loss=mse,cross_entropy,[mae,huber]", "seed=0,1")
+    done = command("-m", *SHORT, "model=linear", "optimizer=adam,muon", "loss=mse,[mae,huber]", "seed=0,1")
     assert done.returncode == 1
     found = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/*/status.json")]
     assert [status["status"] for status in found] == ["finished"] * 4
@@ -94,8 +95,28 @@ def test_a_sweep_runs_every_job_past_a_failure_and_says_which_failed(command: Co
         ("mse", 1),
     ]
     assert "test/loss_huber" in done.stdout.splitlines()[-5], "the runs side by side"
-    assert done.stderr.count("loss=cross_entropy wants logits and index targets") == 3  # each job's, and the end's
+    assert done.stderr.count("losslab: optimizer=muon") == 4, "each job's, and no more of it at the end"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("seed=0,1 optimizer.lr=-1,1", "optimizer.lr=-1 does not fit: it must be a number above 0"),
+        ("seed=range(0)", "the values that are typed name no run: type at least one"),
+        ("loss=mse,cross_entropy,[mae,huber]", "loss=cross_entropy wants logits and index targets"),
+        ("loss=[mse,maee],mae", "loss=maee is not an option; nearest: mae"),
+        ("loss=mse optimizer=adam,1", "optimizer=1 is not an option"),
+        ("seed=0,1 seed=2", "seed=0,1 and seed=2 are both typed: type one of them, or .* -m seed=0,1,2"),
+    ],
+)
+def test_a_mistake_in_any_job_is_told_once_before_any_is_trained(
+    command: Command, tmp_path: Path, typed: str, sentence: str
+) -> None:
+    done = command("-m", *SHORT, *typed.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(f"losslab: {sentence}.*\n", done.stderr)
+    assert not list(tmp_path.glob("outputs"))
 
 
 def started(typed: list[str], folder: Path, file: str) -> Fork:

@@ -17,11 +17,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import arguments, catalogue, check
-from losslab.config.command_line import check_command_line
+from losslab.config.command_line import rewrite_arguments
 from losslab.config.explain import explain
 from losslab.config.recorded import check_dropped
 from losslab.errors import Refused, one_sentence
-from losslab.internals.hydra import collect_returns
+from losslab.internals.hydra import collect_returns, jobs_checked
 from losslab.train import train
 from losslab.training import preemption
 
@@ -61,6 +61,7 @@ def job(typed: DictConfig) -> float:
         if one_run:
             sys.exit(f"losslab: {error}")
         print(f"losslab: {error}", file=sys.stderr, flush=True)
+        error.told = True
         raise  # Hydra runs the other jobs of the sweep, then raises the first error
     if one_run or not summary:  # no sweeper needs it, or this is not the run's first process
         return nan
@@ -76,18 +77,6 @@ def print_runs(objectives: Sequence[object]) -> None:
         print(tabulate_runs(folders), flush=True)
 
 
-def rewrite_arguments() -> None:
-    """Turn what was typed into overrides that Hydra reads as they were meant."""
-    multirun = bool({"-m", "--multirun"} & set(sys.argv))
-    words = [arguments.quote_names(text, multirun) for text in arguments.as_overrides(sys.argv[1:])]
-    sys.argv[1:] = [arguments.add_search(arguments.quote_option(text)) for text in words]
-    check_command_line(sys.argv[1:])
-    if multirun:  # each job of a sweep is spelled out when its turn comes
-        sys.argv[1:] = [arguments.hide_sum(text) for text in sys.argv[1:]]
-    else:
-        sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in arguments.expand_sum(text)]
-
-
 @one_sentence()
 def main() -> None:
     """Run the command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
@@ -96,7 +85,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:
         rewrite_arguments()
-        with collect_returns() as objectives:
+        with collect_returns() as objectives, jobs_checked(check.check_jobs):
             try:
                 hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
             except (KeyboardInterrupt, SystemExit):
@@ -107,6 +96,8 @@ def main() -> None:
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
+        if getattr(error, "told", False):
+            sys.exit(1)
         words, folders = arguments.take_folders(sys.argv[1:])
         typed = [*(text for text in words if "=" in text and not text.startswith("-")), *arguments.search_path(folders)]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from losslab.config.arguments import take_folders, to_paste
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
+from losslab.data.schema import write_columns
 from losslab.record.wandb import links, sync_command
 from losslab.spreadsheet import text_table
 
@@ -88,6 +89,7 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
         ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
+        *([("columns", write_columns(data.columns).replace("\n", f"\n{' ' * 9}"))] if data.columns else []),
         *(("note", note) for note in data.notes),
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),

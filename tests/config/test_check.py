@@ -325,6 +325,31 @@ def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.parametrize(
+    ("typed_now", "sentence"),
+    [
+        ("trainer=gpu", "trainer=gpu needs an NVIDIA or AMD GPU, and there is none here: type trainer=cpu"),
+        ("trainer=ddp", "trainer=ddp needs an NVIDIA or AMD GPU, .* type trainer=ddp_cpu"),
+        ("trainer.devices=99", "would start 99 processes, and there are 2 cores: type trainer.devices=2 or fewer"),
+        ("trainer=ddp_cpu trainer.devices=99", "would start 99 processes"),
+        ("trainer.devices=-1", "trainer.devices=-1 is of GPUs, and the CPU is used: leave it out, or type a number"),
+        ("trainer.devices=[0,1]", r"trainer.devices=\[0,1\] is of GPUs"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_without_torch(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, typed_now: str, sentence: str
+) -> None:
+    monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: False)
+    monkeypatch.setattr("losslab.config.launch.cores", lambda: 2)
+    check_launch(typed())
+    check_launch(typed("trainer=ddp_cpu"))
+    with pytest.raises(Refused, match=sentence):
+        check_launch(typed(*typed_now.split()))
+    monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: True)
+    if "ddp_cpu" not in typed_now:
+        check_launch(typed(*typed_now.split()))
+
+
 def test_several_machines_are_refused_where_nobody_started_their_processes(
     typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import TargetEncoder
 
 from losslab.data.tables import csv, diabetes, encode, heights, shipped
 from losslab.errors import Refused
@@ -177,3 +178,172 @@ def test_a_file_that_is_no_table_is_refused_in_a_sentence(tmp_path: Path, conten
         file.write_bytes(content)
     with pytest.raises(Refused, match=sentence):
         csv(str(file), "a", task="regression", **SETTINGS)
+
+
+# what a user says of columns
+
+
+def mixed(words: dict[int, str]) -> pd.DataFrame:
+    """A column of numbers in which some rows hold a word, and the target."""
+    numbers = [words.get(row, str(row % 15)) for row in range(200)]
+    return pd.DataFrame({"x": numbers, "y": [str(row % 15 + row / 1000) for row in range(200)]})
+
+
+@pytest.mark.parametrize("words", [{9: "-"}, {9: "unknown", 50: "n.a.", 51: "none"}])
+def test_a_word_among_few_numbers_is_no_category_without_being_told(words: dict[int, str]) -> None:
+    frame = mixed(words)
+    with pytest.raises(
+        Refused, match=r"column x holds text .* type data.types=\{x:number\} to take them for empty cells"
+    ):
+        read("y", frame=frame, drop=[])
+    clean = read("y", frame=mixed(dict.fromkeys(words, "")), drop=[])
+    ways: list[dict[str, Any]] = [{"types": ["x: number"]}, {"missing": list(words.values())}]
+    for told in ways:
+        data = encode(frame, "y", task="regression", own=True, **SETTINGS, **told)
+        np.testing.assert_array_equal(data.x, clean.x)
+        assert f"x: {len(words)} empty cells filled in" in data.notes
+    assert read("y", frame=frame, types=["x: category"], drop=[]).inputs[:2] == ["x=0", "x=1"]
+
+
+def test_a_type_that_is_told_holds() -> None:
+    data = read("pay", drop=["note", "tags"], types=["age: category", "born: category"])
+    assert {"age=20", "born=1950-03-01"} <= set(data.inputs)
+    with pytest.raises(Refused, match="these columns hold text: town"):
+        read("pay", types=["town: text"])
+
+
+def test_a_type_that_there_is_not_is_refused() -> None:
+    with pytest.raises(
+        Refused, match=r"data.types=\{age:numbr\} does not fit: type data.types=\{age:number\}, or date"
+    ):
+        read("pay", types="age: numbr")
+    with pytest.raises(Refused, match=r"data.types=ag is not a column; nearest: "):
+        read("pay", types=["ag: number"])
+
+
+@pytest.mark.parametrize("task", ["regression", "single_label", "multi_label"])
+def test_many_categories_become_mean_targets_as_scikit_learns(task: str) -> None:
+    random = np.random.default_rng(0)
+    shop = random.integers(0, 150, 3000)
+    frame = pd.DataFrame({"shop": [f"s{n:03}" for n in shop], "x": random.normal(size=3000).round(4).astype(str)})
+    value = shop % 7 + random.normal(size=3000)
+    frame["y"] = value.round(5).astype(str)
+    frame["z"] = (value > 3).astype(int).astype(str)
+    target: str | list[str] = {"regression": "y", "single_label": "z"}.get(task, ["z", "w"])
+    frame["w"] = (value < 1).astype(int).astype(str)
+    data = read(target, task, frame=frame, drop=[n for n in "yzw" if n not in target])
+    column, train = data.inputs.index(f"shop, mean of {data.outputs[-1]}"), data.split["train"]
+    outcome = data.y[:, -1] if data.y.ndim > 1 else data.y
+    known = TargetEncoder(target_type="continuous").fit(frame[["shop"]].iloc[train], outcome[train].astype(float))
+    for part in ("val", "test"):
+        theirs = known.transform(frame[["shop"]].iloc[data.split[part]])[:, 0]
+        ours = data.x[data.split[part], column]
+        np.testing.assert_allclose(np.polyval(np.polyfit(ours, theirs, 1), ours), theirs, atol=1e-5)
+    own = known.transform(frame[["shop"]].iloc[train])[:, 0]
+    crossed = np.corrcoef(data.x[train, column], outcome[train])[0, 1]
+    assert crossed < np.corrcoef(own, outcome[train])[0, 1], "a row's own target is not in its feature"
+    np.testing.assert_allclose([data.x[train, column].mean(), data.x[train, column].std()], [0, 1], atol=1e-5)
+    few = read(target, task, frame=frame, drop=[n for n in "yzw" if n not in target], max_categories=150)
+    assert sum(name.startswith("shop=") for name in few.inputs) == 150
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "target", "found"),
+    [
+        ("id", range(40), "pay", "id differs in every row"),
+        ("cents", range(100_000, 104_000, 100), "pay", "cents tells the target"),
+        ("trade", ["c", "s", "b", "c"] * 10, "job", "trade tells the target"),
+        ("noise", [n * (n % 7 > 0) for n in range(40)], "pay", None),
+        ("trade", ["c", "s", "b", "b"] * 10, "job", None),
+    ],
+)
+def test_ids_and_copies_of_the_target_are_named(column: str, cells: Any, target: str, found: str | None) -> None:
+    task = "regression" if target == "pay" else "single_label"
+    frame = PEOPLE[["town", target]].assign(**{column: [str(cell) for cell in cells]})
+    notes = read(target, task, frame=frame, drop=[], own=True).notes
+    assert [note for note in notes if column in note and "type data.drop" in note] == [
+        note for note in notes if found and note.startswith(found)
+    ]
+    assert bool(found) == any("type data.drop" in note for note in notes)
+
+
+def test_what_was_made_of_each_column_is_told() -> None:
+    frame = PEOPLE.assign(age=["", "old", *PEOPLE["age"][2:]])
+    told = {row[0]: row[1:] for row in read("pay", frame=frame, types=["age: number"], own=True).columns}
+    assert told["age"][:3] == ("number", "2", "22 to 59")
+    assert told["born"] == ("date", "0", "1950-03-01 to 1989-03-01", "standardised")
+    assert told["town"] == ("category", "0", "2 values", "one-hot")
+
+
+# which rows
+
+
+def test_a_few_rows_are_the_same_whatever_the_seed(tmp_path: Path) -> None:
+    PEOPLE.to_csv(tmp_path / "own.csv", index=False)
+    own: dict[str, Any] = {**SETTINGS, "task": "regression", "rows": 20, "drop": ["note"]}
+    few = [csv(str(tmp_path / "own.csv"), "pay", **{**own, "seed": seed}) for seed in (0, 1)]
+    assert len(few[0].y) == 20
+    np.testing.assert_array_equal(few[0].y, few[1].y)
+    assert few[0].split["test"].tolist() != few[1].split["test"].tolist()
+
+
+def test_rows_without_a_target_are_left_out_if_told(tmp_path: Path) -> None:
+    PEOPLE.assign(pay=["", "-", *PEOPLE["pay"][2:]]).to_csv(tmp_path / "own.csv", index=False)
+    own = [str(tmp_path / "own.csv"), "pay"]
+    with pytest.raises(Refused, match=r"type data.drop_rows=missing_target to leave those rows out"):
+        csv(*own, task="regression", missing=["-"], drop=["note"], **SETTINGS)
+    data = csv(*own, task="regression", missing=["-"], drop_rows="missing_target", drop=["note"], **SETTINGS)
+    assert (len(data.y), data.notes[0]) == (38, "2 rows without a target left out")
+
+
+def test_another_table_is_tested(tmp_path: Path) -> None:
+    for name, rows in (("train", PEOPLE[:30]), ("test", PEOPLE[30:][list(reversed(PEOPLE.columns))])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    settings: dict[str, Any] = {
+        "task": "regression",
+        "test_path": str(tmp_path / "test.csv"),
+        "drop": ["note"],
+        **SETTINGS,
+    }
+    data = csv(str(tmp_path / "train.csv"), "pay", **settings)
+    assert data.split["test"].tolist() == list(range(30, 40))
+    assert len(data.split["val"]) == 6
+    assert data.y[30:, 0].tolist() == [float(pay) for pay in PEOPLE["pay"][30:]]
+    PEOPLE[30:].drop(columns="town").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(Refused, match=r"data.test_path=.*test.csv lacks town, which data.path has"):
+        csv(str(tmp_path / "train.csv"), "pay", **settings)
+
+
+def test_a_column_says_the_part_the_group_or_the_time_and_is_no_feature() -> None:
+    random = np.random.default_rng(0)
+    frame = PEOPLE.assign(
+        part=random.permutation(["train"] * 20 + ["valid"] * 10 + ["TEST"] * 10),
+        who=[f"p{number}" for number in random.integers(0, 12, 40)],
+        day=[f"2024-01-{number:02}" for number in random.integers(1, 25, 40)],
+    )
+    drop = ["note", "tags"]
+    given = read("pay", frame=frame, split="part", drop=drop)
+    assert all((frame["part"].iloc[given.split[p]] == name).all() for p, name in (("val", "valid"), ("test", "TEST")))
+    grouped = read("pay", frame=frame, group="who", drop=drop)
+    parts = [set(frame["who"].iloc[rows]) for rows in grouped.split.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == frame["who"].nunique()
+    timed = read("pay", frame=frame, time="day", drop=drop)
+    ends = [(frame["day"].iloc[timed.split[p]].min(), frame["day"].iloc[timed.split[p]].max()) for p in timed.split]
+    assert ends[0][1] < ends[1][0] <= ends[1][1] < ends[2][0]
+    for data, name in ((given, "part"), (grouped, "who"), (timed, "day")):
+        assert not [feature for feature in data.inputs if feature.startswith(name)]
+        assert sorted(np.concatenate([*data.split.values()])) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"split": "town"}, "data.split holds 'Ulm', which is no part: write train, val or test"),
+        ({"split": "twon"}, "data.split=twon is not a column; nearest: town"),
+        ({"time": "town"}, "data.time=town holds 'Ulm': name a column of dates or numbers"),
+        ({"time": "good"}, "data.time has 2 different times, too few for a .* part"),
+    ],
+)
+def test_rows_that_cannot_be_split_so_are_refused(more: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        read("pay", **more)

@@ -22,6 +22,7 @@ NAMES = {  # settings whose values are names or paths, or lists of them: what is
     *("ckpt", "output_dir", "logger.notes", "logger.group", "logger.project", "logger.entity"),
     *("data.path", "data.test_path", "data.root", "data.cache", "data.file", "data.labels", "data.target", "data.drop"),
     *("data.group", "data.time", "data.weight", "data.split", "data.id", "data.none", "data.missing", "data.separator"),
+    "data.types",
 }
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
@@ -84,10 +85,14 @@ def quote_names(override: str, multirun: bool = False) -> str:
 
     >>> quote_names("data.target=price (USD)"), quote_names("data.drop=[2020, #rooms]"), quote_names("seed=2020")
     ("data.target='price (USD)'", "data.drop=['2020','#rooms']", 'seed=2020')
+    >>> quote_names("data.types={age: number, size (m): date}")
+    "data.types=['age: number','size (m): date']"
     >>> quote_names("data.target=a,b"), quote_names("data.target=a,2020", multirun=True)
     ("data.target='a,b'", "data.target=a,'2020'")
     """
     key, equals, value = override.partition("=")
+    if key == "data.types" and value.startswith("{") and value.endswith("}"):
+        value = f"[{value[1:-1]}]"  # Hydra's dictionaries have no key with a bracket or an umlaut
     if not equals or key_of(override) not in NAMES or key[0] == "~" or (multirun and SWEEP.fullmatch(value)):
         return override
     return f"{key}={','.join(map(quote_name, split_names(value) if multirun else [value]))}"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import allowlist
-from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option
+from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option, show_sum
 from losslab.config.catalogue import fits, options
 from losslab.config.command_line import check_typed
 from losslab.config.compose import compose_run, hydra_ready, loss_paths
@@ -59,6 +59,24 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
         except OSError as error:  # such as a name that is too long
             raise Refused(f"{str(error.filename)[:200]} cannot be read: {error.strerror}") from error
     return cfg
+
+
+def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse the first mistake in the jobs of a multirun, before any of them is trained.
+
+    Each value is checked once, and each combination of options.
+
+    Args:
+        jobs: the overrides of each.
+    """
+    if not jobs:
+        raise Refused("the values that are typed name no run: type at least one, such as seed=0")
+    known: set[object] = set()
+    for job in jobs:
+        options = frozenset(text for text in job if "." not in key_of(text) and key_of(text) != "seed")
+        if {options, *job} - known:
+            known |= {options, *job}
+            configure([show_sum(text) for text in job])
 
 
 def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[str, Range]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -11,7 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from losslab.config import allowlist
-from losslab.config.arguments import key_of
+from losslab.config.arguments import add_search, as_overrides, expand_sum, hide_sum, key_of, quote_names, quote_option
 from losslab.config.catalogue import CONF, check_size, find_yaml_files
 from losslab.config.compose import check_words, hydra_ready, parse_allow, read_foreign_files
 from losslab.config.credentials import check_secrets
@@ -19,6 +20,18 @@ from losslab.errors import Refused, yaml_fault
 from losslab.internals.hydra import is_group, loader_for, parse_command_line
 
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]+)?(?:=|\Z)")
+
+
+def rewrite_arguments() -> None:
+    """Turn what was typed into overrides that Hydra reads as they were meant."""
+    multirun = bool({"-m", "--multirun"} & set(sys.argv))
+    words = [quote_names(text, multirun) for text in as_overrides(sys.argv[1:])]
+    sys.argv[1:] = [add_search(quote_option(text)) for text in words]
+    check_command_line(sys.argv[1:])
+    if multirun:  # each job of a sweep is spelled out when its turn comes
+        sys.argv[1:] = [hide_sum(text) for text in sys.argv[1:]]
+    else:
+        sys.argv[1:] = [spelled for text in sys.argv[1:] for spelled in expand_sum(text)]
 
 
 def check_command_line(words: Sequence[str]) -> None:
@@ -31,6 +44,7 @@ def check_command_line(words: Sequence[str]) -> None:
         Refused: for that, and for options below `--config-dir` that set what a file may not.
     """
     asked = parse_safely(words)
+    check_twice(asked.overrides)
     if asked.config_dir is None:
         with hydra_ready():
             check_words(asked.overrides)
@@ -57,6 +71,16 @@ def check_typed(overrides: Sequence[str]) -> None:
             raise Refused(
                 f"{key_of(text)} is filled in when the run starts: type output_dir=FOLDER for where it writes"
             )
+
+
+def check_twice(overrides: Sequence[str]) -> None:
+    """Refuse a setting that is typed twice with two values: nothing says which of them is meant."""
+    typed: dict[str, str] = {}
+    for text in overrides:
+        before = typed.setdefault(key_of(text), text)
+        if before != text:
+            several = f"-m {before},{text.partition('=')[2]}" if "=" in before else before
+            raise Refused(f"{before} and {text} are both typed: type one of them, or for a run with each {several}")
 
 
 def parse_safely(words: Sequence[str]) -> Namespace:

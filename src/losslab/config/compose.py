@@ -77,7 +77,8 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     losses = {path: name for name, path in loss_paths(cfg).items()}
     cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
     follow_metric(cfg, overrides)
-    cfg.run.fixed_test = cfg.data.pop("fixed_test", False) is True
+    given = any(cfg.data.get(key) for key in ("test_path", "split", "time"))
+    cfg.run.fixed_test = cfg.data.pop("fixed_test", False) is True or given
     for option in (cfg.task, cfg.optimizer, cfg.loss, *cfg.loss.get("parts", {}).values()):
         for key in DESCRIPTIONS:
             option.pop(key, None)

@@ -1,10 +1,46 @@
 """The processes that a run was started in."""
 
 import os
+import sys
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.errors import Refused
+from losslab.machine import cores
+
+GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # Linux has one of them beside a GPU
+MANY = 16  # processes; more are started only where there are cores or GPUs for them
+
+
+def has_gpu() -> bool | None:
+    """Tell whether there is a GPU that torch may use, as far as the system tells it; `None` where it doesn't."""
+    return any(Path(device).exists() for device in GPUS) if sys.platform == "linux" else None
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Refuse a GPU where there is none, and more processes on the CPU than it has cores, before torch is imported.
+
+    Raises:
+        Refused: with what there is.
+    """
+    trainer, choice, gpu = cfg.trainer, cfg.run.choices.trainer, has_gpu()
+    kind, devices = trainer.get("accelerator"), trainer.get("devices")
+    if (kind in ("cuda", "gpu") and gpu is False) or (kind == "mps" and sys.platform != "darwin"):
+        what = "the GPU of an Apple computer" if kind == "mps" else "an NVIDIA or AMD GPU"
+        instead = "ddp_cpu" if trainer.get("strategy") == "ddp" else "cpu"
+        raise Refused(f"trainer={choice} needs {what}, and there is none here: type trainer={instead}")
+    if kind != "cpu" and (kind != "auto" or gpu):
+        return
+    if (devices == -1 or OmegaConf.is_list(devices)) and (kind == "cpu" or gpu is False):
+        shown = f"[{','.join(map(str, devices))}]" if OmegaConf.is_list(devices) else devices
+        raise Refused(f"trainer.devices={shown} is of GPUs, and the CPU is used: leave it out, or type a number")
+    most = max(2, cores()) if kind == "cpu" or gpu is False else MANY
+    if isinstance(devices, int) and devices > most:
+        raise Refused(
+            f"trainer.devices={devices} would start {devices} processes, and there are {cores()} cores: "
+            f"type trainer.devices={most} or fewer"
+        )
 
 
 def check_launch(cfg: DictConfig) -> None:
@@ -22,6 +58,7 @@ def check_launch(cfg: DictConfig) -> None:
             "start it by `torchrun` or by `srun`"
         )
     if "RANK" in env or "SLURM_NTASKS" not in env or env.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        check_devices(cfg)
         return  # torchrun started them, or a person at a prompt did: Lightning knows the same two names
     devices = len(trainer.devices) if OmegaConf.is_list(trainer.devices) else trainer.devices
     wanted = (trainer.get("num_nodes", 1), devices)

@@ -50,7 +50,8 @@ def refusal_of(cfg: DictConfig, group: str, error: BaseException) -> Refused:
     if refused := machine_refusal(error):
         return refused
     why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    hint = "; trainer=cpu works everywhere" if group == "trainer" else ""
+    usual = group != "trainer" or cfg.trainer.get("accelerator") in ("auto", "cpu")
+    hint = "" if usual else "; trainer=cpu works everywhere"
     return Refused(f"{group}={cfg.run.choices.get(group)} cannot be made with these settings: {why}{hint}")
 
 

@@ -1,6 +1,7 @@
 """Columns of a table: what each holds, and how it becomes numbers or words by the training rows alone."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from losslab.errors import Refused
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
+KINDS = ("number", "date", "category", "text")  # what a user may say that a column holds
+MOSTLY = 0.8  # of the cells are numbers: then the others are a mistake, or the column is told what it holds
+ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$")
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
@@ -26,6 +30,8 @@ class Column:
     Args:
         values: its cells.
         like: learned from the same column of the training table, if these rows are new: what it holds, these must hold.
+        kind: one of `KINDS`; inferred if `None`. In a column told to hold numbers or dates, other cells count as empty.
+        missing: what an empty cell may hold beside `MISSING`.
 
     Raises:
         Refused: if a cell is not what the others are.
@@ -38,21 +44,35 @@ class Column:
     dates: bool
     kind: str
 
-    def __init__(self, values: "pd.Series[Any]", like: "ColumnEncoder | None" = None) -> None:
-        self.name = str(values.name)
+    def __init__(
+        self,
+        values: "pd.Series[Any]",
+        like: "ColumnEncoder | None" = None,
+        kind: str | None = None,
+        missing: Iterable[str] = (),
+    ) -> None:
+        self.name, self.told = str(values.name), kind is not None
         self.text = values.astype(str).str.strip()
-        self.missing: NDArray[np.bool_] = self.text.isin(MISSING).to_numpy()
+        self.missing: NDArray[np.bool_] = self.text.isin({*MISSING, *missing}).to_numpy()
         present = self.text[~self.missing]
-        self.dates = like.dates if like else bool(present.str.fullmatch(DATE).all())
+        self.dates = like.dates if like else kind == "date" or (kind is None and all_dates(present))
         self.numbers = np.full(len(values), np.nan)
         self.numbers[~self.missing] = parse_cells(present, self.dates)
-        self.kind = like.kind if like else self.infer_kind(present)
+        self.kind = like.kind if like else {"date": "number"}.get(kind or "", kind) or self.infer_kind(present)
+        if self.kind != "number":
+            return
+        self.lenient = like.lenient if like else self.told
         no_number = ~np.isfinite(self.numbers) & ~self.missing
-        if self.kind == "number":
+        if self.lenient:
+            self.missing = self.missing | no_number
+            self.numbers[no_number] = np.nan
+            self.taken = int(no_number.sum())  # as empty
+        else:
             what = "NaN or infinity" if like is None else f"no {'date' if self.dates else 'number'}"
             self.check_cells(no_number, what)
-        elif self.kind == "text" and like is None and np.isfinite(self.numbers[~self.missing]).mean() > 0.9:
-            self.check_cells(no_number, "text among its numbers")
+
+    lenient = False
+    taken = 0
 
     def infer_kind(self, present: "pd.Series[str]") -> str:
         """Infer what the column holds from the cells that are not empty."""
@@ -61,13 +81,24 @@ class Column:
             return "number"
         return "category" if present.nunique() <= min(100, max(20, len(self.text) // 10)) else "text"
 
-    def check_cells(self, bad: NDArray[np.bool_], what: str) -> None:
+    def check_mixture(self, instead: str) -> None:
+        """Refuse a column that holds mostly numbers and some text, unless it was told what it holds.
+
+        Args:
+            instead: what to do, which ends the sentence.
+        """
+        finite = np.isfinite(self.numbers) & ~self.missing
+        if self.kind != "number" and not self.told and finite.sum() > MOSTLY * (~self.missing).sum():
+            self.check_cells(~finite & ~self.missing, "text among its numbers", instead)
+
+    def check_cells(self, bad: NDArray[np.bool_], what: str, instead: str = "") -> None:
         """Refuse the column if any of its cells is bad."""
         if bad.any():
             first = int(bad.argmax())
+            instead = instead or "correct them, or, unless it is the target, leave those cells empty"
             raise Refused(
                 f"column {self.name} holds {what} in {int(bad.sum())} of {len(bad)} rows (first: line {first + 2}, "
-                f"'{self.text.iloc[first]}'): correct them, or, unless it is the target, leave those cells empty"
+                f"'{self.text.iloc[first]}'): {instead}"
             )
 
 
@@ -85,6 +116,12 @@ class ColumnEncoder:
     categories: list[str] = field(default_factory=list)
     edges: list[float] = field(default_factory=list)  # between the tenths of the numbers
     separator: str | None = None  # between the items of a list
+    low: float = 0.0
+    high: float = 0.0  # of the training rows' numbers
+    lenient: bool = False  # whether what is no number counts as empty
+    outputs: list[str] = field(default_factory=list)  # whose means stand for a category; none for one-hot
+    means: list[list[float]] = field(default_factory=list)  # for each category, of each output, standardised
+    unknown: list[float] = field(default_factory=list)  # for a category that no training row has
 
     @classmethod
     def fit(cls, column: Column, train: NDArray[np.int64], separator: str | None = None) -> "ColumnEncoder":
@@ -118,10 +155,15 @@ class ColumnEncoder:
             float(filled.std()) if np.ptp(known) else 0.0,
             bool(empty.any()),
             edges=np.quantile(known, np.linspace(0.1, 0.9, 9)).tolist(),
+            low=float(known.min()),
+            high=float(known.max()),
+            lenient=column.lenient,
         )
 
     def feature_names(self) -> list[str]:
         """Return the names of the features; a column that does not vary over the training rows has none."""
+        if self.outputs:
+            return [f"{self.name}, mean of {output}" for output in self.outputs]
         if self.kind == "category":
             return [f"{self.name}={known}" for known in self.categories] if len(self.categories) > 1 else []
         return [self.name, *([f"{self.name} is empty"] if self.marks_empty else [])] if self.std else []
@@ -130,6 +172,9 @@ class ColumnEncoder:
         """Return features `(N,)`: standardised numbers, or 0 and 1 for each category of the training rows."""
         if not self.feature_names():
             return []
+        if self.outputs:
+            place = pd.Index(self.categories).get_indexer(pd.Index(column.text))  # -1, the last, is unknown
+            return list(np.array([*self.means, self.unknown])[place].T)
         if self.kind == "category":
             return [(column.text == known).to_numpy(float) for known in self.categories]
         filled = np.where(column.missing, self.median, column.numbers)
@@ -144,14 +189,29 @@ class ColumnEncoder:
         return [[cell] if self.kind == "category" else split_words(cell, self.separator) for cell in cells]
 
     def note_unknown(self, column: Column) -> str:
-        """Return a note on cells that are empty, or of a category that no training row has; empty if there are none."""
+        """Return a note on cells that are empty, far off, or of an unknown category; empty if there are none."""
+        notes = []
         if self.kind == "number" and column.missing.any():
-            return f"{self.name}: {int(column.missing.sum())} empty cells filled in as in training"
+            notes.append(f"{int(column.missing.sum())} empty cells filled in as in training")
+        if self.kind == "number" and self.std:
+            width = self.high - self.low
+            far = (column.numbers < self.low - width) | (column.numbers > self.high + width)
+            if far.any():
+                span = f"{self.low:.5g} to {self.high:.5g}"
+                notes.append(
+                    f"{int(far.sum())} cells lie far outside of {span}, where the training rows lie: same unit?"
+                )
         odd = column.text[~column.text.isin(self.categories)] if self.kind == "category" else column.text[:0]
-        if not len(odd):
-            return ""
-        some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
-        return f"{self.name}: {len(odd)} cells hold a category that no training row has ({some}): encoded as none"
+        if len(odd):
+            some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
+            as_what = "the mean" if self.outputs else "none"
+            notes.append(f"{len(odd)} cells hold a category that no training row has ({some}): encoded as {as_what}")
+        return f"{self.name}: {'; '.join(notes)}" if notes else ""
+
+
+def all_dates(cells: "pd.Series[str]") -> bool:
+    """Return whether every cell is written as a date, such as 2024-03-01."""
+    return bool(cells.str.fullmatch(DATE).all())
 
 
 def parse_cells(cells: "pd.Series[str]", dates: bool) -> Array:

@@ -44,6 +44,7 @@ class Dataset:
     standardise: bool = True  # whether to train on numbers in standard deviations
     sums: Array | None = None  # (N, C, 2): each image's sum over each channel, and the sum of squares, if known
     encoder: "Encoder | None" = None  # reads new rows as these were read
+    columns: list[tuple[str, ...]] = field(default_factory=list)  # what was made of each; see `losslab.data.schema`
 
     def __post_init__(self) -> None:
         if isinstance(self.x, np.ndarray):

@@ -4,7 +4,6 @@ A checkpoint keeps an encoder as plain values (`state`), so a prediction reads n
 Nothing here imports torch.
 """
 
-import re
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.columns import Column, ColumnEncoder
+from losslab.data.columns import ID, Column, ColumnEncoder
 from losslab.data.notes import few
 from losslab.data.reading import read_table
 from losslab.errors import Refused, nearest
-
-ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$")
 
 Array = NDArray[Any]
 
@@ -57,10 +54,12 @@ class TableEncoder:
     Args:
         columns: what was learned from each; they are matched by name.
         buckets: number of token ids; `None` for vectors.
+        missing: what an empty cell may hold beside `MISSING`.
     """
 
     columns: list[ColumnEncoder]
     buckets: int | None = None
+    missing: tuple[str, ...] = ()
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """Return vectors `(N, F)` float32, or token ids `(N, T)` int64; the columns stand in the encoder's order."""
@@ -96,7 +95,7 @@ class TableEncoder:
         frame.columns = frame.columns.map(str)
         self.check_columns(frame, source)
         try:
-            columns = [Column(frame[known.name], like=known) for known in self.columns]
+            columns = [Column(frame[known.name], like=known, missing=self.missing) for known in self.columns]
         except Refused as error:
             raise Refused(f"input={source}: {error}") from None
         notes = [known.note_unknown(column) for known, column in zip(self.columns, columns, strict=True)]
@@ -119,7 +118,8 @@ class TableEncoder:
 
     def state(self) -> dict[str, Any]:
         """Return what makes it again, in plain values."""
-        return {"kind": "table", "buckets": self.buckets, "columns": [asdict(column) for column in self.columns]}
+        columns = [asdict(column) for column in self.columns]
+        return {"kind": "table", "buckets": self.buckets, "missing": [*self.missing], "columns": columns}
 
 
 def find_id(frame: pd.DataFrame, wanted: str | None) -> str | None:
@@ -209,4 +209,5 @@ def make_encoder(state: Mapping[str, Any]) -> Encoder:
     """
     if state["kind"] == "images":
         return ImageEncoder(tuple(state["shape"]), state["resize"])
-    return TableEncoder([ColumnEncoder(**column) for column in state["columns"]], state["buckets"])
+    columns = [ColumnEncoder(**column) for column in state["columns"]]
+    return TableEncoder(columns, state["buckets"], tuple(state.get("missing", ())))

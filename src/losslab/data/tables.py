@@ -4,7 +4,9 @@ Nothing here imports torch, so a fault in a table is reported in under a second.
 categories, quantiles) come from the training rows alone; names of classes and labels come from the whole target column.
 """
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.columns import Column, ColumnEncoder
-from losslab.data.dataset import Array, Dataset, Split, split_rows
+from losslab.data.columns import KINDS, Column, ColumnEncoder
+from losslab.data.dataset import Array, Dataset, Split
 from losslab.data.encoder import TableEncoder
+from losslab.data.notes import few
 from losslab.data.reading import read_table
+from losslab.data.rows import drop_without_target, split_table, take_rows
+from losslab.data.schema import describe_columns, find_suspects
+from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused, nearest
 
+PART = "\0part"  # no column of a file is called so
 SHIPPED = Path(__file__).parent / "files"
 HEIGHTS = {
     "height_cm": (152.4, 157.5, 160.0, 165.1, 172.7, 177.8, 185.4, 190.5, 195.6, 203.2),
@@ -27,18 +34,63 @@ HEIGHTS = {
 }
 
 
-def csv(path: str, target: str | list[str], **settings: Any) -> Dataset:
-    """Read the user's own table; see `encode` for the settings.
+def csv(
+    path: str,
+    target: str | list[str],
+    *,
+    test_path: str | None = None,
+    rows: int | None = None,
+    drop_rows: str | None = None,
+    missing: list[str] | None = None,
+    **settings: Any,
+) -> Dataset:
+    """Read the user's own table; see `encode` for the other settings.
+
+    Args:
+        path: of the table.
+        target: a column, or several.
+        test_path: another table with the same columns, whose rows are tested; `None` splits those of `path`.
+        rows: how many rows to take, chosen at random; all if `None`.
+        drop_rows: `missing_target` leaves rows without a target out, which are refused otherwise.
+        missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
 
     Raises:
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
     """
-    return encode(read_table(path, "data.path"), target, **settings)
+    notes: list[str] = []
+    frame, given = take_rows(read_table(path, "data.path"), rows), None
+    if test_path is not None:
+        frame, given = append_test(frame, read_table(test_path, "data.test_path"), test_path)
+    targets, empty = [target] if isinstance(target, str) else [*target], [*(missing or [])]
+    check_columns(frame, targets, settings.get("drop") or [])
+    if drop_rows is not None:
+        if given is not None:
+            frame[PART] = given
+        frame, notes = drop_without_target(frame, targets, empty)
+        given = None if given is None else frame.pop(PART).to_numpy()
+    data = encode(frame, target, missing=empty, given=given, own=True, **settings)
+    data.notes = notes + data.notes
+    return data
+
+
+def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Put the rows of a test table below those of another; return all, and the part of each.
+
+    Raises:
+        Refused: if it lacks a column.
+    """
+    if lacking := [str(name) for name in frame.columns if name not in tested.columns]:
+        raise Refused(
+            f"data.test_path={test_path} lacks {few(lacking, 8)}, which data.path has: add or rename columns, "
+            f"or type data.drop=[{lacking[0]}] after taking them out of data.path"
+        )
+    given = np.repeat(["train", "test"], [len(frame), len(tested)])
+    return pd.concat([frame, tested[frame.columns]], ignore_index=True), given
 
 
 def shipped(file: str, target: str, **settings: Any) -> Dataset:
     """Read a table that comes with losslab."""
-    return csv(str(SHIPPED / file), target, **settings)
+    return encode(read_table(str(SHIPPED / file), "data.path"), target, **settings)
 
 
 def diabetes(**settings: Any) -> Dataset:
@@ -51,86 +103,167 @@ def diabetes(**settings: Any) -> Dataset:
 def heights(**settings: Any) -> Dataset:
     """Return a textbook's ten people, all in every part: the least-squares line has a mean squared error of 1.8618."""
     split = dict.fromkeys(("train", "val", "test"), np.arange(10))
-    return encode(pd.DataFrame(HEIGHTS), "weight_kg", val=0, test=0, split=split, **settings)
+    return encode(pd.DataFrame(HEIGHTS), "weight_kg", val=0, test=0, parts=split, **settings)
 
 
-def encode(  # long because it documents all settings of a table
+def encode(  # long: each step of the table's way from cells to features, and all settings documented
     frame: pd.DataFrame,
     target: str | list[str],
     *,
     task: str,
     takes: list[str],
-    val: float,
-    test: float,
     seed: int,
-    folds: int | None = None,
-    fold: int = 0,
     drop: list[str] | None = None,
     separator: str | None = None,
     buckets: int = 32768,
     outliers: float = 0.0,
-    split: Split | None = None,
+    types: str | list[str] | None = None,
+    missing: list[str] | None = None,
+    max_categories: int = 100,
+    parts: Split | None = None,
     truth: str | None = None,
+    own: bool = False,
+    **rows: Any,
 ) -> Dataset:
     """Infer what each column holds, split the rows, and encode them by the training rows.
 
     For vectors, numbers and dates (as days) are standardised, empty cells filled with the median and marked, and
-    categories become one-hot. For tokens, these are hashed: each word and its first four letters, each item of a list
-    and how many there are, each category, and in which tenth of its column a number lies.
+    categories become one-hot, or where they are many the mean target of their training rows. For tokens, these are
+    hashed: each word and its first four letters, each item of a list and how many there are, each category, and in
+    which tenth of its column a number lies.
 
     Args:
         frame: the table, its cells text or numbers.
         target: a column; several for several numbers a row, or for labels in columns of 0 and 1.
         task: the task's name.
         takes: what the model takes; vectors are preferred over tokens.
-        val, test, seed, folds, fold: the split; see `split_rows`.
+        seed: of the split.
         drop: columns to leave out.
         separator: between labels, or items of a list, in one cell; found by itself if `None`.
         buckets: number of token ids.
         outliers: share of the training targets to multiply by ten, as a slipped decimal point would; the validation
             and test rows stay clean.
-        split: a fixed split instead of `val` and `test`.
+        types: what columns hold, such as `age: number`, or `date`, `category` or `text`; inferred for the others.
+        missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
+        max_categories: columns of more are encoded by the mean target of each category, where the model takes vectors.
+        parts: a fixed split instead of one by `rows`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+        own: whether the table is the user's, to whom its columns are described.
+        rows: how the rows are split; see `losslab.data.rows.split_table`. Columns that it names are no features.
 
     Raises:
         Refused: for columns that are missing, targets that do not fit the truth, NaN, infinity, and text that the
             model cannot take.
     """
     truth = find_truth(task, truth)
-    targets, dropped = [target] if isinstance(target, str) else list(target), drop or []
-    check_columns(frame, targets, dropped)
+    targets = [target] if isinstance(target, str) else list(target)
+    special = {f"data.{key}": rows[key] for key in ("split", "group", "time") if rows.get(key) is not None}
+    told = dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
+    check_columns(frame, targets, drop or [], told, special)
     y, outputs = encode_target(frame[targets], truth, task, separator)
-    if split is None:
-        strata = stratify(y, truth)
-        split = split_rows(len(y), val=val, test=test, seed=seed, strata=strata, folds=folds, fold=fold)
-    train = split["train"]
+    if parts is None:
+        parts = split_table(frame, stratify(y, truth), seed=seed, **rows)
+    train = parts["train"]
     slipped = slip_decimals(y, train, outliers, seed, truth, task)
-    columns = [Column(frame[name]) for name in frame.columns if name not in (*targets, *dropped)]
+    columns = read_columns(frame, [*targets, *(drop or []), *special.values()], told, missing or [])
     if not columns:
         raise Refused(f"the table has no column besides {', '.join(targets)}: it needs at least one feature")
+    if "vector" in takes:
+        name_categories(columns)
     titles = next((column.text.tolist() for column in columns if column.kind == "text"), None)
     notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
     encoders = [ColumnEncoder.fit(column, train, separator) for column in columns]
     axis = None
     if "vector" in takes:
-        encoder = TableEncoder(encoders)
+        crossed = {}  # what the training rows of a column hold instead of the means that include their own targets
+        for place, column in enumerate(columns):
+            if len(encoders[place].categories) > max_categories:
+                encoders[place], crossed[place] = encode_many(encoders[place], column, train, y, outputs, seed)
+        encoder = TableEncoder(encoders, None, tuple(missing or []))
         inputs, constant = name_features(encoders, takes)
         notes += [f"{name}: one value only, left out" for name in constant]
         if len(columns) == len(inputs) == 1 and columns[0].kind == "number":
             axis = columns[0].numbers
+        x = encoder.encode(columns)
+        for place, features in crossed.items():
+            first = sum(len(known.feature_names()) for known in encoders[:place])
+            x[train, first : first + features.shape[1]] = features
     else:
-        encoder, inputs = TableEncoder(encoders, buckets), [column.name for column in columns]
-    x = encoder.encode(columns)
+        encoder = TableEncoder(encoders, buckets, tuple(missing or []))
+        inputs, x = [column.name for column in columns], encoder.encode(columns)
     shape = x.shape[1:] if encoder.buckets is None else (buckets,)
-    return Dataset(x, y, split, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
+    data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
+    if own:
+        data.notes += find_suspects(columns, y, train)
+        data.columns = describe_columns(columns, encoders, encoder.buckets)
+    return data
 
 
-def check_columns(frame: pd.DataFrame, targets: Sequence[str], dropped: Sequence[str]) -> None:
-    """Refuse names that are not columns of the table."""
-    for key, names in (("data.target", targets), ("data.drop", dropped)):
-        for name in names:
-            if name not in frame.columns:
-                raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
+def read_columns(
+    frame: pd.DataFrame, without: Sequence[str], types: Mapping[str, str], missing: Sequence[str]
+) -> list[Column]:
+    """Read the columns of the features.
+
+    Raises:
+        Refused: if one holds mostly numbers and some text, or nothing at all.
+    """
+    columns = [Column(frame[n], kind=types.get(str(n)), missing=missing) for n in frame.columns if n not in without]
+    for column in columns:
+        as_number, as_category = (type_of(column.name, kind) for kind in ("number", "category"))
+        column.check_mixture(
+            f"type {as_number} to take them for empty cells, {as_category} if these are no numbers, or correct them"
+        )
+    return columns
+
+
+def read_type(text: str) -> tuple[str, str]:
+    """Return the name and the type in a text such as `age: number`.
+
+    >>> read_type("a: b: number")
+    ('a: b', 'number')
+    """
+    name, _, kind = text.rpartition(":")
+    return name.strip().strip("'\""), kind.strip()
+
+
+def type_of(name: str, kind: str) -> str:
+    """Return what to type to say what a column holds.
+
+    >>> print(type_of("age", "number"), type_of("size (m)", "number"))
+    data.types={age:number} 'data.types={size (m):number}'
+    """
+    return (
+        shlex.quote(f"data.types={{{name}:{kind}}}") if re.search(r"[^\w.-]", name) else f"data.types={{{name}:{kind}}}"
+    )
+
+
+def name_categories(columns: Sequence[Column]) -> None:
+    """Let columns whose texts come again, on average twice or more, be categories, unless they were told to be text."""
+    for column in columns:
+        present = column.text[~column.missing]
+        if column.kind == "text" and not column.told and present.nunique() <= len(present) / 2:
+            column.kind = "category"
+
+
+def check_columns(
+    frame: pd.DataFrame,
+    targets: Sequence[str],
+    dropped: Sequence[str],
+    types: Mapping[str, str] | None = None,
+    special: Mapping[str, str | None] | None = None,
+) -> None:
+    """Refuse names that are not columns of the table, and types that there are not."""
+    named = [("data.target", name) for name in targets] + [("data.drop", name) for name in dropped]
+    named += [(key, name) for key, name in (special or {}).items() if name is not None]
+    named += [("data.types", name) for name in types or {}]
+    for key, name in named:
+        if name not in frame.columns:
+            raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
+    for name, kind in (types or {}).items():
+        if kind not in KINDS:
+            raise Refused(
+                f"{type_of(name, kind)} does not fit: type {type_of(name, 'number')}, or {', '.join(KINDS[1:])}"
+            )
 
 
 def slip_decimals(y: Array, train: NDArray[np.int64], share: float, seed: int, truth: str, task: str) -> list[str]:

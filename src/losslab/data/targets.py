@@ -35,7 +35,9 @@ def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | N
     if truth == "labels" and len(columns) == 1:
         return encode_lists(split_labels(columns[0].text, separator), names[0])
     for column in columns:
-        column.check_cells(column.missing, "no value")
+        column.check_cells(
+            column.missing, "no value", "fill them in, or type data.drop_rows=missing_target to leave those rows out"
+        )
     if truth == "numbers":
         return encode_numbers(columns, task), names
     if truth == "labels":
@@ -48,6 +50,7 @@ def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | N
 def encode_numbers(columns: list[Column], task: str) -> Array:
     """Return the numbers of several columns as float32 `(N, D)`."""
     for column in columns:
+        column.check_mixture("correct them, or type data.drop_rows=missing_target and empty those cells")
         if column.kind != "number":
             some = ", ".join(sorted(set(column.text))[:3])
             raise Refused(

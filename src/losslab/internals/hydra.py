@@ -1,7 +1,7 @@
 """Private parts of Hydra 1.3 and OmegaConf 2.3, for what their public functions do not offer."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,36 @@ def value_of(done: JobReturn) -> Any:
     The public `return_value` raises the exception of a job that failed. If this goes: catch that exception.
     """
     return done._return_value
+
+
+@contextmanager
+def jobs_checked(check: Callable[[list[list[str]]], None]) -> Iterator[None]:
+    """Hand the overrides of all jobs of a multirun to `check`, before Hydra writes a file or launches any of them.
+
+    It wraps a method of the sweeper that Hydra makes. If that goes, a mistake is told when its job's turn comes.
+    """
+    plugins = Plugins.instance()
+    instantiate = plugins.instantiate_sweeper
+
+    def checking(*args: Any, **kwargs: Any) -> Any:
+        sweeper: Any = instantiate(*args, **kwargs)
+        if not hasattr(sweeper, "split_arguments"):
+            return sweeper  # a search, which draws its jobs one after the other
+        split = sweeper.split_arguments
+
+        def split_and_check(*args: Any) -> list[list[list[str]]]:
+            batches: list[list[list[str]]] = split(*args)
+            check([job for batch in batches for job in batch])
+            return batches
+
+        sweeper.split_arguments = split_and_check
+        return sweeper
+
+    plugins.instantiate_sweeper = checking  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        plugins.instantiate_sweeper = instantiate  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""What was made of the columns of a user's table, for the user to look over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslab.data.columns import ID, Column, ColumnEncoder
+from losslab.data.notes import count
+
+COPY = 1 - 1e-9  # a correlation above it is a copy
+HEADING = ("column", "type", "empty", "range", "what was done")
+
+
+def describe_columns(
+    columns: Sequence[Column], encoders: Sequence[ColumnEncoder], buckets: int | None
+) -> list[tuple[str, ...]]:
+    """Return a row for each column: its name, type, empty cells, range, and what was done."""
+    pairs = zip(columns, encoders, strict=True)
+    return [(c.name, describe_kind(c), str(int(c.missing.sum())), span(c), done(c, e, buckets)) for c, e in pairs]
+
+
+def describe_kind(column: Column) -> str:
+    """Return what a column holds, as a user would type it."""
+    return "date" if column.dates and column.kind == "number" else column.kind
+
+
+def span(column: Column) -> str:
+    """Return the range of a column's numbers or dates, or how many different values it has."""
+    if column.kind != "number":
+        return f"{column.text[~column.missing].nunique():,} values"
+    known = np.flatnonzero(~column.missing)
+    if not len(known):
+        return "no number"
+    low, high = (known[pick(column.numbers[known])] for pick in (np.argmin, np.argmax))
+    return f"{column.text.iloc[low]} to {column.text.iloc[high]}"
+
+
+def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
+    """Return what was done to a column."""
+    if buckets is not None:
+        return {"number": "tenths, as words", "category": "a word", "text": "words"}[column.kind]
+    if not encoder.feature_names():
+        return "left out: one value only"
+    if encoder.outputs:
+        return "mean target of each category"
+    if encoder.kind == "category":
+        return "one-hot"
+    filled = f", {column.taken} that are none taken as empty" if column.taken else ""
+    return f"standardised{', empty ones the median and marked' if encoder.marks_empty else ''}{filled}"
+
+
+def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.int64]) -> list[str]:
+    """Return notes on columns that name rows, and on those that copy the target."""
+    notes = []
+    for column in columns:
+        if ID.search(column.name) and column.text.is_unique:
+            notes.append(
+                f"{column.name} differs in every row and is called like an id: type data.drop=[{column.name}] "
+                "unless it says more"
+            )
+        elif copies(column, y, train):
+            notes.append(
+                f"{column.name} tells the target of every row: type data.drop=[{column.name}] unless it is known when "
+                "predictions are made"
+            )
+    return notes
+
+
+def copies(column: Column, y: NDArray[Any], train: NDArray[np.int64]) -> bool:
+    """Return whether a column says what the target is: a linear function of a number, or a name for each class.
+
+    >>> import pandas as pd
+    >>> copies(Column(pd.Series(["1", "2", "5"])), np.array([[10.0], [20.0], [50.0]]), np.arange(3))
+    True
+    """
+    targets = y[train].reshape(len(train), -1)
+    if column.kind == "number" and y.dtype.kind == "f":
+        numbers = column.numbers[train]
+        known = ~column.missing[train]
+        if known.sum() < 3 or not np.ptp(numbers[known]):
+            return False
+        a = numbers[known] - numbers[known].mean()
+        b = targets[known] - targets[known].mean(0, dtype=float)
+        together, alone = abs(a @ b), np.sqrt((a**2).sum() * (b**2).sum(0))
+        return bool((together >= COPY * alone)[alone > 0].any())
+    if y.dtype.kind == "f" or column.kind == "text":
+        return False
+    cells = column.text.to_numpy(str)[train]
+    values, code = np.unique(cells, return_inverse=True)
+    if not 1 < len(values) <= min(100, len(train) // 4):
+        return False
+    return any(is_told_by(code, target, len(values)) for target in targets.T)
+
+
+def is_told_by(code: NDArray[Any], target: NDArray[Any], values: int) -> bool:
+    """Return whether rows of one code have one target, and not all rows the same."""
+    low, high = (np.full(values, edge) for edge in (target.max(), target.min()))
+    np.minimum.at(low, code, target)
+    np.maximum.at(high, code, target)
+    return bool((low == high).all() and target.min() < target.max())
+
+
+def write_columns(rows: Sequence[tuple[str, ...]], most: int = 15) -> str:
+    """Return the table as aligned text, its first rows, and how many there are of each type beyond.
+
+    >>> print(write_columns([("age", "number", "0", "1 to 9", "standardised")]))
+    column  type    empty   range  what was done
+    age     number      0  1 to 9  standardised
+    """
+    import pandas as pd
+
+    from losslab.spreadsheet import text_table
+
+    text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:most]], columns=HEADING))
+    kinds = [row[1] for row in rows[most:]]
+    more = ", ".join(count(kinds.count(kind), kind) for kind in dict.fromkeys(kinds))
+    return f"{text}\nand {len(kinds)} more: {more}" if kinds else text
+
+
+def short(text: str, most: int = 40) -> str:
+    """Return a text that is not wider than a column."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
