@@ -33,7 +33,7 @@ from losslab.sweep.plan import Job, Setting, make_job
 from losslab.sweep.processes import Workers, count_workers
 
 Array = NDArray[Any]
-OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim")
+OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim", "log")
 ALPHA = 0.05
 USUAL = 20  # seeds, within which a difference is looked for that the user has not chosen
 GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes

@@ -49,8 +49,15 @@ def write_story(race: "Race", why: str) -> list[str]:
         cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)
-    write_together(out, render_files(report, request, draw_story(state)))
-    return [*format_text(report), str(out / "index.html")]
+    plots = draw_story(state)
+    write_together(out, render_files(report, request, plots))
+    logged = []
+    if race.question.log:
+        from losslab.page.wandb_report import log_report
+
+        tables = {"cells": report.cells, "pairs": report.pairs} | {plot.name: plot.data for plot in plots}
+        logged = [log_report(report.title, report.verdict + report.cautions, tables, out)]
+    return [*format_text(report), *logged, str(out / "index.html")]
 
 
 def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]:
