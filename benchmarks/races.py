@@ -13,9 +13,9 @@ decides as many (`seeds`). Per cent of races, except `runs` and `seeds`:
     decided    pairs with the leader that are decided
 
 Rivals: `bayes`, which spends the runs of the race where the expected improvement is largest, as Bayesian searches do,
-and says nothing of how sure it is; `halving`, which drops the worse half after 1, 2, 4, ... seeds and tests the last two
-by t; `friedman`, the rule of irace (Friedman's test, then pairs with the best, after each seed from 5 on); and the full
-grid.
+and says nothing of how sure it is; `halving`, which drops the worse half after 1, 2, 4, ... seeds and tests the last
+two by t; `friedman`, the rule of irace (Friedman's test, then pairs with the best, after each seed from 5 on); and the
+full grid.
 """
 
 import re
