@@ -69,7 +69,7 @@ def test_every_sentence_agrees_with_its_numbers(seeds: range) -> None:
         cells, pairs = summarize_cells(comparison), tabulate_pairs(findings.every)
         for table in (format_cells(comparison, cells), format_pairs(pairs, comparison.unit)):
             assert not table.isin(["nan", "inf"]).any().any(), (seed, table)
-        said = "\n".join([*verdict, describe_method(comparison), *find_cautions(comparison, findings)])
+        said = "\n".join([*verdict, *describe_method(comparison), *find_cautions(comparison, findings)])
         assert not ODD.search(said), (seed, ODD.search(said), said)
         assert "e+" not in "".join(verdict), (seed, verdict)
         for pair in findings.every:

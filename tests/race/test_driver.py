@@ -64,6 +64,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
     for module in (driver, tuning):
         monkeypatch.setattr(module, "follow", follow)
     monkeypatch.setattr(driver, "Workers", MadeUp)
+    monkeypatch.setattr("losslab.page.plots.draw_plots", lambda *_: [])  # those of a comparison; the race's stay
     monkeypatch.chdir(tmp_path)
     limit["runs"] = 0
     return done

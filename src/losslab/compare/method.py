@@ -3,8 +3,8 @@
 from losslab.compare.design import Comparison
 
 
-def describe_method(comparison: Comparison) -> str:
-    """Explain in a few sentences how the figures of the page were computed."""
+def describe_method(comparison: Comparison) -> list[str]:
+    """Explain in a few points how the figures of the page were computed."""
     population, level = comparison.population, f"{100 * (1 - comparison.alpha):g} %"
     sentences = [
         "Each run was tested at its best epoch on validation.",
@@ -15,14 +15,14 @@ def describe_method(comparison: Comparison) -> str:
         "difference real (single-step max-T, Westfall & Young 1993; the reference is simulated with normal noise in "
         "the same pattern of units).",
         "The standard error of a difference is the pooled one; a pair's own counts where it is larger, as far as the "
-        "cells' spreads are seen to differ (Smyth 2004). Cells whose noise is four times as wide as that of others are "
-        "pooled by themselves. Where a pair's differences are skewed, Hall's corrected "
-        "statistic (1992) counts if it is smaller.",
+        "cells' spreads are seen to differ (Smyth 2004).",
+        "Cells whose noise is much wider than that of others are pooled by themselves. Where the long tails of two "
+        "cells pull their difference one way, Hall's corrected statistic (1992) counts if it is smaller.",
     ]
     if population.crossed:
         sentences.append(
             "The variance of a difference adds what comes from the trainings to what comes from the test rows "
-            "(jackknife over blocks of rows; Owen 2007), with degrees of freedom by Satterthwaite (1946)."
+            "(jackknife over blocks of rows; Owen 2007), with degrees of freedom as Satterthwaite (1946) weighs them."
         )
     if population.overlap:
         sentences.append(
@@ -30,10 +30,11 @@ def describe_method(comparison: Comparison) -> str:
             "rows (Nadeau & Bengio 2003)."
         )
     sentences += [
-        f"The interval of a cell's mean is Student's t at {level}, each by itself. IQM is the mean of the middle half.",
+        f"The interval of a cell's mean is Student's t at {level}, each by itself.",
+        "IQM is the mean of the middle half of the runs.",
         "P(better) is the share of pairs of runs with the same data and seed in which the one beats the other; a tie "
         "counts half, and a failed training loses.",
         f"The number of {population.noun}s that would decide is for a power of 80 %, with a margin for the error of "
         "the spread.",
     ]
-    return " ".join(sentences)
+    return sentences

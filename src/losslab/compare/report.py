@@ -35,7 +35,7 @@ class Report:
         cells, pairs: tables in numbers.
         components: where the noise comes from, if it is known.
         target: how soon each cell reaches a target, if histories tell.
-        method: how all of that was computed.
+        method: how all of that was computed, point by point.
         looks: how many runs each look at these cells was at.
     """
 
@@ -48,7 +48,7 @@ class Report:
     pairs: pd.DataFrame
     components: Components | None
     target: Target | None
-    method: str
+    method: list[str]
     looks: list[int]
 
 
@@ -75,7 +75,7 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
         tabulate_pairs(findings.tested),
         estimate_components(comparison, findings),
         target,
-        " ".join([describe_method(comparison), *describe_extras(comparison, target)]),
+        [*describe_method(comparison), *describe_extras(comparison, target)],
         looks,
     )
 

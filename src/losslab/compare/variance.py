@@ -160,8 +160,9 @@ def describe_components(comparison: Comparison, table: pd.DataFrame, first: str,
     known = ", as far as it is known" if table["difference"][table["source"] == ROWS].isna().any() else ""
     if table["share"].notna().sum() == 1:
         return f"{about} Only one source is known{TELL_APART.get(source, '')}."
+    much = "nearly all" if share > 99.5 else f"{share:.0f} %"
     return (
-        f"{about} Of the variance of their mean difference{known}, {share:.0f} % comes from "
+        f"{about} Of the variance of their mean difference{known}, {much} comes from "
         f"{'' if source == TRAINING else 'the '}{source}: {remedy} buy the most."
     )
 
@@ -179,6 +180,9 @@ def format_components(components: Components, unit: str) -> pd.DataFrame:
             "repeats": write(table["repeats"], "{:,.0f}"),
             f"sd, {unit}": write(table["metric"], "{:.2g}"),
             f"sd of the difference, {unit}": write(table["difference"], "{:.2g}"),
-            "share of its error": write(100 * table["share"], "{:.0f} %"),
+            "share of its error": [
+                "< 1 %" if share < 0.005 else text
+                for share, text in zip(table["share"], write(100 * table["share"], "{:.0f} %"), strict=True)
+            ],
         }
     )

@@ -56,7 +56,7 @@ def render_page(
     latex: str,
     plots: Sequence[DrawnPlot],
     sections: Sequence[Section],
-    method: str,
+    method: Sequence[str],
 ) -> str:
     """Render the page: verdict, cautions, cells, plots, further tables, and how the figures were computed.
 
@@ -68,7 +68,7 @@ def render_page(
         latex: the same for a paper.
         plots: the plots, in order.
         sections: further tables, in order.
-        method: how the figures were computed, in a few sentences.
+        method: how the figures were computed, point by point.
     """
     drawn = "".join(map(render_plot, plots))
     further = "\n".join(map(render_section, sections))
@@ -85,14 +85,14 @@ def render_page(
 <h1>{escape(title)}</h1>
 <div class="verdict">{render_paragraphs(verdict)}</div>
 <div class="cautions"><h2>Read with caution</h2>
-<ul>{"".join(f"<li>{escape(each)}</li>" for each in cautions)}</ul></div>
+{render_list(cautions)}</div>
 <h2>Cells</h2>
 {render_table(table)}
 <p>{render_download("table.tex", latex, "this table in LaTeX")}</p>
 <h2>Plots</h2>
 {drawn}{further}
 <h2>How</h2>
-{render_paragraphs([method])}
+{render_list(method)}
 <footer>Made by losslab on <time>{date}</time>.</footer>
 </body>
 </html>
@@ -117,6 +117,11 @@ def css_width(png: bytes) -> int:
 def render_paragraphs(sentences: Sequence[str]) -> str:
     """Render each sentence as a paragraph."""
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+
+
+def render_list(sentences: Sequence[str]) -> str:
+    """Render sentences as the points of a list."""
+    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
 def render_section(section: Section) -> str:

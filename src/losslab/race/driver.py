@@ -21,7 +21,7 @@ from losslab.config.words import parse_settings
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable
 from losslab.race.judge import judge, plan_seeds
-from losslab.race.levels import LOOKS, first_look, set_levels
+from losslab.race.levels import LOOKS, first_look, set_levels, spend
 from losslab.race.question import Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
@@ -67,18 +67,16 @@ class Race:
         new = state.add_candidates([name for name in self.cells if name in self.settings])
         state.racing = [name for name in state.racing if name in self.settings]
         if new and state.looks:
-            print(f"new       {', '.join(new)}: raced from the first seed on", flush=True)
-        ran = state.seeds
-        for n in [n for n in LOOKS if n > ran or (new and n == ran)]:
+            print(f"new       {', '.join(new)}, from the first seed on", flush=True)
+        for n in (n for n in LOOKS if n > state.seeds):
             if n < first_look(state.started or len(state.racing)) or self.too_few(n):
                 continue
-            if state.decided and not new:
+            if state.decided:
                 return "decided"
             if why := self.over_budget(n):
                 return why
             self.train(n)
             self.look(n)
-            new = []
             self.report(n)
         return "decided" if state.decided else f"{LOOKS[-1]} seeds"
 
@@ -114,6 +112,8 @@ class Race:
             if not state.planned:
                 self.plan(y, layout, scale, comparison.unit)
             level = set_levels(state.started, state.planned, ALPHA)[seeds]
+            if state.looks and not state.have_raced():  # earlier looks tell nothing of those that are new
+                level = ALPHA * (spend(seeds, state.planned) - spend(state.seeds, state.planned))
             difference = state.difference / scale
             failures = count_failures(comparison)["failed"].tolist()
             racing = [names.index(name) for name in state.racing if name in names]

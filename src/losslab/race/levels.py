@@ -16,11 +16,12 @@ PATHS = 40_000
 
 
 def spend(n: int, planned: int) -> float:
-    """Return the share of the level that is spent up to n seeds.
+    """Return the share of the level that is spent up to n seeds; no more are planned than the last look has.
 
     >>> round(spend(5, 20), 4), spend(20, 20), round(spend(80, 20), 3)
     (0.1125, 0.9, 0.975)
     """
+    planned = min(planned, LOOKS[-1])
     return float((1 - LATE) * min(1.0, n / planned) ** PACE + LATE * max(0.0, 1 - planned / n))
 
 
@@ -38,14 +39,14 @@ def set_levels(candidates: int, planned: int, alpha: float = 0.05) -> dict[int, 
 
     Args:
         candidates: at the start.
-        planned: the number of seeds by which most of the level is spent, at most that of the last look.
+        planned: the number of seeds by which most of the level is spent.
         alpha: the level of the race.
 
     >>> levels = set_levels(2, 20)
     >>> all(level <= 0.05 for level in levels.values()), 0.02 < levels[20] < 0.05, min(levels)
     (True, True, 3)
     """
-    rng, k, planned = np.random.default_rng(0), candidates, min(planned, LOOKS[-1])
+    rng, k = np.random.default_rng(0), candidates
     total, squares = np.zeros((PATHS, k), np.float32), np.zeros(PATHS)
     racing, found, spent, seen = np.ones(PATHS, bool), {}, 0.0, 0
     for n in (look for look in LOOKS if look >= first_look(k)):

@@ -63,6 +63,10 @@ class State:
         """Whether all is decided, or no number of seeds would decide the rest."""
         return bool(self.looks) and all(name in self.hopeless for name in self.undecided)
 
+    def have_raced(self) -> bool:
+        """Tell whether all that race were in an earlier look."""
+        return set(self.racing) <= {name for look in self.looks for name in look["raced"]}
+
     def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
         """Add what a look said of the candidates of these names.
 

@@ -39,13 +39,13 @@ def write_story(race: "Race", why: str) -> list[str]:
     level = state.looks[-1]["level"] or comparison.alpha
     findings = evaluate(replace(comparison, alpha=level))
     report = write_report(comparison, findings, state.difference, out)
-    method = (
+    method = [
         f"A race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look spends a "
-        "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks. "
-        f"The table of pairs is of the last look alone, at {100 * level:.2g} %. "
-    )
+        "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",
+        f"The table of pairs is of the last look alone, at {100 * level:.2g} %.",
+    ]
     report = replace(
-        report, verdict=verdict, title=f"race: {report.title}", method=method + report.method,
+        report, verdict=verdict, title=f"race: {report.title}", method=[*method, *report.method],
         cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)
