@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from losslab import __version__
 from losslab.cli import COMMANDS
 from tests.conftest import ROOT, until
 from tests.processes import PATIENCE, caught, ran
@@ -33,6 +34,19 @@ def test_help_names_every_word_and_every_group(tmp_path: Path) -> None:
     for word in COMMANDS:
         assert word == "train" or f"    losslab {word}" in done.stdout
     assert "\noptimizer: adadelta, " in done.stdout
+
+
+def test_without_a_word_it_says_what_there_is_and_trains_nothing(tmp_path: Path) -> None:
+    done = typed(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("The command `losslab`")
+    assert "losslab train" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
+def test_the_version_is_its_own(tmp_path: Path, words: list[str]) -> None:
+    assert typed(tmp_path, *words).stdout == f"losslab {__version__}\n"
 
 
 @pytest.mark.parametrize("word", sorted(set(COMMANDS) - {"train"}))

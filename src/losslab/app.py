@@ -61,7 +61,6 @@ def job(typed: DictConfig) -> float:
         if one_run:
             sys.exit(f"losslab: {error}")
         print(f"losslab: {error}", file=sys.stderr, flush=True)
-        error.told = True
         raise  # Hydra runs the other jobs of the sweep, then raises the first error
     if one_run or not summary:  # no sweeper needs it, or this is not the run's first process
         return nan
@@ -96,8 +95,6 @@ def main() -> None:
     except (Refused, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
-        if getattr(error, "told", False):
-            sys.exit(1)
         words, folders = arguments.take_folders(sys.argv[1:])
         typed = [*(text for text in words if "=" in text and not text.startswith("-")), *arguments.search_path(folders)]
         sys.exit(f"losslab: {error if isinstance(error, Refused) else explain(error, typed)}")

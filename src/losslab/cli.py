@@ -50,8 +50,10 @@ def main() -> None:
             sys.exit(
                 f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}"
             )
-        elif first in ("-h", "--help"):
+        elif first in ("", "-h", "--help"):
             print(__doc__)
+        if not first:
+            sys.exit(print("`losslab train` trains the usual one, and `losslab --help` lists the options."))
         import_module(COMMANDS.get(first, COMMANDS["train"])).main()
 
 

@@ -27,8 +27,6 @@ class Refused(ValueError):
     Control characters, which a file could contain to move a terminal's cursor, become spaces.
     """
 
-    told = False  # printed already
-
     def __init__(self, sentence: str) -> None:
         super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", sentence))
 

@@ -10,6 +10,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides, quote_names, read_value
+from losslab.config.command_line import check_command_line
 from losslab.errors import Refused
 from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT
@@ -97,6 +98,11 @@ def test_the_remedy_for_a_command_that_cannot_work_is_yaml_that_does(command: ob
 )
 def test_a_command_is_w_and_bs_own_or_types_settings_of_all_runs(command: dict[str, object], found: object) -> None:
     assert parse_command("a.yaml", command) == found
+
+
+def test_a_setting_that_is_typed_twice_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    check_command_line(["loss=mae", "seed=1", "loss=mse", "seed=1"])
+    assert capsys.readouterr().err == "losslab: loss=mae and loss=mse are both typed: the last one counts\n"
 
 
 NAMES = (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from losslab import __version__
 from losslab.config import allowlist
 from losslab.config.arguments import add_search, as_overrides, expand_sum, hide_sum, key_of, quote_names, quote_option
 from losslab.config.catalogue import CONF, check_size, find_yaml_files
@@ -24,6 +25,8 @@ KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]+)?(?:=|\Z)
 
 def rewrite_arguments() -> None:
     """Turn what was typed into overrides that Hydra reads as they were meant."""
+    if "--version" in sys.argv[1:]:
+        sys.exit(print(f"losslab {__version__}"))
     multirun = bool({"-m", "--multirun"} & set(sys.argv))
     words = [quote_names(text, multirun) for text in as_overrides(sys.argv[1:])]
     sys.argv[1:] = [add_search(quote_option(text)) for text in words]
@@ -44,7 +47,7 @@ def check_command_line(words: Sequence[str]) -> None:
         Refused: for that, and for options below `--config-dir` that set what a file may not.
     """
     asked = parse_safely(words)
-    check_twice(asked.overrides)
+    tell_twice(asked.overrides)
     if asked.config_dir is None:
         with hydra_ready():
             check_words(asked.overrides)
@@ -73,14 +76,14 @@ def check_typed(overrides: Sequence[str]) -> None:
             )
 
 
-def check_twice(overrides: Sequence[str]) -> None:
-    """Refuse a setting that is typed twice with two values: nothing says which of them is meant."""
+def tell_twice(overrides: Sequence[str]) -> None:
+    """Say which of two values counts where a setting is typed twice, as Hydra lets the last one win."""
     typed: dict[str, str] = {}
     for text in overrides:
-        before = typed.setdefault(key_of(text), text)
+        before = typed.get(key_of(text), text)
         if before != text:
-            several = f"-m {before},{text.partition('=')[2]}" if "=" in before else before
-            raise Refused(f"{before} and {text} are both typed: type one of them, or for a run with each {several}")
+            print(f"losslab: {before} and {text} are both typed: the last one counts", file=sys.stderr, flush=True)
+        typed[key_of(text)] = text
 
 
 def parse_safely(words: Sequence[str]) -> Namespace:
