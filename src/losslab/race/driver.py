@@ -139,7 +139,7 @@ class Race:
                 break
         finer = plan_seeds(y, layout, state.difference / 2 / scale, ALPHA)
         print(
-            f"worth     {describe_wanted(comparison, state.difference)}: about {state.planned:,} seeds for each that is "
+            f"worth     {describe_wanted(comparison, state.difference)}: some {state.planned:,} seeds for each that is "
             f"not much worse; difference={state.difference / 2:g} would take about {finer:,}",
             flush=True,
         )
