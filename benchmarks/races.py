@@ -22,7 +22,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import Any
 
@@ -30,10 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from losslab.compare import simultaneous
 from losslab.compare.contrasts import Layout
 from losslab.race.judge import FAILURES, judge, plan_seeds, test
 from losslab.race.levels import LOOKS, first_look, set_levels
 
+simultaneous.simulate = lru_cache(4096)(simultaneous.simulate.__wrapped__)  # all looks of all races, not the last 32
 Array = NDArray[Any]
 MOST = LOOKS[-1]
 WORTH = 1.0  # the difference worth finding, in standard deviations

@@ -192,7 +192,9 @@ class Race:
         worse, same, left = len(state.beaten) + len(state.never), len(state.same), len(state.undecided)
         used, unit = self.used()
         spent = f", {used:.3g} {unit}" if unit != "runs" else ""
-        rest = f"; at most {max(0, state.planned - seeds) * len(state.racing)} runs more are expected" if left else ""
+        runs = (state.planned - seeds) * len(state.racing)
+        rest = f"; at most {runs} runs more are expected" if runs > 0 else "; more seeds than planned are needed"
+        rest = rest if set(state.undecided) - state.hopeless.keys() else ""
         print(
             f"{seeds:3} seeds  {state.leader} leads; {worse} worse, {same} the same, {left} undecided; "
             f"{self.count_runs()} runs{spent}{rest}",

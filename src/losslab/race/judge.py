@@ -1,5 +1,6 @@
 """What a look at a race decides: which candidates are beaten, and which are the same as the best."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -13,7 +14,7 @@ from losslab.compare.simultaneous import Family, infer_family
 from losslab.compare.statistics import units_needed
 
 Array = NDArray[Any]
-EASIER = 0.8  # of the seeds that a single look at all pairs would need: most of these are decided sooner
+EASIER = 0.9  # for each doubling of the candidates: of the seeds that one look at all pairs would need to decide 80 %
 ROWS, FAILURES = "rows", "failures"  # why no number of seeds would decide
 LEAST = 6  # seeds are planned
 SURE = 1.15  # times the noise of the rows tested: what is left of the noise, from here on, no seed takes away
@@ -141,7 +142,11 @@ def list_gaps(pairs: Sequence[tuple[int, int]], family: Family, *, turn: bool = 
 
 
 def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int:
-    """Return by how many seeds most pairs will be decided, from the spread at the first look."""
+    """Return by how many seeds most pairs will be decided, from the spread at the first look.
+
+    These are the seeds that one look at all pairs would need, for two candidates, and fewer for more: the more there
+    are, the more of them are far behind.
+    """
     family, _ = test(y, layout, list(combinations(range(y.shape[1]), 2)), alpha)
     known = np.isfinite(family.unit_se) & (family.unit_se > 0)
     if not known.any():
@@ -149,4 +154,4 @@ def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int
     n = int(np.median(family.n[known]))
     sd = float(np.median(family.unit_se[known])) * n**0.5
     need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])))
-    return max(LEAST, round(EASIER * need))
+    return max(LEAST, round(EASIER ** math.log2(y.shape[1] / 2) * need))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from losslab.compare.design import Comparison
     from losslab.race.driver import Race
 
-NAMED = 4  # candidates that are beaten are named with their numbers, up to this many
+NAMED = 4  # candidates are named with their numbers, up to this many of a kind
 SAID = ("looked at before", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
 DRAWN, ACROSS = 16, 4  # so many candidates are drawn, those that raced longest, and so many beside each other
 
@@ -88,7 +88,8 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
     """Say what is undecided, why the race ended nevertheless, and what would decide it."""
     state, unit, found = race.state, comparison.unit, []
     gaps = state.looks[-1]["gaps"]
-    for name in state.undecided:
+    left = sorted(state.undecided, key=lambda name: gaps[name]["mean"] if name in gaps else 0.0)
+    for name in left[:NAMED]:
         gap = gaps.get(name)
         interval = f" (behind by {gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}])" if gap else ""
         why_not = state.hopeless.get(name)
@@ -104,6 +105,8 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
             )
         else:
             found.append(f"{name} is undecided after {state.seeds} seeds{interval}.")
+    if len(left) > NAMED:
+        found.append(f"{len(left) - NAMED} more are undecided: race.csv has all gaps.")
     if [name for name in state.undecided if name not in state.hopeless]:
         more = max(state.planned - state.seeds, max(2, state.seeds // 3)) * len(state.racing)
         found.append(f"{why[0].upper()}{why[1:]} is used up; about {more} runs more would decide the rest.")
