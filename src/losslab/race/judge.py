@@ -154,4 +154,4 @@ def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int
     n = int(np.median(family.n[known]))
     sd = float(np.median(family.unit_se[known])) * n**0.5
     need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])))
-    return max(LEAST, round(EASIER ** math.log2(y.shape[1] / 2) * need))
+    return max(LEAST, round(math.pow(EASIER, math.log2(y.shape[1] / 2)) * need))
