@@ -33,7 +33,7 @@ from scipy import stats
 from losslab.compare import simultaneous
 from losslab.compare.contrasts import Layout
 from losslab.race.judge import FAILURES, judge, plan_seeds, test
-from losslab.race.levels import LOOKS, first_look, set_levels
+from losslab.race.levels import LOOKS, find_level, first_look, spend
 
 simultaneous.simulate = lru_cache(4096)(simultaneous.simulate.__wrapped__)  # all looks of all races, not the last 32
 Array = NDArray[Any]
@@ -89,16 +89,17 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
     """Race as `losslab race` does, up to so many seeds; return how things stand after each look, by its seeds."""
     k = values.shape[1]
     racing, waiting, leader, story = list(range(k)), list[int](), None, list[tuple[int, End]]()
-    have, worse, false, levels = np.zeros(k, int), 0, False, dict[int, float]()
+    have, worse, false, spent = np.zeros(k, int), 0, False, list[tuple[int, float]]()
     for n in (n for n in LOOKS if first_look(k) <= n <= most):
         have[racing] = n
         known = sorted([*racing, *waiting])
         y = np.stack([np.where(np.arange(n) < have[c], values[:n, c], np.nan) for c in known], 1)
-        levels = levels or set_levels(k, plan_seeds(y, layout_of(y), WORTH, 0.05))
+        share = spend(n, plan_seeds(y, layout_of(y), WORTH, 0.05))
+        spent.append((n, max(share, spent[-1][1] if spent else 0.0)))
         place = {c: number for number, c in enumerate(known)}
         failures = np.isnan(values[:n][:, known]).sum(0).tolist()
         before = None if leader is None else place.get(leader)
-        look = judge(y, layout_of(y), levels[n], WORTH, [place[c] for c in racing], failures, before)
+        look = judge(y, layout_of(y), find_level(k, tuple(spent)), WORTH, [place[c] for c in racing], failures, before)
         leader = known[look.leader]
         false |= any(means[known[gap.ahead]] <= means[known[c]] for c, gap in look.beaten.items())
         false |= any(abs(means[known[c]] - means[leader]) > WORTH for c in look.same)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from losslab.race.levels import LATE, LOOKS, first_look, set_levels, spend
+from losslab.race.levels import LATE, LOOKS, find_level, first_look, spend
+
+
+def levels_of(candidates: int, planned: int, most: int = 35) -> dict[int, float]:
+    """The level of each look of a race whose planned seeds stay."""
+    looks = [(n, spend(n, planned)) for n in LOOKS if first_look(candidates) <= n <= most]
+    return {n: find_level(candidates, tuple(looks[: number + 1])) for number, (n, _) in enumerate(looks)}
 
 
 @pytest.mark.parametrize("planned", [6, 20, 100])
@@ -19,7 +25,7 @@ def test_the_looks_together_spend_no_more_than_the_level(planned: int) -> None:
 @pytest.mark.parametrize(("candidates", "planned"), [(2, 12), (6, 20)])
 def test_equals_are_told_apart_in_no_more_than_one_race_of_twenty(candidates: int, planned: int) -> None:
     """With other noise than that of the simulation, and the t and range distributions of scipy."""
-    levels = set_levels(candidates, planned)
+    levels = levels_of(candidates, planned)
     rng, races, seen = np.random.default_rng(1), 4000, np.zeros(4000, bool)
     y = rng.standard_normal((races, 35, candidates))
     for n in (look for look in LOOKS if first_look(candidates) <= look <= 35):
@@ -35,10 +41,21 @@ def test_equals_are_told_apart_in_no_more_than_one_race_of_twenty(candidates: in
 
 def test_a_look_tests_at_more_than_it_spends_and_at_less_than_the_whole() -> None:
     for candidates in (2, 6, 40):
-        levels = set_levels(candidates, 20)
+        levels = levels_of(candidates, 20, 10)
         before = 0.0
         for n, level in levels.items():
             assert 0.05 * (spend(n, 20) - before) - 1e-12 <= level < 0.05
             before = spend(n, 20)
-    assert min(set_levels(2, 20)) == 3
-    assert min(set_levels(4, 20)) == 2
+    assert (first_look(2), first_look(3), first_look(4)) == (3, 3, 2)
+
+
+def test_a_look_that_is_left_out_leaves_its_part_to_the_next() -> None:
+    all_looks = [(n, spend(n, 10)) for n in (3, 4, 5, 6)]
+    some = [all_looks[0], all_looks[3]]
+    assert find_level(3, tuple(some)) > find_level(3, tuple(all_looks))
+
+
+def test_no_more_is_spent_where_the_noise_turns_out_to_be_larger() -> None:
+    """The planned seeds grow, so that less should have been spent: the look spends nothing."""
+    looks = ((5, spend(5, 10)), (6, spend(5, 10)))
+    assert find_level(2, looks) == 0.0

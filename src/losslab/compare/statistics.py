@@ -62,10 +62,12 @@ def power_of(gap: float, se: float, df: float, critical: float) -> float:
     return float(stats.norm.sf((c - shift) / np.sqrt(1 + critical**2 / (2 * df))))
 
 
-def units_needed(gap: float, sd: float, n: int, df: float, critical: float, row_se: float = 0.0) -> int:
+def units_needed(
+    gap: float, sd: float, n: int, df: float, critical: float, row_se: float = 0.0, doubt: float = DOUBT
+) -> int:
     """Compute the number of units that find a difference with a power of 80 %, 10,000 at most.
 
-    The spread is one that the true one is not above, at 80 %: that is a margin for its error.
+    The spread is one that the true one is not above, at 80 % or what `doubt` says: that is a margin for its error.
 
     Args:
         gap: the difference.
@@ -74,12 +76,13 @@ def units_needed(gap: float, sd: float, n: int, df: float, critical: float, row_
         df: its degrees of freedom.
         critical: how many standard errors are enough with these degrees of freedom.
         row_se: a standard error that no further unit takes away.
+        doubt: the probability that the true spread is not above the one that is reckoned with.
 
     >>> units_needed(0.5, 1.0, 1000, 999, 1.962)
     35
     """
     level = stats.t.sf(critical, df)
-    margin = sd * np.sqrt(df / stats.chi2.ppf(1 - DOUBT, df))
+    margin = sd * np.sqrt(df / stats.chi2.ppf(1 - doubt, df))
 
     def finds(count: int) -> bool:
         new_df = max(1.0, df * (count - 1) / max(1, n - 1))

@@ -22,7 +22,7 @@ from losslab.config.words import parse_settings
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable
 from losslab.race.judge import judge, plan_seeds
-from losslab.race.levels import LOOKS, first_look, set_levels, spend
+from losslab.race.levels import LOOKS, find_level, first_look
 from losslab.race.question import Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
@@ -112,9 +112,12 @@ class Race:
             scale = float(scales[np.nanmean(y, 0).argmax()])  # of the best
             if not state.planned:
                 self.plan(y, layout, scale, comparison)
-            level = set_levels(state.started, state.planned, ALPHA)[seeds]
+            else:
+                state.planned = plan_seeds(y, layout, state.difference / scale, ALPHA)
+            spent = state.spend(seeds)
+            level = find_level(state.started, tuple(spent), ALPHA)
             if state.looks and not state.have_raced():  # earlier looks tell nothing of those that are new
-                level = ALPHA * (spend(seeds, state.planned) - spend(state.seeds, state.planned))
+                level = ALPHA * (spent[-1][1] - spent[-2][1])
             difference = state.difference / scale
             failures = count_failures(comparison)["failed"].tolist()
             racing = [names.index(name) for name in state.racing if name in names]
@@ -123,8 +126,9 @@ class Race:
             state.add_look(seeds, level, names, look, scales.tolist())
         else:
             state.leader = state.racing[0] if state.racing else ""
-            state.looks.append({"seeds": seeds, "level": 0.0, "leader": state.leader, "raced": list(state.racing),
-                                "same": state.same, "gaps": {}})  # fmt: skip
+            share = state.spend(seeds)[-1][1]
+            alone = {"leader": state.leader, "raced": list(state.racing), "same": state.same, "gaps": {}}
+            state.looks.append({"seeds": seeds, "spent": share, "level": 0.0, **alone})
         state.hours = self.before + (time.monotonic() - self.begun) / 3600
         state.write(self.folder)
 

@@ -142,7 +142,7 @@ def list_gaps(pairs: Sequence[tuple[int, int]], family: Family, *, turn: bool = 
 
 
 def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int:
-    """Return by how many seeds most pairs will be decided, from the spread at the first look.
+    """Return by how many seeds most pairs will be decided, from the spread so far; means play no part in it.
 
     These are the seeds that one look at all pairs would need, for two candidates, and fewer for more: the more there
     are, the more of them are far behind.
@@ -153,5 +153,5 @@ def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int
         return LEAST
     n = int(np.median(family.n[known]))
     sd = float(np.median(family.unit_se[known])) * n**0.5
-    need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])))
+    need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])), doubt=0.5)
     return max(LEAST, round(math.pow(EASIER, math.log2(y.shape[1] / 2)) * need))

@@ -8,6 +8,7 @@ from typing import Any
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.race.judge import Gap, Look
+from losslab.race.levels import spend
 from losslab.sweep.ledger import read_record
 
 FILE = "race.json"
@@ -24,8 +25,8 @@ class State:
         beaten: the others, and what was said of each: who is ahead, by how much, and after how many seeds.
         never: those whose trainings fail, and why.
         leader: the best of those that race.
-        planned: the number of seeds by which most is decided; 0 before the first look.
-        started: how many candidates there were when that was planned.
+        planned: the number of seeds by which most is decided, as the last look has it; 0 before the first.
+        started: how many candidates there were at the first look.
         looks: each with its number of seeds, who raced, the leader, and the gaps.
         hours: that the race has run, over all its starts.
         hopeless: those that no number of seeds would decide, and why.
@@ -67,6 +68,12 @@ class State:
         """Tell whether all that race were in an earlier look."""
         return set(self.racing) <= {name for look in self.looks for name in look["raced"]}
 
+    def spend(self, seeds: int) -> list[tuple[int, float]]:
+        """Return the seeds of all looks, with the next one, and the share of the level that is spent with each."""
+        before = [(int(look["seeds"]), float(look["spent"])) for look in self.looks]
+        least = before[-1][1] if before else 0.0
+        return [*before, (seeds, max(least, spend(seeds, self.planned)))]
+
     def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
         """Add what a look said of the candidates of these names.
 
@@ -89,7 +96,15 @@ class State:
         gaps = {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.gaps.items()}
         gaps |= {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.beaten.items()}
         self.looks.append(
-            {"seeds": seeds, "level": level, "leader": self.leader, "raced": raced, "same": self.same, "gaps": gaps}
+            {
+                "seeds": seeds,
+                "spent": self.spend(seeds)[-1][1],
+                "level": level,
+                "leader": self.leader,
+                "raced": raced,
+                "same": self.same,
+                "gaps": gaps,
+            }
         )
 
     def add_candidates(self, names: list[str]) -> list[str]:
