@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import TargetEncoder
 
+from losslab.config.check import configure
 from losslab.data.tables import csv, diabetes, encode, heights, shipped
 from losslab.errors import Refused
 
@@ -347,3 +348,54 @@ def test_a_column_says_the_part_the_group_or_the_time_and_is_no_feature() -> Non
 def test_rows_that_cannot_be_split_so_are_refused(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         read("pay", **more)
+
+
+# labels, however they are written
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [("1", "0"), ("1", "-1"), ("1.0", "-1.0"), ("True", "False"), ("yes", "no"), ("Y", "N"), ("on", "off")],
+)
+def test_two_words_are_a_label(yes: str, no: str) -> None:
+    frame = PEOPLE.assign(good=[(no, yes)[n % 2] for n in range(40)], bad=[(yes, no)[n % 3 > 0] for n in range(40)])
+    data = read(["good", "bad"], "multi_label", frame=frame)
+    assert data.y.tolist() == [[n % 2, int(n % 3 == 0)] for n in range(40)]
+
+
+def test_two_other_words_are_none() -> None:
+    with pytest.raises(
+        Refused, match="label column good holds maybe, yes, but with several targets each must hold 0 or 1"
+    ):
+        read(["good", "bad"], "multi_label", frame=PEOPLE.assign(good=["yes", "maybe"] * 20))
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ", ", " ", "  "])
+def test_tags_are_separated_by_any_usual_sign(sign: str) -> None:
+    frame = PEOPLE.assign(tags=[cell.replace("|", sign) for cell in ["a|b", "b", "a", "b|a|c"] * 10])
+    data = read("tags", "multi_label", frame=frame)
+    assert (data.outputs, data.y[:4].tolist()) == (["a", "b", "c"], [[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]])
+
+
+def test_zeros_and_ones_that_are_trained_as_numbers_are_named() -> None:
+    assert (
+        "good: 0 and 1 are trained as numbers; if they are none, type task=single_label" in read("good", own=True).notes
+    )
+    assert any("type task=multi_label" in note for note in read(["good", "bad"], own=True).notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["data.target=[good,bad]", "data.drop=[note]"], "mlp"),
+        (["data.target=[good,bad]"], "bag_of_words"),
+        (["data.target=note", "data.drop=[tags]"], "mlp"),
+        (["data.target=[good,bad]", "data.drop=[note]", "model=bag_of_words"], "bag_of_words"),
+        (["data.target=[good,bad]", "data.drop=[note]", "model.hidden=0"], "bag_of_words"),
+    ],
+)
+def test_the_model_follows_what_the_columns_are(tmp_path: Path, words: list[str], model: str) -> None:
+    PEOPLE.to_csv(tmp_path / "own.csv", index=False)
+    cfg = configure(["data=csv", f"data.path={tmp_path / 'own.csv'}", "task=multi_label", *words])
+    assert cfg.run.choices.model == model
+    assert configure(cfg.run.overrides).run.choices.model == model

@@ -80,17 +80,37 @@ def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
 
 
 def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[str, Range]]:
-    """Compose what was typed, with the task that the data are for unless one is typed.
+    """Compose what was typed, with the task that the data are for and a model that takes them, unless they are typed.
 
     Returns:
-        The overrides with that task, the configuration, and what fits its keys.
+        The overrides with these, the configuration, and what fits its keys.
     """
     cfg, ranges = compose_run(overrides)
     wanted = cfg.data.get("task")
-    if not wanted or wanted == cfg.task.name or any(key_of(text) == "task" for text in overrides):
-        return overrides, cfg, ranges
-    overrides = [f"task={wanted}", *overrides]
-    return overrides, *compose_run(overrides)
+    if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
+        overrides = [f"task={wanted}", *overrides]
+        cfg, ranges = compose_run(overrides)
+    if wants_vectors(cfg, overrides):
+        overrides = ["model=mlp", *overrides]
+        cfg, ranges = compose_run(overrides)
+    return overrides, cfg, ranges
+
+
+def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
+    """Return whether a table without text would get a model of words, only because that is the task's usual one."""
+    typed = {key_of(text).partition(".")[0] for text in overrides}
+    if cfg.data.get("_target_") != "losslab.data.tables.csv" or {"model", "experiment"} & typed:
+        return False
+    if "tokens" not in cfg.model.get("takes", []) or not Path(str(cfg.data.path)).expanduser().is_file():
+        return False
+    from losslab.data.tables import has_text  # pandas takes half a second
+
+    without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time")]
+    names = [str(name) for value in without for name in (value if OmegaConf.is_list(value) else [value])]
+    try:
+        return not has_text(str(cfg.data.path), names)
+    except Refused:  # said when the whole table is read
+        return False
 
 
 def usual_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,13 +1,22 @@
 """Images with one class each: scikit-learn's digits, and torchvision's MNIST, Fashion-MNIST and CIFAR-10."""
 
+import gzip
+import re
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from losslab.data.dataset import Dataset, split_rows
 from losslab.errors import Refused
+from losslab.files import open_regular
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")  # pixels in `data`, classes in `targets`
+
+PACKED = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")  # LeCun's names
+LARGEST = 2**28  # bytes of one of these files, unpacked: MNIST's have 47 million
 
 
 def digits(*, task: str, val: float, test: float, seed: int, folds: int | None = None, fold: int = 0) -> Dataset:
@@ -36,6 +45,8 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
     if dataset not in DATASETS:
         raise Refused(f"data.dataset={dataset} is not one of {', '.join(DATASETS)}: type one of them")
     folder = Path(root).expanduser()
+    if packed := find_packed(folder, dataset):
+        return read_packed(packed, getattr(torchvision.datasets, dataset).classes, val, seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         parts = [getattr(torchvision.datasets, dataset)(folder, train=train, download=True) for train in (True, False)]
@@ -52,3 +63,47 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
     return Dataset(
         x, y, split | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes]
     )
+
+
+def find_packed(root: Path, dataset: str) -> Path | None:
+    """Return the folder of the gzipped files of MNIST or one like it, where they are not unpacked.
+
+    They lie where torchvision has put them, or in a folder named for the data set, such as Debian's `fashion-mnist`.
+    """
+    below = sorted(root.iterdir()) if root.is_dir() else []
+    named = [each for each in (root, *below) if re.sub(r"[^a-z\d]", "", each.name.lower()) == dataset.lower()]
+    for folder in [place for each in named for place in (each, each / "raw")]:
+        whole = [folder / f"{name}-ubyte" for name in PACKED]
+        if all(file.with_name(f"{file.name}.gz").is_file() and not file.exists() for file in whole):
+            return folder
+    return None
+
+
+def read_packed(folder: Path, classes: Sequence[str], val: float, seed: int) -> Dataset:
+    """Read images and classes from the four gzipped files in a folder."""
+    x, y, tested, y_tested = (read_idx(folder / f"{name}-ubyte.gz") for name in PACKED)
+    if x.shape[1:] != tested.shape[1:] or (len(x), len(tested)) != (len(y), len(y_tested)) or y.max() >= len(classes):
+        raise Refused(f"data.root={folder} holds files that do not belong together: type data.root=FOLDER of others")
+    split = split_rows(len(y), val=val, test=0, seed=seed, strata=y.astype(np.int64))
+    every, known = np.concatenate([x, tested])[:, None], np.concatenate([y, y_tested]).astype(np.int64)
+    split |= {"test": np.arange(len(y), len(known))}
+    return Dataset(every, known, split, every.shape[1:], [str(name) for name in classes])
+
+
+def read_idx(file: Path) -> NDArray[np.uint8]:
+    """Read an array of bytes in LeCun's IDX format: two zeros, 8 for bytes, the dimensions, the size of each, bytes.
+
+    Raises:
+        Refused: if it is none.
+    """
+    try:
+        with open_regular(file) as source, gzip.GzipFile(fileobj=source) as opened:
+            content = opened.read(LARGEST)
+        if len(content) < 4 or content[:3] != b"\0\0\x08":
+            raise ValueError("it holds no bytes in IDX format")
+        start = 4 + 4 * content[3]
+        shape = np.frombuffer(content[4:start], ">i4")
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        why = " ".join(str(error).split())
+        raise Refused(f"{file} cannot be read ({why}): type data.root=FOLDER of whole files") from None

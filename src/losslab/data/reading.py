@@ -68,12 +68,13 @@ class Bounded(io.RawIOBase):
         self.source.close()
 
 
-def read_table(path: str, key: str) -> pd.DataFrame:
+def read_table(path: str, key: str, rows: int | None = None) -> pd.DataFrame:
     """Return the table in a file, all of it text.
 
     Args:
         path: of the file.
         key: the setting that names it, for messages.
+        rows: how many to read, the first ones; all if `None`.
 
     Raises:
         Refused: if the file is missing, empty or not a table.
@@ -90,7 +91,7 @@ def read_table(path: str, key: str) -> pd.DataFrame:
         with open_lines() as text:
             delimiter = find_delimiter(text, f"{key}={path}")
         with open_lines() as text:
-            frame = pd.read_csv(text, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            frame = pd.read_csv(text, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=rows)
     except Unreadable as error:
         raise Refused(f"{key}={path} {error.why}: type the path of a CSV file") from None
     except Refused:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import KINDS, Column, ColumnEncoder
 from losslab.data.dataset import Array, Dataset, Split
 from losslab.data.encoder import TableEncoder
@@ -26,6 +27,7 @@ from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused, nearest
 
+HEAD = 500  # rows by which a model is chosen
 PART = "\0part"  # no column of a file is called so
 SHIPPED = Path(__file__).parent / "files"
 HEIGHTS = {
@@ -194,6 +196,9 @@ def encode(  # long: each step of the table's way from cells to features, and al
     shape = x.shape[1:] if encoder.buckets is None else (buckets,)
     data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
     if own:
+        if truth == "numbers" and np.isin(y, (0, 1)).all():
+            other = TRUTHS["labels" if len(targets) > 1 else "class"]
+            data.notes.append(f"{few(targets)}: 0 and 1 are trained as numbers; if they are none, type task={other}")
         data.notes += find_suspects(columns, y, train)
         data.columns = describe_columns(columns, encoders, encoder.buckets)
     return data
@@ -243,6 +248,22 @@ def name_categories(columns: Sequence[Column]) -> None:
         present = column.text[~column.missing]
         if column.kind == "text" and not column.told and present.nunique() <= len(present) / 2:
             column.kind = "category"
+
+
+def has_text(path: str, without: Sequence[str]) -> bool:
+    """Return whether the first rows of a table hold text, which is neither a category nor a number.
+
+    Args:
+        path: of the table.
+        without: columns that are no features.
+
+    Raises:
+        Refused: if it cannot be read.
+    """
+    frame = read_table(path, "data.path", rows=HEAD)
+    columns = [Column(frame[name]) for name in frame.columns if str(name) not in without]
+    name_categories(columns)
+    return any(column.kind == "text" for column in columns)
 
 
 def check_columns(

@@ -12,6 +12,7 @@ from losslab.data.columns import Column
 from losslab.errors import Refused
 
 LONGEST = 100_000  # characters of a list of labels
+FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 LABEL_SEPARATORS = ("|", ";", ",")
 QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")  # an item of a list as Python or JSON writes it
 
@@ -90,15 +91,31 @@ def encode_classes(column: Column) -> tuple[Array, list[str]]:
 
 
 def encode_flags(columns: list[Column]) -> Array:
-    """Return columns of 0 and 1 as int64 `(N, L)`."""
+    """Return columns of 0 and 1, or of another pair such as yes and no, as int64 `(N, L)`."""
+    found = []
     for column in columns:
-        if column.kind != "number" or not np.isin(column.numbers, (0, 1)).all():
+        flags = read_flags(column)
+        if flags is None:
             some = ", ".join(sorted(set(column.text) - {"0", "1"})[:3])
             raise Refused(
-                f"label column {column.name} holds {some}, but with several targets each must hold 0 or 1: "
-                "name columns of 0 and 1, or one column of lists"
+                f"label column {column.name} holds {some}, but with several targets each must hold 0 or 1 (-1 or 1, "
+                "true or false, yes or no): name such columns, or one column of lists"
             )
-    return np.stack([column.numbers for column in columns], 1).astype(np.int64)
+        found.append(flags)
+    return np.stack(found, 1).astype(np.int64)
+
+
+def read_flags(column: Column) -> NDArray[np.bool_] | None:
+    """Return whether each cell says that a label is there; `None` if they are no pair of `FLAGS`.
+
+    >>> read_flags(Column(pd.Series(["Yes", "no"]))), read_flags(Column(pd.Series(["-1", "+1.0"])))
+    (array([ True, False]), array([False,  True]))
+    """
+    cells = column.text.str.lower()
+    if column.kind == "number" and np.isin(column.numbers, (-1, 0, 1)).all():
+        cells = pd.Series([f"{number:g}" for number in column.numbers])
+    present = set(cells)
+    return next(((cells == yes).to_numpy() for yes, no in FLAGS if present <= {yes, no}), None)
 
 
 def encode_lists(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
@@ -134,6 +151,13 @@ def split_labels(cells: "pd.Series[str]", separator: str | None) -> list[list[st
     [['a', 'b'], ['b'], []]
     >>> split_labels(pd.Series(["['a', 'b c']", "[]"]), None)
     [['a', 'b c'], []]
+
+    A space separates labels where there is no other sign, and the words come again in other cells.
+
+    >>> split_labels(pd.Series(["a b", "b", "a", "b a", ""]), None)
+    [['a', 'b'], ['b'], ['a'], ['b', 'a'], []]
+    >>> split_labels(pd.Series(["Science Fiction", "Drama", "Drama"]), None)
+    [['Science Fiction'], ['Drama'], ['Drama']]
     """
     if (longest := cells.str.len().max()) > LONGEST:
         raise Refused(f"a list of labels has {longest:,} letters: type data.target=COLUMN of a column of labels")
@@ -141,9 +165,18 @@ def split_labels(cells: "pd.Series[str]", separator: str | None) -> list[list[st
         quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
         items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]
     else:
-        sign = separator or max(LABEL_SEPARATORS, key=lambda s: int(cells.str.contains(s, regex=False).sum()))
+        sign = separator or find_separator(cells)
         items = [cell.split(sign) for cell in cells]
     return [[label.strip() for label in row if label.strip()] for row in items]
+
+
+def find_separator(cells: "pd.Series[str]") -> str | None:
+    """Return the sign that stands between labels in most cells; `None` for a space, however wide."""
+    counts = {sign: int(cells.str.contains(sign, regex=False).sum()) for sign in LABEL_SEPARATORS}
+    sign = max(LABEL_SEPARATORS, key=lambda each: counts[each])
+    known = set(cells)
+    words = {word for cell in known for word in cell.split()}
+    return None if not counts[sign] and len(words) < len(known - {""}) else sign
 
 
 def are_lists(cells: "pd.Series[str]") -> bool:

@@ -1,0 +1,46 @@
+"""Images with one class each, in the files that others have packed."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from losslab.data.images import PACKED, torchvision_images
+from losslab.errors import Refused
+
+
+def pack(folder: Path) -> list["np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]:
+    """Write four files as LeCun's, gzipped, and return what they hold."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    shapes = ((40, 4, 6), (40,), (10, 4, 6), (10,))
+    arrays = [random.integers(0, 10, shape, np.uint8) for shape in shapes]
+    for name, array in zip(PACKED, arrays, strict=True):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+        (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    return arrays
+
+
+@pytest.mark.parametrize("place", ["fashion-mnist", "FashionMNIST/raw"])
+@pytest.mark.parametrize("above", [True, False])
+def test_packed_files_are_read_where_debian_and_torchvision_put_them(tmp_path: Path, place: str, above: bool) -> None:
+    x, y, tested, y_tested = pack(tmp_path / place)
+    root = tmp_path if above else tmp_path / place.partition("/")[0]
+    before = sorted(tmp_path.rglob("*"))
+    data = torchvision_images("FashionMNIST", str(root), task="single_label", val=0.2, seed=0)
+    np.testing.assert_array_equal(data.x[:], np.concatenate([x, tested])[:, None])
+    np.testing.assert_array_equal(data.y, np.concatenate([y, y_tested]))
+    assert data.split["test"].tolist() == list(range(40, 50))
+    assert data.outputs[0] == "T-shirt/top"
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is unpacked or downloaded"
+
+
+def test_packed_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
+    pack(tmp_path / "fashion-mnist")
+    file = tmp_path / "fashion-mnist" / f"{PACKED[0]}-ubyte.gz"
+    whole = file.read_bytes()
+    for content in (whole[:60], b"", gzip.compress(b"no images")):
+        file.write_bytes(content)
+        with pytest.raises(Refused, match=r"train-images-idx3-ubyte.gz cannot be read .*: type data.root=FOLDER"):
+            torchvision_images("FashionMNIST", str(tmp_path), task="single_label", val=0.2, seed=0)
