@@ -154,7 +154,7 @@ def read_table(path: str, key: str, rows: int | None = None, form: Format = DEFA
     except ImportError as error:
         raise Refused(f"{key}={path} needs a package: type {name_package(error)}, or save it as CSV") from None
     except UnicodeDecodeError as error:
-        raise Refused(f"{key}={path} {say_encoding(error)}") from None
+        raise Refused(f"{key}={path} {say_encoding(error, key)}") from None
     except pd.errors.EmptyDataError:
         raise Refused(f"{key}={path} is empty: type the path of a table with a header line") from None
     except (ValueError, KeyError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
@@ -199,9 +199,10 @@ def find_form(text: io.BufferedReader, typed: str, form: Format) -> Format:
     Raises:
         Refused: if there are too many columns, or the header is a row of numbers.
     """
+    head = text.peek(1024)[:1024]
     first = [text.readline(), text.readline()]
     wide = first[0][:2] in (b"\xff\xfe", b"\xfe\xff")
-    if not wide and form.encoding is None and b"\0" in first[0] + first[1]:
+    if not wide and form.encoding is None and b"\0" in head:
         raise ValueError("it holds bytes that no text has")
     encoding = form.encoding or ("utf-16" if wide else "utf-8-sig")
     try:
@@ -237,11 +238,13 @@ def is_row(names: list[str]) -> bool:
     return len(set(names)) < len(names) or any(not name.isdigit() for name in names)
 
 
-def say_encoding(error: UnicodeDecodeError) -> str:
-    """Say what to type for a text that is not in the encoding."""
+def say_encoding(error: UnicodeDecodeError, key: str) -> str:
+    """Say what to type for a text that is not in the encoding; new rows are read in that of the training table."""
     around = bytes(error.object[max(0, error.start - 8) : error.start + 8])
     shown = " ".join(around.decode("cp1252", "replace").split())
+    name = error.encoding.upper().replace("-SIG", "")
+    if key == "input":
+        return f"is not in {name}, as the training table is: save it so"
     return (
-        f"is not in {error.encoding.upper().replace('-SIG', '')}: if '{shown}' looks right, type data.encoding=cp1252; "
-        "else type the encoding that it was saved in"
+        f"is not in {name}: if '{shown}' looks right, type data.encoding=cp1252; else the encoding that it was saved in"
     )
