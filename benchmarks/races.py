@@ -12,8 +12,10 @@ decides as many (`seeds`). Per cent of races, except `runs` and `seeds`:
     best       the one it ends with is the best, or the same as the best within the difference
     decided    pairs with the leader that are decided
 
-Rivals: `halving`, which drops the worse half after 1, 2, 4, ... seeds and tests the last two by t; `friedman`, the rule
-of irace (Friedman's test, then pairs with the best, after each seed from 5 on), and the full grid itself.
+Rivals: `bayes`, which spends the runs of the race where the expected improvement is largest, as Bayesian searches do,
+and says nothing of how sure it is; `halving`, which drops the worse half after 1, 2, 4, ... seeds and tests the last
+two by t; `friedman`, the rule of irace (Friedman's test, then pairs with the best, after each seed from 5 on); and the
+full grid.
 """
 
 import re
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from losslab.compare.contrasts import Layout
-from losslab.race.judge import judge, plan_seeds, test
+from losslab.race.judge import FAILURES, judge, plan_seeds, test
 from losslab.race.levels import LOOKS, first_look, set_levels
 
 Array = NDArray[Any]
@@ -101,7 +103,8 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
         worse += len(look.beaten)
         waiting = [known[c] for c in look.same]
         racing = [c for c in known if c not in waiting and place[c] not in look.beaten]
-        story.append((n, End(int(have.sum()), (worse + len(waiting)) / (k - 1), false, leader)))
+        traded = sum(why == FAILURES for why in look.hopeless.values())  # better, but it fails more often
+        story.append((n, End(int(have.sum()), (worse + len(waiting) + traded) / (k - 1), false, leader)))
         if all(known.index(c) in look.hopeless for c in racing if c != leader):
             break
     return story
@@ -130,7 +133,7 @@ def halve(means: Array, values: Array, n: int) -> End:
     left, seeds, runs = np.arange(values.shape[1]), 1, 0
     while len(left) > 2 and seeds < n:
         runs += len(left) * (seeds - seeds // 2)
-        order = np.argsort(-np.nan_to_num(np.nanmean(values[:seeds, left], 0), nan=-np.inf))
+        order = np.argsort(-np.ma.masked_invalid(values[:seeds, left]).mean(0).filled(-np.inf))
         left, seeds = left[order[: max(2, -(-len(left) // 2))]], min(2 * seeds, n)
     runs += len(left) * (n - seeds // 2)
     y = values[:n, left]
@@ -169,6 +172,24 @@ def friedman(means: Array, values: Array, n: int) -> End:
     return End(runs, (k - len(left)) / (k - 1), false, winner)
 
 
+def search(values: Array, runs: int) -> int:
+    """Return the best mean after so many runs, each where the expected improvement on the best mean is largest."""
+    k = values.shape[1]
+    seen = [[values[0, c]] for c in range(k)]
+    for _ in range(max(0, min(runs, values.size // 2) - k)):
+        every = np.concatenate([np.array(each)[np.isfinite(each)] for each in seen])
+        prior, spread = np.nanmean(every), np.nanstd(every) + 1e-9
+        count = np.array([np.isfinite(each).sum() for each in seen])
+        total = np.array([np.nansum(each) for each in seen])
+        mean, sd = (total + prior / spread**2) / (count + 1 / spread**2), 1 / np.sqrt(count + 1 / spread**2)
+        z = (mean - mean.max()) / sd
+        gain = sd * (z * stats.norm.cdf(z) + stats.norm.pdf(z))
+        gain[[len(each) >= MOST for each in seen]] = -np.inf
+        chosen = int(gain.argmax())
+        seen[chosen].append(values[len(seen[chosen]), chosen])
+    return int(np.nanargmax([np.nanmean(each) if np.isfinite(each).any() else -np.inf for each in seen]))
+
+
 def list_designs() -> list[Design]:
     """List the designs."""
     found = [
@@ -201,6 +222,7 @@ def main() -> None:
         "race: seeds",
     ]
     heading += [f"{name}: {key}" for name in ("full", "halving", "friedman") for key in ("runs", "false", "best")]
+    heading.append("bayes: best")
     print("| " + " | ".join(heading) + " |\n|" + "---|" * len(heading), flush=True)
     for design in list_designs():
         if not re.search(typed.get("find", ""), design.name):
@@ -219,6 +241,8 @@ def main() -> None:
             "halving": [halve(*draw, n) for draw in draws],
             "friedman": [friedman(*draw, n) for draw in draws],
         }
+        winners = [search(values, end.runs) for (_, values), end in zip(draws, ends["race"], strict=True)]
+        bayes = 100 * np.mean([means[winner] >= -WORTH for winner, (means, _) in zip(winners, draws, strict=True)])
         cells = [design.name, str(n)]
         for name, found in ends.items():
             runs = np.mean([end.runs for end in found]) / (n * design.candidates)
@@ -229,7 +253,7 @@ def main() -> None:
             cells += [f"{runs:.2f}", f"{false:.1f}", f"{best:.0f}"]
             if name == "race":
                 cells += [f"{100 * np.mean([end.decided for end in found]):.0f}", str(cap)]
-        print("| " + " | ".join(cells) + " |", flush=True)
+        print("| " + " | ".join([*cells, f"{bayes:.0f}"]) + " |", flush=True)
 
 
 if __name__ == "__main__":

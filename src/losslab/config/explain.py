@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config.arguments import explain_syntax, key_of
-from losslab.config.catalogue import CONF, find_by_alias, options
+from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
 from losslab.errors import Refused, nearest
@@ -56,8 +57,14 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group or error.options is None:
         return None
-    if names := find_by_alias(name, options([str(CONF), *own_folders(overrides)], group)):
-        return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
+    known = options([str(CONF), *own_folders(overrides)], group)
+    if names := find_by_alias(name, known):
+        differs = known[names[0]].get("differs")
+        more = f" ({differs})" if isinstance(differs, str) else ""
+        return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}{more}"
+    reasons = yaml.safe_load((CONF / "not_here.yaml").read_text(encoding="utf-8")).get(group, {})
+    if why := next((why for other, why in reasons.items() if squeeze(other) == squeeze(name)), None):
+        return f"{group}={name} is not an option here: {why}"
     return f"{group}={name} is not an option; {nearest(name, error.options)}"
 
 

@@ -16,6 +16,7 @@ and whenever it is stopped and started again.
                     tune=0 races with the defaults, each seed on a split of its own
     claim=rows      what to speak of, as in losslab compare: rows, seeds or splits
     n=2             processes at a time, and stack=32, the most runs that each of them trains as one
+    log=true        log verdict, tables and the race's state to W&B as a run of type report
     name=other      of the race and its folder, OUTPUT/races/NAME
 
 The same command goes on with a race; more candidates or a larger budget are no other race. On other machines that

@@ -16,6 +16,7 @@ from losslab.compare.contrasts import Layout
 from losslab.compare.design import Comparison, arrange, count_failures
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import CROSS, format_value
+from losslab.compare.wording import describe_wanted
 from losslab.config import arguments
 from losslab.config.words import parse_settings
 from losslab.errors import Refused
@@ -33,7 +34,7 @@ from losslab.sweep.plan import Job, Setting, make_job
 from losslab.sweep.processes import Workers, count_workers
 
 Array = NDArray[Any]
-OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim")
+OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim", "log")
 ALPHA = 0.05
 USUAL = 20  # seeds, within which a difference is looked for that the user has not chosen
 GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes
@@ -110,7 +111,7 @@ class Race:
             scales = 100 / np.where(comparison.points | (means == 0), 1.0, means)
             scale = float(scales[np.nanmean(y, 0).argmax()])  # of the best
             if not state.planned:
-                self.plan(y, layout, scale, comparison.unit)
+                self.plan(y, layout, scale, comparison)
             level = set_levels(state.started, state.planned, ALPHA)[seeds]
             if state.looks and not state.have_raced():  # earlier looks tell nothing of those that are new
                 level = ALPHA * (spend(seeds, state.planned) - spend(state.seeds, state.planned))
@@ -127,7 +128,7 @@ class Race:
         state.hours = self.before + (time.monotonic() - self.begun) / 3600
         state.write(self.folder)
 
-    def plan(self, y: Array, layout: Layout, scale: float, unit: str) -> None:
+    def plan(self, y: Array, layout: Layout, scale: float, comparison: Comparison) -> None:
         """Choose by how many seeds most is to be decided; and which difference matters, if that was not typed."""
         state = self.state
         state.started = len(state.racing)
@@ -138,8 +139,8 @@ class Race:
                 break
         finer = plan_seeds(y, layout, state.difference / 2 / scale, ALPHA)
         print(
-            f"worth     {state.difference:g} {unit}: about {state.planned:,} seeds for each that is not much worse; "
-            f"difference={state.difference / 2:g} would take about {finer:,}",
+            f"worth     {describe_wanted(comparison, state.difference)}: some {state.planned:,} seeds for each that is "
+            f"not much worse; difference={state.difference / 2:g} would take about {finer:,}",
             flush=True,
         )
 

@@ -45,6 +45,7 @@ class Question:
         difference: what is worth finding, in per cent or points; 0 for what some 20 seeds can find.
         budget: what the race may use; `None` without a limit.
         claim: what the comparison should speak of; empty for what the records suggest.
+        log: whether the race's state goes to W&B.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class Question:
     difference: float
     budget: Budget | None
     claim: str
+    log: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -135,6 +137,9 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     claim, trials = typed.pop("claim", ""), parse_trials(typed.pop("tune", "8"))
     if claim and claim not in CLAIMS:
         raise Refused(f"claim={claim} is not an option: type one of {', '.join(CLAIMS)}")
+    log = typed.pop("log", "false")
+    if log not in ("true", "false"):
+        raise Refused(f"log={log} does not fit: type log=true or log=false")
     for key in ("seed", "data.seed", "data.fold") if not trials else ("seed", "data.fold"):
         if key in typed:
             raise Refused(f"{key}={typed[key]}: a race chooses its own seeds, as many as it needs: leave {key} out")
@@ -165,7 +170,7 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     for key in plan.grid:
         if key not in COMPARED:
             raise Refused(f"{path}: {key} has several values, and a race tunes what it does not compare: type one")
-    question = Question(plan, None, difference, budget, claim)
+    question = Question(plan, None, difference, budget, claim, log == "true")
     if trials:
         question = add_tuning(question, path, ranges or find_ranges(plan), trials, rest)
     check_budget(question)

@@ -8,7 +8,7 @@ import pandas as pd
 from losslab.compare.claims import evaluate
 from losslab.compare.population import find_population
 from losslab.compare.request import Request
-from losslab.compare.wording import join_phrases
+from losslab.compare.wording import describe_wanted, join_phrases
 from losslab.files import write_together
 from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
 from losslab.race.judge import FAILURES, ROWS
@@ -49,14 +49,21 @@ def write_story(race: "Race", why: str) -> list[str]:
         cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)
-    write_together(out, render_files(report, request, draw_story(state)))
-    return [*format_text(report), str(out / "index.html")]
+    plots = draw_story(state)
+    write_together(out, render_files(report, request, plots))
+    logged = []
+    if race.question.log:
+        from losslab.page.wandb_report import log_report
+
+        tables = {"cells": report.cells, "pairs": report.pairs} | {plot.name: plot.data for plot in plots}
+        logged = [log_report(report.title, report.verdict + report.cautions, tables, out)]
+    return [*format_text(report), *logged, str(out / "index.html")]
 
 
 def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]:
     """Write the verdict of a race in sentences, what to use first."""
     state, unit = race.state, comparison.unit
-    wanted = f"{state.difference:g} {unit}"
+    wanted = describe_wanted(comparison, state.difference)
     used = [f"Use {state.leader}."]
     if not state.undecided:
         alone = "No other candidate is as good." if not state.same else ""
