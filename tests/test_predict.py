@@ -291,7 +291,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     new.write_text("size,day,colour\n1,5,red\n")
     refused("column day holds no date in 1 of 1 rows")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
-    refused("input=.*poster.png is not a table in UTF-8 text", source=tmp_path / "poster.png")
+    refused("input=.*poster.png is not a table", source=tmp_path / "poster.png")
     refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)
     refused("out=.* cannot be written: type out=FILE.csv", f"out={tmp_path / 'none' / 'out.csv'}")
     refused("inpt is not a setting here; nearest: input", "inpt=1")

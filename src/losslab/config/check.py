@@ -103,12 +103,14 @@ def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
         return False
     if "tokens" not in cfg.model.get("takes", []) or not Path(str(cfg.data.path)).expanduser().is_file():
         return False
+    from losslab.data.reading import Format
     from losslab.data.tables import has_text  # pandas takes half a second
 
     without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time")]
+    form = Format(cfg.data.encoding, cfg.data.delimiter, cfg.data.header)
     names = [str(name) for value in without for name in (value if OmegaConf.is_list(value) else [value])]
     try:
-        return not has_text(str(cfg.data.path), names)
+        return not has_text(str(cfg.data.path), names, form)
     except Refused:  # said when the whole table is read
         return False
 
