@@ -355,6 +355,12 @@ def test_a_gpu_that_is_not_there_is_told_without_torch(
         check_launch(typed(*typed_now.split()))
 
 
+def test_a_broken_checkpoint_is_told_without_torch(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_text("half")
+    with pytest.raises(Refused, match=r"is not a whole checkpoint \(it is no archive of torch's\): type the path"):
+        check_launch(typed(f"ckpt={tmp_path / 'last.ckpt'}"))
+
+
 def test_several_machines_are_refused_where_nobody_started_their_processes(
     typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
