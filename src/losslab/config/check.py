@@ -151,8 +151,9 @@ def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str,
     values = flatten(cfg)
     for key in usual:
         stated = find_range(key, ranges)
-        if stated and key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
-            raise Refused(f"{key} takes one value and not several by name: it must be {stated.words}")
+        if key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)) and usual[key] is not None:
+            fitting = stated.words if stated else TYPES.get(type(usual[key]), "one value")
+            raise Refused(f"{key} takes one value and not several by name: it must be {fitting}")
     for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={cfg.run.choices.get(group)} needs {key}: type {key}=VALUE")
