@@ -323,6 +323,18 @@ def test_what_becomes_of_the_training_data_changes_no_prediction(trained: Traine
         predictions(folder, new, "threshold=0.3")
 
 
+def test_a_run_does_not_go_on_with_other_data(trained: Trained, typed: Typed, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    folder, _, _ = trained("data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=1")
+    more = [f"ckpt={folder}/last.ckpt", "trainer.max_epochs=2"]
+    rows = pd.read_csv(file, dtype=str)
+    pd.concat([rows, rows]).to_csv(file, index=False)
+    with pytest.raises(Refused, match=r"was trained on other data \(other columns, or other statistics of them\)"):
+        train(typed(*more))
+    rows.to_csv(file, index=False)
+    assert train(typed(*more))["epochs"] == 2
+
+
 def test_a_checkpoint_of_an_older_losslab_reads_its_data_again_and_says_so(trained: Trained, tmp_path: Path) -> None:
     file = small(tmp_path)
     words = ["data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2"]

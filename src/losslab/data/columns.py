@@ -94,7 +94,7 @@ class Column:
     def infer_kind(self, present: "pd.Series[str]") -> str:
         """Infer what the column holds from the cells that are not empty."""
         finite = np.isfinite(self.numbers[~self.missing])
-        if finite.any() and (finite | present.str.fullmatch(NOT_A_NUMBER).to_numpy()).all():
+        if finite.any() and bool(present[~finite].str.fullmatch(NOT_A_NUMBER).all()):
             return "number"
         return "category" if present.nunique() <= min(100, max(20, len(self.text) // 10)) else "text"
 
@@ -230,7 +230,7 @@ class ColumnEncoder:
 
 def all_dates(cells: "pd.Series[str]") -> bool:
     """Return whether every cell is written as a date, such as 2024-03-01."""
-    return bool(cells.str.fullmatch(DATE).all())
+    return bool(cells.iloc[:100].str.fullmatch(DATE).all() and cells.str.fullmatch(DATE).all())
 
 
 def split_words(cell: str, separator: str | None) -> list[str]:
