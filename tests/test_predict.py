@@ -291,7 +291,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     new.write_text("size,day,colour\n1,5,red\n")
     refused("column day holds no date in 1 of 1 rows")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
-    refused("input=.*poster.png is not a table in UTF-8 text", source=tmp_path / "poster.png")
+    refused("input=.*poster.png is not a table", source=tmp_path / "poster.png")
     refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)
     refused("out=.* cannot be written: type out=FILE.csv", f"out={tmp_path / 'none' / 'out.csv'}")
     refused("inpt is not a setting here; nearest: input", "inpt=1")
@@ -321,6 +321,18 @@ def test_what_becomes_of_the_training_data_changes_no_prediction(trained: Traine
         predictions(folder, new, "id=nr")
     with pytest.raises(Refused, match=r"threshold=0.3 is for classes and labels, and task=regression predicts numbers"):
         predictions(folder, new, "threshold=0.3")
+
+
+def test_a_run_does_not_go_on_with_other_data(trained: Trained, typed: Typed, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    folder, _, _ = trained("data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=1")
+    more = [f"ckpt={folder}/last.ckpt", "trainer.max_epochs=2"]
+    rows = pd.read_csv(file, dtype=str)
+    pd.concat([rows, rows]).to_csv(file, index=False)
+    with pytest.raises(Refused, match=r"was trained on other data \(other columns, or other statistics of them\)"):
+        train(typed(*more))
+    rows.to_csv(file, index=False)
+    assert train(typed(*more))["epochs"] == 2
 
 
 def test_a_checkpoint_of_an_older_losslab_reads_its_data_again_and_says_so(trained: Trained, tmp_path: Path) -> None:

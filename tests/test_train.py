@@ -247,4 +247,4 @@ def test_checkpoints_that_do_not_fit_are_refused(typed: Typed, tmp_path: Path) -
         train(typed(*SHORT, f"ckpt={cut}"))
     with pytest.raises(Refused, match=r"was trained for 3 epochs already, .*: type trainer.max_epochs=4 or more"):
         train(typed(f"ckpt={last}", "trainer.max_epochs=1"))
-    assert check_checkpoint(None, None, 1) is None  # type: ignore[arg-type]
+    assert check_checkpoint(None, None, 1, {}) is None  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
     trainer, module, loaders = parts.trainer, parts.module, parts.loaders
     summary = Summary()
     with preemption.note_signals(), claim(parts.cfg, parts.task.better, trainer, folder) as record:
-        ckpt = check_checkpoint(record.ckpt, module, parts.cfg.trainer.max_epochs)
+        ckpt = check_checkpoint(record.ckpt, module, parts.cfg.trainer.max_epochs, parts.data.state())
         loggers = connect(parts, record, callbacks)
         record.begin(loggers, parts.facts)
         if record.first:

@@ -182,7 +182,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("lr=1", "lr is not a setting; nearest: optimizer.lr, search.lr;"),
         ("model.hidden=a(1).csv", "cannot be read: if it is a text, type \"model.hidden='a\\(1\\).csv'\""),
         ("los=mae", "los is not a setting; nearest: loss"),
-        ("optimizer.lr", "'optimizer.lr' cannot be read: type key=value"),
+        ("optimizer.lr", "'optimizer.lr' cannot be read: type key=value, such as optimizer.lr=VALUE"),
         ("optimizer.lr=-1", "optimizer.lr=-1 does not fit: it must be a number above 0"),
         ("optimizer.lr=nan", "optimizer.lr=nan does not fit"),
         ("optimizer.lr=fast", "optimizer.lr=fast does not fit: it must be a number above 0"),
@@ -274,6 +274,11 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("trainer.accelerator=foo", "trainer.accelerator=foo does not fit: it must be auto, cpu"),
         ("trainer.strategy=foo", "trainer.strategy=foo does not fit: it must be auto, ddp"),
         ("debug=fas", "debug=fas is not an option; nearest: fast"),
+        ("seed=0,1", r"seed=0,1 is several values, .*: type -m seed=0,1 for a run with each, or seed=\[0,1\] for a"),
+        ("seed=range(3)", r"seed=range\(3\) is several values, and one run has one: type -m seed=range\(3\) for a run"),
+        ("+optimizer.lr=1", "optimizer.lr is a setting already: type optimizer.lr=1"),
+        ("~optimizer.lrr", "~optimizer.lrr cannot be taken away, as it is not there: leave it out"),
+        ("~optimizer.eps=3", "~optimizer.eps cannot be taken away, as it is 1e-08: leave it out"),
         ("logger.mode=maybe", "logger.mode=maybe does not fit: it must be online, offline, disabled or dryrun"),
     ],
 )  # fmt: skip
@@ -348,6 +353,12 @@ def test_a_gpu_that_is_not_there_is_told_without_torch(
     monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: True)
     if "ddp_cpu" not in typed_now:
         check_launch(typed(*typed_now.split()))
+
+
+def test_a_broken_checkpoint_is_told_without_torch(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_text("half")
+    with pytest.raises(Refused, match=r"is not a whole checkpoint \(it is no archive of torch's\): type the path"):
+        check_launch(typed(f"ckpt={tmp_path / 'last.ckpt'}"))
 
 
 def test_several_machines_are_refused_where_nobody_started_their_processes(

@@ -1,10 +1,12 @@
 """What fits a setting: how a range is read, what it says, and whose keys it judges."""
 
 import fnmatch
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 
 from losslab.config.catalogue import CONF, options
@@ -163,5 +165,6 @@ def test_the_common_ranges_are_of_settings_that_there_are() -> None:
     flat = {**flatten(configure([])), "loss.weights.mae": 1.0}
     for pattern, stated in common_ranges().items():
         keys = fnmatch.filter(flat, pattern)
-        assert keys or pattern in ("data.workers", "loss.per"), pattern
+        of_lightning = pattern.removeprefix("trainer.") in signature(pl.Trainer).parameters
+        assert keys or of_lightning or pattern in ("data.workers", "loss.per"), pattern
         assert all(stated.fits(flat[key]) for key in keys)

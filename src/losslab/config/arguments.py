@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Transformer
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from losslab.config.catalogue import CONF, OPTION
@@ -126,7 +126,10 @@ def read_values(key: str, text: str) -> list[Any]:
     ([[64, 32], [8]], ['price (USD)'])
     """
     if SWEEP.fullmatch(text):
-        return list(parse_override(f"{key}={text}").sweep_iterator(transformer=Transformer.identity))
+        try:
+            return list(parse_override(f"{key}={text}").sweep_iterator(transformer=Transformer.identity))
+        except HydraException as error:  # such as glob, which needs the folder of the options
+            raise Refused(f"{key}={text} cannot be spelled out ({error}): type the values, such as {key}=a,b") from None
     pieces = split_names(text)
     if key == "loss":
         return pieces

@@ -23,6 +23,7 @@ OWN_KEYS = {  # keys of an option's file that losslab reads itself; the construc
 DESCRIPTIONS = (
     "also",
     "beside",
+    "differs",
     "metrics",
     "ranges",
     "search",
@@ -101,24 +102,40 @@ def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def squeeze(name: str) -> str:
+    """Strip a name of what libraries spell in different ways."""
+    return name.replace("_", "").lower()
+
+
+def aliases(option: Mapping[str, Any]) -> set[str]:
+    """Collect the other names of an option: those under `also` in its file, and its class."""
+    also = option.get("also") or []
+    names = also if isinstance(also, list) else [also]
+    return {squeeze(str(other)) for other in (*names, str(option.get("_target_")).rpartition(".")[2])}
+
+
 def has_alias(name: str, option: Mapping[str, Any]) -> bool:
     """Tell whether `name` stands under `also` in an option's file, or is its class; case and `_` do not count.
 
     >>> has_alias("MSELoss", {"_target_": "torch.nn.MSELoss"}), has_alias("l2", {"also": ["mean_squared_error", "l2"]})
     (True, True)
     """
-    also = option.get("also")
-    names = [*(also if isinstance(also, list) else [also]), str(option.get("_target_")).rpartition(".")[2]]
-    return name.replace("_", "").lower() in {str(other).replace("_", "").lower() for other in names}
+    return squeeze(name) in aliases(option)
 
 
 def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Find the options that are known by another name; the one that is spelled like it comes first.
 
-    >>> find_by_alias("SGD", options([str(CONF)], "optimizer"))[0]
-    'sgd'
+    >>> known = options([str(CONF)], "loss")
+    >>> find_by_alias("MultiLabelSoftMarginLoss", known), find_by_alias("BCELoss", known), find_by_alias("BCE", known)
+    (['bce'], ['bce_probability'], ['bce'])
     """
-    return sorted((n for n, option in known.items() if has_alias(name, option)), key=lambda n: n != name.lower())
+    names = {option: {squeeze(option), *aliases(keys)} for option, keys in known.items()}
+    plain = squeeze(name)
+    exact = [option for option, spelled in names.items() if plain in spelled]
+    short = plain.removesuffix("loss")
+    loose = [option for option, spelled in names.items() if short in {each.removesuffix("loss") for each in spelled}]
+    return sorted(exact or (loose if short else []), key=lambda option: squeeze(option) not in (plain, short))
 
 
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:

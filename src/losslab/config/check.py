@@ -103,12 +103,14 @@ def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
         return False
     if "tokens" not in cfg.model.get("takes", []) or not Path(str(cfg.data.path)).expanduser().is_file():
         return False
+    from losslab.data.reading import Format
     from losslab.data.tables import has_text  # pandas takes half a second
 
     without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time")]
+    form = Format(cfg.data.encoding, cfg.data.delimiter, cfg.data.header)
     names = [str(name) for value in without for name in (value if OmegaConf.is_list(value) else [value])]
     try:
-        return not has_text(str(cfg.data.path), names)
+        return not has_text(str(cfg.data.path), names, form)
     except Refused:  # said when the whole table is read
         return False
 
@@ -149,8 +151,9 @@ def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str,
     values = flatten(cfg)
     for key in usual:
         stated = find_range(key, ranges)
-        if stated and key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
-            raise Refused(f"{key} takes one value and not several by name: it must be {stated.words}")
+        if key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)) and usual[key] is not None:
+            fitting = stated.words if stated else TYPES.get(type(usual[key]), "one value")
+            raise Refused(f"{key} takes one value and not several by name: it must be {fitting}")
     for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={cfg.run.choices.get(group)} needs {key}: type {key}=VALUE")

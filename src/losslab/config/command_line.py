@@ -70,6 +70,8 @@ def check_typed(overrides: Sequence[str]) -> None:
     for text in overrides:
         if not KEY.match(text):
             raise Refused(f"'{text}' cannot be read: type key=value, such as optimizer.lr=0.01")
+        if "=" not in text and text[0] != "~":
+            raise Refused(f"'{text}' cannot be read: type key=value, such as {text.lstrip('+')}=VALUE")
         if key_of(text).partition(".")[0] == "run":
             raise Refused(
                 f"{key_of(text)} is filled in when the run starts: type output_dir=FOLDER for where it writes"

@@ -168,7 +168,11 @@ def check_words(overrides: Sequence[str]) -> None:
         parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
     except OverrideParseException as error:
         raise Refused(explain_syntax(str(error.override))) from None
-    check_options([each for each in parsed if is_group(each.key_or_group)])
+    try:
+        chosen = [each for each in parsed if is_group(each.key_or_group)]
+    except OSError as error:  # such as a name that is too long
+        raise Refused(f"{max(plain, key=len)[:100]} cannot be read: {error.strerror}") from None
+    check_options(chosen)
 
 
 def check_options(overrides: Sequence[Override]) -> None:

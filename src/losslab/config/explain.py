@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config.arguments import explain_syntax, key_of
-from losslab.config.catalogue import CONF, find_by_alias, options
+from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
 from losslab.errors import Refused, nearest
@@ -18,6 +19,11 @@ FOLDS = ("data.folds", "data.fold")
 NO_REFERENCE = re.compile(r"Interpolation key '([^']+)' not found.*?full_key: (\S+)")
 NO_DEFAULT = re.compile(r"In '([^']+)': Could not (?:load|find) '([^']+)'")
 UNMERGED = re.compile(r"Error merging override (.*)")
+SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: 1\. | requires)")
+THERE = re.compile(r"An item is already at '([^']+)'")
+NOT_THERE = re.compile(
+    r"Could not delete from config\. (?:'([^']+)' does not exist|The value of '([^']+)' is (.*?) and not)"
+)
 UNKNOWN_KEY = re.compile(
     r"[Cc]ould not (?:override|append to config|find override key) '?([^'.\s]+(?:\.[^'\s]+?)*)'?[.\s]"
 )
@@ -43,9 +49,28 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"{absent[1]}.yaml has {name} in its defaults, which is no option of {group}; {nearest(name, known)}"
     if unmerged := UNMERGED.fullmatch(text):
         return f"{unmerged[1]} does not fit what it sets: type a value like that of `--cfg job`"
+    if several := SEVERAL.search(text):
+        return explain_several(several[1])
+    if there := THERE.search(text):
+        typed = next((word.lstrip("+") for word in overrides if key_of(word) == there[1]), f"{there[1]}=VALUE")
+        return f"{there[1]} is a setting already: type {typed}"
+    if gone := NOT_THERE.search(text):
+        why = f"it is {gone[3]}" if gone[3] else "it is not there"
+        return f"~{gone[1] or gone[2]} cannot be taken away, as {why}: leave it out"
     if unknown := UNKNOWN_KEY.search(text):
         return explain_unknown(unknown[1].rstrip("."), overrides)
     return text
+
+
+def explain_several(override: str) -> str:
+    """Say how several values are typed.
+
+    >>> explain_several("seed=range(3)")
+    'seed=range(3) is several values, and one run has one: type -m seed=range(3) for a run with each'
+    """
+    key, _, value = override.partition("=")
+    listed = "" if "(" in value else f", or {key}=[{value}] for a list"
+    return f"{override} is several values, and one run has one: type -m {override} for a run with each{listed}"
 
 
 def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> str | None:
@@ -56,8 +81,14 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group or error.options is None:
         return None
-    if names := find_by_alias(name, options([str(CONF), *own_folders(overrides)], group)):
-        return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}"
+    known = options([str(CONF), *own_folders(overrides)], group)
+    if names := find_by_alias(name, known):
+        differs = known[names[0]].get("differs")
+        more = f" ({differs})" if isinstance(differs, str) else ""
+        return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}{more}"
+    reasons = yaml.safe_load((CONF / "not_here.yaml").read_text(encoding="utf-8")).get(group, {})
+    if why := next((why for other, why in reasons.items() if squeeze(other) == squeeze(name)), None):
+        return f"{group}={name} is not an option here: {why}"
     return f"{group}={name} is not an option; {nearest(name, error.options)}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.errors import Refused
+from losslab.files import Unreadable, check_archive
 from losslab.machine import cores
 
 GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # Linux has one of them beside a GPU
@@ -43,6 +44,19 @@ def check_devices(cfg: DictConfig) -> None:
         )
 
 
+def check_whole(cfg: DictConfig) -> None:
+    """Refuse a checkpoint that is no archive of torch's, before torch is imported to read it."""
+    if cfg.ckpt is None:
+        return
+    why = "it is no archive of torch's"
+    try:
+        if check_archive(Path(cfg.ckpt)):
+            return
+    except Unreadable as error:
+        why = error.why
+    raise Refused(f"ckpt={cfg.ckpt} is not a whole checkpoint ({why}): type the path of a last.ckpt")
+
+
 def check_launch(cfg: DictConfig) -> None:
     """Refuse to train in another number of processes than were started.
 
@@ -51,6 +65,7 @@ def check_launch(cfg: DictConfig) -> None:
     Raises:
         Refused: if the number of processes or of nodes differs from the trainer's.
     """
+    check_whole(cfg)
     env, trainer = os.environ, cfg.trainer
     if trainer.get("num_nodes", 1) != 1 and not {"RANK", "SLURM_NTASKS"} & set(env):
         raise Refused(

@@ -27,8 +27,6 @@ PURE = (
     "losslab.models",
     "losslab.optim.optimizers",
     "losslab.optim.schedules",
-    "losslab.training.callbacks.Profile",
-    "losslab.training.callbacks.SameBatch",
     "pytorch_optimizer",
     "torch.nn",
     "torch.optim",
@@ -36,7 +34,11 @@ PURE = (
     "torchvision.ops",
     "torchvision.transforms",
 )
-CODE = {"callbacks": (*PURE, "pytorch_lightning.callbacks"), "logger": (*PURE, "pytorch_lightning.loggers")}
+CODE = {
+    "callbacks": (*PURE, "pytorch_lightning.callbacks", "losslab.training.callbacks.SameBatch"),
+    "logger": (*PURE, "pytorch_lightning.loggers"),
+    "trainer": (*PURE, "losslab.training.callbacks.Profile"),
+}
 SETTING = "setting:"  # in `allow`, it precedes a setting; all else there is a package
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.data.formats import DATE, WRITTEN, Told, find_style, parse_cells
 from losslab.errors import Refused
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
 KINDS = ("number", "date", "category", "text")  # what a user may say that a column holds
 MOSTLY = 0.8  # of the cells are numbers: then the others are a mistake, or the column is told what it holds
 ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$")
@@ -32,9 +32,10 @@ class Column:
         like: learned from the same column of the training table, if these rows are new: what it holds, these must hold.
         kind: one of `KINDS`; inferred if `None`. In a column told to hold numbers or dates, other cells count as empty.
         missing: what an empty cell may hold beside `MISSING`.
+        formats: what the user says of how numbers and dates are written; `None` for plain ones alone.
 
     Raises:
-        Refused: if a cell is not what the others are.
+        Refused: if a cell is not what the others are, or may be read in two ways.
 
     >>> column = Column(pd.Series(["1", "", "3"], name="age"))
     >>> column.kind, column.numbers, column.missing
@@ -50,14 +51,18 @@ class Column:
         like: "ColumnEncoder | None" = None,
         kind: str | None = None,
         missing: Iterable[str] = (),
+        formats: Told | None = None,
     ) -> None:
         self.name, self.told = str(values.name), kind is not None
         self.text = values.astype(str).str.strip()
         self.missing: NDArray[np.bool_] = self.text.isin({*MISSING, *missing}).to_numpy()
         present = self.text[~self.missing]
+        self.style = like.style if like else "plain"
         self.dates = like.dates if like else kind == "date" or (kind is None and all_dates(present))
         self.numbers = np.full(len(values), np.nan)
-        self.numbers[~self.missing] = parse_cells(present, self.dates)
+        self.numbers[~self.missing] = parse_cells(present, self.style, self.dates)
+        if like is None and formats is not None and kind not in ("category", "text"):
+            self.find_style(present, formats, kind)
         self.kind = like.kind if like else {"date": "number"}.get(kind or "", kind) or self.infer_kind(present)
         if self.kind != "number":
             return
@@ -74,10 +79,22 @@ class Column:
     lenient = False
     taken = 0
 
+    def find_style(self, present: "pd.Series[str]", formats: Told, kind: str | None) -> None:
+        """Read the cells in another style than the plain one, if they are not all plain and all fit another."""
+        plain = bool(np.isfinite(self.numbers[~self.missing]).all())
+        if plain and not (formats.decimal == "comma" and present.str.contains(".", regex=False).any()):
+            return
+        style = find_style(present, formats)
+        dates = style not in ("plain", *WRITTEN)
+        if style == "plain" or (kind == "number" and dates) or (kind == "date" and not dates):
+            return
+        self.style, self.dates = style, dates
+        self.numbers[~self.missing] = parse_cells(present, style, dates)
+
     def infer_kind(self, present: "pd.Series[str]") -> str:
         """Infer what the column holds from the cells that are not empty."""
         finite = np.isfinite(self.numbers[~self.missing])
-        if finite.any() and (finite | present.str.fullmatch(NOT_A_NUMBER).to_numpy()).all():
+        if finite.any() and bool(present[~finite].str.fullmatch(NOT_A_NUMBER).all()):
             return "number"
         return "category" if present.nunique() <= min(100, max(20, len(self.text) // 10)) else "text"
 
@@ -118,6 +135,7 @@ class ColumnEncoder:
     separator: str | None = None  # between the items of a list
     low: float = 0.0
     high: float = 0.0  # of the training rows' numbers
+    style: str = "plain"  # how numbers and dates are written; see `losslab.data.formats`
     lenient: bool = False  # whether what is no number counts as empty
     outputs: list[str] = field(default_factory=list)  # whose means stand for a category; none for one-hot
     means: list[list[float]] = field(default_factory=list)  # for each category, of each output, standardised
@@ -157,6 +175,7 @@ class ColumnEncoder:
             edges=np.quantile(known, np.linspace(0.1, 0.9, 9)).tolist(),
             low=float(known.min()),
             high=float(known.max()),
+            style=column.style,
             lenient=column.lenient,
         )
 
@@ -211,15 +230,7 @@ class ColumnEncoder:
 
 def all_dates(cells: "pd.Series[str]") -> bool:
     """Return whether every cell is written as a date, such as 2024-03-01."""
-    return bool(cells.str.fullmatch(DATE).all())
-
-
-def parse_cells(cells: "pd.Series[str]", dates: bool) -> Array:
-    """Return numbers, or dates as days since 1970; NaN for what is neither."""
-    if dates:
-        days = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")
-        return ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(float)
-    return pd.to_numeric(cells, errors="coerce").to_numpy(float)
+    return bool(cells.iloc[:100].str.fullmatch(DATE).all() and cells.str.fullmatch(DATE).all())
 
 
 def split_words(cell: str, separator: str | None) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from losslab.data.columns import ID, Column, ColumnEncoder
 from losslab.data.notes import few
-from losslab.data.reading import read_table
+from losslab.data.reading import DEFAULT, Format, read_table
 from losslab.errors import Refused, nearest
 
 Array = NDArray[Any]
@@ -55,11 +55,13 @@ class TableEncoder:
         columns: what was learned from each; they are matched by name.
         buckets: number of token ids; `None` for vectors.
         missing: what an empty cell may hold beside `MISSING`.
+        form: of the files that are read.
     """
 
     columns: list[ColumnEncoder]
     buckets: int | None = None
     missing: tuple[str, ...] = ()
+    form: Format = DEFAULT
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """Return vectors `(N, F)` float32, or token ids `(N, T)` int64; the columns stand in the encoder's order."""
@@ -91,7 +93,7 @@ class TableEncoder:
         Raises:
             Refused: if there is no such table, it lacks a column, or a cell is no number and all others are.
         """
-        frame = read_table(str(source), "input")
+        frame = read_table(str(source), "input", form=self.form)
         frame.columns = frame.columns.map(str)
         self.check_columns(frame, source)
         try:
@@ -119,7 +121,8 @@ class TableEncoder:
     def state(self) -> dict[str, Any]:
         """Return what makes it again, in plain values."""
         columns = [asdict(column) for column in self.columns]
-        return {"kind": "table", "buckets": self.buckets, "missing": [*self.missing], "columns": columns}
+        form, missing = asdict(self.form), [*self.missing]
+        return {"kind": "table", "buckets": self.buckets, "missing": missing, "form": form, "columns": columns}
 
 
 def find_id(frame: pd.DataFrame, wanted: str | None) -> str | None:
@@ -210,4 +213,4 @@ def make_encoder(state: Mapping[str, Any]) -> Encoder:
     if state["kind"] == "images":
         return ImageEncoder(tuple(state["shape"]), state["resize"])
     columns = [ColumnEncoder(**column) for column in state["columns"]]
-    return TableEncoder(columns, state["buckets"], tuple(state.get("missing", ())))
+    return TableEncoder(columns, state["buckets"], tuple(state["missing"]), Format(**state["form"]))

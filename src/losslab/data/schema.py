@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.columns import ID, Column, ColumnEncoder
+from losslab.data.formats import SAYS
 from losslab.data.notes import count
 
 COPY = 1 - 1e-9  # a correlation above it is a copy
@@ -39,8 +40,9 @@ def span(column: Column) -> str:
 
 def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
     """Return what was done to a column."""
+    written = f"{SAYS[column.style]}; " if column.style in SAYS else ""
     if buckets is not None:
-        return {"number": "tenths, as words", "category": "a word", "text": "words"}[column.kind]
+        return written + {"number": "tenths, as words", "category": "a word", "text": "words"}[column.kind]
     if not encoder.feature_names():
         return "left out: one value only"
     if encoder.outputs:
@@ -48,7 +50,7 @@ def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
     if encoder.kind == "category":
         return "one-hot"
     filled = f", {column.taken} that are none taken as empty" if column.taken else ""
-    return f"standardised{', empty ones the median and marked' if encoder.marks_empty else ''}{filled}"
+    return f"{written}standardised{', empty ones the median and marked' if encoder.marks_empty else ''}{filled}"
 
 
 def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.int64]) -> list[str]:

@@ -7,6 +7,7 @@ categories, quantiles) come from the training rows alone; names of classes and l
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import KINDS, Column, ColumnEncoder
 from losslab.data.dataset import Array, Dataset, Split
 from losslab.data.encoder import TableEncoder
+from losslab.data.formats import Told
 from losslab.data.notes import few
-from losslab.data.reading import read_table
+from losslab.data.reading import Format, read_table
 from losslab.data.rows import drop_without_target, split_table, take_rows
 from losslab.data.schema import describe_columns, find_suspects
 from losslab.data.target_encoding import encode_many
@@ -27,6 +29,7 @@ from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused, nearest
 
+ANY = Told("point", "day_first")  # reads what may be read in two ways in one of them
 HEAD = 500  # rows by which a model is chosen
 PART = "\0part"  # no column of a file is called so
 SHIPPED = Path(__file__).parent / "files"
@@ -44,6 +47,9 @@ def csv(
     rows: int | None = None,
     drop_rows: str | None = None,
     missing: list[str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
     **settings: Any,
 ) -> Dataset:
     """Read the user's own table; see `encode` for the other settings.
@@ -55,14 +61,16 @@ def csv(
         rows: how many rows to take, chosen at random; all if `None`.
         drop_rows: `missing_target` leaves rows without a target out, which are refused otherwise.
         missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
+        encoding, delimiter, header: of the files; see `losslab.data.reading.Format`.
 
     Raises:
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
     """
     notes: list[str] = []
-    frame, given = take_rows(read_table(path, "data.path"), rows), None
+    form = Format(encoding, delimiter, header)
+    frame, given = take_rows(read_table(path, "data.path", form=form), rows), None
     if test_path is not None:
-        frame, given = append_test(frame, read_table(test_path, "data.test_path"), test_path)
+        frame, given = append_test(frame, read_table(test_path, "data.test_path", form=form), test_path)
     targets, empty = [target] if isinstance(target, str) else [*target], [*(missing or [])]
     check_columns(frame, targets, settings.get("drop") or [])
     if drop_rows is not None:
@@ -72,6 +80,8 @@ def csv(
         given = None if given is None else frame.pop(PART).to_numpy()
     data = encode(frame, target, missing=empty, given=given, own=True, **settings)
     data.notes = notes + data.notes
+    assert isinstance(data.encoder, TableEncoder)
+    data.encoder = replace(data.encoder, form=form)
     return data
 
 
@@ -121,6 +131,8 @@ def encode(  # long: each step of the table's way from cells to features, and al
     outliers: float = 0.0,
     types: str | list[str] | None = None,
     missing: list[str] | None = None,
+    decimal: str | None = None,
+    dates: str | None = None,
     max_categories: int = 100,
     parts: Split | None = None,
     truth: str | None = None,
@@ -147,6 +159,8 @@ def encode(  # long: each step of the table's way from cells to features, and al
             and test rows stay clean.
         types: what columns hold, such as `age: number`, or `date`, `category` or `text`; inferred for the others.
         missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
+        decimal: `point` or `comma`, the sign before decimals; found by itself if `None`.
+        dates: `day_first` or `month_first`; found by itself if `None`.
         max_categories: columns of more are encoded by the mean target of each category, where the model takes vectors.
         parts: a fixed split instead of one by `rows`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
@@ -160,14 +174,15 @@ def encode(  # long: each step of the table's way from cells to features, and al
     truth = find_truth(task, truth)
     targets = [target] if isinstance(target, str) else list(target)
     special = {f"data.{key}": rows[key] for key in ("split", "group", "time") if rows.get(key) is not None}
+    formats = Told(decimal, dates)
     told = dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
     check_columns(frame, targets, drop or [], told, special)
-    y, outputs = encode_target(frame[targets], truth, task, separator)
+    y, outputs = encode_target(frame[targets], truth, task, separator, formats)
     if parts is None:
         parts = split_table(frame, stratify(y, truth), seed=seed, **rows)
     train = parts["train"]
     slipped = slip_decimals(y, train, outliers, seed, truth, task)
-    columns = read_columns(frame, [*targets, *(drop or []), *special.values()], told, missing or [])
+    columns = read_columns(frame, [*targets, *(drop or []), *special.values()], told, missing or [], formats)
     if not columns:
         raise Refused(f"the table has no column besides {', '.join(targets)}: it needs at least one feature")
     if "vector" in takes:
@@ -205,14 +220,18 @@ def encode(  # long: each step of the table's way from cells to features, and al
 
 
 def read_columns(
-    frame: pd.DataFrame, without: Sequence[str], types: Mapping[str, str], missing: Sequence[str]
+    frame: pd.DataFrame, without: Sequence[str], types: Mapping[str, str], missing: Sequence[str], formats: Told
 ) -> list[Column]:
     """Read the columns of the features.
 
     Raises:
         Refused: if one holds mostly numbers and some text, or nothing at all.
     """
-    columns = [Column(frame[n], kind=types.get(str(n)), missing=missing) for n in frame.columns if n not in without]
+    columns = [
+        Column(frame[name], kind=types.get(str(name)), missing=missing, formats=formats)
+        for name in frame.columns
+        if name not in without
+    ]
     for column in columns:
         as_number, as_category = (type_of(column.name, kind) for kind in ("number", "category"))
         column.check_mixture(
@@ -250,18 +269,19 @@ def name_categories(columns: Sequence[Column]) -> None:
             column.kind = "category"
 
 
-def has_text(path: str, without: Sequence[str]) -> bool:
+def has_text(path: str, without: Sequence[str], form: Format) -> bool:
     """Return whether the first rows of a table hold text, which is neither a category nor a number.
 
     Args:
         path: of the table.
         without: columns that are no features.
+        form: of the file.
 
     Raises:
         Refused: if it cannot be read.
     """
-    frame = read_table(path, "data.path", rows=HEAD)
-    columns = [Column(frame[name]) for name in frame.columns if str(name) not in without]
+    frame = read_table(path, "data.path", rows=HEAD, form=form)
+    columns = [Column(frame[name], formats=ANY) for name in frame.columns if str(name) not in without]
     name_categories(columns)
     return any(column.kind == "text" for column in columns)
 

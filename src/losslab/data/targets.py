@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import Column
+from losslab.data.formats import Told
 from losslab.errors import Refused
 
 LONGEST = 100_000  # characters of a list of labels
@@ -19,7 +20,9 @@ QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")  # an item 
 Array = NDArray[Any]
 
 
-def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | None) -> tuple[Array, list[str]]:
+def encode_target(
+    frame: pd.DataFrame, truth: str, task: str, separator: str | None, formats: Told | None = None
+) -> tuple[Array, list[str]]:
     """Return the canonical target in these columns, and the names of its outputs.
 
     Args:
@@ -27,12 +30,13 @@ def encode_target(frame: pd.DataFrame, truth: str, task: str, separator: str | N
         truth: one of `TRUTHS`.
         task: the task's name, for messages.
         separator: between the labels in one cell; found by itself if `None`.
+        formats: how numbers may be written; `None` for plain ones alone.
 
     Raises:
         Refused: if the columns do not fit the truth.
     """
     names = [str(name) for name in frame.columns]
-    columns = [Column(frame[name]) for name in frame.columns]
+    columns = [Column(frame[name], formats=formats if truth == "numbers" else None) for name in frame.columns]
     if truth == "labels" and len(columns) == 1:
         return encode_lists(split_labels(columns[0].text, separator), names[0])
     for column in columns:

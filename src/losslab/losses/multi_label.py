@@ -86,6 +86,8 @@ class AsymmetricLoss(RowLoss):
     Args:
         gamma_pos, gamma_neg: the focus on labels that apply and on those that do not.
         clip: below this probability a label that does not apply costs nothing.
+        stop_gradient: whether no gradient passes through the focusing weights `(1 - p)^gamma_pos` and `r^gamma_neg`,
+            as in the authors' own training.
 
     Source: Ridnik et al., Asymmetric Loss For Multi-Label Classification, ICCV 2021.
 
@@ -93,13 +95,16 @@ class AsymmetricLoss(RowLoss):
     tensor(0.6931)
     """
 
-    def __init__(self, gamma_pos: float = 1.0, gamma_neg: float = 4.0, clip: float = 0.05) -> None:
+    def __init__(
+        self, gamma_pos: float = 1.0, gamma_neg: float = 4.0, clip: float = 0.05, stop_gradient: bool = False
+    ) -> None:
         super().__init__()
-        self.gamma_pos, self.gamma_neg, self.clip = gamma_pos, gamma_neg, clip
+        self.gamma_pos, self.gamma_neg, self.clip, self.stop_gradient = gamma_pos, gamma_neg, clip, stop_gradient
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        there = power((-input).sigmoid(), self.gamma_pos) * functional.logsigmoid(input)
-        absent = power((input.sigmoid() - self.clip).clamp(min=0), self.gamma_neg)
+        focus = input.detach() if self.stop_gradient else input
+        there = power((-focus).sigmoid(), self.gamma_pos) * functional.logsigmoid(input)
+        absent = power((focus.sigmoid() - self.clip).clamp(min=0), self.gamma_neg)
         if self.clip:
             absent = absent * ((-input).sigmoid() + self.clip).clamp(max=1).log()
         else:

@@ -182,7 +182,8 @@ class GaussianNLLLoss(RowLoss):
 class CosineSimilarityLoss(RowLoss):
     """Cosine distance: the mean over rows of `1 - cos(input, target)`.
 
-    Shapes: input and target `(N, D)`; one value per row, from 0 to 2. The cosine of a row of zeros is 0.
+    Shapes: input and target `(N, D)`; one value per row, from 0 to 2. The cosine of a row of zeros is 0, and its
+    gradient that of `input . target / |target|`: a cosine's own would be without bounds.
 
     Raises:
         ValueError: for one output. Its only directions are up and down, so nothing can be learned.
@@ -196,4 +197,7 @@ class CosineSimilarityLoss(RowLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if input.shape[-1] < 2:
             raise ValueError("it compares directions, so it needs at least two outputs; this data has one")
-        return self.reduce(1 - functional.cosine_similarity(input, target, dim=-1))
+        nowhere = (input == 0).all(-1, keepdim=True)
+        cosine = functional.cosine_similarity(torch.where(nowhere, target.detach(), input), target, dim=-1)
+        towards = (input * functional.normalize(target, dim=-1)).sum(-1)
+        return self.reduce(1 - torch.where(nowhere[..., 0], towards, cosine))

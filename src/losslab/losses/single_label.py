@@ -186,6 +186,7 @@ class AsymmetricSingleLabelLoss(RowLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         log_p = input.log_softmax(-1)
         true = one_hot(target, input.shape[-1])
+        true = true.to(torch.promote_types(true.dtype, log_p.dtype))  # so that the smoothing is as exact as the scores
         rest = power(-log_p.expm1(), self.gamma_pos)
         focus = true * rest + (1 - true) * (self.gamma_neg * log_p).exp()
         smooth = true * (1 - self.label_smoothing) + self.label_smoothing / input.shape[-1]

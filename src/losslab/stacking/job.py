@@ -21,7 +21,7 @@ from losslab.record.record import Record, claim
 from losslab.stacking.group import Planned
 from losslab.stacking.module import optimizer_settings
 from losslab.training.callbacks import build_callbacks
-from losslab.training.checkpoints import WholeCheckpointIO, find_misfit, read
+from losslab.training.checkpoints import WholeCheckpointIO, find_change, find_misfit, read
 from losslab.training.module import Experiment
 
 
@@ -103,7 +103,8 @@ def resume_key(job: Job) -> object:
     scalars = any(not weight.ndim for weight in job.run.parameters())  # their state looks like a step count
     ended = any(state.get("stopped_epoch", 0) for state in saved["callbacks"].values())
     best = (job.record.folder / "best.ckpt").is_file()
-    if find_misfit(saved, job.run) or any(process["seen"]) or scalars or ended or not best:
+    changed = find_misfit(saved, job.run) or find_change(saved, job.data.state())
+    if changed or any(process["seen"]) or scalars or ended or not best:
         return str(job.record.folder)
     job.saved = saved
     return saved["epoch"], saved["global_step"]

@@ -131,11 +131,18 @@ class WholeCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int) -> str | None:
+def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data: dict[str, Any]) -> str | None:
     """Check that a run can go on from a checkpoint; return its path, or `None` if there is none.
 
+    Args:
+        path: of the checkpoint.
+        experiment: the run's module.
+        epochs: that are trained in all.
+        data: what a prediction needs of the data (`Dataset.state`).
+
     Raises:
-        Refused: if it cannot be read, its weights are another model's, or it was trained for more epochs already.
+        Refused: if it cannot be read, its weights are another model's, its data were others, or it was trained for
+            more epochs already.
     """
     if path is None:
         return None
@@ -148,6 +155,11 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int) -> st
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
             "type the model and data that it was trained with"
         )
+    if changed := find_change(saved, data):
+        raise Refused(
+            f"ckpt={path} was trained on other data ({changed}), and rows that it was trained on may be tested now: "
+            "put the data back, or begin anew with resume=never"
+        )
     if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
         trained = saved["epoch"] + 1
         raise Refused(
@@ -155,6 +167,14 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int) -> st
             f"type trainer.max_epochs={trained + 1} or more"
         )
     return path
+
+
+def find_change(saved: dict[str, Any], data: dict[str, Any]) -> str:
+    """Return in what the data of a checkpoint differ from these (`Dataset.state`); empty where nothing is known to."""
+    known = saved.get("data", data)
+    what = {"outputs": "other targets, classes or labels", "priors": "other shares of its classes or labels"}
+    changed = next((key for key, value in data.items() if known.get(key) != value), "")
+    return what.get(changed, "other columns, or other statistics of them") if changed else ""
 
 
 def find_misfit(saved: dict[str, Any], experiment: nn.Module) -> tuple[str, Any, Any] | None:

@@ -1,0 +1,71 @@
+"""Tables in files that know numbers from text: Excel, Parquet, Feather and JSON. All become text, as a CSV file is."""
+
+import json
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+TYPED = (".xlsx", ".xlsm", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".ndjson")
+PACKAGES = {"openpyxl": "openpyxl", "xlrd": "xlrd", "odf": "odfpy", "pyarrow": "pyarrow", "fastparquet": "pyarrow"}
+
+
+def read_typed(file: BinaryIO, suffix: str, rows: int | None) -> pd.DataFrame:
+    """Return the table in a file as text; of Excel, its first sheet.
+
+    Args:
+        file: opened.
+        suffix: of its name, one of `TYPED`.
+        rows: how many to return; all if `None`.
+
+    Raises:
+        ImportError: if a package is missing.
+        ValueError: and its like, if it is no such file.
+    """
+    try:
+        frame = read_frame(file, suffix)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # each package raises errors of its own
+        raise ValueError(" ".join(str(error).split())[:150] or type(error).__name__) from error
+    frame = frame.reset_index(drop=True).iloc[:rows]
+    return pd.DataFrame({str(name): [to_text(value) for value in frame[name]] for name in frame.columns}, dtype=str)
+
+
+def read_frame(file: BinaryIO, suffix: str) -> pd.DataFrame:
+    """Read a table by the package that its suffix asks for."""
+    if suffix in (".jsonl", ".ndjson"):
+        return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+    if suffix == ".json":
+        return pd.DataFrame(json.load(file))
+    if suffix == ".parquet":
+        return pd.read_parquet(file)
+    if suffix == ".feather":
+        return pd.read_feather(file)
+    frame: pd.DataFrame = pd.read_excel(file, dtype=object)
+    return frame
+
+
+def to_text(value: Any) -> str:
+    """Return a cell as text; one that is missing as nothing.
+
+    >>> to_text(3.0), to_text(None), to_text(pd.Timestamp("2024-03-01")), to_text(["a", "b"])
+    ('3', '', '2024-03-01', "['a', 'b']")
+    """
+    if isinstance(value, list | tuple) or type(value).__name__ == "ndarray":
+        return str([to_text(each) for each in value])
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    text = str(value)
+    return text.removesuffix(" 00:00:00") if hasattr(value, "isoformat") else text
+
+
+def name_package(error: ImportError) -> str:
+    """Return the command that installs what a reader of pandas asks for.
+
+    >>> name_package(ImportError("Missing optional dependency 'openpyxl'"))
+    'pip install openpyxl'
+    """
+    text = str(error)
+    return f"pip install {next((PACKAGES[name] for name in PACKAGES if name in text), 'pyarrow')}"
