@@ -214,6 +214,7 @@ def test_it_goes_on_where_it_was_stopped(trained: tuple[Path, dict[str, float]],
     assert numbers(train(typed(f"ckpt={last}"))) == numbers(trained[1])
 
 
+@pytest.mark.system
 def test_it_trains_in_a_stack_as_it_does_alone(typed: Type, undrawn: None) -> None:
     words = ("experiment=stars", "trainer.max_epochs=3", "trainer.precision=64-true", "output_dir=stacked")
     differ = [("seed=0",), ("seed=1",), ("seed=1", "loss=generalized_cross_entropy"), ("seed=0", "optimizer.lr=0.1")]

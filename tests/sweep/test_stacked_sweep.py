@@ -70,6 +70,7 @@ def test_folds_train_as_one_where_they_have_as_many_rows(tmp_path: Path, undrawn
     assert alone["value"] == pytest.approx(record["runs"][3]["value"], rel=1e-9)
 
 
+@pytest.mark.system
 def test_a_grid_leaves_the_runs_that_it_leaves_one_by_one(tmp_path: Path, undrawn: None) -> None:
     rates = {"optimizer": {"values": ["sgd", "adam"]}, "optimizer.lr": {"values": [0.01, 0.003]}}
     path = sweep_file(tmp_path, parameters=EXACT | rates)

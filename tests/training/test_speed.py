@@ -172,6 +172,7 @@ def test_no_step_waits_for_the_device(typed: Typed) -> None:
     assert stack(typed, 4, 62).waits.total() <= 3 * 2
 
 
+@pytest.mark.system
 def test_a_step_of_many_runs_costs_the_calls_of_a_step_of_few(typed: Typed) -> None:
     """And the very same operators: only what is handed out 32 steps at a time is picked run by run."""
     few, more, many = ([stack(typed, runs, steps, "optimizer=adam") for steps in (8, 16)] for runs in (4, 16, 64))

@@ -7,20 +7,24 @@
 
 All candidates are tuned alike, then trained with fresh seeds, one seed after the other. After each look those that are
 worse than another are dropped, and those that are the same as the best within the difference wait. The race ends when
-nothing is undecided, or the budget is used. All that it says is right together in 95 % of races, however often it looks
-and whenever it is stopped and started again.
+nothing is undecided, or the budget is used. In 95 % of races every sentence is right, however often the race looks and
+whenever it is stopped and started again.
 
-    difference=1    what is worth finding, in per cent or points: less is the same
-    budget=2h       the most that it may use: 500 (runs), 30m, 2h or 8gpuh; none without it
-    tune=8          settings of each that are tried: the learning rate, and the loss's own number; one split for all.
-                    tune=0 races with the defaults, each seed on a split of its own
-    claim=rows      what to speak of, as in losslab compare: rows, seeds or splits
-    n=2             processes at a time, and stack=32, the most runs that each of them trains as one
+    difference=2    gaps below it count as none, in per cent (of an error) or points (of an accuracy); default: one that
+                    about 20 seeds can find, chosen after the first look and printed
+    budget=2h       the most that the race may use: 500 (runs), 90s, 30m, 2h or 8gpuh; default: no limit, but 100 seeds
+    tune=8          settings of each candidate that are tried for a third of the epochs, the best third of them for all:
+                    the learning rate, and the loss's own number; on one split for all. default: 8. tune=0 races with
+                    the defaults, each seed on a split of its own
+    claim=rows      what to speak of, as in losslab compare: rows, seeds or splits; default: what the runs suggest
+    n=2             processes at a time; default: as many as there are cores or GPUs
+    stack=32        the most runs that each of them trains as one; default: 32
+    retry=true      do failed trainings again
     log=true        log verdict, tables and the race's state to W&B as a run of type report
-    name=other      of the race and its folder, OUTPUT/races/NAME
+    name=prices     of the race and its folder, OUTPUT/races/NAME; default: race, or the name of the sweep file
 
-The same command goes on with a race; more candidates or a larger budget are no other race. On other machines that
-share the folder, it helps.
+The same command goes on with a race, and you may add candidates or budget. Typed on another machine that shares the
+folder, it helps. The page is OUTPUT/races/NAME/comparison/index.html.
 """
 
 if __name__ == "__main__":

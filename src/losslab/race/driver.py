@@ -34,7 +34,7 @@ from losslab.sweep.plan import Job, Setting, make_job
 from losslab.sweep.processes import Workers, count_workers
 
 Array = NDArray[Any]
-OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim", "log")
+OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim", "log", "retry")
 ALPHA = 0.05
 USUAL = 20  # seeds, within which a difference is looked for that the user has not chosen
 GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes
@@ -68,7 +68,7 @@ class Race:
         new = state.add_candidates([name for name in self.cells if name in self.settings])
         state.racing = [name for name in state.racing if name in self.settings]
         if new and state.looks:
-            print(f"new       {', '.join(new)}, from the first seed on", flush=True)
+            print(f"added     {', '.join(new)}; trained with all seeds that the others had", flush=True)
         for n in (n for n in LOOKS if n > state.seeds):
             if n < first_look(state.started or len(state.racing)) or self.too_few(n):
                 continue
@@ -79,7 +79,7 @@ class Race:
             self.train(n)
             self.look(n)
             self.report(n)
-        return "decided" if state.decided else f"{LOOKS[-1]} seeds"
+        return "decided" if state.decided else f"a race takes {LOOKS[-1]} seeds at most"
 
     def too_few(self, seeds: int) -> bool:
         """Whether a look after so many seeds would leave some workers without work: the next one comes sooner."""
@@ -98,6 +98,23 @@ class Race:
         fresh = [job for job in wanted if job.key not in {known.key for known in self.workers.jobs}]
         self.workers.add(fresh)
         self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
+        self.check_not_all_failed(seeds)
+
+    def check_not_all_failed(self, seeds: int) -> None:
+        """Refuse to go on where every training since the last look failed: that says nothing of the candidates.
+
+        Raises:
+            Refused: with the reason. A race without any result leaves its folder to the next one.
+        """
+        late = [self.jobs[name, n].key for n in range(self.state.seeds, seeds) for name in self.state.racing]
+        reasons = [self.records[key]["reason"] for key in late if self.records[key]["state"] == "failed"]
+        if late and len(reasons) == len(late):
+            if all(record["state"] == "failed" for record in self.records.values()):
+                (self.folder / "sweep.json").unlink(missing_ok=True)
+            raise Refused(
+                f"all {len(late)} trainings since the last look failed ({reasons[0]}): mend that, then type the same "
+                "with retry=true"
+            )
 
     def look(self, seeds: int) -> None:
         """Decide what can be decided after so many seeds, and write it down."""
@@ -143,8 +160,8 @@ class Race:
                 break
         finer = plan_seeds(y, layout, state.difference / 2 / scale, ALPHA)
         print(
-            f"worth     {describe_wanted(comparison, state.difference)}: some {state.planned:,} seeds for each that is "
-            f"not much worse; difference={state.difference / 2:g} would take about {finer:,}",
+            f"same      within {describe_wanted(comparison, state.difference)}: about {state.planned:,} seeds for each "
+            f"candidate that is close; difference={state.difference / 2:g} would take about {finer:,}",
             flush=True,
         )
 
@@ -188,7 +205,9 @@ class Race:
             return ""
         runs = len(self.state.racing) * (seeds - self.state.seeds)
         ahead = runs if unit == "runs" else used / max(1, self.count_runs()) * runs
-        return f"the budget of {budget}" if used + ahead > budget.amount and self.state.looks else ""
+        if used + ahead <= budget.amount or not self.state.looks:
+            return ""
+        return f"the next look would go beyond the budget of {budget}"
 
     def report(self, seeds: int) -> None:
         """Print a line on how the race stands."""
@@ -197,7 +216,9 @@ class Race:
         used, unit = self.used()
         spent = f", {used:.3g} {unit}" if unit != "runs" else ""
         runs = (state.planned - seeds) * len(state.racing)
-        rest = f"; at most {runs} runs more are expected" if runs > 0 else "; more seeds than planned are needed"
+        rest = f"; some {runs} runs more are expected" if runs > 0 else "; more seeds than planned are needed"
+        failed = sum(record["state"] == "failed" for record in self.records.values())
+        spent = f" ({failed} failed){spent}" if failed else spent
         rest = rest if set(state.undecided) - state.hopeless.keys() else ""
         print(
             f"{seeds:3} seeds  {state.leader} leads; {worse} worse, {same} the same, {left} undecided; "
@@ -238,27 +259,33 @@ def race(words: Sequence[str]) -> int:
     output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(files[0]).stem if files else "race")
     if not re.fullmatch(r"\w[\w .+-]{0,100}", name):
         raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
+    retry = typed.pop("retry", "false")
+    if retry not in ("true", "false"):
+        raise Refused(f"retry={retry} does not fit: it must be true or false")
     question = read_question(files, typed, name, folders)
     folder = Path(output) / "races" / name
     check_writable(folder, "output_dir")
     for place in (folder.parent, folder):
         check_no_link(place)
     try:
-        return run(folder, question, count, stack)
+        return run(folder, question, count, stack, retry == "true")
     except BrokenPipeError:  # the reader of standard output has gone
         raise
     except OSError as error:
         raise Refused(explain(folder, error)) from error
 
 
-def run(folder: Path, question: Question, count: int, stack: int) -> int:
+def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -> int:
     """Run a race: start the workers, race, and write what was found."""
     from losslab.race.story import write_story
 
     check_same_sweep(folder, question.plan)
     names = [name_candidate(question, cell) for cell in question.plan.cells]
-    state = read_state(folder, question.difference, names)
+    state = read_state(folder, question.difference, question.claim, names)
     ledger = Ledger(folder / "jobs")
+    if retry:
+        ledger.forget_failures()
+        state.never = {}
     workers = Workers(folder, question.tuning or question.plan, count, stack)
     tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
     print(

@@ -20,6 +20,7 @@ class State:
 
     Args:
         difference: what is worth finding; 0 before the first look if that is to follow from the noise.
+        claim: what the race was asked to speak of.
         racing: those that are trained on.
         same: those that are the same as the leader; they wait.
         beaten: the others, and what was said of each: who is ahead, by how much, and after how many seeds.
@@ -33,6 +34,7 @@ class State:
     """
 
     difference: float
+    claim: str
     racing: list[str]
     same: list[str] = field(default_factory=list)
     beaten: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class State:
         """Return the seeds of all looks, with the next one, and the share of the level that is spent with each."""
         before = [(int(look["seeds"]), float(look["spent"])) for look in self.looks]
         least = before[-1][1] if before else 0.0
-        return [*before, (seeds, max(least, spend(seeds, self.planned)))]
+        return [*before, (seeds, max(least, spend(seeds, self.planned) if self.planned else 0.0))]
 
     def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
         """Add what a look said of the candidates of these names.
@@ -125,15 +127,15 @@ def describe_gap(names: Sequence[str], number: int, gap: Gap, scales: Sequence[f
     return {"ahead": names[gap.ahead], **numbers, "n": gap.n}
 
 
-def read_state(folder: Path, difference: float, names: list[str]) -> State:
+def read_state(folder: Path, difference: float, claim: str, names: list[str]) -> State:
     """Read what a race knows, or begin one.
 
     Raises:
-        Refused: where the race was for another difference, or its file is not whole.
+        Refused: where the race was for another difference or claim, or its file is not whole.
     """
     file = folder / FILE
     if not file.is_file():
-        return State(difference, list(names))
+        return State(difference, claim, list(names))
     try:
         state = State(**read_record(file))
     except TypeError:
@@ -142,5 +144,10 @@ def read_state(folder: Path, difference: float, names: list[str]) -> State:
         raise Refused(
             f"{folder} holds a race for difference={state.difference:g}, and what it said is for that: type "
             f"difference={state.difference:g}, or name=ANOTHER for a race of its own"
+        )
+    if state.claim != claim:
+        raise Refused(
+            f"{folder} holds a race with {f'claim={state.claim}' if state.claim else 'no claim='}, and what it said is "
+            "for that: type the same, or name=ANOTHER for a race of its own"
         )
     return state

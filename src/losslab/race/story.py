@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from losslab.race.driver import Race
 
 NAMED = 4  # candidates are named with their numbers, up to this many of a kind
-SAID = ("looked at before", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
+SAID = ("looked at before", "Unequal seeds", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
 DRAWN, ACROSS = 16, 4  # so many candidates are drawn, those that raced longest, and so many beside each other
 
 
@@ -49,7 +49,7 @@ def write_story(race: "Race", why: str) -> list[str]:
         cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)
-    plots = draw_story(state)
+    plots = draw_story(state, comparison.unit)
     write_together(out, render_files(report, request, plots))
     logged = []
     if race.question.log:
@@ -64,13 +64,16 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     """Write the verdict of a race in sentences, what to use first."""
     state, unit = race.state, comparison.unit
     wanted = describe_wanted(comparison, state.difference)
-    used = [f"Use {state.leader}."]
-    if not state.undecided:
-        alone = "No other candidate is as good." if not state.same else ""
-        used = [f"Use {state.leader}. {alone}".strip()]
+    if state.undecided:
+        used = [f"Not decided; {state.leader} leads so far."]
+    elif state.same:
+        used = [f"Use {state.leader}, or one that is the same."]
+    else:
+        used = [f"Use {state.leader}. No other candidate is as good."]
     if state.same:
         verb = "is" if len(state.same) == 1 else "are"
-        used.append(f"{join_phrases(sorted(state.same))} {verb} the same within {wanted}: choose by cost or habit.")
+        said = f"{join_phrases(sorted(state.same))} {verb} the same as {state.leader} within {wanted}"
+        used.append(f"{said}: choose by cost or habit.")
     used += describe_undecided(race, comparison, wanted, why)
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
     for name, gap in beaten[:NAMED]:
@@ -109,7 +112,7 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
         found.append(f"{len(left) - NAMED} more are undecided: race.csv has all gaps.")
     if [name for name in state.undecided if name not in state.hopeless]:
         more = max(state.planned - state.seeds, max(2, state.seeds // 3)) * len(state.racing)
-        found.append(f"{why[0].upper()}{why[1:]} is used up; about {more} runs more would decide the rest.")
+        found.append(f"It ended as {why}; some {more} runs more would decide the rest.")
     return found
 
 
@@ -119,17 +122,22 @@ def describe_cost(race: "Race") -> str:
     tests = sum(len(record["runs"]) for record in race.records.values() if record["setting"].get("stage") == "test")
     tuned = f", {runs - tests} of them to tune" if runs > tests else ""
     grid = len(race.cells) * state.seeds + runs - tests
-    return f"That took {runs} runs{tuned}; with {state.seeds} seeds for every candidate it would have been {grid}."
+    failed = sum(record["state"] == "failed" for record in race.records.values())
+    lost = f" {failed} of them failed." if failed else ""
+    return (
+        f"That took {runs} runs{tuned}; a full grid with {state.seeds} seeds for every candidate would have taken "
+        f"{grid}.{lost}"
+    )
 
 
 def describe_claim(comparison: "Comparison", looks: int) -> str:
     """Say what the sentences are about, and how sure they are."""
     population = find_population(comparison.used, comparison.population.claim, len(comparison.blocks))
     over = f", over all {looks} looks" if looks > 1 else ""
-    return f"{population.sentence} All sentences together are right in 95 % of races{over}; brackets hold intervals."
+    return f"{population.sentence} In 95 % of races every sentence is right{over}; brackets hold intervals."
 
 
-def draw_story(state: State) -> list[Plot]:
+def draw_story(state: State, unit: str) -> list[Plot]:
     """Draw how far each candidate was behind the leader of each look, and its interval, until it was dropped."""
     rows = [
         {"seeds": look["seeds"], "candidate": name, "leader": look["leader"], "behind": gap["mean"]}
@@ -156,16 +164,17 @@ def draw_story(state: State) -> list[Plot]:
         axis.vlines(last["seeds"], last["low"], last["high"], color=colour)  # one look alone has no band
         axis.plot(last["seeds"], last["behind"], marker="X" if worse else "o", ms=7, color=colour)
         axis.set_title(shorten(name, 26), fontsize=9, parse_math=False)
-        axis.set_yscale("symlog", linthresh=2 * state.difference)
+        axis.set_yscale("symlog", linthresh=state.difference)
         axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
         axis.set_xlim(0, state.seeds + 1)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     drawn.supxlabel("seeds", fontsize=10)
-    drawn.supylabel("behind the leader", fontsize=10)
+    drawn.supylabel(f"behind the leader, {unit}", fontsize=10)
     which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
         "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
-        f"with a cross: found to be worse. Grey band: the difference that does not matter.{which}"
+        f"with a cross: found to be worse. Grey band: the difference that does not matter; the axis is logarithmic "
+        f"beyond it.{which}"
     )
     return [Plot("race", caption, drawn, data)]
