@@ -59,6 +59,20 @@ def test_a_pattern_stands_for_the_losses_that_fit() -> None:
     assert not {"margin", "multi_margin", "cross_entropy"} & set(names)
 
 
+@pytest.mark.parametrize(
+    ("text", "losses"),
+    [
+        ("mse,mae", ["mse", "mae"]),
+        ("[mse,0.5*mae],mae", ["[mse,0.5*mae]", "mae"]),
+        ("mae,mse,mae", ["mae", "mse"]),
+        ("choice(mse,huber)", ["mse", "huber"]),
+    ],
+)
+def test_candidates_are_read_as_the_values_of_a_sweep_are(text: str, losses: list[str]) -> None:
+    plan = read_question([], {"loss": text, "tune": "0"}, "race", []).plan
+    assert [cell["loss"] for cell in plan.cells] == losses
+
+
 def test_a_file_gives_candidates_and_what_is_tuned(tmp_path: Path) -> None:
     file = tmp_path / "q.yaml"
     file.write_text(

@@ -1,34 +1,32 @@
 """The driver of a race: tune, train all that race with one more seed, look, and go on with those that are undecided."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.compare.claims import lay_out, tabulate_units
 from losslab.compare.contrasts import Layout
 from losslab.compare.design import Comparison, arrange, count_failures
 from losslab.compare.runs import Runs, read_runs
-from losslab.compare.settings import CROSS, format_value
+from losslab.compare.settings import CROSS, format_value, name_options
 from losslab.compare.wording import describe_wanted
 from losslab.config import arguments
 from losslab.config.words import parse_settings
 from losslab.errors import Refused
-from losslab.files import check_no_link, check_writable
+from losslab.files import check_writable
 from losslab.race.judge import judge, plan_seeds
 from losslab.race.levels import LOOKS, find_level, first_look
 from losslab.race.question import Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep import stopping
-from losslab.sweep.driver import check_same_sweep, follow, parse_number
-from losslab.sweep.faults import explain
+from losslab.sweep.driver import check_same_sweep, explain_faults, follow, parse_flag, parse_number, take_folder
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Setting, make_job
 from losslab.sweep.processes import Workers, count_workers
@@ -95,8 +93,8 @@ class Race:
                     seed = {"seed": self.question.seed(number)}
                     self.jobs[name, number] = make_job(self.cells[name], setting, seed)
         wanted = [self.jobs[name, number] for number in range(seeds) for name in self.state.racing]
-        fresh = [job for job in wanted if job.key not in {known.key for known in self.workers.jobs}]
-        self.workers.add(fresh)
+        given = {job.key for job in self.workers.jobs}
+        self.workers.add([job for job in wanted if job.key not in given])
         self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
         self.check_not_all_failed(seeds)
 
@@ -180,7 +178,7 @@ class Race:
         frame = runs.frame
         tests = frame["stage"].eq("test") & frame["seed"].isin([self.question.seed(n) for n in range(seeds)])
         frame = frame[tests]
-        own = name_runs(frame, self.question.keys)
+        own = name_options(frame, self.question.keys)
         chosen = Runs(frame[own.isin(names)].reset_index(drop=True), runs.settings)
         return arrange(chosen, self.question.keys, alpha=ALPHA, claim=self.question.claim)
 
@@ -232,14 +230,6 @@ def name_candidate(question: Question, cell: Mapping[str, Any]) -> str:
     return CROSS.join(format_value(cell[key]) for key in question.keys)
 
 
-def name_runs(frame: pd.DataFrame, keys: Sequence[str]) -> "pd.Series[str]":
-    """Name the candidate of each run."""
-    name, *others = [frame[key].map(format_value) for key in keys]
-    for other in others:
-        name = name + CROSS + other
-    return name
-
-
 def race(words: Sequence[str]) -> int:
     """Run a race to its end.
 
@@ -256,23 +246,12 @@ def race(words: Sequence[str]) -> int:
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
     count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
     stack = parse_number("stack", typed.pop("stack", "32"))
-    output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(files[0]).stem if files else "race")
-    if not re.fullmatch(r"\w[\w .+-]{0,100}", name):
-        raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
-    retry = typed.pop("retry", "false")
-    if retry not in ("true", "false"):
-        raise Refused(f"retry={retry} does not fit: it must be true or false")
-    question = read_question(files, typed, name, folders)
-    folder = Path(output) / "races" / name
+    retry, log = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "log"))
+    folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
+    question = replace(read_question(files, typed, folder.name, folders), log=log)
     check_writable(folder, "output_dir")
-    for place in (folder.parent, folder):
-        check_no_link(place)
-    try:
-        return run(folder, question, count, stack, retry == "true")
-    except BrokenPipeError:  # the reader of standard output has gone
-        raise
-    except OSError as error:
-        raise Refused(explain(folder, error)) from error
+    with explain_faults(folder):
+        return run(folder, question, count, stack, retry)
 
 
 def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -> int:

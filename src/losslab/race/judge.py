@@ -84,7 +84,6 @@ def judge(
         before: the leader of the look before.
     """
     beaten: dict[int, Gap] = {}
-    hopeless: dict[int, str] = {}
     family, pairs = test(y, layout, list(combinations(racing, 2)), level)
     surely = [(pair, gap) for pair, gap, p in zip(pairs, list_gaps(pairs, family), family.p, strict=True) if p <= level]
     for pair, gap in surely:

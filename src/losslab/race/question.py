@@ -8,7 +8,7 @@ from typing import Any
 
 from losslab.compare.population import CLAIMS
 from losslab.config import check
-from losslab.config.arguments import take_folders
+from losslab.config.arguments import read_values, take_folders
 from losslab.config.catalogue import CONF, fits, options
 from losslab.config.words import parse_list
 from losslab.errors import Refused, nearest
@@ -137,9 +137,6 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     claim, trials = typed.pop("claim", ""), parse_trials(typed.pop("tune", "8"))
     if claim and claim not in CLAIMS:
         raise Refused(f"claim={claim} is not an option: type one of {', '.join(CLAIMS)}")
-    log = typed.pop("log", "false")
-    if log not in ("true", "false"):
-        raise Refused(f"log={log} does not fit: type log=true or log=false")
     for key in ("seed", "data.seed", "data.fold") if not trials else ("seed", "data.fold"):
         if key in typed:
             raise Refused(f"{key}={typed[key]}: a race chooses its own seeds, as many as it needs: leave {key} out")
@@ -170,7 +167,7 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     for key in plan.grid:
         if key not in COMPARED:
             raise Refused(f"{path}: {key} has several values, and a race tunes what it does not compare: type one")
-    question = Question(plan, None, difference, budget, claim, log == "true")
+    question = Question(plan, None, difference, budget, claim)
     if trials:
         question = add_tuning(question, path, ranges or find_ranges(plan), trials, rest)
     check_budget(question)
@@ -192,7 +189,7 @@ def list_options(key: str, text: str, setting: Setting, folders: Sequence[str]) 
     """
     found = re.fullmatch(r"glob\((.*)\)", text)
     if not found:
-        return list(dict.fromkeys(parse_list(text))) or [text]
+        return list(dict.fromkeys(map(str, read_values(key, text)))) or [text]
     patterns = [pattern.strip("'\" ") for pattern in parse_list(found[1])]
     known = options([*folders, str(CONF)], key)
     named = [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]
@@ -207,7 +204,7 @@ def list_options(key: str, text: str, setting: Setting, folders: Sequence[str]) 
 
 
 def composes(setting: Setting) -> bool:
-    """Tell whether a run with this setting is refused."""
+    """Tell whether a run with this setting would not be refused."""
     try:
         check.configure(to_overrides(setting))
     except Refused:

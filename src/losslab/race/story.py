@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from losslab.compare.claims import evaluate
-from losslab.compare.population import find_population
 from losslab.compare.request import Request
 from losslab.compare.wording import describe_wanted, join_phrases
 from losslab.files import write_together
@@ -132,9 +131,8 @@ def describe_cost(race: "Race") -> str:
 
 def describe_claim(comparison: "Comparison", looks: int) -> str:
     """Say what the sentences are about, and how sure they are."""
-    population = find_population(comparison.used, comparison.population.claim, len(comparison.blocks))
     over = f", over all {looks} looks" if looks > 1 else ""
-    return f"{population.sentence} In 95 % of races every sentence is right{over}; brackets hold intervals."
+    return f"{comparison.population.sentence} In 95 % of races every sentence is right{over}; brackets hold intervals."
 
 
 def draw_story(state: State, unit: str) -> list[Plot]:

@@ -3,8 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,43 @@ def sweep(path: str, words: Sequence[str]) -> int:
     stack = parse_number("stack", typed.pop("stack", "1"))
     retry, dry = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "dry"))
     test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
-    output, name = typed.pop("output_dir", "outputs"), typed.pop("name", Path(path).stem)
-    if name != Path(path).stem and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
-        raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
-    plan = read(path, typed, name, output)
+    folder = take_folder(typed, "sweeps", Path(path).stem)
+    plan = read(path, typed, folder.name, str(folder.parent.parent))
     if plan.early and stack > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     check_selection(plan, path, test_seeds)
-    folder = Path(output) / "sweeps" / name
     check_writable(folder, "output_dir")
     if dry:
-        print(describe(plan, Path(output), folder, count))
+        print(describe(plan, folder.parent.parent, folder, count))
         return 0
+    with explain_faults(folder):
+        return run(folder, plan, count, stack, test_seeds, retry)
+
+
+def take_folder(typed: dict[str, str], kind: str, usual: str) -> Path:
+    """Take `output_dir` and `name` out of what was typed; return the folder that they make.
+
+    Args:
+        typed: settings by key.
+        kind: of the folder, sweeps or races.
+        usual: the name if none was typed.
+
+    Raises:
+        Refused: for a name that is a path.
+    """
+    output, name = typed.pop("output_dir", "outputs"), typed.pop("name", usual)
+    if name != usual and not re.fullmatch(r"\w[\w .+-]{0,100}", name):
+        raise Refused(f"name={name} does not fit: it must be letters, digits, spaces and . + - _, no path")
+    return Path(output) / kind / name
+
+
+@contextmanager
+def explain_faults(folder: Path) -> Iterator[None]:
+    """Turn a fault of the disk below a folder, which must be no link, into a sentence that says how to go on."""
     for place in (folder.parent, folder):
         check_no_link(place)
     try:
-        return run(folder, plan, count, stack, test_seeds, retry)
+        yield
     except BrokenPipeError:  # the reader of standard output has gone
         raise
     except OSError as error:
