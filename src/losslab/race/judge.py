@@ -68,11 +68,11 @@ def judge(
 ) -> Look:
     """Decide what can be decided of these candidates at a level.
 
-    A candidate is beaten if another one is better by any amount: the simultaneous interval of all pairs that race does
-    not hold 0. It is the same as the leader if the latter is better by less than `difference`, and not worse by more:
-    its interval lies within, where those of all against the leader hold together at twice the level. That is no lower
-    standard: such a sentence can be false on one side only, and whichever candidate is truly best, the leader is not
-    behind it by more (Hsu 1984, multiple comparisons with the best).
+    A candidate is beaten if another one is better by any amount: the interval of their difference excludes 0. These
+    intervals hold together for all pairs that race. A candidate is the same as the leader if the interval of their
+    difference lies within `difference` on both sides. These intervals hold together for all that are compared with the
+    leader, at twice the level: such a sentence can be false on one side only. Whichever candidate is truly best, the
+    leader is then not behind it by more than `difference` (Hsu 1984, multiple comparisons with the best).
 
     Args:
         y: `(n, k)`, higher is better; NaN where there is no value.
