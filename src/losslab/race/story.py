@@ -163,12 +163,13 @@ def draw_story(state: State, unit: str) -> list[Plot]:
         axis.plot(last["seeds"], last["behind"], marker="X" if worse else "o", ms=7, color=colour)
         axis.set_title(shorten(name, 26), fontsize=9, parse_math=False)
         axis.set_yscale("symlog", linthresh=state.difference)
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
         axis.set_xlim(0, state.seeds + 1)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     drawn.supxlabel("seeds", fontsize=10)
-    drawn.supylabel(f"behind the leader, {unit}", fontsize=10)
+    drawn.supylabel(f"behind the leader,\n{unit}", fontsize=10)
     which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
         "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
