@@ -28,7 +28,7 @@ OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
 def parse_number(key: str, value: str) -> int:
     """Parse a number that was typed."""
-    least = 1 if key in ("n", "stack") else 0
+    least = 1 if key == "stack" else 0
     if not value.isdigit() or int(value) < least:
         raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
     return int(value)
@@ -193,11 +193,11 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     if retry:
         ledger.forget_failures()
     runs = sum(len(job.repeats) for job in jobs)
-    workers = Workers(folder, plan, count, min(stack, max(1, runs // count)))  # so that none of them is idle
+    workers = Workers(folder, plan, count, min(stack, max(1, runs // max(1, count))))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
         f"sweep     {plan.name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
-        f"{done} of them over; {count} {f'stacks of up to {workers.stack} runs ' * (workers.stack > 1)}at a time\n"
+        f"{done} of them over; {workers.describe()}\n"
         f"folder    {folder}",
         flush=True,
     )
