@@ -1,6 +1,7 @@
 """The Python API: what a notebook gives and gets, and that it is what the command line does."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import losslab
+from losslab import api
 from losslab.api.data import give_data
 from losslab.api.objects import Options, digest_of
 from losslab.config.check import configure
@@ -65,7 +67,7 @@ def test_predictions_are_those_of_the_model_in_the_order_of_the_table(run: Calla
     found = result.predict(new)
     assert list(found.index) == list(new.index)
     np.testing.assert_allclose(found["price (USD)"], new["price (USD)"], atol=0.5)
-    assert found.equals(losslab.predict(result.folder, new))
+    assert found.equals(api.predict(result.folder, new))
 
 
 def test_objects_of_a_module_can_be_repeated_and_objects_of_a_notebook_cannot(
@@ -196,7 +198,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a sum": (lambda: losslab.run(TABLE, "a", loss=nn.MSELoss(reduction="sum")), "sums over the rows"),
     "processes": (lambda: losslab.sweep(TABLE, "a", loss=[lambda p, t: p - t], n=2), "n=2 starts other processes"),
     "a comparison": (lambda: losslab.compare(3), "int cannot be compared"),
-    "a folder": (lambda: losslab.predict("nowhere", TABLE), "nowhere is not there"),
+    "a folder": (lambda: api.predict("nowhere", TABLE), "nowhere is not there"),
     "a race": (lambda: losslab.race(TABLE, "a", loss=["mae"]), "one candidate is no race"),
 }
 
@@ -258,3 +260,13 @@ def test_importing_losslab_takes_no_time() -> None:
     code = "import losslab, sys; print(losslab.__version__, 'torch' in sys.modules, 'hydra' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[1:] == ["False", "False"]
+
+
+def test_a_module_of_a_commands_name_can_be_called() -> None:
+    import losslab.compare.runs  # sets the module in the place of what was there
+
+    for name in ("sweep", "race", "compare", "predict"):
+        assert callable(getattr(losslab, name))
+        assert "settings" in str(inspect.signature(getattr(losslab, name))) or name == "predict"
+    with pytest.raises(AttributeError, match="no attribute 'swep'"):
+        losslab.swep  # type: ignore[attr-defined]  # noqa: B018

@@ -200,7 +200,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data.folds=5 data.test=0.3", "data.test=0.3 and data.folds=5 both say .* each fold is 0.2 of the rows"),
         ("data.folds=2 data.val=0.5", "data.val=0.5 and data.folds=2 leave no rows to train on"),
         ("data=mnist data.folds=5", "data.folds is not a setting of data=mnist, as its test rows are fixed: type -m "),
-        ("data=heights data.folds=5 data.fold=1", "data.folds is not a setting of .*, or data= one of arrays, csv, diabetes,"),
+        ("data=heights data.folds=5 data.fold=1", "data.folds is not a setting of .*, or data= one of arrays, csv"),
         ("augment=flip", "augment=flip is for images, but data=diamonds gives vector or tokens: type augment=none"),
         ("trainer.devices=0", "trainer.devices=0 does not fit: it must be .*, auto, -1, or a .*, how many devices"),
         ("resume=sometimes", "resume=sometimes does not fit: it must be auto or never"),

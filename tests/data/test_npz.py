@@ -24,7 +24,7 @@ def held(folder: Path, **arrays: Any) -> str:
 def test_vectors_are_standardised_by_the_training_rows_as_scikit_learn_does(tmp_path: Path) -> None:
     data = npz(held(tmp_path, x=X, y=X[:, 0]), task="regression", **ASK)
     expected = StandardScaler().fit(X[data.split["train"]]).transform(X)
-    np.testing.assert_allclose(data.x, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(data.x), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(data.y[:, 0], X[:, 0], rtol=1e-6)
     assert data.inputs == ["x0", "x1", "x2"]
 
