@@ -17,6 +17,7 @@ from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
+from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
@@ -137,6 +138,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     check_selection(plan, path, test_seeds)
     check_writable(folder, "output_dir")
+    check_data(plan)
     if dry:
         print(describe(plan, folder.parent.parent, folder, count))
         return 0
