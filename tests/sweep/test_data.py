@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
+from losslab.data.dataset import Dataset
 from losslab.data.make import make_data
 from losslab.errors import Refused
 from losslab.race import driver as race_driver
@@ -51,8 +53,13 @@ def test_a_mistake_is_told_before_anything_is_trained(
 def test_data_that_are_right_are_read_once_for_all_losses_and_seeds(
     typed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_data = []
-    monkeypatch.setattr("losslab.sweep.data.make_data", lambda cfg: read_data.append(cfg) or make_data(cfg))
+    read_data: list[DictConfig] = []
+
+    def make_and_count(cfg: DictConfig) -> Dataset:
+        read_data.append(cfg)
+        return make_data(cfg)
+
+    monkeypatch.setattr("losslab.sweep.data.make_data", make_and_count)
     check_data(read("sweep.yaml", typed))
     assert len(read_data) == 1
     check_data(read("sweep.yaml", typed | {"data.drop": "[size],[rooms]"}))
