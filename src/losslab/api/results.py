@@ -129,7 +129,7 @@ class Sweep:
         return f"{shown}<code>{html.escape(str(self.folder))}</code>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What was better, by how much, and how sure that is, by the folder of its page.
 
@@ -168,7 +168,7 @@ class Comparison:
         """The page, one file that holds all of it."""
         return self.folder / "index.html"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.verdict}\n{self.page}"
 
     def _repr_html_(self) -> str:

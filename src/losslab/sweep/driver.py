@@ -8,13 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from losslab.config import arguments
 from losslab.config.flat import excluded_from_name
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
+from losslab.progress import progress_bar
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.data import check_data
@@ -74,7 +73,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
     unit = "trial" if jobs and jobs[0].draw else "run"
-    with tqdm(total=len(keys), desc=what, unit=unit, initial=len(records), disable=None) as bar:
+    with progress_bar(total=len(keys), desc=what, unit=unit, initial=len(records)) as bar:
         while True:
             records = ledger.records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
