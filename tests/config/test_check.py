@@ -115,7 +115,13 @@ SIDE_BY_SIDE = [  # every option of every group, many at once: whether they fit 
 @pytest.mark.parametrize(
     "typed_now",
     [
-        *([*names, "seed=3", "search.lr=0.5", "++optimizer.lr=0.3", "trainer.max_epochs=2"] for names in SIDE_BY_SIDE),
+        *(
+            pytest.param(
+                [*names, "seed=3", "search.lr=0.5", "++optimizer.lr=0.3", "trainer.max_epochs=2"],
+                marks=[pytest.mark.system] * (number % 4 > 0),
+            )
+            for number, names in enumerate(SIDE_BY_SIDE)
+        ),
         *([f"experiment={name}", "data.batch_size=7"] for name in NAMES["experiment"]),
         ["loss=mse", "+loss@loss.parts.mse=mse", "+loss@loss.parts.mae=mae", "++loss.weights.mae=0.5"],
         ["data=csv", "data.path=my.csv", "data.target=[a,b]", "task=single_label"],
