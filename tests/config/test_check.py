@@ -27,6 +27,7 @@ NAMES = {group: sorted(options([str(CONF)], group)) for group in GROUPS if group
 POINT = ["model=point"]
 NEEDS = {
     ("data", "arrays"): ["data.path=my.npz"],
+    ("optimizer", "any"): ["optimizer.name=adopt"],
     ("data", "csv"): ["data.path=my.csv", "data.target=y"],
     ("data", "images"): ["data.path=posters", "task=single_label"],
     ("data", "numbers"): POINT,
@@ -99,7 +100,7 @@ def test_every_option_composes_with_all_that_it_chooses(typed: Typed, group: str
         except Refused as error:
             tried.append(str(error))
             continue
-        assert cfg.run.choices[group] == name
+        assert cfg.run.choices[group].removesuffix("-adopt") == name
         cfg = fill_in(cfg, name="what a run", steps=1)
         assert [*flatten(cfg).items()] == [*by_omegaconf(cfg).items()]
         return
