@@ -4,6 +4,7 @@ Such a file lists the library's names with the default learning rates (`rates`),
 (`refused`). So a name is checked, and a range to search is known, before the library is imported.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +27,8 @@ def fill_by_name(cfg: DictConfig) -> list[str]:
     Raises:
         Refused: if no optimizer has that name, or the one that has it cannot train here.
     """
+    if library := cfg.model.pop("library", None):
+        name_model(cfg, str(library))
     option: DictConfig = cfg.optimizer
     if "rates" not in option:
         return []
@@ -53,3 +56,16 @@ def fill_by_name(cfg: DictConfig) -> list[str]:
         if ours
         else []
     )
+
+
+def name_model(cfg: DictConfig, library: str) -> None:
+    """Let the choice of a model say which of its library's it is.
+
+    Raises:
+        Refused: if the library is not installed.
+    """
+    if find_spec(library) is None:
+        raise Refused(f"model={library} is not installed: type pip install 'losslab[{library}]'")
+    plain: Any = OmegaConf.to_container(cfg.model)
+    if plain.get("name") != "???":
+        cfg.run.choices.model = f"{cfg.run.choices.model}-{plain['name']}"
