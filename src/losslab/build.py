@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig
 
 from losslab.config.make import call, fill_in, make
+from losslab.training.weighted import check_weighted
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -51,6 +52,7 @@ def build(cfg: DictConfig) -> Parts:
         Refused: where data, model, loss or optimizer do not fit each other.
     """
     data: Dataset = make(cfg, "data")
+    check_weighted(cfg, data.weight is not None)
 
     from losslab.terminal import quieten
 
@@ -85,7 +87,7 @@ def plan_steps(cfg: DictConfig, data: "Dataset") -> tuple[DictConfig, dict[str, 
     steps = epochs * per_epoch
     facts = {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": steps}
     facts |= {f"{part}_rows": len(data.split[part]) for part in ("val", "test")}
-    facts |= {f"{part}_split": digest_rows(data.split[part]) for part in ("train", "test")}
+    facts |= {f"{part}_split": digest_rows(data.split[part], data.given_weights(part)) for part in ("train", "test")}
     return fill_in(cfg, max_epochs=epochs, steps=steps), facts
 
 

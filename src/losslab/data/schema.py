@@ -22,6 +22,16 @@ def describe_columns(
     return [(c.name, describe_kind(c), str(int(c.missing.sum())), span(c), done(c, e, buckets)) for c, e in pairs]
 
 
+def describe_weight(name: str, weight: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the row of the column that says what each row counts.
+
+    >>> describe_weight("n", np.array([1.0, 2.5]))
+    ('n', 'weight', '0', '1 to 2.5', 'how much each row counts in the loss and in all metrics')
+    """
+    span = f"{weight.min():g} to {weight.max():g}"
+    return name, "weight", "0", span, "how much each row counts in the loss and in all metrics"
+
+
 def describe_kind(column: Column) -> str:
     """Return what a column holds, as a user would type it."""
     return "date" if column.dates and column.kind == "number" else column.kind

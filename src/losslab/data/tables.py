@@ -22,8 +22,8 @@ from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
 from losslab.data.notes import few
 from losslab.data.reading import Format, read_table
-from losslab.data.rows import drop_without_target, split_table, take_rows
-from losslab.data.schema import describe_columns, find_suspects
+from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
+from losslab.data.schema import describe_columns, describe_weight, find_suspects
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
@@ -136,6 +136,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
     max_categories: int = 100,
     parts: Split | None = None,
     truth: str | None = None,
+    weight: str | None = None,
     own: bool = False,
     **rows: Any,
 ) -> Dataset:
@@ -164,6 +165,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
         max_categories: columns of more are encoded by the mean target of each category, where the model takes vectors.
         parts: a fixed split instead of one by `rows`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+        weight: a column of how much each row counts in the loss and in all metrics; no feature.
         own: whether the table is the user's, to whom its columns are described.
         rows: how the rows are split; see `losslab.data.rows.split_table`. Columns that it names are no features.
 
@@ -174,6 +176,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
     truth = find_truth(task, truth)
     targets = [target] if isinstance(target, str) else list(target)
     special = {f"data.{key}": rows[key] for key in ("split", "group", "time") if rows.get(key) is not None}
+    special |= {} if weight is None else {"data.weight": weight}
     formats = Told(decimal, dates)
     told = dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
     check_columns(frame, targets, drop or [], told, special)
@@ -209,13 +212,16 @@ def encode(  # long: each step of the table's way from cells to features, and al
         encoder = TableEncoder(encoders, buckets, tuple(missing or []))
         inputs, x = [column.name for column in columns], encoder.encode(columns)
     shape = x.shape[1:] if encoder.buckets is None else (buckets,)
-    data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
+    counts = None if weight is None else read_weight(frame[weight], formats)
+    data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder, weight=counts)
     if own:
         if truth == "numbers" and np.isin(y, (0, 1)).all():
             other = TRUTHS["labels" if len(targets) > 1 else "class"]
             data.notes.append(f"{few(targets)}: 0 and 1 are trained as numbers; if they are none, type task={other}")
         data.notes += find_suspects(columns, y, train)
         data.columns = describe_columns(columns, encoders, encoder.buckets)
+        if counts is not None:
+            data.columns.append(describe_weight(str(weight), counts))
     return data
 
 

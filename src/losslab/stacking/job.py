@@ -23,6 +23,7 @@ from losslab.stacking.module import optimizer_settings
 from losslab.training.callbacks import build_callbacks
 from losslab.training.checkpoints import WholeCheckpointIO, find_change, find_misfit, read
 from losslab.training.module import Experiment
+from losslab.training.weighted import check_weighted
 
 
 @dataclass(eq=False)
@@ -73,6 +74,7 @@ def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Jo
     if key not in datasets:
         datasets[key] = make(planned.cfg, "data")
     data = datasets[key]
+    check_weighted(planned.cfg, data.weight is not None)
     cfg, run, facts = build_run(planned.cfg, data)
     return Job(number, cfg, planned.flat, planned.folder, data, facts, run)
 

@@ -1,5 +1,6 @@
 """Make the loss that a run is trained on, and check the metrics that it is evaluated by, against its data."""
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,10 +29,11 @@ def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     loss = make_loss(cfg, task, data)
     count = 3 if len(data.outputs) == 2 else 2  # another number of rows than of outputs: broadcasting shows
     first = torch.from_numpy(data.targets("train")[:count])
+    weights = () if data.weight is None else (torch.ones(len(first)),)
     scores = torch.zeros(len(first), task.count_scores(len(data.outputs), loss), requires_grad=True)
     try:
         with torch.enable_grad():
-            value = loss.compute(task, scores, first)
+            value = loss.compute(task, scores, first, *weights)
     except Exception as error:  # a user's own loss raises what it likes
         raise refusal_of(cfg, "loss", error) from error
     if not value.requires_grad:
@@ -98,8 +100,20 @@ def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> 
     return weights
 
 
+def check_takes_weights(cfg: DictConfig, task: "Task") -> None:
+    """Refuse rows with weights where a task of the user's own does not know them."""
+    for name in ("metrics", "tune"):
+        if len(signature(getattr(task, name)).parameters) < 3:
+            raise Refused(
+                f"task={cfg.run.choices.task} knows no data.weight: write {name}(self, scores, y, weight=None) into "
+                f"{type(task).__name__}, where weight says how much each row counts, or type data.weight=null"
+            )
+
+
 def check_metrics(cfg: DictConfig, task: "Task", data: "Dataset", loss: Loss | Sum) -> None:
     """Refuse a task whose metrics are no single numbers, or whose primary metric is not one of them."""
+    if data.weight is not None:
+        check_takes_weights(cfg, task)
     try:
         found = task.try_metrics(data, loss)
     except Exception as error:  # a user's own task raises what it likes
