@@ -92,14 +92,22 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
     have, worse, false, spent = np.zeros(k, int), 0, False, list[tuple[int, float]]()
     for n in (n for n in LOOKS if first_look(k) <= n <= most):
         have[racing] = n
-        known = sorted([*racing, *waiting])
+        known = [c for c in sorted([*racing, *waiting]) if np.isfinite(values[: have[c], c]).any()]
         y = np.stack([np.where(np.arange(n) < have[c], values[:n, c], np.nan) for c in known], 1)
         share = spend(n, plan_seeds(y, layout_of(y), WORTH, 0.05))
         spent.append((n, max(share, spent[-1][1] if spent else 0.0)))
         place = {c: number for number, c in enumerate(known)}
         failures = np.isnan(values[:n][:, known]).sum(0).tolist()
         before = None if leader is None else place.get(leader)
-        look = judge(y, layout_of(y), find_level(k, tuple(spent)), WORTH, [place[c] for c in racing], failures, before)
+        look = judge(
+            y,
+            layout_of(y),
+            find_level(k, tuple(spent)),
+            WORTH,
+            [place[c] for c in racing if c in place],
+            failures,
+            before,
+        )
         leader = known[look.leader]
         false |= any(means[known[gap.ahead]] <= means[known[c]] for c, gap in look.beaten.items())
         false |= any(abs(means[known[c]] - means[leader]) > WORTH for c in look.same)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig
 
 from losslab.config.make import call, fill_in, make
-from losslab.training.weighted import check_weighted
+from losslab.data.make import make_data
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -51,8 +51,7 @@ def build(cfg: DictConfig) -> Parts:
     Raises:
         Refused: where data, model, loss or optimizer do not fit each other.
     """
-    data: Dataset = make(cfg, "data")
-    check_weighted(cfg, data.weight is not None)
+    data = make_data(cfg)
 
     from losslab.terminal import quieten
 

@@ -4,6 +4,7 @@ Nothing here imports torch, so a mistake is answered in under a second and befor
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from losslab.config import allowlist
 from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option, show_sum
 from losslab.config.catalogue import fits, options
 from losslab.config.command_line import check_typed
-from losslab.config.compose import compose_run, hydra_ready, loss_paths
+from losslab.config.compose import FileFacts, compose_run, hydra_ready, loss_paths, stat_options
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
 from losslab.config.ranges import Range, find_range, number, whole
@@ -119,7 +120,13 @@ def usual_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """List the values of the chosen options as their files have them, by key."""
     groups = (*cfg.run.choices, "hydra.searchpath", "allow")
     choosing = [text for text in overrides if key_of(text) in groups or "@" in key_of(text)]
-    return flatten(compose_run(choosing)[0] if choosing != overrides else cfg)
+    return compose_usual(tuple(choosing), stat_options()) if choosing != overrides else flatten(cfg)
+
+
+@lru_cache(maxsize=64)
+def compose_usual(choosing: tuple[str, ...], files: tuple[FileFacts, ...]) -> dict[str, Any]:
+    """List the values of options as their files have them, once as long as `files` stay the same."""
+    return flatten(compose_run(choosing)[0])
 
 
 def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:

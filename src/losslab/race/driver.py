@@ -26,6 +26,7 @@ from losslab.race.question import Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep import stopping
+from losslab.sweep.data import check_data
 from losslab.sweep.driver import check_same_sweep, explain_faults, follow, parse_flag, parse_number, take_folder
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Setting, make_job
@@ -250,6 +251,7 @@ def race(words: Sequence[str]) -> int:
     folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
     question = replace(read_question(files, typed, folder.name, folders), log=log)
     check_writable(folder, "output_dir")
+    check_data(question.plan)
     with explain_faults(folder):
         return run(folder, question, count, stack, retry)
 

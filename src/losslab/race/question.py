@@ -10,6 +10,7 @@ from losslab.compare.population import CLAIMS
 from losslab.config import check
 from losslab.config.arguments import read_values, take_folders
 from losslab.config.catalogue import CONF, fits, options
+from losslab.config.make import make
 from losslab.config.words import parse_list
 from losslab.errors import Refused, nearest
 from losslab.race.levels import first_look
@@ -197,6 +198,9 @@ def list_options(key: str, text: str, setting: Setting, folders: Sequence[str]) 
     if key == "loss":
         cfg = check.configure(to_overrides({**others, "logger": "false"}))
         named = [name for name in named if fits(cfg.task, known[name])]
+        if any("domain" in known[name] for name in named):
+            data = make(cfg, "data")
+            named = [name for name in named if "domain" not in known[name] or not data.outside(known[name]["domain"])]
     left = [name for name in named if composes({**others, key: name, "logger": "false"})]
     if not left:
         raise Refused(f"{key}={text} matches no option that fits; {nearest(patterns[0] if patterns else '', known)}")

@@ -17,6 +17,7 @@ from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
+from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
@@ -46,7 +47,7 @@ def check_same_sweep(folder: Path, plan: Plan) -> None:
     kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
     drawn = {"ranges": plan.ranges, "early": plan.early, "repeats": plan.repeats} if plan.trials else {}
     now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
-    file = folder / "sweep.json"
+    file, kind = folder / "sweep.json", folder.parent.name.removesuffix("s")  # a sweep or a race
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, now)
@@ -54,16 +55,16 @@ def check_same_sweep(folder: Path, plan: Plan) -> None:
     before = read_record(file)
     if not before:
         raise Refused(
-            f"{file} is not whole, so it does not say which sweep it is of: delete it if it is of this one, or type "
-            "name=ANOTHER for a sweep of its own"
+            f"{file} is not whole, so it does not say which {kind} it is of: delete it if it is of this one, or type "
+            f"name=ANOTHER for a {kind} of its own"
         )
     for what in now:
         if before.get(what) != json.loads(json.dumps(now[what])):
             sides = [side.get(what) for side in (before, now)]
             old, new = (" ".join(to_overrides(side)) if isinstance(side, dict) else json.dumps(side) for side in sides)
             raise Refused(
-                f"{folder} holds a sweep with other settings ({what}: {old or 'none'}; now {new or 'none'}): "
-                "type name=ANOTHER for a sweep of its own"
+                f"{folder} holds a {kind} with other settings ({what}: {old or 'none'}; now {new or 'none'}): "
+                f"type name=ANOTHER for a {kind} of its own"
             )
 
 
@@ -137,6 +138,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
     check_selection(plan, path, test_seeds)
     check_writable(folder, "output_dir")
+    check_data(plan)
     if dry:
         print(describe(plan, folder.parent.parent, folder, count))
         return 0

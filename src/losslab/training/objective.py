@@ -21,11 +21,8 @@ def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     """Make the loss, or the weighted sum of several, and fit the task to it and to the data.
 
     Raises:
-        Refused: where weights are not one for each class or label, targets lie outside a loss's domain, or the loss
-            cannot be computed on the first rows.
+        Refused: where weights are not one for each class or label, or the loss cannot be computed on the first rows.
     """
-    for name, path in loss_paths(cfg).items():
-        check_domain(cfg, name, path, data)
     loss = make_loss(cfg, task, data)
     count = 3 if len(data.outputs) == 2 else 2  # another number of rows than of outputs: broadcasting shows
     first = torch.from_numpy(data.targets("train")[:count])
@@ -47,16 +44,6 @@ def make_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     loss = Sum(parts, cfg.loss.get("weights", {})) if "parts" in cfg.loss else parts[cfg.run.choices.loss]
     task.fit(data, loss)
     return loss
-
-
-def check_domain(cfg: DictConfig, name: str, path: str, data: "Dataset") -> None:
-    """Refuse targets outside of a loss's domain."""
-    keys = OmegaConf.select(cfg, path)
-    if "domain" in keys and (outside := data.outside(keys.domain)):
-        raise Refused(
-            f"loss={name} is for targets {keys.domain}, which {outside} of the {data.y.size:,} targets of "
-            f"data={cfg.run.choices.data} are not: type another loss, or correct them"
-        )
 
 
 def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Dataset") -> Loss:

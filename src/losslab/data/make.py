@@ -1,0 +1,43 @@
+"""From a configuration to its data, checked against its losses without torch, whose import takes seconds."""
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from losslab.config.catalogue import fits, options
+from losslab.config.compose import loss_paths
+from losslab.config.make import make
+from losslab.errors import Refused
+
+if TYPE_CHECKING:
+    from losslab.data.dataset import Dataset
+
+
+def make_data(cfg: DictConfig) -> "Dataset":
+    """Make the data of a run.
+
+    Raises:
+        Refused: where they cannot be read, or do not fit a loss.
+    """
+    data: Dataset = make(cfg, "data")
+    check_losses(cfg, data)
+    return data
+
+
+def check_losses(cfg: DictConfig, data: "Dataset") -> None:
+    """Refuse targets outside the domain of a loss, and rows with weights where a loss has no value for a row."""
+    for name, path in loss_paths(cfg).items():
+        keys = OmegaConf.select(cfg, path)
+        if data.weight is not None and keys.get("per") == "batch":
+            known = options(cfg.run.catalogue, "loss")
+            fitting = [other for other, file in known.items() if fits(cfg.task, file) and file.get("per") != "batch"]
+            raise Refused(
+                f"loss={name} is a property of the whole batch, in which rows cannot have the weights of data.weight: "
+                f"type data.weight=null, or loss= one of {', '.join(sorted(fitting))}"
+            )
+        domain = keys.get("domain")
+        if domain and (outside := data.outside(domain)):
+            raise Refused(
+                f"loss={name} is for targets {domain}, which {outside:,} of the {data.y.size:,} targets of "
+                f"data={cfg.run.choices.data} are not: type another loss, or correct them"
+            )
