@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from losslab.config.catalogue import CONF, has_alias
 from losslab.data.dataset import Dataset
-from losslab.data.make import check_domains
+from losslab.data.make import check_losses
 from losslab.errors import Refused
 from losslab.losses import Loss
 from losslab.tasks import SingleLabel, Task
@@ -54,7 +54,7 @@ def test_weights_come_from_the_training_rows_or_from_a_list(typed: Typed, typed_
 
 def fit_loss(cfg: DictConfig, task: Task, data: Dataset) -> None:
     """Check a loss against data as a run does."""
-    check_domains(cfg, data)
+    check_losses(cfg, data)
     build_loss(cfg, task, data)
 
 
@@ -117,10 +117,10 @@ def test_a_loss_of_ones_own_may_have_any_bounds_as_its_domain(typed: Typed, doma
     cfg = typed("loss=mse", f"+loss.domain='{domain}'")
     data = dataset(np.array([[0.0], [2.0], [3.0]], np.float32))
     with pytest.raises(Refused, match=f"loss=mse is for targets {domain}, which {outside} of the 3 targets"):
-        check_domains(cfg, data)
+        check_losses(cfg, data)
 
 
 def test_a_domain_that_cannot_be_read_is_refused(typed: Typed) -> None:
     cfg = typed("loss=mse", "+loss.domain=positive")
     with pytest.raises(Refused, match=r"domain: positive cannot be read: write bounds such as domain: \">= 0\""):
-        check_domains(cfg, dataset(np.ones((3, 1), np.float32)))
+        check_losses(cfg, dataset(np.ones((3, 1), np.float32)))
