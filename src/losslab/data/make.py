@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from losslab.config.catalogue import fits, options
 from losslab.config.compose import loss_paths
 from losslab.config.make import make
+from losslab.data.class_weights import CLASS_WEIGHTS, are_class_weights, read_class_weights
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def make_data(cfg: DictConfig) -> "Dataset":
 
 
 def check_losses(cfg: DictConfig, data: "Dataset") -> None:
-    """Refuse targets outside the domain of a loss, and rows with weights where a loss has no value for a row."""
+    """Refuse targets outside the domain of a loss, and weights of rows or classes that do not fit it."""
     for name, path in loss_paths(cfg).items():
         keys = OmegaConf.select(cfg, path)
         if data.weight is not None and keys.get("per") == "batch":
@@ -35,6 +36,9 @@ def check_losses(cfg: DictConfig, data: "Dataset") -> None:
                 f"loss={name} is a property of the whole batch, in which rows cannot have the weights of data.weight: "
                 f"type data.weight=null, or loss= one of {', '.join(sorted(fitting))}"
             )
+        for key in CLASS_WEIGHTS:
+            if are_class_weights(keys.get(key)):
+                read_class_weights(keys[key], data.outputs, f"{path}.{key}", cfg.run.choices.data)
         domain = keys.get("domain")
         if domain and (outside := data.outside(domain)):
             raise Refused(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config.compose import loss_paths
 from losslab.config.make import make, refusal_of
-from losslab.config.ranges import number
+from losslab.data.class_weights import CLASS_WEIGHTS, are_class_weights, read_class_weights
 from losslab.errors import Refused, nearest
 from losslab.losses import Loss, Sum
 
@@ -62,27 +62,20 @@ def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Datas
 def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> dict[str, Any]:
     """Return a loss's `weight` and `pos_weight` as tensors; the task says what `balanced` is.
 
-    Anything but `balanced` and a list of numbers, such as the one number of a user's own loss, is left to the loss.
+    Anything but `balanced` and a number for each class, such as the one number of a user's own loss, is left to it.
     """
     keys = OmegaConf.select(cfg, path)
     weights: dict[str, Any] = {}
-    for key in ("weight", "pos_weight"):
+    for key in CLASS_WEIGHTS:
         given = keys.get(key)
-        if given == "balanced" or (OmegaConf.is_list(given) and all(map(number, given))):
-            weights[key] = given
-    for key, given in weights.items():
-        known = task.balance(data)
-        if given != "balanced":
-            weights[key] = torch.tensor(list(given), dtype=torch.float32)
-            if len(given) != len(data.outputs):
-                raise Refused(
-                    f"{path}.{key} has {len(given)} numbers, but data={cfg.run.choices.data} has "
-                    f"{len(data.outputs)} outputs ({', '.join(data.outputs[:5])}, ...): "
-                    "type one for each, or balanced"
-                )
-        elif key in known:
-            weights[key] = known[key]
-        else:
+        if are_class_weights(given):
+            each = read_class_weights(given, data.outputs, f"{path}.{key}", cfg.run.choices.data)
+            weights[key] = torch.tensor(each, dtype=torch.float32)
+        elif given == "balanced":
+            known = task.balance(data)
+            if key in known:
+                weights[key] = known[key]
+                continue
             raise Refused(f"{path}.{key}=balanced has no meaning in task={cfg.task.name}: type a list, or null")
     return weights
 
