@@ -7,9 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already;
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experime
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests that wait for processes come first, so that no core is idle while the last of them ends."""
     items.sort(key=lambda item: next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
+
+
+def some_now(values: Iterable[Any], now: Sequence[Any]) -> list[Any]:
+    """What a test is run with: some of it at once, all else under `pytest -m system`."""
+    values = list(values)
+    assert set(now) <= set(values), "a name that is gone would leave less to run at once"
+    each = [(value if isinstance(value, tuple) else (value,), value in now) for value in values]
+    return [pytest.param(*parts, marks=() if at_once else pytest.mark.system) for parts, at_once in each]
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,10 @@ class Refused(ValueError):
     def __init__(self, sentence: str) -> None:
         super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", sentence))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback."""
+        return [f"losslab: {self}"]
+
 
 class Diverged(Refused):
     """The loss is no longer a finite number, so training stopped."""

@@ -39,6 +39,7 @@ from losslab.spreadsheet import write_csv
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from losslab.data.encoder import New
     from losslab.restore import Predictor
 
 KEYS = ("ckpt", "input", "out", "allow", "threshold", "id")
@@ -120,6 +121,17 @@ def parse_threshold(typed: str | None) -> str | float | None:
     raise Refused(f"threshold={typed} does not fit: type threshold=0.5, another number between 0 and 1, tuned or prior")
 
 
+class Predictions(NamedTuple):
+    """What a trained model says of new rows."""
+
+    named: str  # what the titles are; see `New`
+    titles: list[str]  # of the rows
+    words: list[str]  # what is predicted for each
+    columns: dict[str, "Tensor"]  # numbers of each row by their names: predictions, or probabilities
+    marked: "Tensor | None"  # which classes or labels are predicted (N, L); `None` for numbers
+    notes: list[str]
+
+
 def predict(
     cfg: DictConfig, source: Path, threshold: str | float | None = None, id: str | None = None
 ) -> tuple[list[list[str]], list[str], list[str]]:
@@ -134,36 +146,42 @@ def predict(
     Raises:
         Refused: where the input is not what the model takes, or the run cannot be made again.
     """
-    import torch
-
     from losslab.restore import load_predictor
 
     run = load_predictor(cfg)
-    data, task, loss = run.data, run.task, run.loss
     if run.encoder is None:
         raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
-    new = run.encoder.read(source, id)
+    found = predict_rows(run, run.encoder.read(source, id), threshold)
+    outputs, numbers = run.data.outputs, list(zip(*(column.tolist() for column in found.columns.values()), strict=True))
+    rows = [[found.named, "predicted", *found.columns]]
+    rows += [
+        [title, predicted, *(f"{number:.6g}" for number in row)]
+        for title, predicted, row in zip(found.titles, found.words, numbers, strict=True)
+    ]
+    if found.marked is None:
+        lines = [
+            ", ".join(f"{name} {number:.5g}" for name, number in zip(found.columns, row, strict=True))
+            for row in numbers
+        ]
+    else:
+        p = [row[: len(outputs)] for row in numbers]
+        lines = [format_top(outputs, *pair) for pair in zip(p, found.marked.tolist(), strict=True)]
+    return rows, lines, found.notes
+
+
+def predict_rows(run: "Predictor", new: "New", threshold: str | float | None = None) -> Predictions:
+    """Predict for rows that are encoded like the training rows; see `decide` for `threshold`."""
+    import torch
+
+    data, task = run.data, run.task
     with torch.inference_mode():
         x = torch.from_numpy(new.x)
         scores = torch.cat([run.model(part).float() for part in torch.split(x, TOGETHER)])
-        columns = task.columns(data, loss, scores)
-        numbers = torch.stack([*columns.values()], 1)
+        columns = task.columns(data, run.loss, scores)
         decided, note = decide(run, scores, threshold)
         words, marked = task.describe(data, decided), task.mark(decided, len(data.outputs))
-    rows = [[new.named, "predicted", *columns]]
-    rows += [
-        [title, predicted, *(f"{number:.6g}" for number in row)]
-        for title, predicted, row in zip(new.titles, words, numbers.tolist(), strict=True)
-    ]
-    if marked is None:
-        lines = [
-            ", ".join(f"{name} {number:.5g}" for name, number in zip(columns, row, strict=True))
-            for row in numbers.tolist()
-        ]
-    else:
-        p = numbers[:, : len(data.outputs)]
-        lines = [format_top(data.outputs, *pair) for pair in zip(p.tolist(), marked.tolist(), strict=True)]
-    return rows, lines, [*run.notes, *new.notes, *([note] if note else [])]
+    notes = [*run.notes, *new.notes, *([note] if note else [])]
+    return Predictions(new.named, list(new.titles), list(words), dict(columns), marked, notes)
 
 
 def decide(run: "Predictor", scores: "Tensor", threshold: str | float | None) -> "tuple[Tensor, str]":

@@ -15,12 +15,12 @@ import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
-from tqdm import tqdm
 
 from losslab.config.arguments import take_folders, to_paste
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
 from losslab.data.schema import write_columns
+from losslab.progress import progress_bar
 from losslab.record.wandb import links, sync_command
 from losslab.spreadsheet import text_table
 
@@ -47,7 +47,7 @@ class Progress(ProgressBar):
         """Lightning calls this on all processes but the first."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.bar = tqdm(total=self.steps, initial=trainer.global_step, unit="step", disable=None)
+        self.bar = progress_bar(total=self.steps, initial=trainer.global_step, unit="step")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         self.bar.update(trainer.global_step - self.bar.n)

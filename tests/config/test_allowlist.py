@@ -25,6 +25,7 @@ from losslab.config.recorded import check_dropped, check_overrides_in
 from losslab.errors import Refused
 from losslab.internals.hydra import is_group
 from losslab.sweep.plan import read
+from tests.conftest import some_now
 
 GROUPS = ("augment", "callbacks", "data", "logger", "loss", "model", "optimizer", "scheduler", "task", "trainer")
 # What decides where a run writes, what leaves the machine, what code runs, and what Hydra does. A key that a later
@@ -160,7 +161,10 @@ def test_no_file_sets_what_only_the_user_may(source: Callable[[str, str, Any], N
     assert taken > 300, "what is harmless is taken"
 
 
-@pytest.mark.parametrize("key", sorted({key.replace("*", "best") for key in ONLY_TYPED} | {"run.dir", "new"}))
+END_TO_END = sorted({key.replace("*", "best") for key in ONLY_TYPED} | {"run.dir", "new"})
+
+
+@pytest.mark.parametrize("key", some_now(END_TO_END, ["allow", "callbacks.best.dirpath", "ckpt", "new", "run.dir"]))
 def test_nor_does_one_that_takes_part_in_a_run(key: str, tmp_path: Path, surroundings: Callable[[], None]) -> None:
     """The same from end to end, by each source, with a value that would have a meaning."""
     folder = tmp_path / "theirs"

@@ -13,7 +13,7 @@ from losslab.config.arguments import as_overrides, quote_names, read_value
 from losslab.config.command_line import check_command_line
 from losslab.errors import Refused
 from losslab.sweep.file import load_file, parse_command
-from tests.conftest import ROOT
+from tests.conftest import ROOT, some_now
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
@@ -49,7 +49,7 @@ def test_neither_a_flag_nor_a_setting_is_refused(word: str) -> None:
         as_overrides([word])
 
 
-@pytest.mark.parametrize("macro", ["args", "args_no_hyphens"])
+@pytest.mark.parametrize("macro", some_now(["args", "args_no_hyphens"], ["args"]))
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
     path: Path, macro: str, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ OPTIONS = [(group, name) for group in GROUPS for name in options([str(CONF)], gr
 NAMES = {group: sorted(options([str(CONF)], group)) for group in GROUPS if group != "hydra"}
 POINT = ["model=point"]
 NEEDS = {
+    ("data", "arrays"): ["data.path=my.npz"],
     ("data", "csv"): ["data.path=my.csv", "data.target=y"],
     ("data", "images"): ["data.path=posters", "task=single_label"],
     ("data", "numbers"): POINT,
@@ -114,7 +115,13 @@ SIDE_BY_SIDE = [  # every option of every group, many at once: whether they fit 
 @pytest.mark.parametrize(
     "typed_now",
     [
-        *([*names, "seed=3", "search.lr=0.5", "++optimizer.lr=0.3", "trainer.max_epochs=2"] for names in SIDE_BY_SIDE),
+        *(
+            pytest.param(
+                [*names, "seed=3", "search.lr=0.5", "++optimizer.lr=0.3", "trainer.max_epochs=2"],
+                marks=[pytest.mark.system] * (number % 4 > 0),
+            )
+            for number, names in enumerate(SIDE_BY_SIDE)
+        ),
         *([f"experiment={name}", "data.batch_size=7"] for name in NAMES["experiment"]),
         ["loss=mse", "+loss@loss.parts.mse=mse", "+loss@loss.parts.mae=mae", "++loss.weights.mae=0.5"],
         ["data=csv", "data.path=my.csv", "data.target=[a,b]", "task=single_label"],
@@ -199,7 +206,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("data.folds=5 data.test=0.3", "data.test=0.3 and data.folds=5 both say .* each fold is 0.2 of the rows"),
         ("data.folds=2 data.val=0.5", "data.val=0.5 and data.folds=2 leave no rows to train on"),
         ("data=mnist data.folds=5", "data.folds is not a setting of data=mnist, as its test rows are fixed: type -m "),
-        ("data=heights data.folds=5 data.fold=1", "data.folds is not a setting of .*, or data= one of csv, diabetes,"),
+        ("data=heights data.folds=5 data.fold=1", "data.folds is not a setting of .*, or data= one of arrays, csv"),
         ("augment=flip", "augment=flip is for images, but data=diamonds gives vector or tokens: type augment=none"),
         ("trainer.devices=0", "trainer.devices=0 does not fit: it must be .*, auto, -1, or a .*, how many devices"),
         ("resume=sometimes", "resume=sometimes does not fit: it must be auto or never"),

@@ -65,6 +65,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
         monkeypatch.setattr(module, "follow", follow)
     monkeypatch.setattr(driver, "Workers", MadeUp)
     monkeypatch.setattr("losslab.page.plots.draw_plots", lambda *_: [])  # those of a comparison; the race's stay
+    monkeypatch.setattr("losslab.race.levels.WORK", 2_000_000)  # coarser levels do for these tests
     monkeypatch.chdir(tmp_path)
     limit["runs"] = 0
     return done

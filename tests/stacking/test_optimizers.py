@@ -16,7 +16,7 @@ from losslab.data.dataset import Dataset
 from losslab.stacking.module import Stack
 from losslab.training.epochs import set_mode
 from losslab.training.module import Experiment
-from tests.conftest import Typed
+from tests.conftest import Typed, some_now
 from tests.stacking.alike import STACKED, close
 
 ROWS = 48
@@ -112,7 +112,7 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("name", STACKED)
+@pytest.mark.parametrize("name", some_now(STACKED, ["adam", "rprop", "schedule_free_sgd", "sgd"]))
 @pytest.mark.usefixtures("double")
 def test_a_step_of_a_stack_is_a_step_of_each_run(typed: Typed, name: str) -> None:
     twins = Twins(typed, name)

@@ -15,7 +15,7 @@ from losslab.models import find_head
 from losslab.train import train
 from losslab.training.finetune import Finetune
 from losslab.training.module import Experiment
-from tests.conftest import Typed, folder_of
+from tests.conftest import Typed, folder_of, some_now
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -76,7 +76,10 @@ def test_it_is_the_loop_by_hand_bit_for_bit(typed: Typed) -> None:
         assert torch.equal(saved[f"model.{name}"], weight), name
 
 
-@pytest.mark.parametrize("optimizer", sorted(options([str(CONF)], "optimizer")))
+OPTIMIZERS = sorted(options([str(CONF)], "optimizer"))
+
+
+@pytest.mark.parametrize("optimizer", some_now(OPTIMIZERS, ["adam", "lbfgs", "muon", "sam", "schedule_free_sgd"]))
 def test_whatever_the_optimizer_only_the_head_moves_and_then_everything(
     typed: Typed, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:

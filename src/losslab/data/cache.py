@@ -21,13 +21,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from losslab.data.pixels import Files, decode, describe
 from losslab.errors import Refused
 from losslab.files import PART, create, open_regular, read_json, write
 from losslab.locks import open_lock, try_lock
 from losslab.machine import cores
+from losslab.progress import progress_bar
 
 VERSION = 1  # of a cache's content, and of how images become pixels: raise it when either changes
 CHUNK = 256  # images that are decoded before they are written
@@ -201,7 +201,7 @@ def write_pixels(
         wide = image.reshape(3, -1).astype(np.int64)
         return file, image, np.stack([wide.sum(1), (wide**2).sum(1)], 1), hashlib.blake2b(image.data).digest()
 
-    bar = tqdm(total=len(files), desc="decoding images", unit="image", disable=None, leave=False)
+    bar = progress_bar(total=len(files), desc="decoding images", unit="image", leave=False)
     with bar, ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files; threads share the filter
         for start in range(0, len(files), CHUNK):  # threads suffice: Pillow releases the GIL

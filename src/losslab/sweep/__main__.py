@@ -6,7 +6,7 @@
     losslab sweep sweeps/loss_x_optimizer.yaml dry=true        # what it would run, and how long that would take
     losslab sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
-    n=2                   runs at a time
+    n=2                   runs at a time; n=0 trains them in this process, one after the other
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
     name=other            of the sweep and its folder, OUTPUT/sweeps/NAME; else the file's name
     retry=true            do failed jobs again

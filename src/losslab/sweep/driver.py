@@ -8,13 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from losslab.config import arguments
 from losslab.config.flat import excluded_from_name
 from losslab.config.words import parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
+from losslab.progress import progress_bar
 from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.data import check_data
@@ -29,7 +28,7 @@ OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
 def parse_number(key: str, value: str) -> int:
     """Parse a number that was typed."""
-    least = 1 if key in ("n", "stack") else 0
+    least = 1 if key == "stack" else 0
     if not value.isdigit() or int(value) < least:
         raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
     return int(value)
@@ -74,7 +73,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
     unit = "trial" if jobs and jobs[0].draw else "run"
-    with tqdm(total=len(keys), desc=what, unit=unit, initial=len(records), disable=None) as bar:
+    with progress_bar(total=len(keys), desc=what, unit=unit, initial=len(records)) as bar:
         while True:
             records = ledger.records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
@@ -195,11 +194,11 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     if retry:
         ledger.forget_failures()
     runs = sum(len(job.repeats) for job in jobs)
-    workers = Workers(folder, plan, count, min(stack, max(1, runs // count)))  # so that none of them is idle
+    workers = Workers(folder, plan, count, min(stack, max(1, runs // max(1, count))))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
         f"sweep     {plan.name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
-        f"{done} of them over; {count} {f'stacks of up to {workers.stack} runs ' * (workers.stack > 1)}at a time\n"
+        f"{done} of them over; {workers.describe()}\n"
         f"folder    {folder}",
         flush=True,
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Workers:
     Args:
         folder: the sweep's.
         plan: the sweep.
-        count: of processes.
+        count: of processes; 0 lets this process do the jobs itself.
         stack: at most how many runs each of them trains as one.
     """
 
@@ -57,6 +57,21 @@ class Workers:
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
         (folder / "logs").mkdir(exist_ok=True)
+
+    def describe(self) -> str:
+        """Say how many runs are trained at a time."""
+        stacks = f"stacks of up to {self.stack} runs " * (self.stack > 1)
+        return f"{self.count} {stacks}at a time" if self.count else f"one {stacks}after the other, in this process"
+
+    def work_here(self, ledger: Ledger) -> None:
+        """Do the next free jobs in this process, a stack of them at most; what the runs print goes into a log."""
+        from losslab.sweep.worker import work
+
+        over = ledger.records([job.key for job in self.jobs])
+        jobs = [job for job in self.jobs if job.key not in over][: self.stack]
+        log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}.txt"
+        with log.open("a", encoding="utf-8") as out, redirect_stdout(out):
+            work(self.folder, self.plan, jobs, self.stack, ledger)
 
     def start(self) -> "subprocess.Popen[str]":
         """Start a process in a session of its own, so that Ctrl-C reaches the driver alone."""
@@ -112,6 +127,9 @@ class Workers:
         Raises:
             Refused: where workers end and nothing gets done.
         """
+        if not self.count:
+            self.work_here(ledger)
+            return
         if left != self.left:
             self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
 Held = tuple[Job, Claim]
 
+SIGNALLED = 128  # the exit code of a run that a signal ended is this plus the signal's number
+
 stop = Stop()
 
 
@@ -187,7 +189,8 @@ def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None
             record["pruned"] = str(error)
             break
         except (Exception, SystemExit) as error:  # a bug, in losslab or in the user's own option: the others go on
-            stopped = stop.by is not None or (isinstance(error, SystemExit) and preemption.notice.by is not None)
+            ended = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > SIGNALLED
+            stopped = stop.by is not None or ended or (isinstance(error, SystemExit) and bool(preemption.notice.by))
             if stopped or no_result(error, folder):
                 raise
             record |= {"state": "failed", "reason": describe_error(error)}

@@ -1,0 +1,221 @@
+"""What was asked for in Python, as the words of a command."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf import DictConfig
+
+from losslab.api.data import give_data
+from losslab.api.results import Comparison, Result, Sweep
+from losslab.api.words import to_words, write_value
+from losslab.config import check
+from losslab.errors import Refused
+from losslab.files import write
+
+if TYPE_CHECKING:
+    from losslab.api.objects import Options
+
+OWN = ("n", "stack", "retry", "dry", "test_seeds", "run_cap", "tune", "claim", "budget", "difference", "name", "log")
+GROUPS = ("model", "loss", "optimizer")
+
+
+@dataclass
+class Asked:
+    """What was asked for.
+
+    Args:
+        settings: by their keys; in a sweep, of several values a list.
+        own: those of the command itself, such as `n`.
+        made: the options that objects became; `None` if there was no object.
+        method: of a sweep.
+    """
+
+    settings: dict[str, Any]
+    own: dict[str, Any]
+    made: "Options | None"
+    method: str = "grid"
+
+    def words(self) -> list[str]:
+        """Return the words of a command that trains one run."""
+        return [*to_words(self.settings), *(self.made.overrides() if self.made else ())]
+
+    def own_words(self) -> tuple[str, ...]:
+        """Return the words by which a command finds the options."""
+        if self.made is None or not self.made.allow:
+            return ()
+        return ("--config-dir", str(self.made.root), *to_words({"allow": self.made.allow}))
+
+    def tell(self) -> None:
+        """Print what cannot be repeated, and why runs are trained in this process."""
+        for note in dict.fromkeys(self.made.notes if self.made else ()):
+            print(f"note     {note}", flush=True)
+        if self.here:
+            print(
+                f"note     {', '.join(self.here)}: known to this process alone, which trains the runs, and no "
+                "other can repeat them; define it in a module (a .py file) and import it from there",
+                flush=True,
+            )
+
+    @property
+    def here(self) -> list[str]:
+        """The options whose objects this process alone knows."""
+        return list(dict.fromkeys(self.made.here)) if self.made else []
+
+    def check_processes(self, cfg: DictConfig) -> None:
+        """Refuse a run of several processes that would need an object of this one."""
+        several = cfg.trainer.devices not in (1, "auto") or cfg.trainer.get("num_nodes", 1) != 1
+        if self.here and several:
+            raise Refused(
+                f"trainer={cfg.run.choices.trainer} starts further processes, which do not know {self.here[0]}: define "
+                "it in a module (a .py file) and import it from there"
+            )
+
+
+def ask(
+    data: Any,
+    target: Any,
+    chosen: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    output: Path,
+    several: bool = False,
+) -> Asked:
+    """Turn what was given into settings; objects become files below OUTPUT/python.
+
+    Args:
+        data, target: see `losslab.api`.
+        chosen: the task, model, loss, optimizer and seed; `None` if not given.
+        settings: all others.
+        output: the folder for runs.
+        several: whether a list is several values.
+
+    Raises:
+        Refused: for what cannot be named, and for what is given twice.
+    """
+    root = output / "python"
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    own = {key: dotted.pop(key) for key in OWN if key in dotted}
+    method = str(dotted.pop("method", "grid"))
+    found = give_data(data, target, chosen.get("task"), root)
+    if found.get("task") == "multi_label" and found["data"] == "arrays":
+        found.setdefault("model", "mlp")
+    found |= {key: value for key, value in chosen.items() if key not in GROUPS and value is not None}
+    asked = Asked(found, own, None, method)
+    for group in GROUPS:
+        given = chosen.get(group)
+        if given is None:
+            continue
+        many = several and isinstance(given, list | tuple)
+        names = [name_one(asked, group, each, dotted, root) for each in (given if many else [given])]
+        asked.settings[group] = names if many else names[0]
+    if twice := sorted({*dotted} & {*asked.settings} - {"data.gives"}):
+        raise Refused(f"{twice[0]} is given twice: leave it out of the settings")
+    asked.settings |= {**dotted, "output_dir": str(output)}
+    return asked
+
+
+def name_one(asked: Asked, group: str, given: Any, settings: Mapping[str, Any], root: Path) -> str:
+    """Return the option of one model, loss or optimizer: its name, a weighted sum, or the file of an object."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, list | tuple) and group == "loss" and all(isinstance(each, str) for each in given):
+        return write_value("loss", given)
+    from losslab.api import objects
+
+    asked.made = asked.made or objects.Options(root)
+    if group == "model":
+        return objects.give_model(given, asked.made)
+    if group == "optimizer":
+        return objects.give_optimizer(given, asked.made)
+    known = {key: value for key, value in asked.settings.items() if key not in ("model", "loss", "seed")}
+    without = {key: value for key, value in settings.items() if key.partition(".")[0] in ("task", "data", "yardstick")}
+    task = check.configure(to_words({**known, **without, "logger": "false"})).task
+    return objects.give_loss(given, list(task.inputs), list(task.targets), asked.made)
+
+
+def write_file(asked: Asked, name: str | None, output: Path) -> tuple[Path, str, list[str]]:
+    """Write the sweep file that a call asks for; return it, the sweep's name, and the words to type after it."""
+    own, fixed = dict(asked.own), {}
+    parameters: dict[str, Any] = {}
+    for key, value in asked.settings.items():
+        if isinstance(value, range | set) or hasattr(value, "tolist"):
+            value = list(value)
+        if isinstance(value, dict) and {*value} & {"min", "max"}:
+            parameters[key] = {"distribution": "uniform" if value.get("min", 1) <= 0 else "log_uniform_values", **value}
+        elif isinstance(value, list | tuple) and may_vary(key) and value:
+            parameters[key] = {"values": [plain(key, each) for each in value]}
+        else:
+            fixed[key] = value
+    parameters = parameters or {"seed": {"values": [fixed.pop("seed", 0)]}}
+    text = yaml.safe_dump({"method": asked.method, "parameters": parameters}, sort_keys=False)
+    words = [*to_words(fixed), *asked.own_words()]
+    if name is None:
+        digest = hashlib.sha256("\n".join([text, *to_words(fixed)]).encode()).hexdigest()[:6]
+        name = f"{fixed.get('data', fixed.get('task', 'sweep'))}-{digest}"
+    file = output / "python" / "sweeps" / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write(file, text)
+    return file, name, [*words, f"name={name}", *own_processes(asked, own)]
+
+
+def may_vary(key: str) -> bool:
+    """Tell whether a list is several values of a setting: those of data, such as `data.target`, are one."""
+    return not key.startswith("data.") or key in ("data.seed", "data.fold")
+
+
+def plain(key: str, value: Any) -> Any:
+    """Return one of several values as YAML has it; a text that is no plain word as it is typed."""
+    value = value.item() if hasattr(value, "item") else value
+    return [plain(key, each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def own_processes(asked: Asked, own: dict[str, Any]) -> list[str]:
+    """Return the words of the command itself; objects that this process alone knows have it train the runs itself.
+
+    Raises:
+        Refused: where other processes were asked for.
+    """
+    if asked.here:
+        if own.get("n", 0) != 0:
+            raise Refused(
+                f"n={own['n']} starts other processes, which do not know {asked.here[0]}: leave n out, or define it in "
+                "a module (a .py file) and import it from there"
+            )
+        own["n"] = 0
+    return to_words(own)
+
+
+def write_candidates(asked: Asked) -> list[str]:
+    """Return the words of a race: several losses, optimizers or models are separated by commas."""
+    words = []
+    for key, value in asked.settings.items():
+        if key in GROUPS and isinstance(value, list):
+            words.append(f"{key}={','.join(value)}")
+        else:
+            words += to_words({key: value})
+    return [*words, *asked.own_words(), *own_processes(asked, dict(asked.own))]
+
+
+def list_folders(runs: Iterable[Any]) -> list[str]:
+    """Return the folders of results, sweeps, races, paths, and lists of them.
+
+    >>> list_folders(["outputs", [Path("a"), ["b"]]])
+    ['outputs', 'a', 'b']
+    """
+    found: list[str] = []
+    for each in runs:
+        if isinstance(each, Result | Sweep):
+            found.append(str(each.folder))
+        elif isinstance(each, Comparison):
+            found.append(str(each.folder.parent))
+        elif isinstance(each, str | os.PathLike):
+            found.append(os.fspath(each))
+        elif isinstance(each, Iterable):
+            found += list_folders(each)
+        else:
+            raise Refused(f"{type(each).__name__} cannot be compared: give results, a sweep, or folders of runs")
+    return found
