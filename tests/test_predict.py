@@ -16,6 +16,7 @@ from sklearn import metrics
 from torch import nn
 
 from losslab import predict
+from losslab.config.check import configure
 from losslab.config.make import make
 from losslab.data.dataset import Dataset
 from losslab.data.encoder import find_id
@@ -349,6 +350,25 @@ def test_a_checkpoint_of_an_older_losslab_reads_its_data_again_and_says_so(train
     file.write_text(file.read_text().replace("1.", "7."))
     with pytest.raises(Refused, match=r"data=csv is no longer what ckpt=.* was trained on \(task.level differs\)"):
         predictions(folder, file)
+
+
+def test_weights_that_are_not_finite_are_to_blame_and_no_data(trained: Trained, tmp_path: Path) -> None:
+    file = small(tmp_path)
+    folder, _, _ = trained("data=csv", f"data.path={file}", "data.target=price", "model=linear", "trainer.max_epochs=2")
+    whole = torch.load(folder / "best.ckpt", weights_only=True)
+    weights = [name for name in whole["state_dict"] if name.startswith("model.")]
+    for number, name in enumerate(weights):
+        for older in (False, True):
+            saved = {key: value for key, value in whole.items() if key != "data" or not older}
+            state = {key: value.clone() for key, value in whole["state_dict"].items()}
+            state[name].view(-1)[-1] = [torch.nan, torch.inf, -torch.inf][number % 3]
+            torch.save({**saved, "state_dict": state}, folder / "best.ckpt")
+            with pytest.raises(Refused, match=rf"best.ckpt holds NaN or infinite numbers \({name}\): its training"):
+                predictions(folder, file)
+    last = torch.load(folder / "last.ckpt", weights_only=True)
+    torch.save({**last, "state_dict": state}, folder / "last.ckpt")
+    with pytest.raises(Refused, match=r"last.ckpt holds NaN or infinite numbers"):
+        train(configure([f"ckpt={folder}/last.ckpt", "trainer.max_epochs=3"]))
 
 
 def test_text_is_no_image_and_a_test_problem_has_nothing_to_read(trained: Trained, tmp_path: Path) -> None:

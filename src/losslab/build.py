@@ -40,7 +40,7 @@ class Parts:
     module: "Experiment"
     trainer: "pl.Trainer"
     loaders: Loaders
-    facts: dict[str, int]  # rows, batches, steps and parameters, for the record
+    facts: dict[str, int]  # rows, batches, steps, parameters and threads, for the record
 
 
 def build(cfg: DictConfig) -> Parts:
@@ -54,10 +54,12 @@ def build(cfg: DictConfig) -> Parts:
     data = make_data(cfg)
 
     from losslab.terminal import quieten
+    from losslab.training.threads import use_threads
 
     quieten()
     cfg, module, facts = build_run(cfg, data)
     trainer = build_trainer(cfg, data)
+    facts["threads"] = use_threads(cfg, trainer, module, data, batch_size(cfg, data))
     loaders = build_loaders(cfg, data, trainer.global_rank, trainer.world_size, ahead=module.augment is None)
     return Parts(cfg, data, module.task, module.loss, module, trainer, loaders, facts)
 

@@ -105,11 +105,12 @@ def load_weights(
     """Load the weights of a checkpoint into its parts; return the model with the normalisation of its images.
 
     Raises:
-        Refused: if they are another model's.
+        Refused: if they are another model's, or not finite.
     """
     from torch import nn
 
     from losslab.data.batches import Pixels
+    from losslab.training.checkpoints import check_finite
 
     scale = (saved["pixels.mean"].numpy(), saved["pixels.std"].numpy()) if "pixels.mean" in saved else None
     pixels = Pixels((scale[0].ravel(), scale[1].ravel()) if scale else None)
@@ -126,6 +127,7 @@ def load_weights(
             f"ckpt={cfg.ckpt} is of another model than its status.json says ({few(misfit)} differ): "
             "type the path of a best.ckpt in its own run's folder"
         )
+    check_finite(cfg.ckpt, state, run)
     run.load_state_dict(state)
     return nn.Sequential(run["pixels"], run["model"]).eval()
 
@@ -144,7 +146,7 @@ def restore(cfg: DictConfig) -> Parts:
 
     from losslab import terminal
     from losslab.data.batches import Pixels
-    from losslab.training.checkpoints import read
+    from losslab.training.checkpoints import check_finite, read
 
     terminal.quieten()
     data: Dataset = make(cfg, "data")
@@ -170,5 +172,6 @@ def restore(cfg: DictConfig) -> Parts:
             f"data={cfg.run.choices.data} is no longer what ckpt={cfg.ckpt} was trained on ({changed[0]} differs): "
             "type where the rows lie that it was trained on"
         )
+    check_finite(cfg.ckpt, state, run)
     run.load_state_dict(state)
     return data, task, loss, nn.Sequential(run["pixels"], run["model"]).eval()

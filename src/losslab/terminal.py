@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from losslab.config.arguments import take_folders, to_paste
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
+from losslab.data.notes import count
 from losslab.data.schema import write_columns
 from losslab.progress import progress_bar
 from losslab.record.wandb import links, sync_command
@@ -86,7 +87,7 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
     lines = [
         ("task", f"{choice.task}, evaluated by {cfg.task.yardstick}"),
         ("data", f"{choice.data}: {', '.join(rows.values())} rows; {many(data.outputs, cfg.task.truth)}"),
-        ("model", f"{choice.model}, {facts['parameters']:,} parameters"),
+        ("model", f"{choice.model}, {facts['parameters']:,} parameters; {count(facts['threads'], 'CPU thread')}"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
         *([("columns", write_columns(data.columns).replace("\n", f"\n{' ' * 9}"))] if data.columns else []),

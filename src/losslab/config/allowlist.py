@@ -42,7 +42,7 @@ LISTED = {
     "param_groups": "decay backbone_lr",
 }
 SETTINGS = {
-    *("seed", "resume", "stage", "monitor"),
+    *("seed", "resume", "stage", "monitor", "threads"),
     *(f"{group}.{key}" for group, keys in LISTED.items() for key in keys.split()),
 }
 

@@ -19,7 +19,7 @@ import torch
 from omegaconf import DictConfig
 
 from losslab import terminal
-from losslab.build import build_loaders, build_module, build_optimizer, build_trainer
+from losslab.build import batch_size, build_loaders, build_module, build_optimizer, build_trainer
 from losslab.config.launch import check_launch
 from losslab.config.make import call
 from losslab.data.batches import NORMALISED_AHEAD, Batches
@@ -45,6 +45,7 @@ from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training import preemption
 from losslab.training.preemption import notice
+from losslab.training.threads import use_threads
 
 Outcomes = dict[int, Outcome]  # by the number of the run
 
@@ -137,7 +138,11 @@ def train_stack(jobs: list[Job], outcomes: Outcomes) -> list[Job]:
         jobs: the runs.
         outcomes: filled with what became of the others.
     """
-    trainer = build_trainer(jobs[0].cfg, jobs[0].data)
+    first = jobs[0]
+    trainer = build_trainer(first.cfg, first.data)
+    threads = use_threads(first.cfg, trainer, first.run, first.data, batch_size(first.cfg, first.data) * len(jobs))
+    for job in jobs:
+        job.facts["threads"] = threads
     here = environment()
     interrupt = signal.getsignal(signal.SIGINT)
     claimed: list[Job] = []

@@ -141,8 +141,8 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
         data: what a prediction needs of the data (`Dataset.state`).
 
     Raises:
-        Refused: if it cannot be read, its weights are another model's, its data were others, or it was trained for
-            more epochs already.
+        Refused: if it cannot be read, its weights are another model's or not finite, its data were others, or it was
+            trained for more epochs already.
     """
     if path is None:
         return None
@@ -155,6 +155,7 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
             f"ckpt={path} is of another model: it has {name} of shape {theirs}, this model {ours}; "
             "type the model and data that it was trained with"
         )
+    check_finite(path, saved["state_dict"], experiment)
     if changed := find_change(saved, data):
         raise Refused(
             f"ckpt={path} was trained on other data ({changed}), and rows that it was trained on may be tested now: "
@@ -167,6 +168,16 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
             f"type trainer.max_epochs={trained + 1} or more"
         )
     return path
+
+
+def check_finite(path: str | Path, state: dict[str, torch.Tensor], module: nn.Module) -> None:
+    """Refuse weights of a module that are NaN or infinite, which no data is to blame for."""
+    for name, _ in module.named_parameters():
+        if name in state and not bool(torch.isfinite(state[name]).all()):
+            raise Refused(
+                f"ckpt={path} holds NaN or infinite numbers ({name}): its training diverged, or the file is damaged; "
+                "type another checkpoint"
+            )
 
 
 def find_change(saved: dict[str, Any], data: dict[str, Any]) -> str:

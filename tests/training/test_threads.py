@@ -1,0 +1,61 @@
+"""As many threads as a step on the CPU is worth, and as many as were typed."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from losslab.build import build, build_run
+from losslab.config.make import make
+from losslab.errors import Refused
+from losslab.training import threads
+from tests.conftest import Typed
+
+
+@pytest.fixture(autouse=True)
+def _eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine of eight cores."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "MOST", 8)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ("data=diabetes model.hidden=[8]", 1),
+        ("data=diabetes model.hidden=[1000,1000] data.batch_size=128", 4),  # 6 * 128 * (10 + 1000 + 1) * 1000 = 776e6
+        ("data=diabetes model.hidden=[1000,1000] data.batch_size=all", 8),
+        ("data=diabetes model.hidden=[8] threads=3", 3),
+        ("data=diabetes model.hidden=[1000,1000] data.batch_size=all threads=1", 1),
+    ],
+)
+def test_as_many_as_a_step_is_worth(typed: Typed, settings: str, wanted: int) -> None:
+    parts = build(typed(*settings.split()))
+    assert parts.facts["threads"] == torch.get_num_threads() == wanted
+    again = build(typed("data=diabetes", "model.hidden=[1000,1000]", "data.batch_size=all"))
+    assert again.facts["threads"] == 8, "what one run chose does not bind the next one"
+
+
+@pytest.mark.parametrize("model", ["linear", "cnn"])
+def test_operations_are_those_that_are_counted_by_hand_and_trying_a_row_changes_nothing(
+    typed: Typed, model: str
+) -> None:
+    more = ["model.channels=[4]"] if model == "cnn" else []
+    cfg = typed("data=digits", f"model={model}", *more)
+    data = make(cfg, "data")
+    _, module, _ = build_run(cfg, data)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    draws = torch.get_rng_state()
+    found = threads.count_operations(module, data)
+    by_hand = 64 * 10 if model == "linear" else 8 * 8 * 9 * 4 + 4 * 10
+    assert found == pytest.approx(3 * 2 * by_hand)
+    assert module.training
+    assert torch.equal(torch.get_rng_state(), draws)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_number_of_threads_is_a_whole_one(typed: Typed) -> None:
+    with pytest.raises(Refused, match=r"threads=0 does not fit: it must be auto, or a whole number from 1 to 1024"):
+        typed("threads=0")
