@@ -88,7 +88,7 @@ def plan_steps(cfg: DictConfig, data: "Dataset") -> tuple[DictConfig, dict[str, 
     steps = epochs * per_epoch
     facts = {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": steps}
     facts |= {f"{part}_rows": len(data.split[part]) for part in ("val", "test")}
-    facts |= {f"{part}_split": digest_rows(data.split[part]) for part in ("train", "test")}
+    facts |= {f"{part}_split": digest_rows(data.split[part], data.given_weights(part)) for part in ("train", "test")}
     return fill_in(cfg, max_epochs=epochs, steps=steps), facts
 
 

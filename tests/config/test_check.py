@@ -222,7 +222,7 @@ def test_choosing_a_task_or_data_chooses_the_rest_unless_named(
         ("loss=huber loss.delta=0", "loss.delta=0 does not fit: it must be a number above 0"),
         ("loss=quantile loss.levels=[0.5,1]", r"loss.levels=\[0.5, 1\] does not fit: it must be a list of numbers"),
         ("loss=tweedie loss.power=2", "loss.power=2 does not fit: it must be a number above 1 and below 2"),
-        ("task=single_label loss.weight=heavy", "loss.weight=heavy does not fit: it must be balanced, null, or a list"),
+        ("task=single_label loss.weight=heavy", "loss.weight=heavy does not fit: it must be balanced, null, a list"),
         ("loss=mse loss.reduction=none", "loss.reduction=none does not fit: it must be mean or sum, over outputs"),
         ("loss=mean_squared_error", "loss=mean_squared_error is called mse here: type loss=mse"),
         ("loss=L1Loss", "loss=L1Loss is called mae here: type loss=mae"),

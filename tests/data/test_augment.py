@@ -100,15 +100,15 @@ def test_what_it_cannot_change_is_refused() -> None:
 def test_mixing_is_the_line_between_two_images() -> None:
     x, y = torch.rand(32, 3, 4, 4), torch.arange(32)
     torch.manual_seed(0)
-    mixed, other, share = mix(x, y, 1.0)
+    mixed, (other,), share = mix(x, (y,), 1.0)
     assert sorted(other.tolist()) == y.tolist(), "the same images in another order"
     torch.testing.assert_close(mixed, torch.lerp(x[other], x, share))
     assert 0 < share < 1
     torch.manual_seed(0)
-    assert torch.equal(mix(x, y, 1.0)[0], mixed)
-    whole, _, nothing = mix(x, y, 0)
+    assert torch.equal(mix(x, (y,), 1.0)[0], mixed)
+    whole, _, nothing = mix(x, (y,), 0)
     assert (nothing, torch.equal(whole, x)) == (1.0, True)
-    images, _, share = mix(IMAGES, y.repeat(2), 0.4)
+    images, _, share = mix(IMAGES, (y.repeat(2),), 0.4)
     assert images.dtype == torch.float32
     assert images.mean().item() == pytest.approx(IMAGES.float().mean().item(), rel=1e-5), "it keeps the mean"
 
@@ -116,7 +116,7 @@ def test_mixing_is_the_line_between_two_images() -> None:
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_shares_are_drawn_from_beta(alpha: float) -> None:
     torch.manual_seed(0)
-    shares = np.array([mix(torch.zeros(1, 1), torch.zeros(1), alpha)[2] for _ in range(4000)])
+    shares = np.array([mix(torch.zeros(1, 1), (torch.zeros(1),), alpha)[2] for _ in range(4000)])
     variance = 1 / (4 * (2 * alpha + 1))
     assert shares.mean() == pytest.approx(0.5, abs=4 * (variance / 4000) ** 0.5)
     assert shares.var() == pytest.approx(variance, rel=0.1)
@@ -126,7 +126,7 @@ def test_for_cross_entropy_two_losses_are_the_loss_of_mixed_targets() -> None:
     torch.manual_seed(0)
     scores: Tensor = torch.randn(16, 5, requires_grad=True)
     y = torch.arange(16) % 5
-    _, other, share = mix(torch.zeros(16, 1), y, 1.0)
+    _, (other,), share = mix(torch.zeros(16, 1), (y,), 1.0)
     loss = Loss(nn.CrossEntropyLoss(), "logits", "index")
     task = SingleLabel("single_label", "class", ["logits"], ["index"], yardstick="accuracy", mode="max")
     ours = share * loss.compute(task, scores, y) + (1 - share) * loss.compute(task, scores, other)

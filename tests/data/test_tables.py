@@ -176,7 +176,10 @@ def test_a_stray_word_among_numbers_is_found() -> None:
         (b"", "is empty"),
         (b"a,b\n", "no rows"),
         (bytes(range(256)), "not a table"),
-        (b"a,b\n1,2,3\n1,2,3,4\n", "not a table"),
+        (
+            b"a,b\n1,2,3\n1,2,3,4\n",
+            "line 3 has 4 cells where the header has 3|line 2 has 3 cells where the header has 2",
+        ),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_in_a_sentence(tmp_path: Path, content: bytes | None, sentence: str) -> None:

@@ -1,16 +1,20 @@
 """What the files of conf/loss say of a loss: its range, its other names, its weights and the domain of its targets."""
 
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from losslab.config.catalogue import CONF, has_alias
+from losslab.data.class_weights import read_class_weights, to_paste
 from losslab.data.dataset import Dataset
-from losslab.data.make import check_domains
+from losslab.data.make import check_losses
 from losslab.errors import Refused
 from losslab.losses import Loss
 from losslab.tasks import SingleLabel, Task
@@ -39,6 +43,8 @@ def test_every_file_says_its_range_and_source_and_keeps_to_the_range(name: str) 
         ("task=single_label loss=focal loss.weight=balanced", [1 / 1.5, 1 / 0.9, 1 / 0.6]),
         ("task=single_label loss=bce loss.pos_weight=balanced", [1.0, 7 / 3, 4.0]),
         ("task=single_label loss=bce loss.pos_weight=[1,1,5]", [1, 1, 5]),
+        ("task=single_label loss.weight={c:3.5,a:1,b:2}", [1, 2, 3.5]),
+        ("task=single_label loss=bce loss.pos_weight={b:2,'a':1e-3,c:5}", [0.001, 2, 5]),
     ],
 )
 def test_weights_come_from_the_training_rows_or_from_a_list(typed: Typed, typed_now: str, weights: list[float]) -> None:
@@ -52,9 +58,22 @@ def test_weights_come_from_the_training_rows_or_from_a_list(typed: Typed, typed_
     assert getattr(loss.function, key).tolist() == pytest.approx(weights)
 
 
+def test_weights_by_name_stand_in_a_file_as_well_and_what_is_shown_can_be_typed(typed: Typed, tmp_path: Path) -> None:
+    names = ["a: b", "it's", 'say "x"', "ja, nein", "größe (m)", "yes"]
+    weights = {name: 0.5 + number for number, name in enumerate(names)}
+    (word,) = shlex.split(to_paste("loss.weight", weights))
+    cfg = typed("task=single_label", word)
+    assert read_class_weights(cfg.loss.weight, names, "loss.weight", "csv") == [*weights.values()]
+    (tmp_path / "experiment").mkdir()
+    content = yaml.safe_dump({"loss": {"weight": weights}})
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}", encoding="utf-8")
+    cfg = typed(f"hydra.searchpath=['{tmp_path}']", "task=single_label", "experiment=mine")
+    assert read_class_weights(cfg.loss.weight, names, "loss.weight", "csv") == [*weights.values()]
+
+
 def fit_loss(cfg: DictConfig, task: Task, data: Dataset) -> None:
     """Check a loss against data as a run does."""
-    check_domains(cfg, data)
+    check_losses(cfg, data)
     build_loss(cfg, task, data)
 
 
@@ -69,6 +88,19 @@ def fit_loss(cfg: DictConfig, task: Task, data: Dataset) -> None:
         ("loss=cosine_similarity", [1.0, 2, 3], "needs at least two outputs"),
         ("task=single_label loss.weight=[1,2]", [0, 1, 2], "loss.weight has 2 numbers, but .* has 3 outputs"),
         ("task=multi_label loss.pos_weight=[1,2]", [[0, 1, 1]] * 3, "loss.pos_weight has 2 numbers"),
+        ("task=single_label loss.weight={a:1,b:2}", [0, 1, 2], r"lacks c: type 'loss.weight=\{a: 1, b: 2, c: 1\}'"),
+        (
+            "task=single_label loss.weight={a:1,b:2,c:3,d:4}",
+            [0, 1, 2],
+            "names d, which data=digits does not have",
+        ),
+        ("task=single_label loss.weight={a:1,b:x,c:3}", [0, 1, 2], "loss.weight of b is x, which is no number above 0"),
+        ("task=single_label loss.weight={a:1,b:-2,c:3}", [0, 1, 2], "loss.weight of b is -2.0, which is no number"),
+        (
+            "task=multi_label loss=[bce,mae] loss.parts.bce.pos_weight={a:1,c:2}",
+            [[0, 1, 1]] * 3,
+            r"lacks b: type 'loss.parts.bce.pos_weight=\{a: 1, b: 1, c: 2\}'",
+        ),
     ],
 )
 def test_targets_and_weights_that_do_not_fit_are_refused(
@@ -117,10 +149,10 @@ def test_a_loss_of_ones_own_may_have_any_bounds_as_its_domain(typed: Typed, doma
     cfg = typed("loss=mse", f"+loss.domain='{domain}'")
     data = dataset(np.array([[0.0], [2.0], [3.0]], np.float32))
     with pytest.raises(Refused, match=f"loss=mse is for targets {domain}, which {outside} of the 3 targets"):
-        check_domains(cfg, data)
+        check_losses(cfg, data)
 
 
 def test_a_domain_that_cannot_be_read_is_refused(typed: Typed) -> None:
     cfg = typed("loss=mse", "+loss.domain=positive")
     with pytest.raises(Refused, match=r"domain: positive cannot be read: write bounds such as domain: \">= 0\""):
-        check_domains(cfg, dataset(np.ones((3, 1), np.float32)))
+        check_losses(cfg, dataset(np.ones((3, 1), np.float32)))

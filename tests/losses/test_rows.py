@@ -153,6 +153,48 @@ def test_a_weighted_sum_has_the_rows_of_its_parts() -> None:
     exactly(both.rows(task, scores, y)[:3], both.rows(task, scores[:3], y[:3]))
 
 
+# rows with weights
+
+
+def check_repeated(loss: Loss | Sum, task: Task, scores: Tensor, y: Tensor) -> None:
+    """Weights with a mean of 1 cost what their rows cost as often, and have its gradient."""
+    times = torch.arange(len(y)) % 4
+    weight = times / times.double().mean()
+    one, many = scores.clone().requires_grad_(), scores.clone().requires_grad_()
+    ours = loss.compute(task, one, y, weight)
+    theirs = loss.compute(task, many.repeat_interleave(times, 0), y.repeat_interleave(times, 0))
+    exactly(ours, theirs)
+    torch.autograd.backward([ours, theirs])
+    torch.testing.assert_close(one.grad, many.grad, rtol=1e-9, atol=1e-12)
+    exactly(loss.compute(task, scores, y, torch.ones_like(weight)), loss.compute(task, scores, y))
+    nothing = loss.compute(task, scores, y, torch.zeros_like(weight))
+    assert float(nothing) == 0, "a batch whose rows all have the weight 0"
+
+
+@pytest.mark.parametrize(("task_name", "loss_name"), ROWS)
+def test_a_weight_is_so_many_equal_rows_for_each_loss(task_name: str, loss_name: str) -> None:
+    check_repeated(loss_named(loss_name), *doubled(task_name, loss_name))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_weight_is_so_many_equal_rows_with_class_weights_smoothing_and_sums(name: str) -> None:
+    check_repeated(*other(name))
+
+
+def test_a_weight_is_so_many_equal_rows_for_a_weighted_sum_of_losses() -> None:
+    both = Sum({name: loss_named(name) for name in ("bce", "mae")}, {"mae": 0.5})
+    check_repeated(both, *doubled("multi_label", "bce"))
+
+
+def test_small_batches_have_on_average_the_gradient_of_all_rows() -> None:
+    task, scores, y = doubled("regression", "mse")
+    weight = torch.arange(len(y)).double()
+    weight /= weight.mean()
+    loss = loss_named("mse")
+    parts = [loss.compute(task, *(each[rows : rows + 4] for each in (scores, y, weight))) for rows in range(0, 16, 4)]
+    exactly(torch.stack(parts).mean(), loss.compute(task, scores, y, weight))
+
+
 @pytest.mark.parametrize("returned", ["(B, D)", "(B,)", "(B, 1)"])
 def test_a_loss_of_ones_own_may_return_values_whose_mean_is_taken(returned: str) -> None:
     task, scores, y = doubled("regression", "mse")

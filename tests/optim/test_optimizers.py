@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 
 from losslab import models
 from losslab.config.check import configure
+from losslab.config.make import make as make_option
 from losslab.errors import Refused
-from losslab.optim.groups import group_parameters
+from losslab.optim.groups import find_hidden_matrices, group_parameters
 from losslab.optim.optimizers import SAM, Muon
 from losslab.optim.schedules import read_rates, warm_up
 from losslab.train import train
@@ -163,6 +164,25 @@ def test_muon_is_torchs_muon_and_adamw_side_by_side() -> None:
 def test_a_model_without_hidden_matrices_is_refused() -> None:
     with pytest.raises(Refused, match=r"none between its first and last layer: type model=mlp"):
         make("muon", models.MLP((6,), 3, hidden=8))
+
+
+HIDDEN = {  # how many matrices each has between its first and last layer
+    "model=linear": 0,
+    **{"model=mlp model.hidden=[]": 0, "model=mlp model.hidden=8": 0, "model=mlp model.hidden=[8]": 0},
+    "model=mlp model.hidden=[8,8]": 1,
+    "model=cnn data=digits model.channels=[4,4]": None,  # known when it is made
+}
+
+
+@pytest.mark.parametrize("words", HIDDEN)
+def test_what_is_known_of_hidden_matrices_is_told_before_a_model_is_made(typed: Typed, words: str) -> None:
+    if HIDDEN[words] == 0:
+        with pytest.raises(Refused, match=r"optimizer=muon is for hidden matrices, and model=\w+ has none"):
+            typed("optimizer=muon", *words.split())
+        return
+    cfg = typed("optimizer=muon", *words.split())
+    model = make_option(cfg, "model")((10,) if HIDDEN[words] else (1, 8, 8), 3)
+    assert len(find_hidden_matrices(model)) == (HIDDEN[words] or 0)
 
 
 def test_two_passes_need_a_closure() -> None:

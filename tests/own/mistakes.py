@@ -49,20 +49,20 @@ class NoModule:
 class Unlisted(SingleLabel):
     """Has a metric of which `better` says nothing."""
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {**super().metrics(scores, y), "mine": scores.mean()}
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        return {**super().metrics(scores, y, weight), "mine": scores.mean()}
 
 
 class Vector(SingleLabel):
     better = {**SingleLabel.better, "mine": "max"}  # noqa: RUF012
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {**super().metrics(scores, y), "mine": scores.mean(1)}
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        return {**super().metrics(scores, y, weight), "mine": scores.mean(1)}
 
 
 class Float(Vector):
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Any]:
-        return {**SingleLabel.metrics(self, scores, y), "mine": float(scores.mean())}
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Any]:
+        return {**SingleLabel.metrics(self, scores, y, weight), "mine": float(scores.mean())}
 
 
 class Missing(SingleLabel):

@@ -1,5 +1,6 @@
 """Ordered classes, such as stars: a task of one's own, with its loss, its metric, its picture and its data."""
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from losslab.data.dataset import Dataset
 from losslab.losses import RowLoss
+from losslab.metrics import mean_rows
 from losslab.tasks import Reading, Task
 
 
@@ -28,18 +30,19 @@ def log_shares(cumulative: Tensor) -> Tensor:
     return functional.pad(below, (0, 1)) + functional.pad(above, (1, 0)) + functional.pad(between, (1, 1))
 
 
-def quadratic_kappa(guess: Tensor, y: Tensor) -> Tensor:
+def quadratic_kappa(guess: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
     """Compute quadratic weighted kappa: `1 - mean (guess - y)^2 / mean of that over all pairs of a guess and a y`.
 
-    Shapes: class indices `(N,)`. It is 1 for perfect agreement and 0 for that of chance. Source: Cohen, Weighted Kappa,
-    Psychological Bulletin 1968; scikit-learn's `cohen_kappa_score(weights="quadratic")`.
+    Shapes: class indices `(N,)`, and weights `(N,)`. It is 1 for perfect agreement and 0 for that of chance.
+    Source: Cohen, Weighted Kappa, Psychological Bulletin 1968; scikit-learn's `cohen_kappa_score(weights="quadratic")`.
 
     >>> quadratic_kappa(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
     tensor(0.6667)
     """
     guess, y = guess.double(), y.double()  # the difference below would lose digits
-    by_chance = guess.square().mean() - 2 * guess.mean() * y.mean() + y.square().mean()
-    return (1 - (guess - y).square().mean() / by_chance.clamp(min=1e-12)).float()
+    mean = partial(mean_rows, weight=weight)
+    by_chance = mean(guess.square()) - 2 * mean(guess) * mean(y) + mean(y.square())
+    return (1 - mean((guess - y).square()) / by_chance.clamp(min=1e-12)).float()
 
 
 class CumulativeLink(RowLoss):
@@ -98,14 +101,14 @@ class Ordinal(Task):
         """Return the class in the middle: half of the probability lies below, half above."""
         return (scores[:, :1] > self.thresholds).sum(1)
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
         """Compute kappa, the mean absolute error in classes, accuracy and log loss."""
         guess, log_p = self.decide(scores), self.view(scores, "log_prediction")
         return {
-            "kappa": quadratic_kappa(guess, y),
-            "mae": (guess - y).abs().float().mean(),
-            "accuracy": (guess == y).float().mean(),
-            "log_loss": -log_p.gather(1, y[:, None]).mean(),
+            "kappa": quadratic_kappa(guess, y, weight),
+            "mae": mean_rows((guess - y).abs().float(), weight),
+            "accuracy": mean_rows((guess == y).float(), weight),
+            "log_loss": -mean_rows(log_p.gather(1, y[:, None]), weight),
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, Figure]:

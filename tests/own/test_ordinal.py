@@ -57,8 +57,10 @@ def test_kappa_is_scikit_learns(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)
     y, guess = random.integers(0, 5, rows), random.integers(0, 5, rows)
     if len({*y, *guess}) > 1:  # scikit-learn's is 0 / 0 otherwise
-        expected = metrics.cohen_kappa_score(y, guess, weights="quadratic", labels=range(5))
-        assert float(quadratic_kappa(torch.tensor(guess), torch.tensor(y))) == pytest.approx(expected, abs=1e-6)
+        for w in (None, random.uniform(0.1, 2, rows)):
+            expected = metrics.cohen_kappa_score(y, guess, weights="quadratic", labels=range(5), sample_weight=w)
+            given = (torch.tensor(guess), torch.tensor(y), None if w is None else torch.tensor(w))
+            assert float(quadratic_kappa(*given)) == pytest.approx(expected, abs=1e-6)
 
 
 def random_logits(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

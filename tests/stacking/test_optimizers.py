@@ -77,7 +77,7 @@ class Twins:
         losses = []
         for number, (run, optimizer) in enumerate(zip(self.alone, self.optimizers, strict=True)):
             torch.set_rng_state(self.draws[number])
-            losses += run.update(optimizer, optimizer.step, [(x[number], y[number], ROWS, ROWS)], [])
+            losses += run.update(optimizer, optimizer.step, [(x[number], (y[number],), ROWS, ROWS)], [])
             self.draws[number] = torch.get_rng_state()
         (stacked,) = self.stack.update(self.optimizer, self.optimizer.step, [(x, y)])
         close(stacked, torch.stack(losses))

@@ -33,6 +33,8 @@ from tests.conftest import ROOT, Command, Typed, folder_of, numbers, until, with
 from tests.loopback import Loopback, run
 from tests.processes import Fork, python
 from tests.stacking.alike import checkpoint, close, same
+from tests.training.weighted import SETTINGS as WEIGHTED
+from tests.training.weighted import others, write_tables
 
 STACKED = ("-m", "hydra/launcher=stacked")
 SMALL = ("data=diabetes", "model=linear", "optimizer=sgd", "trainer.precision=64-true", "callbacks.last.seconds=0")
@@ -125,6 +127,22 @@ def test_a_run_that_diverges_ends_as_it_does_alone_and_its_neighbours_go_on(
                 one, two = checkpoint(folder, name), checkpoint(other, name)
                 one.pop("callbacks"), two.pop("callbacks")
                 close(one, two, name)
+
+
+def test_a_stack_of_runs_with_weights_is_each_of_them(typed: Typed, tmp_path: Path, undrawn: None) -> None:
+    path = write_tables(tmp_path)[0]
+    settings = (*WEIGHTED, "data.target=size", f"data.path={path}", "data.weight=n", others("regression"))
+
+    def jobs() -> list[DictConfig]:
+        each = [("loss=mse", "seed=0"), ("loss=mae", "seed=1")]
+        return [typed(*settings, "trainer.max_epochs=1", "resume=never", *more) for more in each]
+
+    folders, outcomes = swept(jobs())
+    for folder, cfg, outcome in zip(folders, jobs(), outcomes, strict=True):
+        assert isinstance(outcome, dict), outcome
+        alone = train(cfg)
+        assert numbers(outcome) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-12)
+        same((folder, alone.folder))
 
 
 def test_all_diverge(typed: Typed, undrawn: None) -> None:

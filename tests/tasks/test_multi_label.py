@@ -142,14 +142,15 @@ def test_the_test_is_judged_at_the_thresholds_that_the_best_epochs_validation_ga
     judged: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
     evaluate = Experiment.evaluate
 
-    def watched(self: Experiment, part: str, scores: Tensor, y: Tensor, with_loss: bool = True) -> list[Row]:
+    def watched(self: Experiment, part: str, rows: tuple[Tensor, ...], with_loss: bool = True) -> list[Row]:
         if part == "val":
+            scores, y = rows
             alone = labels(y)
             tune(alone, scores, y)
             assert isinstance(self.task, MultiLabel)
             assert torch.equal(self.task.thresholds, alone.thresholds)
         judged[part].append(self.task.state_dict()["thresholds"].clone())
-        return evaluate(self, part, scores, y, with_loss)
+        return evaluate(self, part, rows, with_loss)
 
     monkeypatch.setattr(Experiment, "evaluate", watched)
     overrides = ("task=multi_label", "trainer.max_epochs=4", "optimizer.lr=0.03", "data.buckets=256", "data.test=0.6")

@@ -19,6 +19,7 @@ from losslab.config.check import configure
 from losslab.train import train
 from tests.conftest import ROOT, Command, numbers, same_rows, until
 from tests.processes import PATIENCE, Fork
+from tests.training.weighted import SETTINGS, others, write_tables
 
 pytestmark = pytest.mark.system
 
@@ -76,6 +77,15 @@ def test_two_processes_have_the_numbers_of_one(tmp_path: Path, typed: tuple[str,
     samples = [next((tmp_path / name).glob("*/pictures/samples.csv")).read_text() for name in ("one", "two")]
     assert samples[0] == samples[1], "the evaluated rows are in another order"
     same_rows(*(next((tmp_path / name).glob("*/")) for name in ("one", "two")))
+
+
+def test_two_processes_gather_weights(tmp_path: Path) -> None:
+    path = write_tables(tmp_path)[0]
+    own = ("data.target=size", f"data.path={path}", "data.weight=n", others("regression"), "data.batch_size=17")
+    words = (*SETTINGS, *QUIET, *own)
+    together(words, tmp_path / "two")
+    train(configure([*words, "trainer=cpu", f"output_dir={tmp_path / 'one'}"]))
+    assert summary(tmp_path / "two") == pytest.approx(summary(tmp_path / "one"), rel=1e-9, abs=1e-9)
 
 
 def test_torchrun_starts_one_run_with_one_folder_and_one_wandb_run(tmp_path: Path) -> None:

@@ -42,7 +42,10 @@ def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
     data, task, _, model = restore(cfg)
     with torch.no_grad():
         batches = list(Batches(data, "test", 1024))
-        scores, y = torch.cat([model(x) for x, _ in batches]).float(), torch.cat([y for _, y in batches])
+        scores = torch.cat([model(x) for x, *_ in batches]).float()
+        truth = [torch.cat(parts) for parts in zip(*(rest for _, *rest in batches), strict=True)]
+        if len(truth) > 1:  # weights: their mean is 1 over the training rows, and over these it should be
+            truth[1] = truth[1] / truth[1].mean()
         found = {}
         for name, option in catalogue.options(cfg.run.catalogue, "loss").items():
             if not catalogue.fits(cfg.task, option):
@@ -57,7 +60,7 @@ def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
                 continue
             if evaluator.scores_per_target > 1 and name != cfg.run.choices.loss:
                 continue
-            value = float(evaluator.compute(reader, reader.translate(scores, task), y))
+            value = float(evaluator.compute(reader, reader.translate(scores, task), *truth))
             if np.isfinite(value):
                 found[name] = value
     return found

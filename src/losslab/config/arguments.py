@@ -25,9 +25,12 @@ NAMES = {  # settings whose values are names or paths, or lists of them: what is
     "data.types",
 }
 OPEN = {"optimizer": "any", "model": "timm"}  # options that stand for a whole library
+BY_NAME = re.compile(r"data\.types|loss\.(parts\.\w+\.)?(pos_)?weight")  # settings that may be `{name: value}`
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-PIECE = re.compile(rf"\s*((?:{QUOTED.pattern})(?=\s*(?:,|\Z))|\[[^\]]*\]|\{{[^}}]*\}}|[^,]*)\s*(?:,|\Z)", re.DOTALL)
+PIECE = re.compile(
+    rf"\s*((?:{QUOTED.pattern})(?:\s*:[^,]*)?(?=\s*(?:,|\Z))|\[[^\]]*\]|\{{[^}}]*\}}|[^,]*)\s*(?:,|\Z)", re.DOTALL
+)
 REFERENCE = re.compile(r"\$\{[\w.:,/~\"']+\}")
 SWEEP = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
@@ -88,13 +91,16 @@ def quote_names(override: str, multirun: bool = False) -> str:
     ("data.target='price (USD)'", "data.drop=['2020','#rooms']", 'seed=2020')
     >>> quote_names("data.types={age: number, size (m): date}")
     "data.types=['age: number','size (m): date']"
+    >>> quote_names("loss.weight={cat: 1, big owl: 2.5}"), quote_names("loss.weight=[1,2.5]")
+    ("loss.weight=['cat: 1','big owl: 2.5']", 'loss.weight=[1,2.5]')
     >>> quote_names("data.target=a,b"), quote_names("data.target=a,2020", multirun=True)
     ("data.target='a,b'", "data.target=a,'2020'")
     """
     key, equals, value = override.partition("=")
-    if key == "data.types" and value.startswith("{") and value.endswith("}"):
-        value = f"[{value[1:-1]}]"  # Hydra's dictionaries have no key with a bracket or an umlaut
-    if not equals or key_of(override) not in NAMES or key[0] == "~" or (multirun and SWEEP.fullmatch(value)):
+    named = key_of(override) in NAMES
+    if BY_NAME.fullmatch(key_of(override)) and value.startswith("{") and value.endswith("}"):
+        named, value = True, f"[{value[1:-1]}]"  # Hydra's dictionaries have no key with a bracket or an umlaut
+    if not equals or not named or key[0] == "~" or (multirun and SWEEP.fullmatch(value)):
         return override
     return f"{key}={','.join(map(quote_name, split_names(value) if multirun else [value]))}"
 

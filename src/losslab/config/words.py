@@ -1,11 +1,15 @@
 """The words typed after a small command such as `losslab card`, which Hydra does not read."""
 
+import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+import yaml
+
+from losslab.config.catalogue import CONF
 from losslab.errors import Refused, nearest, one_sentence
 
 
@@ -29,7 +33,7 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
 
     Args:
         words: as typed.
-        known: the keys that exist; `loss.*` stands for many.
+        known: the keys that exist; `loss.*` stands for many, and `*` for all settings of a run.
 
     Raises:
         Refused: for a word that is no `key=value`, and for an unknown key.
@@ -44,12 +48,20 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
             raise Refused(f"{word} is no flag of this command: type key=value, or --help for what there is")
         if not any(fnmatch(key, pattern) for pattern in known):
             raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
+        if "*" in known and difflib.get_close_matches(key, known, cutoff=0.75) and key not in (*known, *list_keys()):
+            raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
         if not equals:
             raise Refused(f"'{word}' cannot be read: type {key}=VALUE")
         if key in found and found[key] != value:
             raise Refused(f"{key}={found[key]} and {word} are both typed: type one of them")
         found[key] = str(Path(value).expanduser()) if value.startswith("~/") else value
     return found
+
+
+def list_keys() -> set[str]:
+    """List the settings of a run that have no dot: the groups, and the keys of config.yaml."""
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    return groups | set(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")))
 
 
 def parse_list(value: str) -> list[str]:

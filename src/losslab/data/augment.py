@@ -52,7 +52,7 @@ class Augment(nn.Module):
         return changed
 
 
-def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+def mix(x: Tensor, truth: tuple[Tensor, ...], alpha: float) -> tuple[Tensor, tuple[Tensor, ...], float]:
     """Mix inputs in pairs: `share x + (1 - share) x'`, where `share ~ Beta(alpha, alpha)`.
 
     `x'` are the same inputs in another order. The loss is then `share loss(scores, y) + (1 - share) loss(scores, y')`:
@@ -60,7 +60,7 @@ def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
 
     Args:
         x: inputs `(B, ...)`; bytes become float32.
-        y: targets `(B,)` or `(B, D)`.
+        truth: targets `(B,)` or `(B, D)`, and weights `(B,)` where there are some.
         alpha: 0 changes nothing; 1 draws each share with equal probability.
 
     Returns:
@@ -69,8 +69,8 @@ def mix(x: Tensor, y: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     Source: Zhang, Cissé, Dauphin & Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018.
     """
     if alpha == 0:
-        return x, y, 1.0
+        return x, truth, 1.0
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(x)).to(x.device)
     x = x if x.is_floating_point() else x.float()
-    return share * x + (1 - share) * x[other], y[other], share
+    return share * x + (1 - share) * x[other], tuple(each[other] for each in truth), share

@@ -145,24 +145,27 @@ class Batches:
         rows = data.split[part]
         count = epoch_rows(data, size, drop_last) if part == "train" else len(rows)
         self.sampler = Order(len(rows), size, seed, count, at_once, rank, world)
-        self.rows, self.y, self.workers = torch.from_numpy(rows), torch.from_numpy(data.y), workers
+        self.rows, self.workers = torch.from_numpy(rows), workers
+        truth = (data.y,) if data.scaled_weight is None else (data.y, data.scaled_weight)
+        self.truth = [torch.from_numpy(values) for values in truth]
         self.files = None if isinstance(data.x, np.ndarray) else data.x
         if self.files is None:
             self.x = torch.from_numpy(data.x)
         if ahead and data.scale and self.files is None and 4 * self.x[0].numel() * len(rows) <= NORMALISED_AHEAD:
-            self.x, self.y = Pixels(data.scale)(self.x[self.rows]), self.y[self.rows]
+            self.x, self.truth = Pixels(data.scale)(self.x[self.rows]), [each[self.rows] for each in self.truth]
             self.rows = torch.arange(len(rows))
         self.begin = self.taken = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield inputs and targets, and weights where the data have them."""
         begin, self.begin = self.begin, 0
         orders = [self.rows.index_select(0, rows) for rows in islice(self.sampler, begin, None)]
         images = map(self.pick, orders) if self.files is None else self.read(orders)
         for self.taken, (rows, x) in enumerate(zip(orders, images, strict=True), begin + 1):
-            yield x, self.y.index_select(0, rows)
+            yield x, *(each.index_select(0, rows) for each in self.truth)
 
     def pick(self, rows: Tensor) -> Tensor:
         """Return inputs that are in memory."""

@@ -1,8 +1,10 @@
 """Columns of a table: what each holds, and how it becomes numbers or words by the training rows alone."""
 
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,11 @@ from losslab.data.formats import DATE, WRITTEN, Told, find_style, parse_cells
 from losslab.errors import Refused
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
+BLANKED = ("None", "none", "n/a", "#N/A", "<NA>", "#NULL!")  # what programs write into an empty cell of numbers
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 KINDS = ("number", "date", "category", "text")  # what a user may say that a column holds
 MOSTLY = 0.8  # of the cells are numbers: then the others are a mistake, or the column is told what it holds
-ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$")
+ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$|^Unnamed: \d+$")
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
@@ -28,7 +31,7 @@ class Column:
     """One column, and what it holds: `number`, `category` or `text`.
 
     Args:
-        values: its cells.
+        values: its cells; floats are numbers, and NaN is empty.
         like: learned from the same column of the training table, if these rows are new: what it holds, these must hold.
         kind: one of `KINDS`; inferred if `None`. In a column told to hold numbers or dates, other cells count as empty.
         missing: what an empty cell may hold beside `MISSING`.
@@ -54,20 +57,30 @@ class Column:
         formats: Told | None = None,
     ) -> None:
         self.name, self.told = str(values.name), kind is not None
+        self.missing: NDArray[np.bool_]
+        if kind is None and like is None and are_numbers(values):
+            self.kind, self.dates, self.style = "number", False, "plain"
+            self.numbers = values.to_numpy()
+            self.missing = np.isnan(self.numbers)
+            return
         self.text = values.astype(str).str.strip()
-        self.missing: NDArray[np.bool_] = self.text.isin({*MISSING, *missing}).to_numpy()
+        self.missing = self.text.isin({*MISSING, *missing}).to_numpy()
         present = self.text[~self.missing]
         self.style = like.style if like else "plain"
         self.dates = like.dates if like else kind == "date" or (kind is None and all_dates(present))
         self.numbers = np.full(len(values), np.nan)
         self.numbers[~self.missing] = parse_cells(present, self.style, self.dates)
         if like is None and formats is not None and kind not in ("category", "text"):
+            present = self.leave_blanked(present, kind, formats)
             self.find_style(present, formats, kind)
         self.kind = like.kind if like else {"date": "number"}.get(kind or "", kind) or self.infer_kind(present)
         if self.kind != "number":
             return
         self.lenient = like.lenient if like else self.told
         no_number = ~np.isfinite(self.numbers) & ~self.missing
+        if like is not None and no_number.any():
+            self.missing = self.missing | (no_number & self.text.isin(BLANKED).to_numpy())
+            no_number &= ~self.missing
         if self.lenient:
             self.missing = self.missing | no_number
             self.numbers[no_number] = np.nan
@@ -78,6 +91,37 @@ class Column:
 
     lenient = False
     taken = 0
+
+    @cached_property
+    def text(self) -> "pd.Series[str]":
+        """The cells as text, without spaces around them; numbers that were read as such as Python writes them."""
+        numbers = pd.Series(self.numbers, name=self.name)
+        whole = bool((np.floor(self.numbers) == self.numbers)[~self.missing].all())
+        return numbers.map(lambda number: "" if number != number else f"{number:.0f}" if whole else repr(float(number)))
+
+    def is_unique(self) -> bool:
+        """Return whether no cell comes twice."""
+        if "text" in vars(self):
+            return bool(self.text.is_unique)
+        return not self.missing.any() and len(np.unique(self.numbers)) == len(self.numbers)
+
+    def write(self, row: int) -> str:
+        """Return a cell as text."""
+        return str(self.text.iloc[row]) if "text" in vars(self) else f"{self.numbers[row]:.10g}"
+
+    def leave_blanked(self, present: "pd.Series[str]", kind: str | None, formats: Told) -> "pd.Series[str]":
+        """Take `BLANKED` for empty if all other cells are numbers or dates; return these."""
+        blanked = present.isin(BLANKED)
+        if not blanked.any() or blanked.all():
+            return present
+        rest = present[~blanked]
+        dates = kind in (None, "date") and all_dates(rest)
+        numbers = parse_cells(rest, "plain", dates)
+        if not dates and not np.isfinite(numbers).all() and find_style(rest, formats) == "plain":
+            return present
+        self.dates, self.missing = dates, self.missing | self.text.isin(BLANKED).to_numpy()
+        self.numbers[~self.missing] = numbers
+        return rest
 
     def find_style(self, present: "pd.Series[str]", formats: Told, kind: str | None) -> None:
         """Read the cells in another style than the plain one, if they are not all plain and all fit another."""
@@ -187,7 +231,7 @@ class ColumnEncoder:
             return [f"{self.name}={known}" for known in self.categories] if len(self.categories) > 1 else []
         return [self.name, *([f"{self.name} is empty"] if self.marks_empty else [])] if self.std else []
 
-    def to_features(self, column: Column) -> list[Array]:
+    def to_features(self, column: Column) -> Iterable[Array]:
         """Return features `(N,)`: standardised numbers, or 0 and 1 for each category of the training rows."""
         if not self.feature_names():
             return []
@@ -195,8 +239,9 @@ class ColumnEncoder:
             place = pd.Index(self.categories).get_indexer(pd.Index(column.text))  # -1, the last, is unknown
             return list(np.array([*self.means, self.unknown])[place].T)
         if self.kind == "category":
-            return [(column.text == known).to_numpy(float) for known in self.categories]
-        filled = np.where(column.missing, self.median, column.numbers)
+            place = pd.Index(self.categories).get_indexer(pd.Index(column.text))
+            return (place == number for number in range(len(self.categories)))
+        filled = np.where(column.missing, self.median, column.numbers) if column.missing.any() else column.numbers
         return [(filled - self.mean) / self.std, *([column.missing.astype(float)] if self.marks_empty else [])]
 
     def to_tokens(self, column: Column) -> list[list[str]]:
@@ -226,6 +271,25 @@ class ColumnEncoder:
             as_what = "the mean" if self.outputs else "none"
             notes.append(f"{len(odd)} cells hold a category that no training row has ({some}): encoded as {as_what}")
         return f"{self.name}: {'; '.join(notes)}" if notes else ""
+
+
+def type_of(name: str, kind: str) -> str:
+    """Return what to type to say what a column holds.
+
+    >>> print(type_of("age", "number"), type_of("size (m)", "number"))
+    data.types={age:number} 'data.types={size (m):number}'
+    """
+    return (
+        shlex.quote(f"data.types={{{name}:{kind}}}") if re.search(r"[^\w.-]", name) else f"data.types={{{name}:{kind}}}"
+    )
+
+
+def are_numbers(values: "pd.Series[Any]") -> bool:
+    """Return whether cells were read as numbers, some of them not empty and none infinite."""
+    if values.dtype != np.float64:
+        return False
+    numbers = values.to_numpy()
+    return not np.isinf(numbers).any() and not np.isnan(numbers).all()
 
 
 def all_dates(cells: "pd.Series[str]") -> bool:

@@ -45,6 +45,7 @@ class Dataset:
     sums: Array | None = None  # (N, C, 2): each image's sum over each channel, and the sum of squares, if known
     encoder: "Encoder | None" = None  # reads new rows as these were read
     columns: list[tuple[str, ...]] = field(default_factory=list)  # what was made of each; see `losslab.data.schema`
+    weight: Array | None = None  # (N,) how much each row counts in the loss and in all metrics, from 0 up
 
     def __post_init__(self) -> None:
         if isinstance(self.x, np.ndarray):
@@ -52,11 +53,30 @@ class Dataset:
         check_finite(self.y, "targets")
         if self.y.dtype.kind == "i" and len(self.y):
             check_range(self.y, len(self.outputs))
+        if self.weight is not None:
+            check_weight(self.weight, self.split)
 
     def targets(self, part: str) -> Array:
         """Return the targets of the `train`, `val` or `test` rows."""
         targets: Array = self.y[self.split[part]]
         return targets
+
+    def weights(self, part: str) -> Array | None:
+        """Return the scaled weights of the `train`, `val` or `test` rows; `None` where all count alike."""
+        return None if self.scaled_weight is None else self.scaled_weight[self.split[part]]
+
+    def given_weights(self, part: str) -> Array | None:
+        """Return the weights of the `train`, `val` or `test` rows as they were given."""
+        return None if self.weight is None else self.weight[self.split[part]]
+
+    @cached_property
+    def scaled_weight(self) -> Array | None:
+        """The weights as float32 `(N,)`, with a mean of 1 over the training rows."""
+        if self.weight is None:
+            return None
+        wide = self.weight / np.max(self.weight)  # a sum of huge ones would be infinite
+        scaled: Array = (wide / wide[self.split["train"]].mean()).astype(np.float32)
+        return scaled
 
     def state(self) -> dict[str, Any]:
         """Return all of the data that a prediction needs, in plain values, which a checkpoint keeps."""
@@ -73,8 +93,14 @@ class Dataset:
         y = self.targets("train")
         if y.dtype.kind == "f":
             return []
-        counts = y.sum(0) if y.ndim > 1 else np.bincount(y, minlength=len(self.outputs))
-        shares: list[float] = (counts / max(1, len(y))).tolist()
+        weight = self.weights("train")
+        if weight is None:
+            counts = y.sum(0) if y.ndim > 1 else np.bincount(y, minlength=len(self.outputs))
+            whole = float(max(1, len(y)))
+        else:
+            counts = weight @ y if y.ndim > 1 else np.bincount(y, weight, minlength=len(self.outputs))
+            whole = float(weight.sum(dtype=np.float64))
+        shares: list[float] = (counts / whole).tolist()
         return shares
 
     def outside(self, domain: str) -> int:
@@ -110,6 +136,14 @@ def check_finite(values: Array, what: str) -> None:
             f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
             f"(first: row {int(bad[:, column].argmax())}): replace them by finite numbers, or leave those rows out"
         )
+
+
+def check_weight(weight: Array, split: Split) -> None:
+    """Refuse weights that are no finite numbers of at least 0, and parts whose rows all have 0."""
+    if (bad := ~(np.isfinite(weight) & (weight >= 0))).any():
+        raise Refused(f"the weight of row {int(bad.argmax())} is {weight[bad][0]:g}: each must be a number from 0 up")
+    if empty := [part for part, rows in split.items() if len(rows) and not weight[rows].any()]:
+        raise Refused(f"all {empty[0]} rows have the weight 0, so none of them counts: give some of them more")
 
 
 def check_range(y: NDArray[np.int64], outputs: int) -> None:

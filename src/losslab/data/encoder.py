@@ -67,10 +67,13 @@ class TableEncoder:
         """Return vectors `(N, F)` float32, or token ids `(N, T)` int64; the columns stand in the encoder's order."""
         if self.buckets is not None:
             return self.hash_tokens(columns, self.buckets)
-        features = [
-            values for known, column in zip(self.columns, columns, strict=True) for values in known.to_features(column)
-        ]
-        return np.stack(features, 1).astype(np.float32)
+        x = np.empty((len(columns[0].missing), sum(len(known.feature_names()) for known in self.columns)), np.float32)
+        place = 0
+        for known, column in zip(self.columns, columns, strict=True):
+            for values in known.to_features(column):
+                x[:, place] = values
+                place += 1
+        return x
 
     def hash_tokens(self, columns: Sequence[Column], buckets: int) -> Array:
         """Return hashes of column and word from 1 on; 0 fills up the shorter rows."""

@@ -17,10 +17,10 @@ from losslab.errors import Refused
 Array = NDArray[Any]
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
 UNIT = r"(?:[$€£¥]|EUR|USD|GBP|%)"
-SPACE = " '\u00a0\u202f"  # between thousands, beside a comma or a dot
+SPACE = " '\u2019\u00a0\u202f"  # between thousands, beside a comma or a dot
 WRITTEN = {
     point: re.compile(
-        rf"(?P<open>\()?[+-]?\s?(?P<before>{UNIT})?\s?[+-]?(?=[{point}\d])"
+        rf"(?P<open>\()?[+\u2212-]?\s?(?P<before>{UNIT})?\s?[+\u2212-]?(?=[{point}\d])"
         rf"(?:\d{{1,3}}(?:[{comma}{SPACE}]\d{{3}})+|\d*)(?:[{point}]\d+)?(?:[eE][+-]?\d+)?\s?(?P<after>{UNIT})?(?(open)\))"
     )
     for point, comma in ((".", ","), (",", "."))
@@ -143,6 +143,7 @@ def parse_numbers(cells: "pd.Series[str]", point: str) -> Array:
     """Return numbers that are written with units, between thousands or with brackets for a minus."""
     comma = "," if point == "." else "."
     bare = cells.str.replace(rf"[{comma}{SPACE}()\s]|{UNIT}", "", regex=True).str.replace(point, ".", regex=False)
+    bare = bare.str.replace("\u2212", "-", regex=False)
     numbers = pd.to_numeric(bare, errors="coerce").to_numpy(float, copy=True)
     numbers[cells.str.startswith("(").to_numpy()] *= -1
     return np.where(cells.str.fullmatch(WRITTEN[point]).to_numpy(bool), numbers, np.nan)

@@ -6,15 +6,18 @@ import gzip
 import io
 import lzma
 import re
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
 
+from losslab.data.lines import BLANKS, check_cells, explain, is_row, read_lines, split_line
+from losslab.data.numbers import read_numbers
 from losslab.data.typed_files import TYPED, name_package, read_typed
 from losslab.errors import Refused, why_missing
 from losslab.files import Unreadable, open_regular
@@ -33,11 +36,13 @@ class Format:
         encoding: of the text; UTF-8 if `None`.
         delimiter: between columns; found by itself if `None`.
         header: whether the first line names the columns.
+        sheet: of an Excel file with several.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     header: bool = True
+    sheet: str | None = None
 
 
 class TooMuch(ValueError):
@@ -46,7 +51,16 @@ class TooMuch(ValueError):
 
 DEFAULT = Format()
 DELIMITERS = (",", "\t", ";", "|")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+MAGIC = {  # how files begin that are no text
+    b"\x1f\x8b": "is packed: rename it to {}.gz",
+    b"BZh": "is packed: rename it to {}.bz2",
+    b"\xfd7zXZ": "is packed: rename it to {}.xz",
+    b"PK\x03\x04": "is packed, or of Excel: rename it to {}.zip or {}.xlsx",
+    b"PAR1": "is of Parquet: rename it to {}.parquet",
+    b"ARROW1": "is of Feather: rename it to {}.feather",
+    b"\xd0\xcf\x11\xe0": "is of an old Excel: rename it to {}.xls",
+    b"%PDF": "is a PDF: type the path of a table",
+}
 UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": lambda source: gzip.GzipFile(fileobj=source),
     ".bz2": bz2.BZ2File,
@@ -118,20 +132,30 @@ class Bounded(io.RawIOBase):
         self.source.close()
 
 
-def read_table(path: str, key: str, rows: int | None = None, form: Format = DEFAULT) -> pd.DataFrame:
-    """Return the table in a file, all of it text.
+def read_table(
+    path: str,
+    key: str,
+    rows: int | None = None,
+    form: Format = DEFAULT,
+    text: Collection[str] | None = None,
+    missing: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return the table in a file.
 
     Args:
         path: of the file.
         key: the setting that names it, for messages.
         rows: how many to read, the first ones; all if `None`.
         form: how it is written.
+        text: columns that stay text; the others of a large table become float64 where all cells are plain numbers or
+            empty. All stay text if `None`.
+        missing: what an empty cell of a number column may hold.
 
     Raises:
         Refused: if the file is missing, empty or not a table.
     """
-    file = Path(path).expanduser()
-    check_file(file, f"{key}={path}")
+    file, typed = Path(path).expanduser(), f"{key}={path}"
+    check_file(file, typed)
     opened: list[Bounded] = []
 
     def open_lines() -> io.BufferedReader:
@@ -141,101 +165,151 @@ def read_table(path: str, key: str, rows: int | None = None, form: Format = DEFA
     try:
         if file.suffix.lower() in TYPED:
             with open_regular(file) as binary:
-                frame = read_typed(binary, file.suffix.lower(), rows)
+                frame = read_typed(binary, file.suffix.lower(), rows, form.sheet)
         else:
-            with open_lines() as text:
-                found = find_form(text, f"{key}={path}", form)
-            with open_lines() as text:
-                frame = read_lines(text, found, rows)
+            frame = read_text(open_lines, typed, rows, form, text, missing)
+        return check_names(frame, typed)
     except Unreadable as error:
-        raise Refused(f"{key}={path} {error.why}: type the path of a table") from None
+        raise Refused(f"{typed} {error.why}: type the path of a table") from None
     except Refused:
         raise
     except ImportError as error:
-        raise Refused(f"{key}={path} needs a package: type {name_package(error)}, or save it as CSV") from None
+        raise Refused(f"{typed} needs a package: type {name_package(error)}, or save it as CSV") from None
     except UnicodeDecodeError as error:
-        raise Refused(f"{key}={path} {say_encoding(error, key)}") from None
+        raise Refused(f"{typed} {say_encoding(error, key)}") from None
     except pd.errors.EmptyDataError:
-        raise Refused(f"{key}={path} is empty: type the path of a table with a header line") from None
+        raise Refused(f"{typed} is empty: type the path of a table with a header line") from None
     except (ValueError, KeyError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         why = " ".join(str(error).split())
         if excess := next((each.excess for each in opened if each.excess), None):
-            raise Refused(f"{key}={path} {excess}, as no table does: type the path of another") from None
+            raise Refused(f"{typed} {excess}, as no table does: type the path of another") from None
         if "out of memory" in why:
-            raise MemoryError(f"{key}={path}") from None
-        raise Refused(f"{key}={path} is not a table ({why}): type the path of one") from None
-    if frame.empty:
-        raise Refused(f"{key}={path} has a header but no rows: type the path of a table with rows")
+            raise MemoryError(typed) from None
+        raise Refused(f"{typed} {explain(why)}") from None
+
+
+def read_text(
+    open_lines: Callable[[], io.BufferedReader],
+    typed: str,
+    rows: int | None,
+    form: Format,
+    text: Collection[str] | None,
+    missing: Collection[str],
+) -> pd.DataFrame:
+    """Read a table whose lines `open_lines` opens; see `read_table`."""
+    with open_lines() as lines:
+        found = find_form(lines, typed, form)
+    if found.wider:
+        check_cells(open_lines, found, typed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if found.wider else "error", pd.errors.ParserWarning)
+        try:
+            if text is None or rows is not None:
+                frame = read_lines(open_lines, found, rows)
+            else:
+                frame = read_numbers(open_lines, found, text, missing)
+        except pd.errors.ParserWarning:  # rows are longer than the header
+            check_cells(open_lines, found, typed)
+            raise ValueError("its rows are longer than its header") from None
+    if rows is None and len(frame) and frame.iloc[:, -1].isin(["", None]).any():
+        check_cells(open_lines, found, typed)
     return frame
 
 
-def read_lines(text: io.BufferedReader, form: Format, rows: int | None) -> pd.DataFrame:
-    """Read lines of text as a table."""
-    frame = pd.read_csv(
-        text,
-        sep=form.delimiter,
-        header=0 if form.header else None,
-        dtype=str,
-        keep_default_na=False,
-        encoding=form.encoding,
-        nrows=rows,
-    )
-    if not form.header:
-        frame.columns = pd.Index([f"column{number}" for number in range(1, frame.shape[1] + 1)])
+def check_names(frame: pd.DataFrame, typed: str) -> pd.DataFrame:
+    """Return a table with names of one line, without spaces around them; refuse one without rows, and equal names."""
+    if frame.empty:
+        raise Refused(f"{typed} has a header but no rows: type the path of a table with rows")
+    names = [" ".join(str(name).split()) for name in frame.columns]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise Refused(f"{typed} has two columns called {twice[0]}: rename one")
+    frame.columns = pd.Index(names)
     return frame
 
 
 def check_file(file: Path, typed: str) -> None:
-    """Refuse the path of a table if it is a folder or not there."""
+    """Refuse the path of a table if it is a web address, a folder or not there."""
+    if re.match(r"\w+:/", str(file)) and not file.exists():
+        raise Refused(f"{typed} is a web address: download the table, and type the path of the file")
     if file.is_dir():
         raise Refused(f"{typed} is a folder: type the path of a CSV file")
     if not file.exists():
         raise Refused(f"{typed} {why_missing(file)}")
 
 
-def find_form(text: io.BufferedReader, typed: str, form: Format) -> Format:
+@dataclass(frozen=True)
+class Found(Format):
+    """How a table is written in its file, as found.
+
+    Args:
+        skip: lines above the header.
+        wider: whether the first row has empty cells beyond the header.
+    """
+
+    encoding: str = "utf-8-sig"
+    delimiter: str = ","
+    skip: int = 0
+    wider: bool = False
+
+
+def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
     """Find the encoding, by the first bytes, and what stands between the columns, by the header, unless they are told.
 
     Raises:
         Refused: if there are too many columns, or the header is a row of numbers.
     """
-    head = text.peek(1024)[:1024]
-    first = [text.readline(), text.readline()]
-    wide = first[0][:2] in (b"\xff\xfe", b"\xfe\xff")
-    if not wide and form.encoding is None and b"\0" in head:
-        raise ValueError("it holds bytes that no text has")
+    head = lines.peek(1024)[:1024]
+    for begin, what in MAGIC.items():
+        if head.startswith(begin):
+            raise Refused(f"{typed} {what.replace('{}', Path(typed.partition('=')[2]).stem)}")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise Refused(f"{typed} is a web page and no table: download the table itself, as CSV")
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     encoding = form.encoding or ("utf-16" if wide else "utf-8-sig")
     try:
         codecs.lookup(encoding)
     except LookupError:
         raise Refused(f"data.encoding={encoding} is none that Python knows: type utf-8, cp1252 or utf-16") from None
+    raw = [lines.readline() for _ in range(3)]
+    if not wide and form.encoding is None and b"\0" in head:
+        raise Refused(
+            f"{typed} is not a table (it holds bytes that no text has): type the path of one, or "
+            "data.encoding=utf-16-le if it is a text of Windows"
+        )
     if wide or encoding.lower().replace("_", "-").startswith("utf-16"):
-        lines = (first[0] + first[1] + text.read(2**16)).decode(encoding, "ignore").splitlines()[:2]
+        first = (b"".join(raw) + lines.read(2**16)).decode(encoding, "ignore").splitlines()[:3]
     else:
-        lines = [line.decode(encoding) for line in first]
-    delimiter = form.delimiter or max(DELIMITERS, key=lines[0].count if lines else len)
+        first = [line.decode(encoding).rstrip("\r\n") for line in raw]
+    skip = 1 if first and re.fullmatch(r"sep=.", first[0]) else 0
+    delimiter = form.delimiter or (first[0][-1] if skip else find_delimiter(first[:2]))
+    first = first[skip:]
     if len(delimiter) > 1:
-        delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter, delimiter)
-    if max((line.count(delimiter) for line in lines), default=0) >= COLUMNS:
+        delimiter = {"tab": "\t", "\\t": "\t", "space": BLANKS}.get(delimiter, delimiter)
+    if max((line.count(delimiter) for line in first), default=0) >= COLUMNS:
         raise Refused(f"{typed} has more than {COLUMNS:,} columns: type the path of a table of fewer")
-    names = [cell.strip().strip('"') for cell in lines[0].split(delimiter)] if lines else []
+    names, row = (split_line(first[place], delimiter) if len(first) > place else [] for place in (0, 1))
     if form.header and len(names) > 1 and is_row(names):
         raise Refused(
             f"{typed} begins with numbers ({', '.join(names[:3])}, ...) where names should stand: if it has no header, "
             "type data.header=false"
         )
-    return Format(encoding, delimiter, form.header)
+    wider = form.header and len(row) > len(names) > 1 and not any(row[len(names) :])
+    return Found(encoding, delimiter, form.header, form.sheet, skip, wider)
 
 
-def is_row(names: list[str]) -> bool:
-    """Return whether a header is rather a row: all are numbers, and some are negative, broken or equal.
+def find_delimiter(first: list[str]) -> str:
+    """Return what stands between the columns, by a header and the first row.
 
-    >>> is_row(["2019", "2020"]), is_row(["5.1", "3.5"]), is_row(["1", "1", "0"])
-    (False, True, True)
+    >>> find_delimiter(["a;b", "1,5;2"]), find_delimiter(["a  b", "1 22"]) == BLANKS, find_delimiter(["a b", "1"])
+    (';', True, ',')
     """
-    if not all(NUMBER.fullmatch(name) for name in names):
-        return False
-    return len(set(names)) < len(names) or any(not name.isdigit() for name in names)
+    if not first:
+        return ","
+    delimiter = max(DELIMITERS, key=first[0].count)
+    counts = {len(line.split()) for line in first}
+    if len(first) > 1 and not any(sign in line for sign in DELIMITERS for line in first) and len(counts) == 1:
+        return BLANKS if counts.pop() > 1 else delimiter
+    return delimiter
 
 
 def say_encoding(error: UnicodeDecodeError, key: str) -> str:

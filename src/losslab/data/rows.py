@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from losslab.data.columns import MISSING, Column
 from losslab.data.dataset import Split, draw_parts, split_rows
+from losslab.data.formats import Told
 from losslab.data.notes import count
 from losslab.errors import Refused
 
@@ -98,6 +99,21 @@ def take_given(given: NDArray[Any], strata: NDArray[np.int64] | None, val: float
         size = max(2, round(val * len(parts["train"])))
         parts |= draw_parts(parts["train"], {"val": size}, seed, strata)
     return parts
+
+
+def read_weight(column: "pd.Series[Any]", formats: Told) -> NDArray[np.float64]:
+    """Return the weights of the rows.
+
+    Raises:
+        Refused: for a cell that holds no number of at least 0, with its line.
+
+    >>> read_weight(pd.Series(["2", "0.5", "0"]), Told())
+    array([2. , 0.5, 0. ])
+    """
+    read = Column(column, kind="number", formats=formats)
+    read.check_cells(read.missing, "no weight", "write a number from 0 up into each of its cells")
+    read.check_cells(read.numbers < 0, "weights below 0", "write a number from 0 up into each of its cells")
+    return read.numbers
 
 
 def split_by_time(time: NDArray[np.float64], val: float, test: float) -> Split:

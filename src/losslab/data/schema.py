@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslab.data.columns import ID, Column, ColumnEncoder
+from losslab.data.columns import ID, Column, ColumnEncoder, type_of
 from losslab.data.formats import SAYS
 from losslab.data.notes import count
 
@@ -22,6 +22,16 @@ def describe_columns(
     return [(c.name, describe_kind(c), str(int(c.missing.sum())), span(c), done(c, e, buckets)) for c, e in pairs]
 
 
+def describe_weight(name: str, weight: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the row of the column that says what each row counts.
+
+    >>> describe_weight("n", np.array([1.0, 2.5]))
+    ('n', 'weight', '0', '1 to 2.5', 'how much each row counts in the loss and in all metrics')
+    """
+    span = f"{weight.min():g} to {weight.max():g}"
+    return name, "weight", "0", span, "how much each row counts in the loss and in all metrics"
+
+
 def describe_kind(column: Column) -> str:
     """Return what a column holds, as a user would type it."""
     return "date" if column.dates and column.kind == "number" else column.kind
@@ -34,8 +44,8 @@ def span(column: Column) -> str:
     known = np.flatnonzero(~column.missing)
     if not len(known):
         return "no number"
-    low, high = (known[pick(column.numbers[known])] for pick in (np.argmin, np.argmax))
-    return f"{column.text.iloc[low]} to {column.text.iloc[high]}"
+    ends = [known[pick(column.numbers[known])] for pick in (np.argmin, np.argmax)]
+    return " to ".join(column.write(row) for row in ends)
 
 
 def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
@@ -57,7 +67,7 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
     """Return notes on columns that name rows, and on those that copy the target."""
     notes = []
     for column in columns:
-        if ID.search(column.name) and column.text.is_unique:
+        if ID.search(column.name) and column.is_unique():
             notes.append(
                 f"{column.name} differs in every row and is called like an id: type data.drop=[{column.name}] "
                 "unless it says more"
@@ -67,7 +77,31 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
                 f"{column.name} tells the target of every row: type data.drop=[{column.name}] unless it is known when "
                 "predictions are made"
             )
+        if column.kind == "number" and column.style == "plain" and not column.told and has_codes(column):
+            notes.append(
+                f"{column.name} begins with 0 as codes do, and is read as numbers: type "
+                f"{type_of(column.name, 'category')} if they are codes"
+            )
     return notes
+
+
+def has_codes(column: Column) -> bool:
+    """Return whether numbers are written with as many digits and some with 0 before them, as postcodes are."""
+    if "text" not in vars(column):  # read as numbers, which none of its cells forbade
+        return False
+    cells = column.text[~column.missing]
+    return bool(cells.str.fullmatch(r"0\d+").any()) and cells.str.len().nunique() == 1
+
+
+def count_equal(x: NDArray[Any], y: NDArray[Any]) -> int:
+    """Count the rows that are equal to an earlier one, in features and targets.
+
+    >>> count_equal(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]]), np.array([0, 0, 0]))
+    1
+    """
+    draws = np.random.default_rng(0)
+    mixed = x @ draws.normal(size=x.shape[1]) + y.reshape(len(y), -1) @ draws.normal(size=y[:1].size)
+    return len(mixed) - len(np.unique(mixed))
 
 
 def copies(column: Column, y: NDArray[Any], train: NDArray[np.int64]) -> bool:
@@ -89,7 +123,7 @@ def copies(column: Column, y: NDArray[Any], train: NDArray[np.int64]) -> bool:
         return bool((together >= COPY * alone)[alone > 0].any())
     if y.dtype.kind == "f" or column.kind == "text":
         return False
-    cells = column.text.to_numpy(str)[train]
+    cells = column.numbers[train] if column.kind == "number" else column.text.to_numpy(str)[train]
     values, code = np.unique(cells, return_inverse=True)
     if not 1 < len(values) <= min(100, len(train) // 4):
         return False

@@ -4,8 +4,6 @@ Nothing here imports torch, so a fault in a table is reported in under a second.
 categories, quantiles) come from the training rows alone; names of classes and labels come from the whole target column.
 """
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import KINDS, Column, ColumnEncoder
+from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, type_of
 from losslab.data.dataset import Array, Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
-from losslab.data.notes import few
+from losslab.data.notes import count, few
 from losslab.data.reading import Format, read_table
-from losslab.data.rows import drop_without_target, split_table, take_rows
-from losslab.data.schema import describe_columns, find_suspects
+from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
+from losslab.data.schema import count_equal, describe_columns, describe_weight, find_suspects
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
@@ -50,6 +48,7 @@ def csv(
     encoding: str | None = None,
     delimiter: str | None = None,
     header: bool = True,
+    sheet: str | None = None,
     **settings: Any,
 ) -> Dataset:
     """Read the user's own table; see `encode` for the other settings.
@@ -61,17 +60,26 @@ def csv(
         rows: how many rows to take, chosen at random; all if `None`.
         drop_rows: `missing_target` leaves rows without a target out, which are refused otherwise.
         missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
-        encoding, delimiter, header: of the files; see `losslab.data.reading.Format`.
+        encoding, delimiter, header, sheet: of the files; see `losslab.data.reading.Format`.
 
     Raises:
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
     """
     notes: list[str] = []
-    form = Format(encoding, delimiter, header)
-    frame, given = take_rows(read_table(path, "data.path", form=form), rows), None
+    form = Format(encoding, delimiter, header, sheet)
+    text = None  # all columns: a comma may stand before decimals, or the test table hold something else
+    if test_path is None and settings.get("decimal") != "comma":
+        special = [settings.get(key) for key in ("split", "group", "time", "weight")]
+        text = {
+            *([target] if isinstance(target, str) else target),
+            *filter(None, special),
+            *read_types(settings.get("types")),
+        }
+    empty = [*(missing or [])]
+    frame, given = take_rows(read_table(path, "data.path", None, form, text, [*MISSING, *empty]), rows), None
     if test_path is not None:
         frame, given = append_test(frame, read_table(test_path, "data.test_path", form=form), test_path)
-    targets, empty = [target] if isinstance(target, str) else [*target], [*(missing or [])]
+    targets = [target] if isinstance(target, str) else [*target]
     check_columns(frame, targets, settings.get("drop") or [])
     if drop_rows is not None:
         if given is not None:
@@ -136,6 +144,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
     max_categories: int = 100,
     parts: Split | None = None,
     truth: str | None = None,
+    weight: str | None = None,
     own: bool = False,
     **rows: Any,
 ) -> Dataset:
@@ -164,6 +173,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
         max_categories: columns of more are encoded by the mean target of each category, where the model takes vectors.
         parts: a fixed split instead of one by `rows`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+        weight: a column of how much each row counts in the loss and in all metrics; no feature.
         own: whether the table is the user's, to whom its columns are described.
         rows: how the rows are split; see `losslab.data.rows.split_table`. Columns that it names are no features.
 
@@ -174,8 +184,9 @@ def encode(  # long: each step of the table's way from cells to features, and al
     truth = find_truth(task, truth)
     targets = [target] if isinstance(target, str) else list(target)
     special = {f"data.{key}": rows[key] for key in ("split", "group", "time") if rows.get(key) is not None}
+    special |= {} if weight is None else {"data.weight": weight}
     formats = Told(decimal, dates)
-    told = dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
+    told = read_types(types)
     check_columns(frame, targets, drop or [], told, special)
     y, outputs = encode_target(frame[targets], truth, task, separator, formats)
     if parts is None:
@@ -209,13 +220,21 @@ def encode(  # long: each step of the table's way from cells to features, and al
         encoder = TableEncoder(encoders, buckets, tuple(missing or []))
         inputs, x = [column.name for column in columns], encoder.encode(columns)
     shape = x.shape[1:] if encoder.buckets is None else (buckets,)
-    data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder)
+    counts = None if weight is None else read_weight(frame[weight], formats)
+    data = Dataset(x, y, parts, shape, outputs, inputs, axis, titles, notes, encoder=encoder, weight=counts)
     if own:
         if truth == "numbers" and np.isin(y, (0, 1)).all():
             other = TRUTHS["labels" if len(targets) > 1 else "class"]
             data.notes.append(f"{few(targets)}: 0 and 1 are trained as numbers; if they are none, type task={other}")
         data.notes += find_suspects(columns, y, train)
+        if isinstance(x, np.ndarray) and x.dtype == np.float32 and (equal := count_equal(x, y)) > len(y) // 100:
+            data.notes.append(
+                f"{count(equal, 'row')} are equal to an earlier one, and may be trained on and tested: "
+                "data.group=COLUMN keeps rows together"
+            )
         data.columns = describe_columns(columns, encoders, encoder.buckets)
+        if counts is not None:
+            data.columns.append(describe_weight(str(weight), counts))
     return data
 
 
@@ -240,6 +259,11 @@ def read_columns(
     return columns
 
 
+def read_types(types: str | list[str] | None) -> dict[str, str]:
+    """Return the type of each column that a user has told."""
+    return dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
+
+
 def read_type(text: str) -> tuple[str, str]:
     """Return the name and the type in a text such as `age: number`.
 
@@ -248,17 +272,6 @@ def read_type(text: str) -> tuple[str, str]:
     """
     name, _, kind = text.rpartition(":")
     return name.strip().strip("'\""), kind.strip()
-
-
-def type_of(name: str, kind: str) -> str:
-    """Return what to type to say what a column holds.
-
-    >>> print(type_of("age", "number"), type_of("size (m)", "number"))
-    data.types={age:number} 'data.types={size (m):number}'
-    """
-    return (
-        shlex.quote(f"data.types={{{name}:{kind}}}") if re.search(r"[^\w.-]", name) else f"data.types={{{name}:{kind}}}"
-    )
 
 
 def name_categories(columns: Sequence[Column]) -> None:

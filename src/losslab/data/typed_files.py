@@ -5,44 +5,67 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
+from losslab.errors import Refused, nearest
+
 TYPED = (".xlsx", ".xlsm", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".ndjson")
 PACKAGES = {"openpyxl": "openpyxl", "xlrd": "xlrd", "odf": "odfpy", "pyarrow": "pyarrow", "fastparquet": "pyarrow"}
 
 
-def read_typed(file: BinaryIO, suffix: str, rows: int | None) -> pd.DataFrame:
-    """Return the table in a file as text; of Excel, its first sheet.
+def read_typed(file: BinaryIO, suffix: str, rows: int | None, sheet: str | None = None) -> pd.DataFrame:
+    """Return the table in a file as text.
 
     Args:
         file: opened.
         suffix: of its name, one of `TYPED`.
         rows: how many to return; all if `None`.
+        sheet: of Excel; may be left out where only one holds something.
 
     Raises:
         ImportError: if a package is missing.
         ValueError: and its like, if it is no such file.
     """
     try:
-        frame = read_frame(file, suffix)
-    except (ImportError, MemoryError):
+        frame = read_frame(file, suffix, sheet)
+    except (ImportError, MemoryError, Refused):
         raise
     except Exception as error:  # each package raises errors of its own
         raise ValueError(" ".join(str(error).split())[:150] or type(error).__name__) from error
     frame = frame.reset_index(drop=True).iloc[:rows]
+    for name in frame.columns:
+        if any(isinstance(value, dict) for value in frame[name].iloc[:100]):
+            raise ValueError(f"{name} holds objects: write a column for each of their keys")
     return pd.DataFrame({str(name): [to_text(value) for value in frame[name]] for name in frame.columns}, dtype=str)
 
 
-def read_frame(file: BinaryIO, suffix: str) -> pd.DataFrame:
+def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
     """Read a table by the package that its suffix asks for."""
     if suffix in (".jsonl", ".ndjson"):
-        return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+        return pd.DataFrame([read_line(*pair) for pair in enumerate(file, 1) if pair[1].strip()])
     if suffix == ".json":
         return pd.DataFrame(json.load(file))
     if suffix == ".parquet":
         return pd.read_parquet(file)
     if suffix == ".feather":
         return pd.read_feather(file)
-    frame: pd.DataFrame = pd.read_excel(file, dtype=object)
-    return frame
+    sheets: dict[str, pd.DataFrame] = pd.read_excel(file, sheet_name=None, dtype=object)
+    filled = [name for name, frame in sheets.items() if len(frame)]
+    if sheet is not None and sheet not in sheets:
+        raise Refused(f"data.sheet={sheet} is not in the file; {nearest(sheet, sheets)}")
+    if sheet is None and len(filled) > 1:
+        raise Refused(f"the file has {len(filled)} sheets ({', '.join(filled[:5])}): type data.sheet={filled[0]}")
+    return sheets[sheet or next(iter(filled or sheets))]
+
+
+def read_line(number: int, line: bytes) -> Any:
+    """Read a line of JSON.
+
+    Raises:
+        ValueError: with its number.
+    """
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
 
 
 def to_text(value: Any) -> str:

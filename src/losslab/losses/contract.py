@@ -70,15 +70,27 @@ class Loss(nn.Module):
             loss = loss.mean()
         return loss * input.shape[1] if self.reduction == "sum" else loss
 
-    def compute(self, task: "Task", scores: Tensor, y: Tensor) -> Tensor:
-        """Return the loss of raw scores and canonical targets, as one number in single precision or better."""
+    def compute(self, task: "Task", scores: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the loss of raw scores and canonical targets, as one number in single precision or better.
+
+        With a weight `(B,)` for each row it is the mean over the rows of `w l`, and not `sum(w l) / sum(w)` of the
+        batch. The weights of all training rows have a mean of 1, so over a whole part both are the same, and the
+        gradient of a random batch is on average that of all rows, as with rows that stand there w times. Divided by
+        its own weights, a row would count more in a batch of light rows than in one of heavy ones.
+        Source: Keras' `sample_weight` with `sum_over_batch_size`.
+
+        Raises:
+            ValueError: with weights, if the loss has no value for a row; see `rows`.
+        """
+        if weight is not None:
+            return (self.rows(task, scores, y, weight) * weight).mean()
         return self.forward(*self.read(task, scores, y))
 
-    def rows(self, task: "Task", scores: Tensor, y: Tensor) -> Tensor:
+    def rows(self, task: "Task", scores: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the loss of each row `(B,)`, whose mean is what `compute` returns.
 
         A row's value depends on that row alone, with one exception: torch's cross-entropy with `weight` is a mean over
-        weights, so each row is also divided by the batch's mean weight.
+        weights, so each row is also divided by the batch's mean weight, itself weighted by the rows' own.
 
         Raises:
             ValueError: if the loss is a property of the batch, or its function returns one number only.
@@ -99,7 +111,7 @@ class Loss(nn.Module):
             )
         values = values.flatten(1).mean(1) if values.ndim > 1 else values
         if self.target == "index" and isinstance(function, nn.CrossEntropyLoss | nn.NLLLoss):
-            values = values / mean_weight(function, target)
+            values = values / mean_weight(function, target, weight)
         return values * input.shape[1] if self.reduction == "sum" else values
 
     def read(self, task: "Task", scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,14 +171,14 @@ class Sum(nn.Module):
         self.scores_per_target = first.scores_per_target if first else 1
         self.prediction_index = first.prediction_index if first else 0
 
-    def compute(self, task: "Task", scores: Tensor, y: Tensor) -> Tensor:
+    def compute(self, task: "Task", scores: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the weighted sum of the parts' losses, as one number."""
         total = torch.zeros((), device=scores.device)
         for name, part in self.parts.items():
-            total = total + self.weights[name] * part.compute(task, scores, y)
+            total = total + self.weights[name] * part.compute(task, scores, y, weight)
         return total
 
-    def rows(self, task: "Task", scores: Tensor, y: Tensor) -> Tensor:
+    def rows(self, task: "Task", scores: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the weighted sum of the parts' losses for each row `(B,)`.
 
         Raises:
@@ -174,16 +186,21 @@ class Sum(nn.Module):
         """
         total = torch.zeros(len(scores), device=scores.device)
         for name, part in self.parts.items():
-            total = total + self.weights[name] * part.rows(task, scores, y)
+            total = total + self.weights[name] * part.rows(task, scores, y, weight)
         return total
 
 
-def mean_weight(function: nn.CrossEntropyLoss | nn.NLLLoss, target: Tensor) -> Tensor:
+def mean_weight(function: nn.CrossEntropyLoss | nn.NLLLoss, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the mean class weight of the targets, by which torch divides its weighted mean.
+
+    Rows with weights count as many as these say; where all of a batch are 0, it is 1.
 
     >>> mean_weight(nn.NLLLoss(weight=torch.tensor([1.0, 3.0])), torch.tensor([0, 1]))
     tensor(2.)
     """
     counted = target != function.ignore_index
     weights = counted if function.weight is None else counted * function.weight[target]
-    return weights.sum() / len(target)
+    if weight is None:
+        return weights.sum() / len(target)
+    total = (weights * weight).sum()
+    return torch.where(total > 0, total / weight.sum(), 1.0)

@@ -59,13 +59,18 @@ def pseudo_values(blocks: Blocks, metric: str) -> NDArray[np.float64]:
     return pseudo
 
 
-def digest_rows(rows: Array) -> int:
-    """Return 32 bits that tell one set of row numbers from another, whatever their order.
+def digest_rows(rows: Array, weight: Array | None = None) -> int:
+    """Return 32 bits that tell one set of row numbers, and their weights, from another, whatever their order.
+
+    Runs that weigh the same rows differently are not compared row by row, as their metrics are of different things.
 
     >>> digest_rows(np.array([3, 1])) == digest_rows(np.array([1, 3])) != digest_rows(np.array([1, 2]))
     True
     """
-    numbers = np.sort(rows).astype("<i8").tobytes()
+    order = np.argsort(rows)
+    numbers = rows[order].astype("<i8").tobytes()
+    if weight is not None:
+        numbers += weight[order].astype("<f8").tobytes()
     return int.from_bytes(hashlib.blake2b(numbers, digest_size=4).digest(), "little")
 
 

@@ -11,6 +11,8 @@ Each part, `test` and `val`, has three arrays of equal length, in the order of t
     test.target    float32 (R, D) for numbers; the index of the class (R,); 0 or 1 for each label (R, L)
     test.scores    the raw scores (R, S) of the tested weights, before sigmoid, softmax or a change of units. Where the
                    loss has several scores for each target, those of the first target come first
+    test.weight    where the data have weights: what a row counts in loss and metrics, float32; a training row has 1 on
+                   average
 
 What is needed to read the scores stands beside them:
 
@@ -61,11 +63,13 @@ class RowScores:
         row: the number of each row in the data set.
         target: its canonical target.
         scores: its raw scores.
+        weight: what it counts; `None` where all count alike.
     """
 
     row: Array
     target: Array
     scores: Array
+    weight: Array | None = None
 
 
 def write_row_scores(
@@ -84,7 +88,7 @@ def write_row_scores(
     """
     arrays = {f"task.{name}": values for name, values in learned.items() if values.size <= LEARNED}
     for part, kept in limit_rows(parts).items():
-        arrays |= {f"{part}.{name}": values for name, values in vars(kept).items()}
+        arrays |= {f"{part}.{name}": values for name, values in vars(kept).items() if values is not None}
     if blocks is not None:
         row = parts["test"].row
         arrays["test.block"] = assign_blocks(row)[np.isin(row, arrays["test.row"])]
@@ -110,14 +114,16 @@ def keep_rows(parts: Mapping[str, RowScores], score_bytes: int) -> dict[str, Row
     """Keep the same share of each part's rows, those that `shuffle` puts first; in their own order, in small types."""
     targets = {part: shrink(each.target) for part, each in parts.items()}
     sizes = [
-        (4 + 1) * len(each.row) + targets[part].nbytes + score_bytes * each.scores.size for part, each in parts.items()
+        (4 + 1 + 4 * (each.weight is not None)) * len(each.row) + targets[part].nbytes + score_bytes * each.scores.size
+        for part, each in parts.items()
     ]
     share = min(1.0, LARGEST / max(1, sum(sizes)))
     kept = {}
     for part, each in parts.items():
         chosen = np.sort(shuffle(each.row)[: int(share * len(each.row))])
         scores = each.scores[chosen].astype(np.float32)
-        kept[part] = RowScores(each.row[chosen].astype(np.int32), targets[part][chosen], scores)
+        weight = None if each.weight is None else each.weight[chosen].astype(np.float32)
+        kept[part] = RowScores(each.row[chosen].astype(np.int32), targets[part][chosen], scores, weight)
     return kept
 
 
@@ -140,11 +146,20 @@ def read_row_scores(folder: str | Path) -> dict[str, RowScores]:
 
     def read(member: Member) -> dict[str, RowScores]:
         parts = {name.split(".")[0] for name in member.names if name.endswith(".scores")}
-        found = {part: RowScores(*(member(f"{part}.{name}") for name in ("row", "target", "scores"))) for part in parts}
+        names = ("row", "target", "scores", "weight")
+        found = {
+            part: RowScores(*(member(f"{part}.{name}") for name in names if f"{part}.{name}" in member.names))
+            for part in parts
+        }
         for part, each in found.items():
             if each.row.ndim != 1 or each.row.dtype.kind != "i":
                 raise ValueError(f"{part}.row holds no row numbers")
-            if not len(each.row) == len(each.target) == len(each.scores):
+            if (
+                not len(each.row)
+                == len(each.target)
+                == len(each.scores)
+                == len(each.row if each.weight is None else each.weight)
+            ):
                 raise ValueError(f"its arrays of {part} are not of equal length")
         return found
 

@@ -26,7 +26,7 @@ class StackedOrder(Order):
 
 
 class StackedBatches:
-    """The batches of several runs, each in its own order, stacked: inputs and targets `(runs, rows, ...)`.
+    """The batches of several runs, each in its own order, stacked: inputs, targets and weights `(runs, rows, ...)`.
 
     Args:
         loaders: of each run; all of as many rows.
@@ -46,8 +46,7 @@ class StackedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for parts in zip(*self.loaders, strict=True):
-            x, y = zip(*parts, strict=True)
-            yield torch.stack(x), torch.stack(y)
+            yield tuple(torch.stack(each) for each in zip(*parts, strict=True))
 
     def keep(self, runs: Sequence[int]) -> None:
         """Go on with these runs only."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from losslab.build import build_run
 from losslab.config.make import fill_in, make
 from losslab.data.dataset import Dataset
-from losslab.data.make import check_domains
+from losslab.data.make import check_losses
 from losslab.errors import Refused, machine_refusal
 from losslab.locks import remove_locked
 from losslab.record.record import Record, claim
@@ -74,7 +74,7 @@ def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Jo
     if key not in datasets:
         datasets[key] = make(planned.cfg, "data")
     data = datasets[key]
-    check_domains(planned.cfg, data)
+    check_losses(planned.cfg, data)
     cfg, run, facts = build_run(planned.cfg, data)
     return Job(number, cfg, planned.flat, planned.folder, data, facts, run)
 

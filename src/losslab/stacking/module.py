@@ -21,7 +21,7 @@ from losslab.internals.torch import unwrapped_step
 from losslab.stacking import layout
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.stacked import Dropout, Stacked
-from losslab.training.epochs import Batch, EpochModule, compute_metrics
+from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
 from losslab.training.module import Experiment
 
 SHARED = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs
@@ -42,18 +42,18 @@ class Scores(nn.Module):
 
 
 class Evaluator(nn.Module):
-    """A run's task and loss: of scores and targets the loss, what the task learns of them, or all metrics."""
+    """A run's task and loss: of scores, targets and weights the loss, what the task learns of them, or all metrics."""
 
     def __init__(self, run: Experiment) -> None:
         super().__init__()
         self.task, self.loss = run.task, run.loss
 
-    def forward(self, scores: Tensor, y: Tensor, ask: str) -> Any:
+    def forward(self, *rows: Tensor, ask: str) -> Any:
         if ask == "loss":
-            return self.loss.compute(self.task, scores, y)
+            return self.loss.compute(self.task, *rows)
         if ask == "tune":
-            return self.task.tune(scores, y)
-        return compute_metrics(self.task, self.loss, scores, y, with_loss=ask == "metrics and loss")
+            return self.task.tune(*rows)
+        return compute_metrics(self.task, self.loss, rows, with_loss=ask == "metrics and loss")
 
 
 def optimizer_settings(run: Experiment) -> list[dict[str, Any]]:
@@ -113,13 +113,13 @@ class Stack(EpochModule):
         numbered = [[run for run, loss in enumerate(self.losses) if loss == kind] for kind in self.kinds]
         return [(runs, each) for runs, each in zip(numbered, self.evaluators, strict=True) if runs]  # type: ignore[misc]
 
-    def compute_loss(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Return each run's loss `(runs,)`."""
+    def compute_loss(self, *rows: Tensor) -> Tensor:
+        """Return each run's loss `(runs,)` of scores, targets and, where there are some, weights."""
         groups = self.groups()
         if len(groups) == 1:
-            loss: Tensor = groups[0][1](scores, y, ask="loss")
+            loss: Tensor = groups[0][1](*rows, ask="loss")
             return loss
-        each = torch.cat([evaluator(scores[runs], y[runs], ask="loss") for runs, evaluator in groups])
+        each = torch.cat([evaluator(*(values[runs] for values in rows), ask="loss") for runs, evaluator in groups])
         return each[torch.tensor([run for runs, _ in groups for run in runs], device=each.device).argsort()]
 
     def build_optimizer(self) -> Optimizer:
@@ -192,10 +192,10 @@ class Stack(EpochModule):
     def update(self, optimizer: Optimizer, step: Callable[[], Any], batches: list[Batch]) -> list[Tensor]:
         """Take one step of each run on the mean loss of these batches, and return their losses `(runs,)`."""
         losses, total = [], torch.zeros((), device=self.device)
-        for x, y in batches:
+        for x, *truth in batches:
             scores = self.scores(x)
-            loss = self.compute_loss(scores, y)
-            self.train_seen.add(scores, y)
+            loss = self.compute_loss(scores, *truth)
+            self.train_seen.add(scores, *truth)
             losses.append(loss.detach())
             total = total + loss.sum() / len(batches)  # no run's gradient depends on another's loss
         weights = self.scores.weights()
@@ -274,19 +274,20 @@ class Stack(EpochModule):
                 if run.resumed is not None and (draws := run.resumed["processes"][0]["gpu_rng"]) is not None:
                     generator.set_state(draws)
 
-    def measure(self, scores: Tensor, y: Tensor, with_loss: bool) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    def measure(self, rows: Rows, with_loss: bool) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        scores = rows[0]
         size = CHUNK_BYTES.get(scores.device.type, OTHER_CHUNK_BYTES)
         chunk = max(1, size // max(1, scores[0].numel() * scores.element_size()))
         ask = "metrics and loss" if with_loss else "metrics"
         for runs, evaluator in self.groups():
-            mine = (scores, y) if len(runs) == len(self.runs) else (scores[runs], y[runs])
+            mine = rows if len(runs) == len(self.runs) else tuple(values[runs] for values in rows)
             yield runs, evaluator(*mine, chunk=chunk, ask=ask)
 
-    def tune(self, scores: Tensor, y: Tensor) -> None:
+    def tune(self, rows: Rows) -> None:
         for runs, evaluator in self.groups():
             if any(name.startswith("task.") for name in evaluator.buffer_names):
-                for name, values in evaluator(scores[runs], y[runs], ask="tune").items():
-                    setattr(evaluator, evaluator.own_name[f"task.{name}"], values)
+                for name, learned in evaluator(*(values[runs] for values in rows), ask="tune").items():
+                    setattr(evaluator, evaluator.own_name[f"task.{name}"], learned)
 
     def keep(self, runs: Sequence[int]) -> None:
         """Go on with these runs only; those that are over cost nothing from then on."""

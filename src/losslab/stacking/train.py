@@ -115,14 +115,15 @@ def reason_apart(jobs: Sequence[Job]) -> str | None:
     some = list({job.loss_key(): job for job in jobs}.values())
     some += [job for job in jobs if job not in some][: max(0, 2 - len(some))]
     pairs = [next(iter(Batches(job.data, "train", 2))) for job in some]
-    x, y = (torch.stack(part) for part in zip(*pairs, strict=True))
+    x, *truth = (torch.stack(part) for part in zip(*pairs, strict=True))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # torch warns where vmap goes through the runs one by one
             stack = build_stack(some)
             scores = stack.scores(x)
-            torch.autograd.grad(stack.compute_loss(scores, y).sum(), list(stack.scores.parameters()), allow_unused=True)
-            stack.evaluate("val", scores.detach(), y)
+            total = stack.compute_loss(scores, *truth).sum()
+            torch.autograd.grad(total, list(stack.scores.parameters()), allow_unused=True)
+            stack.evaluate("val", (scores.detach(), *truth))
     except Exception as error:  # if stacking is not to blame, a run by itself raises it again
         return " ".join(str(error).split())[:200] or type(error).__name__
     if any(True for job in some for _ in job.run.loss.parameters()):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from losslab.config import check, compose
 from losslab.config.flat import flatten
-from losslab.data.make import check_domains, make_data
+from losslab.data.make import check_losses, make_data
 from losslab.sweep.plan import Plan, Setting, ends, to_overrides
 
 if TYPE_CHECKING:
@@ -34,6 +34,6 @@ def check_data(plan: Plan) -> None:
             settings = {key: value for key, value in flatten(cfg).items() if key.startswith("data.")}
             key = json.dumps({k: v for k, v in settings.items() if k not in SPLITS}, sort_keys=True, default=str)
             if key == read and last is not None:
-                check_domains(cfg, last)
+                check_losses(cfg, last)
             else:
                 read, last = key, make_data(cfg)

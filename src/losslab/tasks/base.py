@@ -82,15 +82,20 @@ class Task(nn.Module, ABC):
         """Return canonical targets as the loss wants them, in the units of the view `input`."""
 
     @abstractmethod
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute every metric over all rows at once, from raw scores `(N, S)` and canonical targets."""
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute every metric over all rows at once, from raw scores `(N, S)` and canonical targets.
+
+        A weight `(N,)` is given where the data have weights, and never all 0: a row counts as many as it says. A task
+        that does not take it refuses such data.
+        """
 
     def try_metrics(self, data: Dataset, loss: Reading) -> dict[str, Tensor]:
         """Compute the metrics of two training rows whose scores are 0: which there are depends on the data."""
         y = torch.from_numpy(data.targets("train")[:2])
-        return self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y)
+        weight = () if data.weight is None else (torch.ones(len(y)),)
+        return self.metrics(torch.zeros(len(y), self.count_scores(len(data.outputs), loss)), y, *weight)
 
-    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def tune(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
         """Return the buffers to learn from all validation rows, before these are evaluated."""
         return {}
 

@@ -1,5 +1,6 @@
 """Multi-label classification: any number of labels at once."""
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -7,7 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from losslab.data.dataset import Dataset
-from losslab.metrics import average_precision, balanced_weights, calibration_error, f1_scores, rank
+from losslab.metrics import (
+    average_precision,
+    balanced_weights,
+    calibration_error,
+    f1_scores,
+    mean_rows,
+    rank,
+    spread_weight,
+)
 from losslab.tasks.base import Reading, Task
 
 if TYPE_CHECKING:
@@ -41,13 +50,16 @@ class MultiLabel(Task):
     def fit(self, data: Dataset, loss: Reading) -> None:
         self.register_buffer("thresholds", torch.full((len(data.outputs),), 0.5))
 
-    def tune(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def tune(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
         """Return for each label the threshold with the best F1 on these rows, midway between two probabilities.
 
         Every threshold is tried. The highest of equally good ones counts, and 0.5 for a label that no row has.
         Source: Lipton, Elkan & Narayanaswamy, Optimal Thresholding of Classifiers to Maximize F1, ECML 2014.
         """
-        p, hits, predicted = rank(scores.sigmoid().T, y.T)
+        p = scores.sigmoid()
+        if weight is not None:
+            p = torch.where(weight[:, None] > 0, p, 0)  # no threshold lies beside a row that does not count
+        p, hits, predicted = rank(p.T, y.T, weight)
         below = functional.pad(p[:, 1:], (0, 1))
         f1 = torch.where(p > below, 2 * hits / (predicted + hits[:, -1:]), 0)  # none lies between equal ones
         best, cut = f1.max(-1)
@@ -62,36 +74,40 @@ class MultiLabel(Task):
         return y.float()
 
     def balance(self, data: Dataset) -> dict[str, Tensor]:
-        return {"pos_weight": balanced_weights(data.targets("train"))["pos_weight"]}
+        return {"pos_weight": balanced_weights(data.targets("train"), data.weights("train"))["pos_weight"]}
 
-    def average_precisions(self, scores: Tensor, y: Tensor) -> Tensor:
+    def average_precisions(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Compute the average precision of each label `(L,)`; NaN for a label that no row has."""
-        return average_precision(scores.sigmoid().T, y.T)
+        return average_precision(scores.sigmoid().T, y.T, weight)
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
-        p = scores.sigmoid()
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        p, every = scores.sigmoid(), spread_weight(weight, scores.shape[1])
+        costs = functional.binary_cross_entropy_with_logits(
+            scores, y.to(p.dtype), reduction="mean" if weight is None else "none"
+        )
         found = {
-            "average_precision": average_precision(p.T, y.T).nanmean(),
-            "average_precision_micro": average_precision(p.flatten(), y.flatten()),
-            "log_loss": functional.binary_cross_entropy_with_logits(scores, y.to(p.dtype)),
-            "brier": (p - y).square().mean(),
-            "ece": calibration_error(p.flatten(), y.flatten()),  # of all labels together
+            "average_precision": average_precision(p.T, y.T, weight).nanmean(),
+            "average_precision_micro": average_precision(p.flatten(), y.flatten(), every),
+            "log_loss": costs if weight is None else mean_rows(costs, weight),
+            "brier": mean_rows((p - y).square(), weight),
+            "ece": calibration_error(p.flatten(), y.flatten(), every),  # of all labels together
         }
         for suffix, thresholds in (("", 0.5), ("_tuned", self.thresholds)):
-            each, micro = f1_scores(p > thresholds, y)
+            each, micro = f1_scores(p > thresholds, y, weight)
             found |= {f"f1{suffix}": each.mean(), f"f1_micro{suffix}": micro}
         return found
 
     def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
         """Add the table `labels`: how well each label is predicted, the most frequent one first."""
-        p, y = scores.sigmoid(), torch.from_numpy(data.targets("test"))
+        p, y, weight = scores.sigmoid(), torch.from_numpy(data.targets("test")), data.weights("test")
+        given = None if weight is None else torch.from_numpy(weight)
         columns = {
-            "average_precision": self.average_precisions(scores, y),
-            "prior": y.float().mean(0),
-            "f1": f1_scores(p > 0.5, y)[0],
+            "average_precision": self.average_precisions(scores, y, given),
+            "prior": y.float().mean(0) if given is None else given @ y.float() / given.sum(),
+            "f1": f1_scores(p > 0.5, y, given)[0],
             "threshold": self.thresholds,
-            "f1_tuned": f1_scores(p > self.thresholds, y)[0],
-            "ece": torch.func.vmap(calibration_error)(p.T, y.T),
+            "f1_tuned": f1_scores(p > self.thresholds, y, given)[0],
+            "ece": torch.func.vmap(partial(calibration_error, weight=given))(p.T, y.T),
         }
         rows = [
             {"label": data.outputs[label], "rows": str(int(y[:, label].sum()))}

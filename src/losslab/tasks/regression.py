@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losslab.data.dataset import Dataset
-from losslab.metrics import squared_log_error
+from losslab.metrics import mean_rows, squared_log_error
 from losslab.tasks.base import SPAN, Reading, Task
 
 if TYPE_CHECKING:
@@ -30,13 +30,23 @@ class Regression(Task):
 
     def fit(self, data: Dataset, loss: Reading) -> None:
         wide = data.targets("train").astype(np.float64)
-        mean, spread = wide.mean(0), np.where(wide.std(0) > 0, wide.std(0), 1.0)  # a target may be constant
+        weight = data.weights("train")
+        if weight is None:
+            mean, spread = wide.mean(0), wide.std(0)
+        else:
+            mean = np.average(wide, 0, weight)
+            spread = np.sqrt(np.average((wide - mean) ** 2, 0, weight))
+        spread = np.where(spread > 0, spread, 1.0)  # a target may be constant
         if not data.standardise:
             mean, spread = np.zeros_like(mean), np.ones_like(spread)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(spread, dtype=torch.float32))
         self.register_buffer("level", torch.tensor(np.where(mean > 0, mean, 1.0), dtype=torch.float32))
-        self.varies = all(len(rows) and np.ptp(data.y[rows], axis=0).all() for rows in data.split.values())
+        counted = data.y if data.weight is None else np.where(data.weight[:, None] > 0, data.y, np.nan)
+        self.varies = all(
+            len(rows) and (np.nanmax(counted[rows], 0) > np.nanmin(counted[rows], 0)).all()
+            for rows in data.split.values()
+        )
         self.logarithmic = not data.outside(">= 0")
         self.scores_per_target, self.prediction_index = loss.scores_per_target, loss.prediction_index
         self.units = "rate" if loss.input == "rate" else "values"
@@ -53,14 +63,21 @@ class Regression(Task):
     def encode(self, y: Tensor, target: str, input: str) -> Tensor:
         return y if input in ("values", "rate") else (y - self.mean) / self.std
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
         values = self.view(scores, self.units)
         errors = (values - y).square()
-        found = {"rmse": errors.mean().sqrt(), "mse": errors.mean(), "mae": (values - y).abs().mean()}
+        mse = mean_rows(errors, weight)
+        found = {"rmse": mse.sqrt(), "mse": mse, "mae": mean_rows((values - y).abs(), weight)}
         if self.varies:  # every target in every part of the split
-            found["r2"] = (1 - errors.sum(0) / (y - y.mean(0)).square().sum(0)).mean()  # over the outputs
+            if weight is None:
+                unexplained = errors.sum(0) / (y - y.mean(0)).square().sum(0)
+            else:
+                each = weight[:, None]
+                off = y - (each * y).sum(0) / each.sum()
+                unexplained = (each * errors).sum(0) / (each * off.square()).sum(0)
+            found["r2"] = (1 - unexplained).mean()  # over the outputs
         if self.logarithmic:  # no target is negative
-            found["msle"] = squared_log_error(values, y)
+            found["msle"] = squared_log_error(values, y, weight)
         return found
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losslab.data.dataset import Dataset
-from losslab.metrics import balanced_weights, calibration_error, one_hot, sum_groups
+from losslab.metrics import balanced_weights, calibration_error, mean_rows, one_hot, sum_groups
 from losslab.tasks.base import Reading, Task
 
 if TYPE_CHECKING:
@@ -42,21 +42,21 @@ class SingleLabel(Task):
         self.classes = len(data.outputs)
 
     def balance(self, data: Dataset) -> dict[str, Tensor]:
-        return balanced_weights(np.eye(len(data.outputs))[data.targets("train")])
+        return balanced_weights(np.eye(len(data.outputs))[data.targets("train")], data.weights("train"))
 
-    def metrics(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, scores: Tensor, y: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
         log_p, classes = scores.T.log_softmax(0), scores.shape[1]  # over a short last dimension it is slow
         p, (best, guess) = log_p.exp(), log_p.max(0)
-        right, one = (guess == y).long(), torch.ones_like(y)
-        hits, true, predicted = (sum_groups(*each, classes) for each in ((right, y), (one, y), (one, guess)))
-        hits, either = hits.to(p.dtype), true + predicted
+        right, one = (guess == y).long(), torch.ones_like(y) if weight is None else weight
+        hits, true, predicted = (sum_groups(*each, classes) for each in ((right * one, y), (one, y), (one, guess)))
+        hits, either, least = hits.to(p.dtype), true + predicted, 1 if weight is None else torch.finfo(p.dtype).tiny
         return {
-            "accuracy": right.to(p.dtype).mean(),
-            "balanced_accuracy": (hits / true.clamp(min=1)).sum() / (true > 0).sum(),  # over classes that occur
-            "f1": (2 * hits / either.clamp(min=1)).sum() / (either > 0).sum(),  # classes that occur or are predicted
-            "log_loss": -log_p.gather(0, y[None]).mean(),
-            "brier": p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0).mean(),
-            "ece": calibration_error(best.exp(), right),  # of the predicted class
+            "accuracy": mean_rows(right.to(p.dtype), weight),
+            "balanced_accuracy": (hits / true.clamp(min=least)).sum() / (true > 0).sum(),  # over classes that occur
+            "f1": (2 * hits / either.clamp(min=least)).sum() / (either > 0).sum(),  # that occur or are predicted
+            "log_loss": -mean_rows(log_p.gather(0, y[None])[0], weight),
+            "brier": mean_rows(p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0), weight),
+            "ece": calibration_error(best.exp(), right, weight),  # of the predicted class
         }
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:

@@ -21,7 +21,8 @@ from losslab.record.rows import GRADIENT_NORM, SPEED, Row
 from losslab.tasks import Task
 from losslab.training import distributed
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # inputs and targets, and weights where the data have them
+Rows = tuple[Tensor, ...]  # raw scores and targets, and weights where the data have them
 
 
 @dataclass
@@ -45,7 +46,7 @@ class EpochState:
 
 
 class Collector:
-    """The scores and targets of an epoch's rows, to be evaluated all at once.
+    """The scores and targets of an epoch's rows, and their weights, to be evaluated all at once.
 
     That is exact for every metric, and costs two appends a step where updating a metric would cost a millisecond.
 
@@ -61,19 +62,21 @@ class Collector:
 
     def __init__(self, dim: int = 0) -> None:
         self.dim = dim
-        self.scores: list[Tensor] = []
-        self.targets: list[Tensor] = []
+        self.batches: list[Rows] = []
 
-    def add(self, scores: Tensor, y: Tensor) -> None:
+    def add(self, scores: Tensor, *truth: Tensor) -> None:
         """Add rows; half precision is enough to train in, but not to compute metrics in."""
-        self.scores.append(scores.detach().to(torch.promote_types(scores.dtype, torch.float32)))
-        self.targets.append(y)
+        self.batches.append((scores.detach().to(torch.promote_types(scores.dtype, torch.float32)), *truth))
 
-    def take(self) -> Batch:
+    def columns(self) -> tuple[list[Tensor], ...]:
+        """Return the scores of each batch, the targets and so on; nothing before the first batch."""
+        return tuple(map(list, zip(*self.batches, strict=True)))
+
+    def take(self) -> Rows:
         """Return the rows of all processes, and empty the collector."""
-        scores, y = (distributed.gather_rows(torch.cat(parts, self.dim)) for parts in (self.scores, self.targets))
-        self.scores, self.targets = [], []
-        return scores, y
+        rows = tuple(distributed.gather_rows(torch.cat(parts, self.dim)) for parts in self.columns())
+        self.batches = []
+        return rows
 
 
 class EpochModule(pl.LightningModule):
@@ -113,11 +116,11 @@ class EpochModule(pl.LightningModule):
         """Return the index of the optimizer's first parameter group of a run."""
         raise NotImplementedError
 
-    def measure(self, scores: Tensor, y: Tensor, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
+    def measure(self, rows: Rows, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
         """Compute the loss, its parts and the task's metrics: for some runs at a time, one value for each of these."""
         raise NotImplementedError
 
-    def tune(self, scores: Tensor, y: Tensor) -> None:
+    def tune(self, rows: Rows) -> None:
         """Set what each task learns from the validation rows, such as thresholds."""
         raise NotImplementedError
 
@@ -142,25 +145,25 @@ class EpochModule(pl.LightningModule):
         set_mode(self.trainer.optimizers[0], "eval")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.eval_seen.add(self(batch[0]), batch[1])
+        self.eval_seen.add(self(batch[0]), *batch[1:])
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the test rows, and from a second loader the validation rows: what the best weights say of them."""
-        (self.val_seen if dataloader_idx else self.eval_seen).add(self(batch[0]), batch[1])
+        (self.val_seen if dataloader_idx else self.eval_seen).add(self(batch[0]), *batch[1:])
 
     def on_validation_epoch_end(self) -> None:
-        scores, y = self.eval_seen.take()
-        self.tune(scores, y)
-        for run, row in enumerate(self.evaluate("val", scores, y)):
+        rows = self.eval_seen.take()
+        self.tune(rows)
+        for run, row in enumerate(self.evaluate("val", rows)):
             self.states[run].val_row = row
             if not math.isfinite(row["val/loss"]):
                 self.fail(run, row["val/loss"], f"on the validation rows after step {self.global_step}")
 
     def on_train_epoch_end(self) -> None:
         """Make each run's row of the epoch: `history.csv` and the loggers get these keys, in this order."""
-        scores, y = self.train_seen.take()
-        count = y.shape[self.train_seen.dim]
-        evaluated = self.evaluate("train", scores, y, with_loss=False)
+        rows = self.train_seen.take()
+        count = rows[0].shape[self.train_seen.dim]
+        evaluated = self.evaluate("train", rows, with_loss=False)
         if self.schedule["interval"] == "epoch":
             self.step_scheduler(self.trainer.optimizers[0])
         self.epoch_rows = [
@@ -177,21 +180,21 @@ class EpochModule(pl.LightningModule):
         ]
 
     def on_test_epoch_end(self) -> None:
-        scores, y = self.eval_seen.take()
-        self.test_scores, self.val_scores = scores.cpu(), self.val_seen.take()[0].cpu()
+        rows = self.eval_seen.take()
+        self.test_scores, self.val_scores = rows[0].cpu(), self.val_seen.take()[0].cpu()
         memory = {"peak_memory_mb": peak_memory_mb(self.device)}
-        self.test_rows = [row | memory for row in self.evaluate("test", scores, y)]
+        self.test_rows = [row | memory for row in self.evaluate("test", rows)]
 
-    def evaluate(self, part: str, scores: Tensor, y: Tensor, with_loss: bool = True) -> list[Row]:
+    def evaluate(self, part: str, seen: Rows, with_loss: bool = True) -> list[Row]:
         """Return each run's loss, its parts and all metrics of the task, fetched from the device at once.
 
         Args:
             part: `train`, `val` or `test`.
-            scores, y: all rows of it.
+            seen: all rows of it.
             with_loss: whether to compute the loss; not where the steps have.
         """
         rows: list[Row] = [{} for _ in self.states]
-        for runs, found in self.measure(scores, y, with_loss):
+        for runs, found in self.measure(seen, with_loss):
             values = torch.stack([value.detach() for value in found.values()], -1).reshape(len(runs), -1).tolist()
             for run, numbers in zip(runs, values, strict=True):
                 rows[run] = {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
@@ -216,11 +219,13 @@ class EpochModule(pl.LightningModule):
         raise Diverged(f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}")
 
 
-def compute_metrics(task: Task, loss: Loss | Sum, scores: Tensor, y: Tensor, with_loss: bool) -> dict[str, Tensor]:
+def compute_metrics(task: Task, loss: Loss | Sum, rows: Rows, with_loss: bool) -> dict[str, Tensor]:
     """Compute the loss if asked for, its parts, and all metrics of the task, each over all rows."""
-    found = {"loss": loss.compute(task, scores, y)} if with_loss else {}
-    found |= {f"loss_{name}": part.compute(task, scores, y) for name, part in loss.parts.items()}
-    return found | task.metrics(scores, y)
+    scores, y, *weights = rows
+    scaled = [weight / weight.mean() for weight in weights]  # as of the training rows
+    found = {"loss": loss.compute(task, scores, y, *scaled)} if with_loss else {}
+    found |= {f"loss_{name}": part.compute(task, scores, y, *scaled) for name, part in loss.parts.items()}
+    return found | task.metrics(*rows)
 
 
 def set_mode(optimizer: Optimizer, mode: str) -> None:

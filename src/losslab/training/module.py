@@ -20,7 +20,7 @@ from losslab.losses import Loss, Sum
 from losslab.record.rows import timeless
 from losslab.tasks import Task
 from losslab.training import callbacks, distributed
-from losslab.training.epochs import Batch, EpochModule, compute_metrics
+from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
 
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
@@ -82,8 +82,10 @@ class Experiment(EpochModule):
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
         rows = [max(1, count) for count in here]
-        x, y = batch if self.augment else (self.pixels(batch[0]), batch[1])
-        batches = list(zip(x.split(rows), y.split(rows), here, whole, strict=True))  # type: ignore[no-untyped-call]
+        x, *truth = batch
+        x = x if self.augment else self.pixels(x)
+        each = zip(*(torch.split(values, rows) for values in truth), strict=True)
+        batches = list(zip(torch.split(x, rows), each, here, whole, strict=True))
         wrapped = self.optimizers()
         assert isinstance(wrapped, LightningOptimizer)
         optimizer = wrapped.optimizer
@@ -93,21 +95,22 @@ class Experiment(EpochModule):
             self.update(optimizer, step, batches[start : start + self.accumulate], scores)
             for start in range(0, len(batches), self.accumulate)
         ]
-        self.train_seen.add(torch.cat(scores)[: sum(here)], y[: sum(here)])
+        self.train_seen.add(torch.cat(scores)[: sum(here)], *(values[: sum(here)] for values in truth))
         self.record_losses(losses, whole)
 
     def update(
         self,
         optimizer: Optimizer,
         step: Callable[..., Any],
-        batches: list[tuple[Tensor, Tensor, int, int]],
+        batches: list[tuple[Tensor, tuple[Tensor, ...], int, int]],
         kept: list[Tensor],
     ) -> list[Tensor]:
         """Take one optimizer step on the mean loss of these batches.
 
         Args:
             step: called with a closure, directly or through Lightning.
-            batches: inputs, targets, how many rows of the batch are this process's, and how many all of it has.
+            batches: inputs, targets with their weights if any, how many rows of the batch are this process's, and how
+                many all of it has.
             kept: receives the scores of each batch.
 
         Returns:
@@ -116,18 +119,18 @@ class Experiment(EpochModule):
         direct, world = self.bypasses_hooks, self.world
         model, loss_of, task = self.model, self.loss.compute, self.task  # looked up once: a module searches for each
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        prepared = [(*self.prepare(x, y), here, whole) for x, y, here, whole in batches]
+        prepared = [(*self.prepare(x, truth), here, whole) for x, truth, here, whole in batches]
         losses: list[Tensor] = []
 
         def closure() -> Tensor:
             for weight in weights:  # zero_grad, without its label for profilers
                 weight.grad = None
             first, each = not losses, []
-            for x, y, others, share, here, whole in prepared:
+            for x, truth, others, share, here, whole in prepared:
                 scores = model(x)
-                loss = loss_of(task, scores, y)
+                loss = loss_of(task, scores, *truth)
                 if share < 1:
-                    loss = share * loss + (1 - share) * loss_of(task, scores, others)
+                    loss = share * loss + (1 - share) * loss_of(task, scores, *others)
                 if (counts := here * world / whole) != 1:  # so that the mean over processes is that over rows
                     loss = loss * counts
                 losses.append(loss.detach())
@@ -169,16 +172,16 @@ class Experiment(EpochModule):
             total += sum(value * count for value, count in zip(each, batches, strict=False))
         self.state.train_loss = total
 
-    def prepare(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+    def prepare(self, x: Tensor, truth: Batch) -> tuple[Tensor, Batch, Batch, float]:
         """Augment images if asked to, normalise them, and mix each with another if asked to.
 
         Returns:
             The inputs, their targets, the targets that were mixed in, and the weight of the first targets.
         """
         if self.augment is None:
-            return x, y, y, 1.0
-        x, others, share = mix(self.pixels(self.augment(x)), y, self.augment.mixup)
-        return x, y, others, share
+            return x, truth, truth, 1.0
+        x, others, share = mix(self.pixels(self.augment(x)), truth, self.augment.mixup)
+        return x, truth, others, share
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.state.gradient_norm is None:
@@ -187,11 +190,11 @@ class Experiment(EpochModule):
         if self.clip is not None:
             self.clip_gradients(optimizer, self.clip, self.clip_by)
 
-    def measure(self, scores: Tensor, y: Tensor, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
-        return [([0], compute_metrics(self.task, self.loss, scores, y, with_loss))]
+    def measure(self, rows: Rows, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
+        return [([0], compute_metrics(self.task, self.loss, rows, with_loss))]
 
-    def tune(self, scores: Tensor, y: Tensor) -> None:
-        for name, value in self.task.tune(scores, y).items():
+    def tune(self, rows: Rows) -> None:
+        for name, value in self.task.tune(*rows).items():
             setattr(self.task, name, value)
 
     def on_validation_epoch_end(self) -> None:
@@ -213,7 +216,7 @@ class Experiment(EpochModule):
         state = {
             "rng": torch.get_rng_state(),
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "seen": (self.train_seen.scores, self.train_seen.targets),
+            "seen": self.train_seen.columns() or ([], []),
         }
         checkpoint["processes"] = distributed.gather_objects(state)
         checkpoint["epoch_so_far"] = vars(self.state).copy()
@@ -239,8 +242,8 @@ class Experiment(EpochModule):
             states = states[rank : rank + 1]
         elif rank > 0:  # another number of processes than before: the first takes all that they have seen
             states = []
-        for scores, targets in [pair for state in states for pair in zip(*state["seen"], strict=True)]:
-            self.train_seen.add(scores.to(self.device), targets.to(self.device))
+        for seen in [rows for state in states for rows in zip(*state["seen"], strict=True)]:
+            self.train_seen.add(*(values.to(self.device) for values in seen))
         self.resumed = None
 
 

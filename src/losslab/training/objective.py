@@ -1,5 +1,6 @@
 """Make the loss that a run is trained on, and check the metrics that it is evaluated by, against its data."""
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -7,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config.compose import loss_paths
 from losslab.config.make import make, refusal_of
-from losslab.config.ranges import number
+from losslab.data.class_weights import CLASS_WEIGHTS, are_class_weights, read_class_weights
 from losslab.errors import Refused, nearest
 from losslab.losses import Loss, Sum
 
@@ -25,10 +26,11 @@ def build_loss(cfg: DictConfig, task: "Task", data: "Dataset") -> Loss | Sum:
     loss = make_loss(cfg, task, data)
     count = 3 if len(data.outputs) == 2 else 2  # another number of rows than of outputs: broadcasting shows
     first = torch.from_numpy(data.targets("train")[:count])
+    weights = () if data.weight is None else (torch.ones(len(first)),)
     scores = torch.zeros(len(first), task.count_scores(len(data.outputs), loss), requires_grad=True)
     try:
         with torch.enable_grad():
-            value = loss.compute(task, scores, first)
+            value = loss.compute(task, scores, first, *weights)
     except Exception as error:  # a user's own loss raises what it likes
         raise refusal_of(cfg, "loss", error) from error
     if not value.requires_grad:
@@ -60,33 +62,38 @@ def build_part(cfg: DictConfig, name: str, path: str, task: "Task", data: "Datas
 def class_weights(cfg: DictConfig, path: str, task: "Task", data: "Dataset") -> dict[str, Any]:
     """Return a loss's `weight` and `pos_weight` as tensors; the task says what `balanced` is.
 
-    Anything but `balanced` and a list of numbers, such as the one number of a user's own loss, is left to the loss.
+    Anything but `balanced` and a number for each class, such as the one number of a user's own loss, is left to it.
     """
     keys = OmegaConf.select(cfg, path)
     weights: dict[str, Any] = {}
-    for key in ("weight", "pos_weight"):
+    for key in CLASS_WEIGHTS:
         given = keys.get(key)
-        if given == "balanced" or (OmegaConf.is_list(given) and all(map(number, given))):
-            weights[key] = given
-    for key, given in weights.items():
-        known = task.balance(data)
-        if given != "balanced":
-            weights[key] = torch.tensor(list(given), dtype=torch.float32)
-            if len(given) != len(data.outputs):
-                raise Refused(
-                    f"{path}.{key} has {len(given)} numbers, but data={cfg.run.choices.data} has "
-                    f"{len(data.outputs)} outputs ({', '.join(data.outputs[:5])}, ...): "
-                    "type one for each, or balanced"
-                )
-        elif key in known:
-            weights[key] = known[key]
-        else:
+        if are_class_weights(given):
+            each = read_class_weights(given, data.outputs, f"{path}.{key}", cfg.run.choices.data)
+            weights[key] = torch.tensor(each, dtype=torch.float32)
+        elif given == "balanced":
+            known = task.balance(data)
+            if key in known:
+                weights[key] = known[key]
+                continue
             raise Refused(f"{path}.{key}=balanced has no meaning in task={cfg.task.name}: type a list, or null")
     return weights
 
 
+def check_takes_weights(cfg: DictConfig, task: "Task") -> None:
+    """Refuse rows with weights where a task of the user's own does not know them."""
+    for name in ("metrics", "tune"):
+        if len(signature(getattr(task, name)).parameters) < 3:
+            raise Refused(
+                f"task={cfg.run.choices.task} knows no data.weight: write {name}(self, scores, y, weight=None) into "
+                f"{type(task).__name__}, where weight says how much each row counts, or type data.weight=null"
+            )
+
+
 def check_metrics(cfg: DictConfig, task: "Task", data: "Dataset", loss: Loss | Sum) -> None:
     """Refuse a task whose metrics are no single numbers, or whose primary metric is not one of them."""
+    if data.weight is not None:
+        check_takes_weights(cfg, task)
     try:
         found = task.try_metrics(data, loss)
     except Exception as error:  # a user's own task raises what it likes

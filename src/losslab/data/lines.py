@@ -1,0 +1,149 @@
+"""The lines of a table in a text file: read by pandas, and looked at one by one where some are longer than others."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Protocol
+
+import pandas as pd
+
+from losslab.errors import Refused
+
+BLANKS = r"\s+"  # any number of spaces between columns
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+UNCLOSED = re.compile(r"EOF inside string starting at row (\d+)")
+
+
+class Written(Protocol):
+    """How a table is written in its file."""
+
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def delimiter(self) -> str: ...
+    @property
+    def header(self) -> bool: ...
+    @property
+    def skip(self) -> int: ...
+
+
+def read_lines(
+    open_lines: Callable[[], io.BufferedReader], form: Written, rows: int | None, columns: list[Any] | None = None
+) -> pd.DataFrame:
+    """Read lines of text as a table of text.
+
+    Args:
+        open_lines: opens the file.
+        form: how it is written.
+        rows: how many to read; all if `None`.
+        columns: the names of those to read; all if `None`.
+    """
+    with open_lines() as lines:
+        frame: pd.DataFrame = pd.read_csv(lines, dtype=str, nrows=rows, usecols=columns, **settings(form))
+    return name_columns(frame, form)
+
+
+def settings(form: Written) -> dict[str, Any]:
+    """Return what pandas must know of a file."""
+    return {
+        "sep": form.delimiter,
+        "header": 0 if form.header else None,
+        "encoding": form.encoding,
+        "skiprows": form.skip,
+        "keep_default_na": False,
+        "index_col": False,  # else rows longer than the header would lose their first cell
+    }
+
+
+def name_columns(frame: pd.DataFrame, form: Written) -> pd.DataFrame:
+    """Name the columns of a file without a header."""
+    if not form.header:
+        frame.columns = pd.Index([f"column{int(number) + 1}" for number in frame.columns])
+    return frame
+
+
+def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, typed: str) -> None:
+    """Refuse a table if a row has fewer cells than the header, or cells beyond it that are not empty.
+
+    Args:
+        open_lines: opens the file.
+        form: how it is written.
+        typed: what names the file, for the sentence.
+    """
+    width = 0
+    if form.delimiter == BLANKS:
+        return
+    with open_lines() as lines:
+        for number, cells, last in split_lines(io.TextIOWrapper(lines, form.encoding, newline=""), form):
+            width = width or cells
+            if cells < width or (cells > width and last):
+                raise Refused(f"{typed} {say_cells(number, cells, width)}")
+
+
+def split_lines(lines: io.TextIOWrapper, form: Written) -> Iterator[tuple[int, int, str]]:
+    """Yield the line, the number of cells and the last cell of each row that is not empty.
+
+    Rows without quotes are only counted, which is fast; from the first quote on, Python's reader splits them.
+    """
+    for number, line in enumerate(lines, 1):
+        if '"' in line:
+            reader = csv.reader(chain([line], lines), delimiter=form.delimiter)
+            try:
+                for cells in reader:
+                    if cells:
+                        yield number - 1 + reader.line_num, len(cells), cells[-1].strip()
+            except csv.Error:  # a very long cell
+                pass
+            return
+        bare = line.rstrip("\r\n")
+        if bare and number > form.skip:
+            yield number, bare.count(form.delimiter) + 1, bare.rpartition(form.delimiter)[2].strip()
+
+
+def say_cells(line: int, cells: int, width: int) -> str:
+    """Say that a line has another number of cells than the header.
+
+    >>> say_cells(5, 9, 7)
+    'line 5 has 9 cells where the header has 7: correct that line, or write cells that hold the separator in quotes'
+    """
+    what = "correct that line, or write cells that hold the separator in quotes"
+    if width == 1 < cells:
+        what = "delete what stands above the header, or type data.delimiter=SIGN, which stands between columns"
+    return f"line {line} has {cells} cells where the header has {width}: {what}"
+
+
+def explain(why: str) -> str:
+    """Return what is wrong with a file, and what to do, from what pandas or another reader says.
+
+    >>> explain("Error tokenizing data. C error: EOF inside string starting at row 1")
+    'has a quote in line 2 that is never closed: close it, or delete it'
+    >>> explain("bad magic number")
+    'is not a table (bad magic number): type the path of one'
+    """
+    if found := LONG.search(why):
+        width, line, cells = map(int, found.groups())
+        return say_cells(line, cells, width)
+    if found := UNCLOSED.search(why):
+        return f"has a quote in line {int(found[1]) + 1} that is never closed: close it, or delete it"
+    return f"is not a table ({why}): type the path of one"
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Split a line into cells, without spaces and quotes around them."""
+    if delimiter == BLANKS:
+        return line.split()
+    return [cell.strip().strip('"') for cell in line.split(delimiter)]
+
+
+def is_row(names: list[str]) -> bool:
+    """Return whether a header is rather a row: all are numbers, and some are negative, broken or equal.
+
+    >>> is_row(["2019", "2020"]), is_row(["5.1", "3.5"]), is_row(["1", "1", "0"])
+    (False, True, True)
+    """
+    if not all(NUMBER.fullmatch(name) for name in names):
+        return False
+    return len(set(names)) < len(names) or any(not name.isdigit() for name in names)

@@ -1,0 +1,91 @@
+"""Large tables: columns of plain numbers are read as numbers, in parts, and never as text.
+
+Text takes some twelve times the memory of its file. What is no plain number is read as text, as in a small table.
+"""
+
+import io
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from losslab.data.lines import Written, name_columns, read_lines, settings
+
+LARGE = 10_000  # rows: smaller tables are read as text
+PART = 100_000  # rows that are read at once
+CODE = re.compile(r"[+-]?0\d.*")  # begins with 0, as codes do
+
+
+def read_numbers(
+    open_lines: Callable[[], io.BufferedReader], form: Written, text: Collection[str], missing: Collection[str]
+) -> pd.DataFrame:
+    """Read a table: columns of plain numbers as float64, with NaN for empty cells, and the others as text.
+
+    Args:
+        open_lines: opens the file.
+        form: how it is written.
+        text: columns that stay text.
+        missing: what an empty cell may hold.
+    """
+    head = read_lines(open_lines, form, LARGE)
+    if len(head) < LARGE:
+        return head
+    raw = [*head.columns] if form.header else [*range(head.shape[1])]  # as pandas names them
+    titles = dict(zip(raw, head.columns, strict=True))
+    empty = [*missing]
+    cells = {key: head.iloc[:, place] for place, key in enumerate(titles)}
+    plain = [key for key, name in titles.items() if name not in text and are_plain(cells[key], empty)]
+    del head, cells
+    numbers: dict[Any, list[NDArray[np.float64]]] = {key: [] for key in plain}
+    words: dict[Any, list[pd.Series[Any]]] = {key: [] for key in titles if key not in numbers}
+    again = []  # columns that hold something else further down
+    with open_lines() as lines:
+        parts = pd.read_csv(
+            lines,
+            dtype=dict.fromkeys(words, str),
+            na_values=dict.fromkeys(plain, empty),
+            chunksize=PART,
+            **settings(form),
+        )
+        for part in parts:
+            for key in words:
+                words[key].append(part[key])
+            for key in [*numbers]:
+                if (found := to_numbers(part[key])) is None:
+                    again.append(key)
+                    del numbers[key]
+                else:
+                    numbers[key].append(found)
+    columns: dict[Any, Any] = {}
+    if again:
+        more = read_lines(open_lines, form, None, again)
+        columns = dict(zip(sorted(again, key=raw.index), (more[name] for name in more), strict=True))
+    for key in raw:
+        if key in numbers:
+            columns[key] = np.concatenate(numbers.pop(key))
+        elif key in words:
+            columns[key] = pd.concat(words.pop(key), ignore_index=True)
+    return name_columns(pd.DataFrame({key: columns.pop(key) for key in raw}, copy=False), form)
+
+
+def are_plain(cells: "pd.Series[str]", missing: Collection[str]) -> bool:
+    """Return whether all cells are plain numbers or empty, and none begins with 0 as a code does.
+
+    >>> are_plain(pd.Series(["1", "", "2.5e3"]), [""]), are_plain(pd.Series(["007", "1"]), [])
+    (True, False)
+    """
+    bare = cells.str.strip()
+    present = bare[~bare.isin([*missing])]
+    read = pd.to_numeric(present, errors="coerce").to_numpy(float)
+    return bool(len(present)) and bool(np.isfinite(read).all()) and not present.str.fullmatch(CODE).any()
+
+
+def to_numbers(cells: "pd.Series[Any]") -> NDArray[np.float64] | None:
+    """Return what pandas has read as float64; `None` if these are not all finite numbers or empty."""
+    if cells.dtype.kind not in "if":
+        return None
+    read = cells.to_numpy(np.float64)
+    return None if np.isinf(read).any() else read

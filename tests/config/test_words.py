@@ -1,0 +1,35 @@
+"""The words typed after a command: a misspelt key is answered with the key that was meant."""
+
+import pytest
+
+from losslab.config.words import list_keys, parse_settings
+from losslab.errors import Refused
+from losslab.race.driver import OWN as RACE
+from losslab.sweep.driver import OWN as SWEEP
+
+
+def misspell(key: str) -> set[str]:
+    """All keys with two neighbours swapped, or a letter left out or doubled."""
+    swapped = {key[:i] + key[i + 1] + key[i] + key[i + 2 :] for i in range(len(key) - 1)}
+    return (
+        swapped
+        | {key[:i] + key[i + 1 :] for i in range(len(key))}
+        | {key[:i] + key[i - 1 :] for i in range(1, len(key))}
+    ) - {key}
+
+
+@pytest.mark.parametrize("own", [SWEEP, RACE], ids=["sweep", "race"])
+def test_a_commands_own_key_that_is_misspelt_is_answered_with_it(own: tuple[str, ...]) -> None:
+    tried = 0
+    for key in (key for key in own if len(key) > 4):
+        for wrong in misspell(key) - {*own, *list_keys()}:
+            with pytest.raises(Refused, match=rf"^{wrong} is not a setting here; nearest: .*\b{key}\b"):
+                parse_settings([f"{wrong}=1"], [*own, "*"])
+            tried += 1
+    assert tried > 40
+
+
+@pytest.mark.parametrize("own", [SWEEP, RACE], ids=["sweep", "race"])
+def test_no_setting_of_a_run_is_taken_for_one(own: tuple[str, ...]) -> None:
+    for key in [*list_keys(), *own, "optimizer.lr", "data.target", "~callbacks.stop", "+note", "loss.parts.mae"]:
+        assert parse_settings([f"{key}=1"], [*own, "*"]) == {key: "1"}
