@@ -208,10 +208,9 @@ def draw_recorded(rng: np.random.Generator, k: int) -> tuple[Array, Array]:
     """Return some of the cells that were trained, in units of their noise, and seeds drawn among theirs."""
     table = np.loadtxt(RECORDED, delimiter=",", skiprows=1)
     cells = rng.choice(table.shape[1], k, replace=False)
-    values = table[:, cells] / table[:, cells].std(0, ddof=1).mean()
-    values = values[rng.integers(0, len(values), MOST)]
-    means = table[:, cells].mean(0) / table[:, cells].std(0, ddof=1).mean()
-    return means - means.max(), values - means.max()
+    values = table[:, cells] / np.median(table[:, cells].std(0, ddof=1))
+    means = values.mean(0)
+    return means - means.max(), values[rng.integers(0, len(values), MOST)]
 
 
 def list_designs() -> list[Design]:

@@ -18,7 +18,7 @@ from losslab.models import BagOfWords, backbone, find_head, resize_positions
 from losslab.optim.groups import group_parameters
 from tests.conftest import Typed
 
-MODELS = options([str(CONF)], "model")
+MODELS = {name: option for name, option in options([str(CONF)], "model").items() if name != "timm"}
 LARGE = [name for name, model in MODELS.items() if model["_target_"] == "losslab.models.backbone"]
 TOO_SMALL = {"convnext_tiny": "8x8: 32x32 would fit", "vit_b_16": "16x16 patches, which do not fill one of 8x8"}
 INPUTS: dict[str, list[tuple[tuple[int, ...], Tensor]]] = {

@@ -14,7 +14,7 @@ from losslab.errors import Refused
 from losslab.paths import MINIMA, SADDLE, USUAL, Path2D, descend, draw, format_table, parse_words, valley
 from tests.processes import ran
 
-OPTIMIZERS = options([str(CONF)], "optimizer")
+OPTIMIZERS = {name: file for name, file in options([str(CONF)], "optimizer").items() if name != "any"}
 PLANAR = [name for name, file in OPTIMIZERS.items() if not file.get("hidden")]
 
 

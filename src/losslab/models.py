@@ -1,5 +1,6 @@
 """Small models, and those of torchvision. Each takes the shape of one input and the number of outputs."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,11 +128,53 @@ def backbone(shape: Sequence[int], outputs: int, name: str, weights: str | None 
         first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
         first.in_channels, first.weight = 1, nn.Parameter(first.weight.detach().sum(1, keepdim=True))
     whole = Oblong(model) if grid else model
-    if not accepts(whole, channels, height, width):
-        larger = next((side for side in (32, 64, 128, 224) if accepts(whole, channels, side, side)), None)
-        hint = f"{larger}x{larger} would fit, and model=cnn takes any size" if larger else "type another model"
-        raise Refused(f"model.name={name} cannot take images of {height}x{width}: {hint}")
+    check_accepts(whole, name, channels, height, width)
     return whole
+
+
+def from_timm(shape: Sequence[int], outputs: int, name: str, pretrained: bool = False, **settings: Any) -> nn.Module:
+    """Make timm's model of this name with a new head, for images of this size and any number of channels.
+
+    The same seed gives the same weights below the head, whatever the number of outputs.
+
+    Args:
+        name: as in timm, such as `resnet18` or `vit_tiny_patch16_224`.
+        pretrained: whether to start from ImageNet's weights, which are downloaded once.
+        settings: of the model's constructor, such as `drop_rate`.
+
+    Raises:
+        Refused: if timm has no such model, it cannot take such images, or its weights cannot be had.
+
+    Source: https://huggingface.co/docs/timm
+    """
+    import timm
+
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # what it tries again is told once, below
+    channels, height, width = shape
+    if not timm.is_model(name):
+        raise Refused(f"model.name={name} is no model of timm's; {nearest(name, timm.list_models())}")
+    given = {"pretrained": pretrained, "in_chans": channels, **settings}
+    try:
+        try:
+            model: Any = timm.create_model(name, img_size=(height, width), **given)
+        except TypeError as error:  # a convolutional network takes any size
+            if "img_size" not in str(error):
+                raise
+            model = timm.create_model(name, **given)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise Refused(f"model.name={name} cannot be made for images of {height}x{width}: {error}") from error
+    except Exception as error:  # of the network, of many kinds
+        if not pretrained:
+            raise
+        why = " ".join(str(error).split())[:150]
+        raise Refused(
+            f"model.pretrained=true: the weights of {name} could not be downloaded from huggingface.co ({why}): "
+            "type model.pretrained=false, or try again with a network"
+        ) from None
+    model.reset_classifier(outputs)
+    check_accepts(model, name, channels, height, width)
+    made: nn.Module = model
+    return made
 
 
 def make_classifier(name: str, channels: int) -> Any:
@@ -246,6 +289,14 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
         raise Refused(
             f"model.weights={weights} could not be read ({why}): type the path of a state dict of torchvision's {name}"
         ) from None
+
+
+def check_accepts(model: nn.Module, name: str, channels: int, height: int, width: int) -> None:
+    """Refuse a model that cannot take images of this size."""
+    if not accepts(model, channels, height, width):
+        larger = next((side for side in (32, 64, 128, 224) if accepts(model, channels, side, side)), None)
+        hint = f"{larger}x{larger} would fit, and model=cnn takes any size" if larger else "type another model"
+        raise Refused(f"model.name={name} cannot take images of {height}x{width}: {hint}")
 
 
 def accepts(model: nn.Module, channels: int, height: int, width: int) -> bool:

@@ -79,7 +79,8 @@ def parse_words(words: Sequence[str]) -> tuple[list[str], int, Path]:
     """
     typed = parse_settings(words, KEYS)
     names = parse_list(typed["optimizers"]) if "optimizers" in typed else list(USUAL)
-    known = catalogue.options([str(catalogue.CONF)], "optimizer")
+    every = catalogue.options([str(catalogue.CONF)], "optimizer").items()
+    known = {name: file for name, file in every if "rates" not in file}
     for name in names:
         if name not in known:
             called = catalogue.find_by_alias(name, known)

@@ -63,7 +63,11 @@ def load_predictor(cfg: DictConfig) -> Predictor:
         raise Refused(f"ckpt={cfg.ckpt} is not what a run writes ({error}): type the path of a best.ckpt") from None
     task: Task = make(cfg, "task")
     loss = make_loss(cfg, task, data)
-    own_weights = {"weights": None} if cfg.model.get("_target_") == "losslab.models.backbone" else {}  # read no file
+    read_none: dict[str, dict[str, Any]] = {
+        "losslab.models.backbone": {"weights": None},
+        "losslab.models.from_timm": {"pretrained": False},
+    }
+    own_weights: dict[str, Any] = read_none.get(str(cfg.model.get("_target_")), {})
     waiting = make(cfg, "model", **own_weights)
     model = call(cfg, "model", waiting, data.shape, task.count_scores(len(data.outputs), loss))
     model = load_weights(cfg, saved["state_dict"], task, loss, model)

@@ -91,7 +91,7 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
         *([("columns", write_columns(data.columns).replace("\n", f"\n{' ' * 9}"))] if data.columns else []),
-        *(("note", note) for note in data.notes),
+        *(("note", note) for note in (*data.notes, *cfg.run.get("notes", []))),
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
         *(("sweep", url) for name, url in links(mirrors).items() if name == "sweep"),

@@ -12,7 +12,7 @@ from losslab import models
 from losslab.config.catalogue import CONF, DESCRIPTIONS, OWN_KEYS, options
 from losslab.optim.groups import group_parameters
 
-OPTIMIZERS = options([str(CONF)], "optimizer")
+OPTIMIZERS = {name: keys for name, keys in options([str(CONF)], "optimizer").items() if "rates" not in keys}
 OURS = (*OWN_KEYS["optimizer"], *DESCRIPTIONS)  # keys that are not the constructor's
 TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": lambda scores, y: nn.functional.mse_loss(scores, y @ torch.ones(6, 3)),

@@ -34,7 +34,7 @@ QUICK = ["logger=false", "trainer.max_epochs=1"]
         (["none.yaml"], "none.yaml is not there"),
         (["a.yaml", "b.yaml"], "one sweep file"),
         (["loss=mse,mae", "name=../a"], "no path"),
-        (["loss=mse,mae", "n=0"], "n=0 does not fit"),
+        (["loss=mse,mae", "n=-1"], "n=-1 does not fit"),
         (["loss=mse,mae", "optimizer.lr=-1", "tune=0"], "optimizer.lr"),
         (["sweeps.yaml"], "a race has one"),
     ],

@@ -24,6 +24,7 @@ NAMES = {  # settings whose values are names or paths, or lists of them: what is
     *("data.group", "data.time", "data.weight", "data.split", "data.id", "data.none", "data.missing", "data.separator"),
     "data.types",
 }
+OPEN = {"optimizer": "any", "model": "timm"}  # options that stand for a whole library
 BY_NAME = re.compile(r"data\.types|loss\.(parts\.\w+\.)?(pos_)?weight")  # settings that may be `{name: value}`
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
@@ -167,6 +168,23 @@ def add_search(override: str) -> str:
     if override.startswith("yardstick="):
         return f"task.{override}"
     return f"++{override}" if override.startswith("search.") and key_of(override) != "search.lr" else override
+
+
+def open_keys(words: Sequence[str]) -> list[str]:
+    """Spell out `optimizer=any-lamb`, and let options that stand for a whole library have any key, which it checks.
+
+    >>> open_keys(["optimizer=any-lamb", "optimizer.eps=1e-6"])
+    ['optimizer=any', '++optimizer.name=lamb', '++optimizer.eps=1e-6']
+    >>> open_keys(["optimizer=adam", "optimizer.lr=1"])
+    ['optimizer=adam', 'optimizer.lr=1']
+    """
+    chosen, spelled = [], list[str]()
+    for word in words:
+        group, _, option = word.partition("=")
+        library, _, name = option.partition("-")
+        spelled += [f"{group}={library}", f"{group}.name={name}"] if name and OPEN.get(group) == library else [word]
+        chosen += [group] if group in OPEN and OPEN[group] in [*option.split(","), library] else []
+    return [f"++{word}" if word.partition(".")[0] in chosen and "=" in word else word for word in spelled]
 
 
 def quote_value(text: str) -> str:

@@ -13,7 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config import allowlist
-from losslab.config.arguments import add_search, as_typed, expand_sum, key_of, quote_names, quote_option, show_sum
+from losslab.config.arguments import (
+    add_search,
+    as_typed,
+    expand_sum,
+    key_of,
+    open_keys,
+    quote_names,
+    quote_option,
+    show_sum,
+)
 from losslab.config.catalogue import fits, options
 from losslab.config.command_line import check_typed
 from losslab.config.compose import FileFacts, compose_run, hydra_ready, loss_paths, stat_options
@@ -42,7 +51,8 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     >>> configure(["data=digits", "model=linear"]).run.choices["task"]
     'single_label'
     """
-    overrides = [text for typed in overrides for text in expand_sum(add_search(quote_option(quote_names(typed))))]
+    words = open_keys([add_search(quote_option(quote_names(typed))) for typed in overrides])
+    overrides = [text for word in words for text in expand_sum(word)]
     check_typed(overrides)
     allowing = any(key_of(text) == "allow" for text in overrides)  # by the user and now, not by a record
     with hydra_ready():

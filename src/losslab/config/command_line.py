@@ -13,7 +13,16 @@ from omegaconf import OmegaConf
 
 from losslab import __version__
 from losslab.config import allowlist
-from losslab.config.arguments import add_search, as_overrides, expand_sum, hide_sum, key_of, quote_names, quote_option
+from losslab.config.arguments import (
+    add_search,
+    as_overrides,
+    expand_sum,
+    hide_sum,
+    key_of,
+    open_keys,
+    quote_names,
+    quote_option,
+)
 from losslab.config.catalogue import CONF, check_size, find_yaml_files
 from losslab.config.compose import check_words, hydra_ready, parse_allow, read_foreign_files
 from losslab.config.credentials import check_secrets
@@ -29,7 +38,7 @@ def rewrite_arguments() -> None:
         sys.exit(print(f"losslab {__version__}"))
     multirun = bool({"-m", "--multirun"} & set(sys.argv))
     words = [quote_names(text, multirun) for text in as_overrides(sys.argv[1:])]
-    sys.argv[1:] = [add_search(quote_option(text)) for text in words]
+    sys.argv[1:] = open_keys([add_search(quote_option(text)) for text in words])
     check_command_line(sys.argv[1:])
     if multirun:  # each job of a sweep is spelled out when its turn comes
         sys.argv[1:] = [hide_sum(text) for text in sys.argv[1:]]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab.config import allowlist
 from losslab.config.arguments import as_typed, explain_syntax, key_of
+from losslab.config.by_name import fill_by_name
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
 from losslab.config.search_ranges import apply_search
@@ -74,6 +75,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
     if "parts" in cfg.loss:
         choices["loss"] = arrange_sum(cfg)
     cfg.run.update(choices=choices, overrides=list(overrides), catalogue=folders)
+    cfg.run.notes = fill_by_name(cfg)
     losses = {path: name for name, path in loss_paths(cfg).items()}
     cfg.run.searched = apply_search(cfg, {"optimizer": choices["optimizer"], **losses}, overrides)
     follow_metric(cfg, overrides)

@@ -1,0 +1,71 @@
+"""Options that stand for a whole library: `optimizer=any optimizer.name=adopt`.
+
+Such a file lists the library's names with the default learning rates (`rates`), and why some cannot be used
+(`refused`). So a name is checked, and a range to search is known, before the library is imported.
+"""
+
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
+from losslab.errors import Refused, nearest
+
+WIDER = 30.0
+
+
+def fill_by_name(cfg: DictConfig) -> list[str]:
+    """Fill in what follows from `optimizer.name`: the learning rate unless it is typed, and its range.
+
+    Args:
+        cfg: the whole configuration, changed in place.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        Refused: if no optimizer has that name, or the one that has it cannot train here.
+    """
+    if library := cfg.model.pop("library", None):
+        name_model(cfg, str(library))
+    option: DictConfig = cfg.optimizer
+    if "rates" not in option:
+        return []
+    table: dict[str, Any] = {key: OmegaConf.to_container(option.pop(key)) for key in ("rates", "refused", "marked")}
+    plain: Any = OmegaConf.to_container(option)
+    typed, wider = str(plain.get("name")), float(option.pop("wider", WIDER))
+    if typed == "???":
+        return []
+    rates = {squeeze(name): rate for name, rate in table["rates"].items()}
+    name = squeeze(typed)
+    if why := table["refused"].get(name):
+        raise Refused(f"optimizer.name={typed} cannot train here: {why}")
+    if name not in rates:
+        ours = find_by_alias(typed, options([str(CONF)], "optimizer"))
+        hint = f"type optimizer={ours[0]}" if ours else nearest(name, rates)
+        raise Refused(f"optimizer.name={typed} is no optimizer of pytorch_optimizer's; {hint}")
+    option.name, option.hidden = name, name in table["marked"]
+    option.search = {"lr": [float(f"{rates[name] / wider:.6g}"), float(f"{rates[name] * wider:.6g}")]}
+    if option.get("lr") is None:
+        option.lr = rates[name]
+    cfg.run.choices.optimizer = f"{cfg.run.choices.optimizer}-{name}"
+    ours = find_by_alias(name, options([str(CONF)], "optimizer"))
+    return (
+        [f"optimizer={ours[0]} is another {name}, with losslab's own defaults; this one is pytorch_optimizer's"]
+        if ours
+        else []
+    )
+
+
+def name_model(cfg: DictConfig, library: str) -> None:
+    """Let the choice of a model say which of its library's it is.
+
+    Raises:
+        Refused: if the library is not installed.
+    """
+    if find_spec(library) is None:
+        raise Refused(f"model={library} is not installed: type pip install 'losslab[{library}]'")
+    plain: Any = OmegaConf.to_container(cfg.model)
+    if plain.get("name") != "???":
+        cfg.run.choices.model = f"{cfg.run.choices.model}-{plain['name']}"
