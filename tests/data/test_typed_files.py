@@ -52,12 +52,13 @@ def test_a_typed_table_is_read_as_its_text(tmp_path: Path, suffix: str, columns:
 
 
 def test_lists_are_labels_and_objects_are_refused(tmp_path: Path) -> None:
-    labels = [["u"], ["u", "v"], []] * 20
+    labels: Any = [["u"], ["u", "v"], []] * 20
     path = written(tmp_path, "parquet", TYPED.assign(tags=labels))
     data = csv(path, "tags", **{**SETTINGS, "task": "multi_label"})
     assert data.outputs == ["u", "v"]
     assert data.y[:3].tolist() == [[1, 0], [1, 1], [0, 0]]
-    path = written(tmp_path, "parquet", TYPED.assign(age=[{"years": 3}] * 60))
+    objects: Any = [{"years": 3}] * 60
+    path = written(tmp_path, "parquet", TYPED.assign(age=objects))
     with pytest.raises(Refused, match="age holds objects: write a column for each of their keys"):
         csv(path, "price", **SETTINGS)
 
@@ -116,7 +117,7 @@ def sheet(tmp_path: Path, rows: list[list[Any]]) -> str:
 
 
 def test_an_error_in_a_cell_is_an_empty_cell_and_noted(tmp_path: Path) -> None:
-    rows = [["a", "y"], *[[i, i] for i in range(30)], ["#DIV/0!", 3]]
+    rows: list[list[Any]] = [["a", "y"], *[[i, i] for i in range(30)], ["#DIV/0!", 3]]
     assert "a: 1 empty cells filled in" in csv(sheet(tmp_path, rows), "y", **SETTINGS).notes
 
 
