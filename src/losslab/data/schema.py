@@ -100,7 +100,10 @@ def count_equal(x: NDArray[Any], y: NDArray[Any]) -> int:
     1
     """
     draws = np.random.default_rng(0)
-    mixed = x @ draws.normal(size=x.shape[1]) + y.reshape(len(y), -1) @ draws.normal(size=y[:1].size)
+    of_x, of_y = draws.normal(size=x.shape[1]), draws.normal(size=y[:1].size)
+    parts = range(0, len(x), 2**16)  # at once, they would be copied in double precision
+    pairs = ((x[start : start + 2**16], y[start : start + 2**16]) for start in parts)
+    mixed = np.concatenate([x_part @ of_x + y_part.reshape(len(y_part), -1) @ of_y for x_part, y_part in pairs])
     return len(mixed) - len(np.unique(mixed))
 
 

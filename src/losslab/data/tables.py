@@ -277,9 +277,10 @@ def read_type(text: str) -> tuple[str, str]:
 def name_categories(columns: Sequence[Column]) -> None:
     """Let columns whose texts come again, on average twice or more, be categories, unless they were told to be text."""
     for column in columns:
-        present = column.text[~column.missing]
-        if column.kind == "text" and not column.told and present.nunique() <= len(present) / 2:
-            column.kind = "category"
+        if column.kind == "text" and not column.told:
+            present = column.text[~column.missing]
+            if present.nunique() <= len(present) / 2:
+                column.kind = "category"
 
 
 def has_text(path: str, without: Sequence[str], form: Format) -> bool:
