@@ -3,6 +3,8 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,32 @@ def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str
     short = plain.removesuffix("loss")
     loose = [option for option, spelled in names.items() if short in {each.removesuffix("loss") for each in spelled}]
     return sorted(exact or (loose if short else []), key=lambda option: squeeze(option) not in (plain, short))
+
+
+@cache
+def read_reasons() -> dict[str, dict[str, Any]]:
+    """Read `conf/not_here.yaml`: by group, names of other libraries and why they are no options."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load((CONF / "not_here.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def find_reason(name: str, group: str) -> str | None:
+    """Say why another library's name is no option, or which option does the same; `None` if it is unknown.
+
+    >>> find_reason("PolyCrossEntropyLoss", "loss"), find_reason("Zzz", "loss")
+    ('it is poly, with the same epsilon of 2; type loss=poly', None)
+    """
+    plain, short = squeeze(name), squeeze(name).removesuffix("loss")
+    known = options([str(CONF)], group).items()
+    for option, table in ((option, keys) for option, keys in known if "rates" in keys):
+        if plain in {squeeze(other) for other in table["rates"]}:
+            return f"it is one of pytorch_optimizer's; type {group}={option}-{plain}"
+        if plain in table["refused"]:
+            return str(table["refused"][plain])
+    reasons = read_reasons().get(group, {})
+    spelled = [(squeeze(other.strip()), str(why)) for others, why in reasons.items() for other in others.split(",")]
+    exact = (why for other, why in spelled if other == plain or other.removesuffix("loss") == short)
+    return next(iter([*exact, *(why for other, why in spelled if fnmatch(plain, other))]), None)
 
 
 def fits(task: Mapping[str, Any], loss: Mapping[str, Any]) -> bool:

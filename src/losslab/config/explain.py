@@ -3,13 +3,12 @@
 import re
 from collections.abc import Sequence
 
-import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab.config.arguments import explain_syntax, key_of
-from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
+from losslab.config.catalogue import CONF, find_by_alias, find_reason, options
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
 from losslab.errors import Refused, nearest
@@ -86,8 +85,7 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
         differs = known[names[0]].get("differs")
         more = f" ({differs})" if isinstance(differs, str) else ""
         return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}{more}"
-    reasons = yaml.safe_load((CONF / "not_here.yaml").read_text(encoding="utf-8")).get(group, {})
-    if why := next((why for other, why in reasons.items() if squeeze(other) == squeeze(name)), None):
+    if why := find_reason(name, group):
         return f"{group}={name} is not an option here: {why}"
     return f"{group}={name} is not an option; {nearest(name, error.options)}"
 
