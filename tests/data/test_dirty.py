@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tracemalloc
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,3 +68,19 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
 def test_there_are_many_kinds() -> None:
     assert len(EVERY) >= 100
     assert len({dirt.name for dirt in EVERY}) == len(EVERY)
+
+
+def test_a_large_table_of_numbers_takes_less_than_four_times_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "large.csv"
+    x = np.random.default_rng(0).normal(size=(50_000, 20))
+    np.savetxt(path, x, "%.6f", ",", header=",".join([f"x{i}" for i in range(19)] + ["price"]), comments="")
+    tracemalloc.start()
+    try:
+        data = read(path, {})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * path.stat().st_size
+    train = x[data.split["train"]]
+    expected = (x[:, :19] - train[:, :19].mean(0)) / train[:, :19].std(0)
+    np.testing.assert_allclose(np.asarray(data.x), expected, atol=1e-4)

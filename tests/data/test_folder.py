@@ -201,6 +201,17 @@ def test_what_is_left_out_is_counted_and_listed(tmp_path: Path) -> None:
     assert problems["p0"] == f"stands in line {COUNT + 2} again"
 
 
+def test_broken_images_are_counted_by_class(tmp_path: Path) -> None:
+    kinds = [["cat", "dog", "owl"][number % 3] for number in range(COUNT)]
+    root = folder(tmp_path, {"Id": ids(), "Kind": kinds})
+    for number in (0, 3, 1):
+        (root / "images" / f"p{number}.png").write_bytes(b"broken")
+    (note,) = (note for note in read(root, "single_label").notes if "cannot be read" in note)
+    assert note.startswith(
+        f"3 images cannot be read, left out (cat 2 of {kinds.count('cat')}, dog 1 of {kinds.count('dog')}): "
+    )
+
+
 def test_a_second_copy_of_another_class_is_left_out(tmp_path: Path) -> None:
     root = folder(tmp_path, {"Id": ids(), "kind": ["a", "b"] * (COUNT // 2)})
     picture(1).save(root / "images" / "p2.png")

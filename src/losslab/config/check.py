@@ -117,8 +117,8 @@ def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
     from losslab.data.reading import Format
     from losslab.data.tables import has_text  # pandas takes half a second
 
-    without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time")]
-    form = Format(cfg.data.encoding, cfg.data.delimiter, cfg.data.header)
+    without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time", "weight")]
+    form = Format(cfg.data.encoding, cfg.data.delimiter, cfg.data.header, cfg.data.sheet)
     names = [str(name) for value in without for name in (value if OmegaConf.is_list(value) else [value])]
     try:
         return not has_text(str(cfg.data.path), names, form)

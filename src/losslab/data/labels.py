@@ -66,10 +66,15 @@ class Labels:
             self.notes.append(f"{what}, left out: {few(copies)}")
 
     def leave_out_broken(self, broken: dict[str, str]) -> None:
-        """Note the files that cannot be read."""
+        """Note the files that cannot be read, and how many there are of each class."""
         self.problems += broken.items()
-        if broken:
-            self.notes.append(f"{count(len(broken), 'image')} cannot be read, left out: {few(broken)}")
+        if not broken:
+            return
+        known = Counter(cells[0] for cells in self.cells.values()) if self.truth == "class" else Counter()
+        of_class = Counter(self.cells[file][0] for file in broken) if self.truth == "class" else Counter()
+        shares = few([f"{name} {number} of {known[name]}" for name, number in of_class.most_common()], 5)
+        by_class = f" ({shares})" if shares else ""
+        self.notes.append(f"{count(len(broken), 'image')} cannot be read, left out{by_class}: {few(broken)}")
 
 
 def read_subfolders(root: Path, files: list[str], truth: str, task: str) -> Labels:

@@ -17,7 +17,7 @@ whenever it is stopped and started again.
                     the learning rate, and the loss's own number; on one split for all. default: 8. tune=0 races with
                     the defaults, each seed on a split of its own
     claim=rows      what to speak of, as in losslab compare: rows, seeds or splits; default: what the runs suggest
-    n=2             processes at a time; default: as many as there are cores or GPUs
+    n=2             processes at a time; default: as many as there are cores or GPUs; n=0 trains in this process
     stack=32        the most runs that each of them trains as one; default: 32
     retry=true      do failed trainings again
     log=true        log verdict, tables and the race's state to W&B as a run of type report
