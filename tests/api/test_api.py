@@ -211,6 +211,17 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "pixels": (lambda: losslab.run((np.full((3, 4, 4), -2.0), np.ones(3))), "numbers from -2 to -2"),
     "a setting": (lambda: losslab.run(TABLE, "a", settings=QUIET, los="mae"), "los is not a setting"),
     "a value": (lambda: losslab.run(TABLE, "a", optimizer__lr=object()), "which cannot be typed"),
+    "settings": (lambda: losslab.run(TABLE, "a", settings="x"), "settings is str: give a dictionary"),  # type: ignore[arg-type]
+    "a reference": (lambda: losslab.run(TABLE.rename(columns={"a": "${a}"}), "${a}"), r"has \$\{ in its name"),
+    "two targets": (lambda: losslab.run((np.ones((9, 2)), np.ones(9)), "y"), "these data hold their targets"),
+    "columns": (lambda: losslab.run(pd.concat([TABLE, TABLE], axis=1), "a"), "several columns a: rename"),
+    "dimensions": (lambda: losslab.run((np.ones((9, 2)), np.ones((9, 2, 2)))), r"y has the shape \(9, 2, 2\)"),
+    "no values": (lambda: losslab.sweep(TABLE, "a", loss=[]), "loss lists nothing"),
+    "a name": (lambda: losslab.sweep(TABLE, "a", seed=[0], name="../x"), "name=../x does not fit"),
+    "another task": (
+        lambda: losslab.run(TABLE, "price (USD)", loss=nn.CrossEntropyLoss(), settings=QUIET),
+        "loss=CrossEntropyLoss wants logits and index targets, which task=regression does not offer",
+    ),
     "a run": (lambda: losslab.run(TABLE, "a", n=2), "n is not a setting"),
     "twice": (lambda: losslab.run(TABLE, "a", seed=1, settings={"data": "csv"}), "data is given twice"),
     "a loss": (lambda: losslab.run(TABLE, "a", loss=3), "loss is int"),

@@ -43,6 +43,13 @@ __all__ = ["Comparison", "Picture", "Result", "Sweep", "compare", "predict", "ra
 OUTPUT = "outputs"
 
 
+def merge(settings: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a dictionary and those of keywords as one."""
+    if not isinstance(settings, Mapping | None):
+        raise Refused(f"settings is {type(settings).__name__}: give a dictionary such as {{'trainer.max_epochs': 20}}")
+    return {**(settings or {}), **more}
+
+
 @like_a_command
 def run(
     data: Any = None,
@@ -71,7 +78,7 @@ def run(
     from losslab.train import train
 
     chosen = {"task": task, "model": model, "loss": loss, "optimizer": optimizer, "seed": seed}
-    asked = ask(data, target, chosen, {**(settings or {}), **more}, Path(output_dir))
+    asked = ask(data, target, chosen, merge(settings, more), Path(output_dir))
     asked.tell()
     cfg = check.configure(asked.words())
     check_dropped(cfg)
@@ -113,7 +120,7 @@ def sweep(
     from losslab.sweep.driver import sweep
 
     chosen = {"task": task, "model": model, "loss": loss, "optimizer": optimizer, "seed": seed}
-    asked = ask(data, target, chosen, {**(settings or {}), **more}, Path(output_dir), several=True)
+    asked = ask(data, target, chosen, merge(settings, more), Path(output_dir), several=True)
     file, called, words = write_file(asked, name, Path(output_dir))
     asked.tell()
     sweep(str(file), words)
@@ -154,7 +161,7 @@ def race(
     chosen = {"task": task, "model": model, "loss": loss, "optimizer": optimizer}
     limits = {"budget": budget, "difference": difference, "name": name}
     given = {key: value for key, value in limits.items() if value is not None}
-    asked = ask(data, target, chosen, {**given, **(settings or {}), **more}, Path(output_dir), several=True)
+    asked = ask(data, target, chosen, {**given, **merge(settings, more)}, Path(output_dir), several=True)
     asked.tell()
     if race(write_candidates(asked)):
         raise Refused(f"no candidate of race {name} finished: the lines above say why")

@@ -17,6 +17,7 @@ from losslab.config import check
 from losslab.config.arguments import search_path
 from losslab.errors import Refused
 from losslab.files import write
+from losslab.sweep.driver import take_folder
 
 if TYPE_CHECKING:
     from losslab.api.objects import Options
@@ -170,7 +171,9 @@ def write_file(asked: Asked, name: str | None, output: Path) -> tuple[Path, str,
             value = list(value)
         if isinstance(value, dict) and {*value} & {"min", "max"}:
             parameters[key] = {"distribution": "uniform" if value.get("min", 1) <= 0 else "log_uniform_values", **value}
-        elif isinstance(value, list | tuple) and may_vary(key) and value:
+        elif isinstance(value, list | tuple) and may_vary(key):
+            if not value:
+                raise Refused(f"{key} lists nothing: give at least one value")
             parameters[key] = {"values": [plain(key, each) for each in value]}
         else:
             fixed[key] = value
@@ -180,6 +183,7 @@ def write_file(asked: Asked, name: str | None, output: Path) -> tuple[Path, str,
     if name is None:
         digest = hashlib.sha256("\n".join([text, *to_words(fixed)]).encode()).hexdigest()[:6]
         name = f"{fixed.get('data', fixed.get('task', 'sweep'))}-{digest}"
+    take_folder({"name": name}, "sweeps", "")
     file = output / "python" / "sweeps" / f"{name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, text)

@@ -33,6 +33,9 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     """
     if data is None or isinstance(data, str | Path):
         return name_data(data, target)
+    holds_targets = isinstance(data, tuple) or not (isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"))
+    if target is not None and holds_targets:
+        raise Refused("target names a column of a table, and these data hold their targets: leave it out")
     if isinstance(data, tuple):
         if len(data) != 2:
             raise Refused(f"data is a tuple of {len(data)}: give (x, y)")
@@ -88,12 +91,16 @@ def join_columns(x: pd.DataFrame, y: Any) -> pd.DataFrame:
 def give_table(frame: pd.DataFrame, target: Any, task: str | None, root: Path) -> dict[str, Any]:
     """Write a table as CSV, without its index; return the settings that read it."""
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    if not frame.columns.is_unique:
+        raise Refused(f"data has several columns {frame.columns[frame.columns.duplicated()][0]}: rename all but one")
     if target is None:
         some = ", ".join(list(frame.columns)[:8])
         raise Refused(f"data is a table, and target names the column to predict: give target=, one of {some}")
     targets = [str(name) for name in ([target] if isinstance(target, str | int) else target)]
     if lacking := [name for name in targets if name not in frame.columns]:
         raise Refused(f"target={lacking[0]} is not a column; {nearest(lacking[0], frame.columns)}")
+    if odd := [name for name in frame.columns if "${" in name]:
+        raise Refused(f"column {odd[0]} has ${{ in its name, which settings read as a reference: rename it")
     settings: dict[str, Any] = {"data": "csv", "data.path": str(write_table(frame, root)), "data.target": targets}
     settings |= {"data.target": targets[0]} if len(targets) == 1 else {}
     if kinds := [f"{name}: category" for name in frame if is_category(frame[name]) and name not in targets]:
@@ -159,6 +166,9 @@ def give_arrays(x: Array, y: Array, task: str | None, root: Path, names: Sequenc
     """Write arrays into a file of NumPy's; return the settings that read it."""
     if len(x) != len(y):
         raise Refused(f"data holds {len(x)} rows of x and {len(y)} of y: give as many targets as rows")
+    if y.ndim not in (1, 2) or x.dtype.kind == "c":
+        what = f"y has the shape {y.shape}" if x.dtype.kind != "c" else "x holds complex numbers"
+        raise Refused(f"{what}: give real numbers x, and y (N,) or (N, D)")
     if x.dtype == object or x.ndim not in (2, 3, 4):
         shape = f"the shape {x.shape}" if x.dtype != object else "rows of different lengths, or objects"
         raise Refused(f"x has {shape}: give numbers (N, F), or images (N, H, W) or (N, C, H, W)")

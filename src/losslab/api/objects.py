@@ -261,13 +261,11 @@ def give_loss(given: Any, inputs: Sequence[str], targets: Sequence[str], made: O
     same = find_by_alias(title_of(given), known) if is_torch(given) else []
     if same and not isinstance(given, nn.Module | functools.partial):
         return same[0]
-    view = known[same[0]]["input"] if same else "logits" if "logits" in inputs else "prediction"
-    form = known[same[0]]["target"] if same else next(each for each in ("index", "labels", "dense") if each in targets)
-    if view not in inputs or form not in targets:
-        view, form = (
-            ("logits" if "logits" in inputs else "prediction"),
-            next(each for each in ("index", "labels", "dense") if each in targets),
-        )
+    if same:  # what torch's own loss reads, whatever the task offers
+        view, form = known[same[0]]["input"], known[same[0]]["target"]
+    else:
+        view = "logits" if "logits" in inputs else "prediction"
+        form = next(each for each in ("index", "labels", "dense") if each in targets)
     keys = {"input": view, "target": form, "reduction": "mean", "per": per_row(given, form)}
     return made.name("loss", given, **keys)
 
