@@ -65,6 +65,19 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
     assert [row[:3] for row in found.columns] == [row[:3] for row in large.columns]
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("https://example.org/table.csv", "is a web address: download the table"),
+        (".", "is a folder: type the path of a CSV file"),
+        ("none.csv", "is not there"),
+    ],
+)
+def test_a_path_of_no_table_is_refused(path: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        csv(path, "price", **SETTINGS)
+
+
 def test_there_are_many_kinds() -> None:
     assert len(EVERY) >= 100
     assert len({dirt.name for dirt in EVERY}) == len(EVERY)
