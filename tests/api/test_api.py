@@ -39,6 +39,10 @@ class Net(nn.Module):
         return scores
 
 
+class Absolute(nn.L1Loss):
+    """A loss that an option of the user's own names."""
+
+
 def power(input: Tensor, target: Tensor) -> Tensor:
     return (input - target).abs() ** 1.5
 
@@ -172,6 +176,30 @@ def test_a_dataset_of_hugging_face_names_its_classes(tmp_path: Path) -> None:
     assert (found["task"], found["data.target"]) == ("single_label", "label")
 
 
+class Pictures:
+    """The same with a column of images."""
+
+    def __init__(self) -> None:
+        self.features = {"image": type("Image", (), {})(), "label": type("ClassLabel", (), {"names": ["cat", "dog"]})()}
+        self.column_names = ["image", "label"]
+        self.pixels = (CHANCE.random((30, 8, 8, 3)) * 255).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        return {"image": self.pixels[place], "label": place % 2}
+
+    def to_pandas(self) -> pd.DataFrame:
+        raise AssertionError
+
+
+def test_images_of_hugging_face_are_trained_on_and_predicted(run: Callable[..., losslab.Result]) -> None:
+    pictures = Pictures()
+    result = run(pictures, model="cnn", model__channels=4)
+    assert {*result.predict(pictures)["predicted"]} <= {"cat", "dog"}
+
+
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "an option": (lambda: losslab.run("digitz"), "data=digitz is not an option; nearest: digits"),
     "a file": (lambda: losslab.run("no.csv", "y"), "no.csv is not there"),
@@ -183,6 +211,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "pixels": (lambda: losslab.run((np.full((3, 4, 4), -2.0), np.ones(3))), "numbers from -2 to -2"),
     "a setting": (lambda: losslab.run(TABLE, "a", settings=QUIET, los="mae"), "los is not a setting"),
     "a value": (lambda: losslab.run(TABLE, "a", optimizer__lr=object()), "which cannot be typed"),
+    "a run": (lambda: losslab.run(TABLE, "a", n=2), "n is not a setting"),
     "twice": (lambda: losslab.run(TABLE, "a", seed=1, settings={"data": "csv"}), "data is given twice"),
     "a loss": (lambda: losslab.run(TABLE, "a", loss=3), "loss is int"),
     "a model": (lambda: losslab.run(TABLE, "a", model=3), "model is int"),
@@ -221,10 +250,10 @@ def test_a_sweep_in_this_process_goes_on_and_is_compared(tmp_path: Path, monkeyp
         return (input - target).abs()
 
     ask = functools.partial(
-        losslab.sweep, TABLE, "price (USD)", model="linear", loss=[own, "mse"], seed=range(3), settings=QUIET
+        losslab.sweep, TABLE, "price (USD)", model="linear", loss=[own, "mse"], seed=range(2), settings=QUIET
     )
     found = ask()
-    assert found.table["loss"].value_counts().to_dict() == {"own": 3, "mse": 3}
+    assert found.table["loss"].value_counts().to_dict() == {"own": 2, "mse": 2}
     began = [run.status["started"] for run in found.runs]
     assert [run.status["started"] for run in ask().runs] == began  # nothing is done twice
     monkeypatch.setattr("losslab.page.plots.draw_plots", lambda *_: [])  # eight seconds
@@ -270,3 +299,13 @@ def test_a_module_of_a_commands_name_can_be_called() -> None:
         assert "settings" in str(inspect.signature(getattr(losslab, name))) or name == "predict"
     with pytest.raises(AttributeError, match="no attribute 'swep'"):
         losslab.swep  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_options_of_your_own_are_found_beside_objects(run: Callable[..., losslab.Result]) -> None:
+    folder = Path("my_conf/loss")
+    folder.mkdir(parents=True)
+    text = "_target_: tests.api.test_api.Absolute\ninput: prediction\ntarget: dense\n"
+    (folder / "mine.yaml").write_text(text)
+    result = run(TABLE, "price (USD)", model=Net, loss="mine", config_dir="my_conf", allow="tests")
+    assert (result.config["loss"], result.config["model"]) == ("mine", "Net")
+    assert len(result.predict(TABLE)) == 80

@@ -19,7 +19,8 @@ Each call is what the command of its name does: the same checks, folders and rec
                 (B, L). It returns a value for each row or one number. loss__input="prediction" and
                 loss__target="one_hot" hand it probabilities
     optimizer   an option; a class such as torch.optim.Adagrad; functools.partial of one; a function of parameters
-    all else    a setting: trainer__max_epochs=20, or settings={"trainer.max_epochs": 20}
+    all else    a setting: trainer__max_epochs=20, or settings={"trainer.max_epochs": 20}; config_dir="my_conf" and
+                allow="mine" for options of your own
 
 A table's target is a class if it is text, a category or a truth value, and so are integers in arrays; task= says
 otherwise. Any process can make a class or function again that a module holds. What a notebook defines it cannot: such

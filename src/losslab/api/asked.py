@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from losslab.api.data import give_data
 from losslab.api.results import Comparison, Result, Sweep
 from losslab.api.words import to_words, write_value
 from losslab.config import check
+from losslab.config.arguments import search_path
 from losslab.errors import Refused
 from losslab.files import write
 
@@ -33,22 +34,34 @@ class Asked:
         own: those of the command itself, such as `n`.
         made: the options that objects became; `None` if there was no object.
         method: of a sweep.
+        places: folders of the user's own options.
+        allowed: packages of the user's own that options may name.
     """
 
     settings: dict[str, Any]
     own: dict[str, Any]
     made: "Options | None"
     method: str = "grid"
+    places: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+    @property
+    def folders(self) -> list[str]:
+        """All folders of options, those that objects became included."""
+        return [*self.places, *([str(self.made.root)] if self.made and self.made.allow else [])]
+
+    def allow(self) -> list[str]:
+        """Return the word that allows the code of all options."""
+        packages = dict.fromkeys([*self.allowed, *(self.made.allow if self.made else ())])
+        return [f"allow=[{','.join(packages)}]"] if packages else []
 
     def words(self) -> list[str]:
         """Return the words of a command that trains one run."""
-        return [*to_words(self.settings), *(self.made.overrides() if self.made else ())]
+        return [*to_words(self.settings), *search_path(self.folders), *self.allow()]
 
     def own_words(self) -> tuple[str, ...]:
         """Return the words by which a command finds the options."""
-        if self.made is None or not self.made.allow:
-            return ()
-        return ("--config-dir", str(self.made.root), *to_words({"allow": self.made.allow}))
+        return (*(word for folder in self.folders for word in ("--config-dir", folder)), *self.allow())
 
     def tell(self) -> None:
         """Print what cannot be repeated, and why runs are trained in this process."""
@@ -98,13 +111,14 @@ def ask(
     """
     root = output / "python"
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
-    own = {key: dotted.pop(key) for key in OWN if key in dotted}
+    own = {key: dotted.pop(key) for key in OWN if key in dotted and several}
+    places, allowed = (list_texts(dotted.pop(key, [])) for key in ("config_dir", "allow"))
     method = str(dotted.pop("method", "grid"))
     found = give_data(data, target, chosen.get("task"), root)
     if found.get("task") == "multi_label" and found["data"] == "arrays":
         found.setdefault("model", "mlp")
     found |= {key: value for key, value in chosen.items() if key not in GROUPS and value is not None}
-    asked = Asked(found, own, None, method)
+    asked = Asked(found, own, None, method, places, allowed)
     for group in GROUPS:
         given = chosen.get(group)
         if given is None:
@@ -116,6 +130,15 @@ def ask(
         raise Refused(f"{twice[0]} is given twice: leave it out of the settings")
     asked.settings |= {**dotted, "output_dir": str(output)}
     return asked
+
+
+def list_texts(given: Any) -> list[str]:
+    """Return one text or several as a list.
+
+    >>> list_texts("mine"), list_texts(["mine", Path("yours")])
+    (['mine'], ['mine', 'yours'])
+    """
+    return [str(each) for each in ([given] if isinstance(given, str | Path) else given)]
 
 
 def name_one(asked: Asked, group: str, given: Any, settings: Mapping[str, Any], root: Path) -> str:
@@ -133,7 +156,8 @@ def name_one(asked: Asked, group: str, given: Any, settings: Mapping[str, Any], 
         return objects.give_optimizer(given, asked.made)
     known = {key: value for key, value in asked.settings.items() if key not in ("model", "loss", "seed")}
     without = {key: value for key, value in settings.items() if key.partition(".")[0] in ("task", "data", "yardstick")}
-    task = check.configure(to_words({**known, **without, "logger": "false"})).task
+    words = [*to_words({**known, **without, "logger": "false"}), *search_path(asked.places), *asked.allow()]
+    task = check.configure(words).task
     return objects.give_loss(given, list(task.inputs), list(task.targets), asked.made)
 
 

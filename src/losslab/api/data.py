@@ -221,6 +221,11 @@ def read_rows(data: Any) -> tuple[Array, Array]:
     return np.stack(flat), np.stack(y)
 
 
+def image_columns(data: Any) -> list[str]:
+    """Return the columns of images of Hugging Face's `Dataset`."""
+    return [name for name, kind in (getattr(data, "features", None) or {}).items() if type(kind).__name__ == "Image"]
+
+
 def give_columns(data: Any, target: Any, task: str | None, root: Path) -> dict[str, Any]:
     """Write the columns of Hugging Face's `Dataset`, or of another table that becomes one of pandas'.
 
@@ -231,7 +236,7 @@ def give_columns(data: Any, target: Any, task: str | None, root: Path) -> dict[s
     if target is None:
         target = next((name for name in ("label", "labels", "target") if name in names), None)
     classes = getattr(features.get(target) if isinstance(target, str) else None, "names", None)
-    images = [name for name, kind in features.items() if type(kind).__name__ == "Image"]
+    images = image_columns(data)
     if images:
         if target is None:
             raise Refused(f"data holds images, and target names their column: give target=, one of {', '.join(names)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from losslab.api.data import read_rows, to_array, to_pixels, write_table
+from losslab.api.data import image_columns, read_rows, to_array, to_pixels, write_table
 from losslab.api.objects import OBJECTS, digest_of
 from losslab.api.results import Result
 from losslab.api.words import write_value
@@ -73,6 +73,8 @@ def read_new(run: "Predictor", data: Any, id: str | None) -> New:
         if not Path(data).expanduser().exists():
             raise Refused(f"{data} is not there: give a table, an array, or the path of a table or of images")
         return encoder.read(Path(data).expanduser(), id)
+    if images := image_columns(data):
+        data = np.stack([to_array(data[place][images[0]]) for place in range(len(data))])
     if hasattr(data, "to_pandas"):
         data = data.to_pandas()
     if not isinstance(data, pd.DataFrame):

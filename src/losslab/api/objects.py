@@ -18,7 +18,6 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from losslab.config.arguments import search_path
 from losslab.config.catalogue import CONF, find_by_alias, options
 from losslab.errors import Refused
 from losslab.files import write
@@ -85,10 +84,6 @@ class Options:
             if file.read_text(encoding="utf-8") == text:
                 return name
             count += 1
-
-    def overrides(self) -> list[str]:
-        """Return the overrides by which Hydra finds the options."""
-        return [*search_path([str(self.root)]), f"allow=[{','.join(self.allow)}]"] if self.allow else []
 
 
 def title_of(given: Any) -> str:

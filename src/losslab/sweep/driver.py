@@ -84,7 +84,8 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             if len(records) == len(keys):
                 return records
             workers.replace_dead(ledger, len(keys) - len(records))
-            time.sleep(0.2)
+            if workers.count:
+                time.sleep(0.2)
 
 
 def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> None:

@@ -71,7 +71,9 @@ class Workers:
         jobs = [job for job in self.jobs if job.key not in over][: self.stack]
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}.txt"
         with log.open("a", encoding="utf-8") as out, redirect_stdout(out):
-            work(self.folder, self.plan, jobs, self.stack, ledger)
+            done = work(self.folder, self.plan, jobs, self.stack, ledger)
+        if not done:  # other processes are at them
+            time.sleep(0.2)
 
     def start(self) -> "subprocess.Popen[str]":
         """Start a process in a session of its own, so that Ctrl-C reaches the driver alone."""
