@@ -300,6 +300,8 @@ def lines() -> Iterator[Dirt]:
     yield Dirt("mixed ends of lines", mixed.encode(), CLEAN)
     yield Dirt("no end of the last line", text().rstrip("\n").encode(), CLEAN)
     yield Dirt("empty lines", text().replace("\n", "\n\n").encode(), CLEAN)
+    blanked = changed(kind={5: ""})
+    yield Dirt("lines of spaces", one_line(["   ", ""], 9, text(blanked)).encode(), blanked)
     quoted = changed(town=lambda cell: f"{cell}\nDE")
     yield Dirt("quoted newlines", text(quoted).encode(), quoted)
     yield Dirt(

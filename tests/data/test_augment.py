@@ -104,6 +104,8 @@ def test_mixing_is_the_line_between_two_images() -> None:
     assert sorted(other.tolist()) == y.tolist(), "the same images in another order"
     torch.testing.assert_close(mixed, torch.lerp(x[other], x, share))
     assert 0 < share < 1
+    _, (moved, weight), _ = mix(x, (y, y / 2), 1.0)
+    assert torch.equal(moved / 2, weight), "each with its own weight"
     torch.manual_seed(0)
     assert torch.equal(mix(x, (y,), 1.0)[0], mixed)
     whole, _, nothing = mix(x, (y,), 0)

@@ -65,14 +65,30 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
     assert [row[:3] for row in found.columns] == [row[:3] for row in large.columns]
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("https://example.org/table.csv", "is a web address: download the table"),
+        (".", "is a folder: type the path of a CSV file"),
+        ("none.csv", "is not there"),
+    ],
+)
+def test_a_path_of_no_table_is_refused(path: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        csv(path, "price", **SETTINGS)
+
+
 def test_there_are_many_kinds() -> None:
     assert len(EVERY) >= 100
     assert len({dirt.name for dirt in EVERY}) == len(EVERY)
 
 
-def test_a_large_table_of_numbers_takes_less_than_four_times_its_file(tmp_path: Path) -> None:
+def test_a_large_table_of_numbers_takes_less_than_four_times_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers, "LARGE", 2_000)
     path = tmp_path / "large.csv"
-    x = np.random.default_rng(0).normal(size=(50_000, 20))
+    x = np.random.default_rng(0).normal(size=(20_000, 20))
     np.savetxt(path, x, "%.6f", ",", header=",".join([f"x{i}" for i in range(19)] + ["price"]), comments="")
     tracemalloc.start()
     try:

@@ -79,6 +79,8 @@ def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, type
     with open_lines() as lines:
         for number, cells, last in split_lines(io.TextIOWrapper(lines, form.encoding, newline=""), form):
             width = width or cells
+            if cells == 1 and not last:  # spaces alone
+                continue
             if cells < width or (cells > width and last):
                 raise Refused(f"{typed} {say_cells(number, cells, width)}")
 

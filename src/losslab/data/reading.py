@@ -229,7 +229,7 @@ def check_names(frame: pd.DataFrame, typed: str) -> pd.DataFrame:
 
 def check_file(file: Path, typed: str) -> None:
     """Refuse the path of a table if it is a web address, a folder or not there."""
-    if re.match(r"\w+:/", str(file)) and not file.exists():
+    if re.match(r"\w\w+:[/\\]", str(file)) and not file.exists():  # C:\ is a drive
         raise Refused(f"{typed} is a web address: download the table, and type the path of the file")
     if file.is_dir():
         raise Refused(f"{typed} is a folder: type the path of a CSV file")
