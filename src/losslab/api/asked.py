@@ -150,7 +150,7 @@ def name_one(asked: Asked, group: str, given: Any, settings: Mapping[str, Any], 
         return write_value("loss", given)
     from losslab.api import objects
 
-    asked.made = asked.made or objects.Options(root)
+    asked.made = asked.made or objects.Options(root / "options")
     if group == "model":
         return objects.give_model(given, asked.made)
     if group == "optimizer":
