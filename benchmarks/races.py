@@ -92,12 +92,13 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
     """Race as `losslab race` does, up to so many seeds; return how things stand after each look, by its seeds."""
     k = values.shape[1]
     racing, waiting, leader, story = list(range(k)), list[int](), None, list[tuple[int, End]]()
-    have, worse, false, spent = np.zeros(k, int), 0, False, list[tuple[int, float]]()
+    have, worse, false, spent, planned = np.zeros(k, int), 0, False, list[tuple[int, float]](), 0
     for n in (n for n in LOOKS if first_look(k) <= n <= most):
         have[racing] = n
         known = [c for c in sorted([*racing, *waiting]) if np.isfinite(values[: have[c], c]).any()]
         y = np.stack([np.where(np.arange(n) < have[c], values[:n, c], np.nan) for c in known], 1)
-        share = spend(n, plan_seeds(y, layout_of(y), WORTH, 0.05))
+        planned = planned or plan_seeds(y, layout_of(y), WORTH, 0.05)
+        share = spend(n, planned)
         spent.append((n, max(share, spent[-1][1] if spent else 0.0)))
         place = {c: number for number, c in enumerate(known)}
         failures = np.isnan(values[:n][:, known]).sum(0).tolist()

@@ -175,7 +175,7 @@ def test_where_all_trainings_fail_no_candidate_is_blamed(
 
     words = ["loss=mse,msle", "tune=0", "difference=2", "logger=false"]
     monkeypatch.setitem(BETTER, "mse", float("nan"))
-    with pytest.raises(Refused, match=r"all 6 trainings since the last look failed \(the loss is NaN\): mend that"):
+    with pytest.raises(Refused, match=r"all 10 trainings since the last look failed \(the loss is NaN\): mend that"):
         driver.race(words)
     assert not Path("outputs/races/race/race.json").exists()
     monkeypatch.setitem(BETTER, "mse", 1.0)

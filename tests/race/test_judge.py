@@ -73,6 +73,22 @@ def test_too_few_rows_are_seen_to_be_hopeless() -> None:
     assert not judge(y, few, 0.05, 1.0, [0, 1], [0, 0]).hopeless
 
 
+def test_the_extremes_are_judged_as_the_extremes_of_all() -> None:
+    """Equals: those in the middle wait as the same, and the few that still race are judged no more easily for it."""
+    found, alone = set[tuple[int, int]](), set[tuple[int, int]]()
+    y = np.random.default_rng(0).normal(size=(10, 6))
+    for shift in np.linspace(0, 1.2, 40):
+        shifted = y + shift * np.array([-1, 0, 0, 0, 0, 1])
+        order = np.argsort(shifted.mean(0))
+        ends = sorted([int(order[0]), int(order[-1])])
+        racing = judge(shifted, layout_of(shifted), 0.05, 1.0, ends, [0] * 6).beaten
+        everyone = judge(shifted, layout_of(shifted), 0.05, 1.0, range(6), [0] * 6).beaten
+        assert racing.keys() == everyone.keys() & {*ends}
+        found |= {(int(100 * shift), loser) for loser in racing}
+        alone |= {(int(100 * shift), ends[loser]) for loser in look_at(shifted[:, ends]).beaten}
+    assert len(alone) > len(found) > 0, "as if there had been no others, more are called worse"
+
+
 def test_those_that_wait_are_judged_again_if_the_leader_changes() -> None:
     rng = np.random.default_rng(1)
     y = rng.normal(size=(12, 3)) * 0.2 + [0, 0.1, 5]

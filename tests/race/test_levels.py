@@ -46,7 +46,7 @@ def test_a_look_tests_at_more_than_it_spends_and_at_less_than_the_whole() -> Non
         for n, level in levels.items():
             assert 0.05 * (spend(n, 20) - before) - 1e-12 <= level < 0.05
             before = spend(n, 20)
-    assert (first_look(2), first_look(3), first_look(4)) == (3, 3, 2)
+    assert [first_look(k) for k in (2, 3, 4, 5, 40)] == [5, 3, 3, 2, 2]
 
 
 def test_a_look_that_is_left_out_leaves_its_part_to_the_next() -> None:

@@ -21,8 +21,8 @@ QUICK = ["logger=false", "trainer.max_epochs=1"]
         (["loss=mse,mae", "difference=0"], "never ends"),
         (["loss=mse,mae", "difference=-1"], "difference=-1 does not fit"),
         (["loss=mse,mae", "difference=much"], "difference=much does not fit"),
-        (["loss=mse,mae", "budget=5", "tune=0"], "2 candidates need 6 runs"),
-        (["loss=mse,mae", "budget=10"], "need 28 runs until the first look; type budget=28 or more, or tune=0"),
+        (["loss=mse,mae", "budget=5", "tune=0"], "2 candidates need 10 runs"),
+        (["loss=mse,mae", "budget=10"], "need 32 runs until the first look; type budget=32 or more, or tune=0"),
         (["loss=mse,mae", "budget=soon"], "such as 500, 30m, 2h or 8gpuh"),
         (["loss=mse,mae", "budget=0h"], "does not fit"),
         (["loss=mse,mae", "tune=few"], "tune=few does not fit"),
@@ -83,7 +83,7 @@ def test_a_file_gives_candidates_and_what_is_tuned(tmp_path: Path) -> None:
     assert asked.tuning is not None
     assert (asked.tuning.trials, list(asked.tuning.ranges)) == (4, ["optimizer.lr"])
     assert asked.plan.fixed["data.seed"] == 0
-    assert (asked.seed(0), asked.difference, asked.least_runs()) == (1000, 2.0, 2 * (4 + 2 + 3))
+    assert (asked.seed(0), asked.difference, asked.least_runs()) == (1000, 2.0, 2 * (4 + 2 + 5))
     narrowed = read_question([str(file)], {"loss": "mae,huber", "tune": "0"}, "q", [])
     assert [cell["loss"] for cell in narrowed.plan.cells] == ["mae", "huber"]
     assert "data.seed" not in narrowed.plan.fixed

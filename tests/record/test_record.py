@@ -94,7 +94,7 @@ def test_a_finished_run_leaves_its_whole_record(recorded: tuple[Path, dict[str, 
     assert (status["status"], status["reason"]) == ("finished", None)
     assert {"data=diabetes", "trainer.max_epochs=3", "loss=mae"} <= set(status["overrides"])
     assert status["environment"]["torch"] == torch.__version__
-    facts = {"parameters": 68865, "train_rows": 310, "batches_per_epoch": 10, "updates": 30}
+    facts = {"parameters": 68865, "train_rows": 310, "batches_per_epoch": 10, "updates": 30, "threads": 1}
     splits = {"train_split": 627143847, "test_split": 2538533645}  # the same everywhere, for ever
     assert status["facts"] == {**facts, "val_rows": 66, "test_rows": 66, **splits}
     with (folder / "history.csv").open(newline="") as lines:

@@ -1,6 +1,5 @@
 """What a look at a race decides: which candidates are beaten, and which are the same as the best."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -14,9 +13,8 @@ from losslab.compare.simultaneous import Family, infer_family
 from losslab.compare.statistics import units_needed
 
 Array = NDArray[Any]
-EASIER = 0.9  # for each doubling of the candidates: of the seeds that one look at all pairs would need to decide 80 %
 ROWS, FAILURES = "rows", "failures"  # why no number of seeds would decide
-LEAST = 6  # seeds are planned
+LEAST = 14  # seeds are planned: a plan from few seeds is often far too small, just where the noise looks too small
 SURE = 1.15  # times the noise of the rows tested: what is left of the noise, from here on, no seed takes away
 
 
@@ -69,7 +67,8 @@ def judge(
     """Decide what can be decided of these candidates at a level.
 
     A candidate is beaten if another one is better by any amount: the interval of their difference excludes 0. These
-    intervals hold together for all pairs that race. A candidate is the same as the leader if the interval of their
+    intervals hold together for all pairs that are not beaten yet: those that race when others were found to be the same
+    are the extremes of all, so those others still count. A candidate is the same as the leader if the interval of their
     difference lies within `difference` on both sides. These intervals hold together for all that are compared with the
     leader, at twice the level: such a sentence can be false on one side only. Whichever candidate is truly best, the
     leader is then not behind it by more than `difference` (Hsu 1984, multiple comparisons with the best).
@@ -84,8 +83,9 @@ def judge(
         before: the leader of the look before.
     """
     beaten: dict[int, Gap] = {}
-    family, pairs = test(y, layout, list(combinations(racing, 2)), level)
-    surely = [(pair, gap) for pair, gap, p in zip(pairs, list_gaps(pairs, family), family.p, strict=True) if p <= level]
+    family, pairs = test(y, layout, list(combinations(range(y.shape[1]), 2)), level)
+    found = zip(pairs, list_gaps(pairs, family), family.p, strict=True)
+    surely = [(pair, gap) for pair, gap, p in found if p <= level and {*pair} <= {*racing}]
     for pair, gap in surely:
         loser = sum(pair) - gap.ahead
         if failures[gap.ahead] <= failures[loser] and (loser not in beaten or beaten[loser].mean < gap.mean):
@@ -143,8 +143,7 @@ def list_gaps(pairs: Sequence[tuple[int, int]], family: Family, *, turn: bool = 
 def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int:
     """Return by how many seeds most pairs will be decided, from the spread so far; means play no part in it.
 
-    These are the seeds that one look at all pairs would need, for two candidates, and fewer for more: the more there
-    are, the more of them are far behind.
+    These are the seeds that one look at all pairs would need.
     """
     family, _ = test(y, layout, list(combinations(range(y.shape[1]), 2)), alpha)
     known = np.isfinite(family.unit_se) & (family.unit_se > 0)
@@ -153,4 +152,4 @@ def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int
     n = int(np.median(family.n[known]))
     sd = float(np.median(family.unit_se[known])) * n**0.5
     need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])), doubt=0.5)
-    return max(LEAST, round(math.pow(EASIER, math.log2(y.shape[1] / 2)) * need))
+    return max(LEAST, round(need))

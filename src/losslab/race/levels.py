@@ -11,6 +11,7 @@ import numpy as np
 
 LOOKS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50, 60, 72, 86, 100)  # after so many seeds
 LATE = 0.1  # of the level is kept for looks after the number of seeds that was planned
+FREE = 4  # degrees of freedom of the noise at the first look
 PACE = 1.5  # the power of the share of the planned seeds that is spent: early looks drop what is much worse
 WORK = 40_000_000  # values that are simulated, about
 PATHS = 5_000, 40_000  # at least and at most so many races are simulated
@@ -27,8 +28,12 @@ def spend(n: int, planned: int) -> float:
 
 
 def first_look(candidates: int) -> int:
-    """Return after how many seeds a race looks first: two say nothing of three candidates."""
-    return 2 if candidates > 3 else 3
+    """Return after how many seeds a race looks first: the noise, from which it plans, then has 4 degrees of freedom.
+
+    >>> first_look(2), first_look(3), first_look(40)
+    (5, 3, 2)
+    """
+    return next(n for n in LOOKS if max(1, candidates - 1) * (n - 1) >= FREE)
 
 
 @lru_cache(maxsize=1024)

@@ -26,7 +26,7 @@ class State:
         beaten: the others, and what was said of each: who is ahead, by how much, and after how many seeds.
         never: those whose trainings fail, and why.
         leader: the best of those that race.
-        planned: the number of seeds by which most is decided, as the last look has it; 0 before the first.
+        planned: the number of seeds by which most is decided, as the first look has it; 0 before.
         started: how many candidates there were at the first look.
         looks: each with its number of seeds, who raced, the leader, and the gaps.
         hours: that the race has run, over all its starts.
