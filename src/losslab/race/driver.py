@@ -273,8 +273,7 @@ def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -
     workers = Workers(folder, question.tuning or question.plan, count, stack)
     tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
     print(
-        f"race      {len(names)} candidates; {tuned}{workers.describe()}"
-        f"\nfolder    {folder}",
+        f"race      {len(names)} candidates; {tuned}{workers.describe()}\nfolder    {folder}",
         flush=True,
     )
     with ExitStack() as at_the_end:
