@@ -28,6 +28,9 @@ class MadeUp:
     def add(self, jobs: Sequence[Job]) -> None:
         self.jobs += jobs
 
+    def describe(self) -> str:
+        return "1 at a time"
+
 
 class Killed(Exception):
     """What ends a race in the middle."""
