@@ -168,7 +168,7 @@ def friedman(means: Array, values: Array, n: int) -> End:
             total, squares = ranks.sum(0), (ranks**2).sum()
             base = seeds * len(left) * (len(left) + 1) ** 2 / 4
             between = (total**2).sum() / seeds - base
-            statistic = (len(left) - 1) * between / (squares - base)
+            statistic = (len(left) - 1) * seeds * between / (squares - base)
             if stats.chi2.sf(statistic, len(left) - 1) > 0.05:
                 continue
             rest = (squares - (total**2).sum() / seeds) * 2 * seeds / ((seeds - 1) * (len(left) - 1))

@@ -16,7 +16,7 @@ from losslab.config.make import call, make
 from losslab.errors import Refused
 from losslab.models import BagOfWords, backbone, find_head, resize_positions
 from losslab.optim.groups import group_parameters
-from tests.conftest import Typed
+from tests.conftest import Typed, some_now
 
 MODELS = {name: option for name, option in options([str(CONF)], "model").items() if name != "timm"}
 LARGE = [name for name, model in MODELS.items() if model["_target_"] == "losslab.models.backbone"]
@@ -30,7 +30,11 @@ INPUTS: dict[str, list[tuple[tuple[int, ...], Tensor]]] = {
 TASK = {"vector": "data=diamonds", "image": "data=digits", "tokens": "data=movies", "point": "data=numbers"}
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, model in MODELS.items() for kind in model["takes"]])
+KINDS = [(name, kind) for name, model in MODELS.items() for kind in model["takes"]]
+SMALL = [(name, kind) for name, kind in KINDS if name not in LARGE or name == "resnet18"]
+
+
+@pytest.mark.parametrize(("name", "kind"), some_now(KINDS, SMALL))
 def test_every_model_turns_what_it_takes_into_scores(typed: Typed, name: str, kind: str) -> None:
     cfg = typed(TASK[kind], f"model={name}")
     for shape, x in INPUTS[kind]:

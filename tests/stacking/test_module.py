@@ -110,7 +110,7 @@ def test_with_schedules_clipping_accumulation_and_groups(typed: Typed, settings:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("task=single_label", "model=cnn", "model.channels=[4]", "data.batch_size=256"),
+        ("task=single_label", "model=cnn", "model.channels=[4]", "data.batch_size=256", "trainer.max_epochs=1"),
         ("task=single_label", "model=linear", "data.batch_size=256"),
         ("task=multi_label", "data.batch_size=512", "data.buckets=256", "trainer.max_epochs=1", "model.hidden=4"),
         ("data=heights", "model=linear"),

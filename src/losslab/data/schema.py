@@ -11,6 +11,7 @@ from losslab.data.formats import SAYS
 from losslab.data.notes import count
 
 COPY = 1 - 1e-9  # a correlation above it is a copy
+LONG = 12  # characters of a number: more say nothing of a range
 HEADING = ("column", "type", "empty", "range", "what was done")
 
 
@@ -38,14 +39,21 @@ def describe_kind(column: Column) -> str:
 
 
 def span(column: Column) -> str:
-    """Return the range of a column's numbers or dates, or how many different values it has."""
+    """Return the range of a column's numbers or dates, or how many different values it has.
+
+    >>> import pandas as pd
+    >>> span(Column(pd.Series(["0.1", "2.123456789012345"]))), span(Column(pd.Series(["a", "b"])))
+    ('0.1 to 2.12346', '2 values')
+    """
     if column.kind != "number":
         return f"{column.text[~column.missing].nunique():,} values"
     known = np.flatnonzero(~column.missing)
     if not len(known):
         return "no number"
     ends = [known[pick(column.numbers[known])] for pick in (np.argmin, np.argmax)]
-    return " to ".join(column.write(row) for row in ends)
+    written = [column.write(row) for row in ends]
+    long = not column.dates and max(map(len, written)) > LONG
+    return " to ".join(f"{column.numbers[row]:.6g}" for row in ends) if long else " to ".join(written)
 
 
 def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
