@@ -14,7 +14,7 @@ def levels_of(candidates: int, planned: int, most: int = 35) -> dict[int, float]
     return {n: find_level(candidates, tuple(looks[: number + 1])) for number, (n, _) in enumerate(looks)}
 
 
-@pytest.mark.parametrize("planned", [6, 20, 100])
+@pytest.mark.parametrize("planned", [14, 20, 100])
 def test_the_looks_together_spend_no_more_than_the_level(planned: int) -> None:
     spent = [spend(n, planned) for n in LOOKS]
     assert spent == sorted(spent)
@@ -56,7 +56,6 @@ def test_a_look_that_is_left_out_leaves_its_part_to_the_next() -> None:
     assert find_level(3, tuple(some)) > find_level(3, tuple(all_looks))
 
 
-def test_no_more_is_spent_where_the_noise_turns_out_to_be_larger() -> None:
-    """The planned seeds grow, so that less should have been spent: the look spends nothing."""
+def test_a_look_that_may_spend_nothing_decides_nothing() -> None:
     looks = ((5, spend(5, 10)), (6, spend(5, 10)))
     assert find_level(2, looks) == 0.0

@@ -156,13 +156,13 @@ class Race:
         state.started = len(state.racing)
         steps = [state.difference] if state.difference else [a * 10.0**b for b in range(4) for a in (1, 2, 5)]
         for step in steps:
-            state.difference, state.planned = step, plan_seeds(y, layout, step / scale, ALPHA)
-            if state.planned <= USUAL:
+            state.difference, need = step, plan_seeds(y, layout, step / scale, ALPHA)
+            if need <= USUAL:
                 break
-        state.planned = state.planned if typed else USUAL  # however large the noise is
+        state.planned = need if typed else USUAL  # however large the noise is
         finer = plan_seeds(y, layout, state.difference / 2 / scale, ALPHA)
         print(
-            f"same      within {describe_wanted(comparison, state.difference)}: about {state.planned:,} seeds for each "
+            f"same      within {describe_wanted(comparison, state.difference)}: about {need:,} seeds for each "
             f"candidate that is close; difference={state.difference / 2:g} would take about {finer:,}",
             flush=True,
         )

@@ -14,7 +14,6 @@ from losslab.compare.statistics import units_needed
 
 Array = NDArray[Any]
 ROWS, FAILURES = "rows", "failures"  # why no number of seeds would decide
-LEAST = 14  # seeds are planned: a plan from few seeds is often far too small, just where the noise looks too small
 SURE = 1.15  # times the noise of the rows tested: what is left of the noise, from here on, no seed takes away
 
 
@@ -148,8 +147,8 @@ def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int
     family, _ = test(y, layout, list(combinations(range(y.shape[1]), 2)), alpha)
     known = np.isfinite(family.unit_se) & (family.unit_se > 0)
     if not known.any():
-        return LEAST
+        return 2
     n = int(np.median(family.n[known]))
     sd = float(np.median(family.unit_se[known])) * n**0.5
     need = units_needed(difference, sd, n, max(1.0, family.df), float(np.median(family.critical[known])), doubt=0.5)
-    return max(LEAST, round(need))
+    return max(2, round(need))
