@@ -12,6 +12,7 @@ from losslab.race import driver, tuning
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan
 from tests.compare.written import run as write_run
+from tests.conftest import some_now
 
 BETTER = {"mae": 100.0, "mse": 100.2, "huber": 140.0, "log_cosh": 100.1, "msle": 0.0}
 Train = Callable[[Path, Job], Record]
@@ -147,7 +148,7 @@ def test_settings_are_tuned_cheaply_first_and_tests_have_fresh_seeds(trained: li
     assert {name: setting["trainer.max_epochs"] for name, setting in chosen.items()} == {"mae": 9, "huber": 9}
 
 
-@pytest.mark.parametrize(("budget", "most"), [("9", 9), ("20", 20)])
+@pytest.mark.parametrize(("budget", "most"), some_now([("9", 9), ("20", 20)], [("9", 9)]))
 def test_a_budget_is_kept_and_what_is_undecided_is_said(
     budget: str, most: int, trained: list[tuple[str, int, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

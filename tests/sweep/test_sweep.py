@@ -24,7 +24,7 @@ from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import read, to_overrides
 from losslab.sweep.processes import Workers, count_workers
 from losslab.sweep.worker import do_run, work
-from tests.conftest import ROOT, Command, until
+from tests.conftest import ROOT, Command, some_now, until
 from tests.sweep.short import COMMAND, FOLDS, LR, done_here, start, sweep_file, table
 
 
@@ -133,8 +133,12 @@ def test_a_mistake_ends_the_command_before_torch_and_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["short.yaml"]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_sweep_that_is_shipped_can_be_run_and_says_what_it_is(file: Path) -> None:
+SHIPPED = sorted(file.stem for file in (ROOT / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", some_now(SHIPPED, [name for name in SHIPPED if name != "loss_x_optimizer"]))
+def test_every_sweep_that_is_shipped_can_be_run_and_says_what_it_is(name: str) -> None:
+    file = ROOT / "sweeps" / f"{name}.yaml"
     plan = read(str(file), {})
     each = {json.dumps(job.cell): 0 for job in plan.jobs()}
     for job in plan.jobs():
