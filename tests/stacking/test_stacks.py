@@ -318,7 +318,8 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
 
 @pytest.mark.system
 def test_a_sweep_in_which_runs_fail_ends_as_with_hydras_own_launcher(tmp_path: Path) -> None:
-    jobs = (*SHORT, "task=regression", "model=linear", "optimizer=sgd,muon", "optimizer.lr=0.02,1e200,0.01")
+    model = ("model=linear", "model._target_=tests.mine.line", "allow=tests")
+    jobs = (*SHORT, "task=regression", *model, "optimizer=sgd,muon", "optimizer.lr=0.02,1e200,0.01")
     with without_pictures():
         stacked, basic = ran(tmp_path / "stacked", *STACKED, *jobs), ran(tmp_path / "basic", "-m", *jobs)
     for code, _, err in (stacked, basic):

@@ -1,6 +1,7 @@
 """As many threads as a step on the CPU is worth, and as many as were typed."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +37,23 @@ def test_as_many_as_a_step_is_worth(typed: Typed, settings: str, wanted: int) ->
     assert parts.facts["threads"] == torch.get_num_threads() == wanted
     again = build(typed("data=diabetes", "model.hidden=[1000,1000]", "data.batch_size=all"))
     assert again.facts["threads"] == 8, "what one run chose does not bind the next one"
+
+
+@pytest.mark.parametrize("weight", ["null", "w"])
+def test_a_row_with_a_weight_is_tried_as_any_other(typed: Typed, tmp_path: Path, weight: str) -> None:
+    rows = [f"{n % 7},{n % 5},{1 + n % 3},{n}" for n in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,w,y", *rows]))
+    table = [
+        "data=csv",
+        f"data.path={tmp_path / 't.csv'}",
+        "data.target=y",
+        "data.drop=[w]" if weight == "null" else "",
+    ]
+    cfg = typed(*filter(None, table), f"data.weight={weight}", "model=linear")
+    data = make(cfg, "data")
+    _, module, _ = build_run(cfg, data)
+    assert threads.count_operations(module, data) == 3 * 2 * 2
+    assert build(cfg).facts["threads"] == 1
 
 
 @pytest.mark.parametrize("model", ["linear", "cnn"])

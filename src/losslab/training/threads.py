@@ -43,7 +43,7 @@ def count_operations(module: "Experiment", data: Dataset) -> float:
     """Count the floating-point operations that training on one row takes; infinite where they can't be counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    x, _ = next(iter(Batches(data, "train", 1, ahead=False)))
+    x, *_ = next(iter(Batches(data, "train", 1, ahead=False)))
     training = module.training
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
