@@ -352,6 +352,7 @@ def test_a_column_says_the_part_the_group_or_the_time_and_is_no_feature() -> Non
         ({"split": "twon"}, "data.split=twon is not a column; nearest: town"),
         ({"time": "town"}, "data.time=town holds 'Ulm': name a column of dates or numbers"),
         ({"time": "good"}, "data.time has 2 different times, too few for a .* part"),
+        *(({key: "pay"}, f"data.{key}=pay is the target, too") for key in ("split", "group", "time", "weight")),
     ],
 )
 def test_rows_that_cannot_be_split_so_are_refused(more: dict[str, Any], sentence: str) -> None:
