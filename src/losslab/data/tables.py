@@ -314,9 +314,9 @@ def check_columns(
     for key, name in named:
         if name not in frame.columns:
             raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
-    for key, name in (special or {}).items():
-        if name in targets:
-            raise Refused(f"{key}={name} is the target, too: name another column, or leave {key} out")
+    for key, column in (special or {}).items():
+        if column in targets:
+            raise Refused(f"{key}={column} is the target, too: name another column, or leave {key} out")
     for name, kind in (types or {}).items():
         if kind not in KINDS:
             raise Refused(
