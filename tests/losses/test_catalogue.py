@@ -94,6 +94,11 @@ def fit_loss(cfg: DictConfig, task: Task, data: Dataset) -> None:
             [0, 1, 2],
             "names d, which data=digits does not have",
         ),
+        (
+            "task=single_label loss.weight={a:1,b:2,C:5}",
+            [0, 1, 2],
+            r"names C, .*: type 'loss.weight=\{a: 1, b: 2, c: 5\}'",
+        ),
         ("task=single_label loss.weight={a:1,b:x,c:3}", [0, 1, 2], "loss.weight of b is x, which is no number above 0"),
         ("task=single_label loss.weight={a:1,b:-2,c:3}", [0, 1, 2], "loss.weight of b is -2.0, which is no number"),
         (

@@ -54,10 +54,13 @@ def read_class_weights(given: Any, names: Sequence[str], key: str, data: str) ->
             )
         return [float(weight) for _, weight in pairs]
     known = {str(name): weight for name, weight in pairs}
-    typed = to_paste(key, {name: known[name] if number(known.get(name)) else 1.0 for name in names})
-    if unknown := [name for name in known if name not in names]:
+    unknown = [name for name in known if name not in names]
+    missing = [name for name in names if name not in known]
+    meant = {**known, missing[0]: known[unknown[0]]} if len(unknown) == len(missing) == 1 else known
+    typed = to_paste(key, {name: meant[name] if number(meant.get(name)) else 1.0 for name in names})
+    if unknown:
         raise Refused(f"{key} names {few(unknown)}, which data={data} does not have: type {typed}")
-    if missing := [name for name in names if name not in known]:
+    if missing:
         raise Refused(f"{key} lacks {few(missing, 5)}: type {typed}")
     if wrong := [name for name in names if not number(known[name]) or known[name] <= 0]:
         raise Refused(f"{key} of {wrong[0]} is {known[wrong[0]]}, which is no number above 0: type {typed}")
