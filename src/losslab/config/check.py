@@ -347,9 +347,10 @@ def check_groups(cfg: DictConfig) -> None:
             f"param_groups.decay={groups.decay} chooses what decays, but {optimizer} has no weight_decay: "
             "type optimizer=adamw, or param_groups.decay=all"
         )
-    own = str(cfg.model.get("_target_")).startswith("losslab.models.")
-    hidden = cfg.model.get("hidden", [] if str(cfg.model.get("_target_")).endswith(".Linear") else None)
-    if cfg.optimizer.get("hidden") and own and (isinstance(hidden, int) or (hidden is not None and len(hidden) < 2)):
+    target = str(cfg.model.get("_target_"))  # of a model of one's own, `hidden` may mean anything
+    hidden = cfg.model.get("hidden", [] if target == "losslab.models.Linear" else None)
+    one_layer = isinstance(hidden, int) or (hidden is not None and len(hidden) < 2)
+    if cfg.optimizer.get("hidden") and target.startswith("losslab.models.") and one_layer:
         raise Refused(
             f"{optimizer} is for hidden matrices, and model={cfg.run.choices.model} has none between its first and "
             "last layer with these settings: type model=mlp model.hidden=[256,256], or optimizer=adamw"
