@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from losslab.compare.claims import evaluate
 from losslab.compare.request import Request
@@ -166,6 +167,7 @@ def draw_story(state: State, unit: str) -> list[Plot]:
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
         axis.set_xlim(0, state.seeds + 1)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     drawn.supxlabel("seeds", fontsize=10)

@@ -1,0 +1,21 @@
+"""What a race draws: seeds are whole numbers."""
+
+import pytest
+
+from losslab.race.levels import LOOKS
+from losslab.race.state import State
+from losslab.race.story import draw_story
+
+
+@pytest.mark.parametrize("looks", [1, 2, 4, 9, len(LOOKS)])
+def test_seeds_are_whole_numbers(looks: int) -> None:
+    state = State(5.0, "", ["mae", "mse"], leader="mae")
+    for seeds in LOOKS[:looks]:
+        gaps = {"mse": {"mean": 1.0, "low": -20.0 / seeds, "high": 2.0 + 20.0 / seeds}}
+        state.looks.append({"seeds": seeds, "leader": "mae", "gaps": gaps})
+    (plot,) = draw_story(state, "% rmse")
+    (axis,) = plot.figure.axes
+    ticks = [tick for tick in axis.get_xticks() if tick <= axis.get_xlim()[1]]
+    assert len(ticks) >= 2
+    assert all(tick == round(tick) for tick in ticks)
+    assert axis.get_xlim()[1] > LOOKS[looks - 1]
