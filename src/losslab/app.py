@@ -5,7 +5,8 @@ if __name__ == "__main__":
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import nan
 from pathlib import Path
 
@@ -76,6 +77,27 @@ def print_runs(objectives: Sequence[object]) -> None:
         print(tabulate_runs(folders), flush=True)
 
 
+@contextmanager
+def multirun_cleared(words: Sequence[str]) -> Iterator[None]:
+    """Remove what Hydra writes before the first run of a multirun, if no run made a folder.
+
+    Args:
+        words: the command line.
+    """
+    typed = (arguments.read_value(word) for word in words if arguments.key_of(word) == "output_dir")
+    output = Path(next(typed, "outputs"))
+    before = {*output.glob("*")}
+    try:
+        yield
+    finally:
+        folder = output / "multirun"
+        if before == {*output.glob("*")} - {folder} and [file.name for file in folder.glob("*")] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+            with suppress(OSError):
+                folder.rmdir()
+                output.rmdir()  # if nothing else lies there
+
+
 @one_sentence()
 def main() -> None:
     """Run the command `losslab-train`: a user's mistake ends in one sentence and exit code 1, a bug in a traceback."""
@@ -84,7 +106,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:
         rewrite_arguments()
-        with collect_returns() as objectives, jobs_checked(check.check_jobs):
+        with multirun_cleared(sys.argv[1:]), collect_returns() as objectives, jobs_checked(check.check_jobs):
             try:
                 hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
             except (KeyboardInterrupt, SystemExit):
