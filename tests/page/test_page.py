@@ -18,7 +18,8 @@ from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
-from losslab.page.cost_plots import draw_pareto, draw_win_rates
+from losslab.page.claim_plots import draw_win_rates
+from losslab.page.cost_plots import draw_pareto
 from losslab.page.plots import draw_plots
 from losslab.page.result_plots import draw_means
 from losslab.page.search_plots import plateau_width
