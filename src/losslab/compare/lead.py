@@ -106,7 +106,7 @@ def list_places(places: Places, about: str = "") -> list[Line]:
     for question, badge, names, none in (
         ("Just as good", SAME, places.same, ""),
         ("Cannot be told apart yet", UNDECIDED, places.undecided, ""),
-        ("Avoid", CLEAR, places.worse, "None is clearly worse."),
+        ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
             number = f"{len(names)} of the {others} others: " if len(names) > 1 else ""

@@ -98,7 +98,8 @@ def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plo
         own = [pair for pair in pairs if find_state(comparison, pair, wanted) == state]
         if own:
             x, y = ([place[getattr(pair, side)] for pair in own] for side in ("first", "second"))
-            axis.scatter(x, y, size * (pitch / 0.2) ** 2, colour, marker, label=f"{state} ({len(own)})", linewidths=0, gid=f"mark:{state}")
+            axis.scatter(x, y, s=size * (pitch / 0.2) ** 2, color=colour, marker=marker, linewidths=0,
+                         label=f"{state} ({len(own)})", gid=f"mark:{state}")  # fmt: skip
             tips[state] = [Tip(f"{pair.second} against {pair.first}: {describe_place(comparison, pair)} ({state})")
                            for pair in own]  # fmt: skip
     axis.set_yticks(range(len(cells)), [f"{shorten(cell)}  {number}" for number, cell in enumerate(cells, 1)],

@@ -133,14 +133,22 @@ def read_own(name: str) -> str:
     return files("losslab.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def show(text: str) -> str:
-    """Write a text into HTML so that it is read as it is: what is invisible is a mark, and very long words are cut.
+def make_readable(text: str) -> str:
+    """Put a mark for each invisible character, such as one that turns the text after it around, and cut long words.
 
-    >>> show("a<b>"), show("\\u202eabc"), len(show("x" * 20_000))
-    ('a&lt;b&gt;', '\\ufffdabc', 81)
+    >>> make_readable("\\u202eabc"), len(make_readable("x" * 20_000))
+    ('\\ufffdabc', 81)
     """
-    text = HIDDEN.sub("\ufffd", text)
-    return escape(re.sub(rf"(\S{{{LONG}}})\S+", "\\1\u2026", text))
+    return re.sub(rf"(\S{{{LONG}}})\S+", "\\1\u2026", HIDDEN.sub("\ufffd", text))
+
+
+def show(text: str) -> str:
+    """Write a text into HTML so that it is read as it is.
+
+    >>> show("a<b>")
+    'a&lt;b&gt;'
+    """
+    return escape(make_readable(text))
 
 
 def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:

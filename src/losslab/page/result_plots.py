@@ -1,6 +1,7 @@
 """Plots of the test figures of a comparison: means, a heatmap, and other metrics and losses."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
         f"dots).{grouped}"
     )
     tips = {
-        "runs": [Tip(f"{cell}\nseed {repeat}: {value:.5g}\n{folder}") for cell, repeat, value, folder in
-                 runs[["cell", "repeat", "value", "folder"]].itertuples(index=False)],
+        "runs": [Tip(f"{cell}\nseed {repeat}: {value:.5g}\n{Path(folder).name}") for cell, repeat, value, folder in
+                 runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples(index=False)],
         "means": [Tip(f"{cell}\nmean {mean:.5g}, {level} interval {low:.5g} to {high:.5g}, {n} runs", number)
                   for number, cell, mean, low, high, n in
                   numbers[inside][["cell", "mean", "low", "high", "n"]].itertuples()],

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 import matplotlib as mpl
 
 from losslab.page.figures import Plot, Tip
+from losslab.page.html_page import make_readable
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 MARK = "mark:"  # so begins the gid of an artist whose marks have tips
@@ -56,7 +57,7 @@ def add_tips(group: Element, tips: Sequence[Tip]) -> None:
     assert len(marks) == len(tips), f"{len(marks)} marks have {len(tips)} tips"
     for (parent, mark), tip in zip(marks, tips, strict=True):
         title = Element("title")
-        title.text = INVALID.sub("\ufffd", tip.text)
+        title.text = make_readable(tip.text)
         if tip.cell is None:
             mark.insert(0, title)
         else:
