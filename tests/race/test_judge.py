@@ -7,6 +7,7 @@ from scipy import stats
 
 from losslab.compare.contrasts import Layout
 from losslab.race.judge import FAILURES, ROWS, Look, compare_with, judge, measure_behind, plan_seeds
+from losslab.race.levels import share_of_best
 from tests.conftest import some_now
 
 Array = NDArray[np.float64]
@@ -61,8 +62,8 @@ def test_what_holds_for_any_race(seed: int) -> None:
 
 @pytest.mark.parametrize("k", some_now([7, 3], [7]))
 def test_each_of_equals_is_beaten_and_each_bound_is_false_at_its_share(k: int) -> None:
-    """Of the level, `1 - 1 / k` is for the best one to be beaten, and the rest for bounds that are too high."""
-    level, share, races = 0.3, 1 - 1 / k, 250
+    """Of the level, a share is for the best one to be beaten, and the rest for bounds that are too high."""
+    level, share, races = 0.3, share_of_best(k), 250
     rng, beaten, too_far = np.random.default_rng(k), 0, 0
     for _ in range(races):
         y = rng.standard_normal((6, k))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from losslab.race.levels import LATE, LOOKS, find_level, first_look, spend
+from losslab.race.levels import LATE, LOOKS, find_level, first_look, share_of_best, spend
 from tests.conftest import some_now
 
 
@@ -32,7 +32,7 @@ def find_bound(others: int, df: int, level: float) -> float:
 @pytest.mark.parametrize(("candidates", "planned"), some_now([(2, 12), (6, 20)], [(2, 12)]))
 def test_each_of_equals_is_beaten_in_its_part_of_one_race_of_twenty(candidates: int, planned: int) -> None:
     """With other noise than that of the simulation, and the t distributions of scipy."""
-    levels, others, share = levels_of(candidates, planned), candidates - 1, 1 - 1 / candidates
+    levels, others, share = levels_of(candidates, planned), candidates - 1, share_of_best(candidates)
     rng, races, beaten = np.random.default_rng(1), 4000, np.zeros((4000, candidates), bool)
     y = rng.standard_normal((races, 35, candidates))
     for n in (look for look in LOOKS if first_look(candidates) <= look <= 35):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from losslab.compare.contrasts import Layout
 from losslab.compare.simultaneous import Family, infer_family
 from losslab.compare.statistics import units_needed
+from losslab.race.levels import share_of_best
 
 Array = NDArray[Any]
 ROWS, FAILURES = "rows", "failures"  # why no number of seeds would decide
@@ -64,9 +65,9 @@ def judge(
     """Decide what can be decided of these candidates at a level.
 
     If a candidate is the best, no other one is ahead of it by more than noise, by the intervals of its differences from
-    all others. A candidate of which this does not hold is beaten. The best one is beaten with a share `1 - 1 / started`
-    of the level at most; the rest is for how far those that are beaten are behind at least. Those that wait count among
-    the others, as the ones that race on are the extremes of all.
+    all others. A candidate of which this does not hold is beaten. These intervals have a share of the level; the rest
+    is for how far those that are beaten are behind at least. Those that wait count among the others, as the ones that
+    race on are the extremes of all.
 
     A candidate is the same as the leader if the interval of their difference lies within `difference` on both sides.
     These intervals hold together for all that are compared with the leader, at twice the level: such a sentence can be
@@ -86,7 +87,7 @@ def judge(
     Source: Hsu 1984, "Constrained simultaneous confidence intervals for multiple comparisons with the best"; Edwards
     and Hsu 1983, "Multiple comparisons with the best treatment".
     """
-    everyone, share = range(y.shape[1]), 1 - 1 / max(2, started or y.shape[1])
+    everyone, share = range(y.shape[1]), share_of_best(started or y.shape[1])
     ahead = {}
     for number in racing:
         gaps, _ = compare_with(number, everyone, y, layout, 2 * share * level)

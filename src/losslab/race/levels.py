@@ -18,6 +18,17 @@ WORK = 20_000_000  # values that are simulated, about
 PATHS = 4_000, 20_000  # at least and at most so many races are simulated
 
 
+def share_of_best(candidates: int) -> float:
+    """Return the share of the level that is for the best candidate to be out, or one that is the same not to be.
+
+    The rest is for how far those that are out are behind at least. With two candidates both are the same sentence.
+
+    >>> share_of_best(2), share_of_best(5), share_of_best(40)
+    (0.5, 0.8, 0.8)
+    """
+    return 1 - 1 / min(max(candidates, 2), 5)
+
+
 def spend(n: int, planned: int) -> float:
     """Return the share of the level that is spent up to n seeds; 14 to 100 are planned, whatever is asked for.
 
@@ -43,7 +54,7 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
 
     All candidates are simulated to be equal, with normal noise. How far one is behind the best mean, in standard errors
     with a pooled variance, crosses its bound for the first time at a look with the probability that this look may
-    spend, times the share `1 - 1 / candidates` of the level that is for the truly best one to be beaten.
+    spend, times the share of the level that is for that.
 
     Args:
         candidates: at the start.
@@ -55,7 +66,7 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
     True
     """
     rng, k, paths = np.random.default_rng(0), candidates, int(np.clip(WORK / candidates / looks[-1][0], *PATHS))
-    total, squares, best = np.zeros((paths, k), np.float32), np.zeros(paths), alpha * (1 - 1 / k)
+    total, squares, best = np.zeros((paths, k), np.float32), np.zeros(paths), alpha * share_of_best(k)
     racing, spent, seen, level = np.ones((paths, k), bool), 0.0, 0, 0.0
     for n, share in looks:
         for _ in range(n - seen):

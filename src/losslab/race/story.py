@@ -86,12 +86,14 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
 
 def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
     """Say how far a candidate that was dropped is behind the best, and whether it is surely worse."""
-    best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
-    interval = f"{gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}]"
     if gap["low"] > 0:
+        best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
+        interval = f"{gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}]"
         return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
-    ahead = f"{gap['ahead']} was ahead by {interval} at {gap['n']} seeds"
-    return f"{name} is out, as another one is at least as good: {ahead}."
+    return (
+        f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by {gap['mean']:.2g} {unit} at "
+        f"{gap['n']} seeds."
+    )
 
 
 def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
