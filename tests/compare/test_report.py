@@ -112,7 +112,11 @@ def test_json_is_all_that_is_printed_and_has_the_numbers_of_the_files(
     assert said == ""
     found: dict[str, Any] = json.loads(printed, parse_constant=refuse)
     assert (found["metric"], found["mode"], found["unit"], found["alpha"]) == ("rmse", "min", "% rmse", 0.05)
-    assert found["verdict"][0].startswith("huber and mse cannot be told apart from mae at 1 seed")
+    assert found["verdict"][0].startswith("Nothing is decided yet: mae leads, and 2 others cannot be told apart")
+    assert found["verdict"][1].startswith("huber and mse cannot be told apart from mae at 1 seed")
+    assert {line["question"]: line["badge"] for line in found["lead"]} == {
+        "Use": "undecided", "Cannot be told apart yet": "undecided", "Avoid": "", "How sure": "", "To know more": ""
+    }  # fmt: skip
     assert found["population"]["unit"] == "seed"
     assert found["verdict"][-1].startswith(found["population"]["sentence"])
     folder = Path(found["page"]).parent

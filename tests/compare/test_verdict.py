@@ -26,7 +26,8 @@ def cautions_of(folder: Path) -> str:
 
 
 def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:
-    first, second, third, about = verdict_of(grid(tmp_path, {"mae": 0.5, "huber": 0.501, "mse": 0.6}, 10))
+    headline, second, first, third, about = verdict_of(grid(tmp_path, {"mae": 0.5, "huber": 0.501, "mse": 0.6}, 10))
+    assert headline == "Use mae for now: huber cannot be told apart from it yet, and mse is clearly worse."
     assert re.fullmatch(r"mae beats mse by 16 % rmse \[\S+, \S+\] over 10 splits \(p < 0\.001\)\.", first)
     assert re.fullmatch(
         r"mae and huber cannot be told apart at 10 splits\. More than 200 new splits would be needed for a difference "
@@ -41,14 +42,17 @@ def test_points_are_for_what_lies_between_0_and_1(tmp_path: Path) -> None:
     for seed in range(6):
         run(tmp_path, 0.90 + 0.001 * seed, task="single_label", loss="mse", seed=seed, data__seed=0)
         run(tmp_path, 0.93 + 0.002 * seed, task="single_label", loss="cross_entropy", seed=seed, data__seed=0)
-    assert verdict_of(tmp_path)[0].startswith("cross_entropy beats mse by 3.2 points accuracy [3.1, 3.4] over 6 seeds")
+    headline, first = verdict_of(tmp_path)[:2]
+    assert headline == "Use cross_entropy: mse is clearly worse."
+    assert first.startswith("cross_entropy beats mse by 3.2 points accuracy [3.1, 3.4] over 6 seeds")
 
 
 def test_three_seeds_can_say_something_and_one_says_what_is_missing(tmp_path: Path) -> None:
     grid(tmp_path / "few", {"mae": 0.5, "mse": 0.9}, 3, data__seed=0)
-    assert re.match(r"mae beats mse by 42 % rmse \[\S+, \S+\] over 3 seeds \(p = ", verdict_of(tmp_path / "few")[0])
+    assert re.match(r"mae beats mse by 42 % rmse \[\S+, \S+\] over 3 seeds \(p = ", verdict_of(tmp_path / "few")[1])
     grid(tmp_path / "one", {"mae": 0.5, "mse": 0.9}, 1)
-    one, about = verdict_of(tmp_path / "one")
+    headline, one, about = verdict_of(tmp_path / "one")
+    assert headline == "Nothing is decided yet: mae leads, and mse cannot be told apart from it."
     assert one == (
         "mae and mse cannot be told apart at 1 seed: one seed shows no spread; run at least 3, such as seed=0,1,2."
     )

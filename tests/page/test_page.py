@@ -76,7 +76,7 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     assert undated[0] == undated[1] != page
     seen = Seen(page)
     assert seen.open == []
-    assert all(link.startswith("data:") for link in seen.loaded)
+    assert all(link.startswith(("data:", "#")) for link in seen.loaded)
     said = "".join(seen.said)
     first = printed.splitlines()[0]
     assert said.index(first) < said.index("Read with caution") < said.index("Cells") < said.index("Plots")
@@ -95,7 +95,7 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
         assert base64.b64encode(data.encode()).decode() in page
     tables = {"cells.csv", "pairs.csv", "runs.csv", "variance.csv", "table.tex"}
     assert tables <= {file.name for file in folder.iterdir()}
-    assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.index("How")
+    assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.index("\nHow\n")
     assert base64.b64encode((folder / "table.tex").read_bytes()).decode() in page
 
 
@@ -199,7 +199,8 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     done = subprocess.run(fresh, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("mae beats mse by ")
+    assert lines[0] == "Use mae: mse is clearly worse."
+    assert lines[1].startswith("mae beats mse by ")
     assert re.match(r"loss  n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1])
     assert lines[-1] == "outputs/comparison/index.html"
 

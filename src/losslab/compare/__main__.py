@@ -83,7 +83,7 @@ def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = (
     from losslab.compare.latex import format_latex
     from losslab.compare.table import format_cells, format_pairs
     from losslab.compare.variance import format_components
-    from losslab.page.html_page import Section, render_page
+    from losslab.page.html_page import Page, Section, render_page
 
     comparison, components = report.comparison, report.components
     plots = save_plots(comparison, report.cells, request, first)
@@ -97,9 +97,10 @@ def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = (
         files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
         sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
     cells, date = format_cells(comparison, report.cells), time.strftime("%Y-%m-%d")
-    files["index.html"] = render_page(
-        report.title, date, report.verdict, report.cautions, cells, latex, plots, sections, report.method
+    page = Page(
+        report.title, date, report.lead, report.verdict, report.cautions, cells, latex, plots, sections, report.method
     )
+    files["index.html"] = render_page(page)
     return files
 
 

@@ -86,9 +86,9 @@ def describe_lost(comparison: Comparison) -> list[str]:
         for cell, row in failures.iterrows()
         if row["failed"]
     ]
-    frame = comparison.frame
-    lost = sorted(set(frame["cell"][frame["status"].eq("failed")]) - set(comparison.cells))
-    sentences += [f"All trainings of {cell} failed, so it has no row and is in no mean." for cell in lost]
+    sentences += [
+        f"All trainings of {cell} failed, so it has no row and is in no mean." for cell in list_lost(comparison)
+    ]
     covers = comparison.used.groupby("cell")["dataset_key"].agg(lambda keys: len(set(keys)))
     few = [cell for cell in comparison.cells if covers[cell] < len(comparison.datasets)]
     if few:
@@ -98,3 +98,9 @@ def describe_lost(comparison: Comparison) -> list[str]:
         ran = f"{ran} on some data sets only and" if len(few) > 1 else ran
         sentences.append(f"{names} {ran} {whose} last in the table, whatever the mean: the others may be harder.")
     return sentences
+
+
+def list_lost(comparison: Comparison) -> list[str]:
+    """List the cells whose trainings all failed."""
+    frame = comparison.frame
+    return sorted(set(frame["cell"][frame["status"].eq("failed")]) - set(comparison.cells))

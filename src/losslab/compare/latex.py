@@ -9,7 +9,7 @@ import pandas as pd
 from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison, count_failures
 from losslab.compare.settings import format_value
-from losslab.compare.verdict import is_sure, turn
+from losslab.compare.standing import is_sure, turn
 
 ESCAPES = {
     **{letter: f"\\{letter}" for letter in "_%&#${}"},

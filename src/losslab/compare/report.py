@@ -12,6 +12,7 @@ from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import Findings
 from losslab.compare.costs import Target, name_fronts, time_to_target
 from losslab.compare.design import Comparison
+from losslab.compare.lead import Line, write_lead
 from losslab.compare.looks import doubt_looks, list_looks, name_runs
 from losslab.compare.method import describe_method
 from losslab.compare.ranks import DRAWS, rank_cells
@@ -31,6 +32,7 @@ class Report:
     Args:
         comparison, findings: what is compared, and what was found.
         title: what is compared, in a line.
+        lead: what to use, what is as good, what to avoid, and how sure that is.
         verdict, cautions: sentences.
         cells, pairs: tables in numbers.
         components: where the noise comes from, if it is known.
@@ -42,6 +44,7 @@ class Report:
     comparison: Comparison
     findings: Findings
     title: str
+    lead: list[Line]
     verdict: list[str]
     cautions: list[str]
     cells: pd.DataFrame
@@ -69,6 +72,7 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
         comparison,
         findings,
         f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs",
+        write_lead(comparison, findings, wanted),
         write_verdict(comparison, findings, wanted),
         [*doubt_looks(looks, comparison.alpha), *find_cautions(comparison, findings)],
         cells,
@@ -111,6 +115,7 @@ def format_json(report: Report, page: Path, unread: list[str]) -> str:
     population = comparison.population
     found = {
         "title": report.title,
+        "lead": [line._asdict() for line in report.lead],
         "verdict": report.verdict,
         "population": {"claim": population.claim, "unit": population.noun, "sentence": population.sentence},
         "metric": comparison.metric,

@@ -1,12 +1,13 @@
 """The verdict in sentences: what is better, what is the same, and what is undecided and would decide it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from losslab.compare.advice import describe_lost, describe_ties
 from losslab.compare.claims import Findings, Pair
 from losslab.compare.design import Comparison
+from losslab.compare.lead import find_places, find_standing, write_headline
 from losslab.compare.settings import CROSS
+from losslab.compare.standing import is_same, is_sure, sort_pairs, turn
 from losslab.compare.statistics import Ranking, ranking
 from losslab.compare.wording import (
     describe_evidence,
@@ -14,6 +15,7 @@ from losslab.compare.wording import (
     describe_wanted,
     format_amount,
     join_phrases,
+    name_plural,
 )
 
 NAMED = 3  # this many pairs are given with their numbers, the others in one phrase
@@ -31,7 +33,8 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
         what = " and ".join(comparison.by)
         only = f"Only {what} {comparison.cells[0]} has finished runs: nothing to compare it with."
         return [only, *describe_lost(comparison)]
-    sentences = describe_group(comparison, findings.pairs, findings.leader, wanted, findings.picked)
+    headline = write_headline(find_places(comparison, find_standing(comparison, findings, wanted), wanted))
+    sentences = [headline, *describe_group(comparison, findings.pairs, findings.leader, wanted, findings.picked)]
     for key, pairs in findings.options.items():
         sentences += describe_options(comparison, findings, key, pairs, wanted)
     sentences += describe_lost(comparison)
@@ -54,7 +57,7 @@ def describe_options(
     other = next(name for name in comparison.by if name != key)
     names = sorted({name for pair in pairs for name in pair.left_out})
     count = comparison.used[other].map(str).nunique()
-    plural = {"loss": "losses", "optimizer": "optimizers", "model": "models"}.get(other, f"options of {other}")
+    plural = name_plural(other)
     over = f"the {count} {plural}"
     if names:
         over = f"the {plural} that both have ({join_phrases(names)} left out of some, for want of runs)"
@@ -82,62 +85,31 @@ def opposes(comparison: Comparison, claim: Pair, pair: Pair, key: str) -> bool:
     return (first[side], second[side]) == (claim.second, claim.first)
 
 
-def is_sure(comparison: Comparison, pair: Pair) -> bool:
-    """Whether the first of a pair is better: beyond chance, and not for its failures alone."""
-    return pair.p <= comparison.alpha and pair.mean > 0 and pair.failed[0] <= pair.failed[1]
-
-
 def describe_group(
     comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float, picked: str = ""
 ) -> list[str]:
     """Describe pairs of cells or of options, beginning with those of the leader, picked on validation or on test."""
-    own = [pair if pair.first == leader else turn(pair) for pair in pairs if leader in (pair.first, pair.second)]
+    _, behind, better, marred, same, ties = sort_pairs(comparison, pairs, leader, wanted)
+    ahead = [turn(pair) for pair in better]
     others = [pair for pair in pairs if leader not in (pair.first, pair.second)]
     name = f"{leader}, {picked} on validation," if picked else leader
-    behind = sorted((pair for pair in own if is_sure(comparison, pair)), key=lambda pair: pair.mean)
-    ahead = [turn(pair) for pair in own if is_sure(comparison, turn(pair))]
-    found = {pair.second for pair in behind} | {pair.first for pair in ahead}
-    marred = [pair for pair in own if pair.p <= comparison.alpha and pair.second not in found]
-    open_ones = [pair for pair in own if not pair.p <= comparison.alpha]
-    same = [pair for pair in open_ones if is_same(pair, wanted)]
-    ties = [pair for pair in open_ones if not is_same(pair, wanted)]
     sentences = []
-    if behind:
-        alone = comparison.population.crossed and max(pair.n for pair in behind) == 1
-        single = " These are single models: with one seed each, nothing is known of training again." if alone else ""
-        sentences.append(f"{name} beats {describe_beaten(comparison, behind)}.{single}")
     if ahead:
         beaten = [f"{pair.first} beats {name} by {describe_gap(comparison, pair)}" for pair in ahead[:NAMED]]
         more = f", and {len(ahead) - NAMED} more" if len(ahead) > NAMED else ""
         sentences.append(f"On test, {join_phrases(beaten)}{more}.")
-    sentences += [describe_marred(comparison, pair) for pair in marred]
     if same:
         sentences.append(describe_same(comparison, same, wanted))
     if ties:
         sentences.append(describe_ties(comparison, leader, ties, wanted))
+    if behind:
+        alone = comparison.population.crossed and max(pair.n for pair in behind) == 1
+        single = " These are single models: with one seed each, nothing is known of training again." if alone else ""
+        sentences.append(f"{name} beats {describe_beaten(comparison, behind)}.{single}")
+    sentences += [describe_marred(comparison, pair) for pair in marred]
     if others:
         sentences.append(describe_others(comparison, leader, others, wanted))
     return sentences
-
-
-def turn(pair: Pair) -> Pair:
-    """Return a pair the other way round."""
-    return replace(
-        pair,
-        first=pair.second,
-        second=pair.first,
-        mean=-pair.mean,
-        low=-pair.high,
-        high=-pair.low,
-        improvement=1 - pair.improvement,
-        tries=pair.tries[::-1],
-        failed=pair.failed[::-1],
-    )
-
-
-def is_same(pair: Pair, wanted: float) -> bool:
-    """Whether the whole interval of a difference lies within what is not worth finding."""
-    return max(abs(pair.low), abs(pair.high)) < wanted
 
 
 def describe_beaten(comparison: Comparison, behind: Sequence[Pair]) -> str:

@@ -67,3 +67,12 @@ def join_phrases(phrases: Sequence[str]) -> str:
     'mae, mse and huber'
     """
     return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+
+
+def name_plural(key: str) -> str:
+    """Name several options of a key.
+
+    >>> name_plural("loss"), name_plural("data.size")
+    ('losses', 'options of data.size')
+    """
+    return {"loss": "losses", "optimizer": "optimizers", "model": "models"}.get(key, f"options of {key}")

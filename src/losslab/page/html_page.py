@@ -2,32 +2,55 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
 import pandas as pd
 
+from losslab.compare.lead import Line
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
 STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem; margin: 0 auto;
-  padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.5rem 0; }
+:root { color-scheme: light dark; --ink: #1a1a1a; --faint: #4d4d4d; --line: #d0d0d0; --paper: #fff; --box: #f3f6f9;
+  --blue: #0063a0; --orange: #b34700; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ececec; --faint: #b8b8b8; --line: #4a4a4a; --paper: #16181b;
+  --box: #22262b; --blue: #6db7ee; --orange: #ff9d5c; } }
+@media print { :root { color-scheme: light; --ink: #000; --faint: #333; --line: #bbb; --paper: #fff; --box: #fff;
+  --blue: #00568a; --orange: #8a3600; } figure, .line, tr { break-inside: avoid; } .scroll { overflow: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
+  margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.4rem; line-height: 1.25; margin: 0.5rem 0; font-weight: 500; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
-.verdict p:first-child { font-size: 1.25rem; font-weight: 600; margin-top: 0; }
-.verdict { border-left: 0.35rem solid #0072b2; padding-left: 1rem; margin: 1rem 0; }
-.cautions { border-left: 0.35rem solid #d55e00; padding-left: 1rem; }
-.cautions ul { padding-left: 1.1rem; margin: 0.3rem 0; }
+.lead { background: var(--box); border: 1px solid var(--line); border-radius: 0.4rem; padding: 1rem; margin: 1rem 0; }
+.lead h2 { font-size: 1.25rem; margin: 0 0 0.8rem; }
+.lead dl { margin: 0; }
+.line { display: grid; grid-template-columns: 11rem 1fr; gap: 0.1rem 1rem; padding: 0.45rem 0;
+  border-top: 1px solid var(--line); }
+.line dt { font-weight: 600; }
+.line dd { margin: 0; }
+@media (max-width: 40rem) { .line { grid-template-columns: 1fr; } }
+.badge { font-size: 0.8rem; font-weight: 600; border: 1.5px solid; border-radius: 1rem; padding: 0 0.55rem;
+  margin-right: 0.4rem; white-space: nowrap; }
+.badge.clear, .badge.same { color: var(--blue); } .badge.same { border-style: double; border-width: 3px; }
+.badge.undecided { color: var(--orange); border-style: dashed; }
+details { margin: 0.2rem 0; }
+summary { cursor: pointer; color: var(--blue); font-size: 0.9rem; }
+.cautions { border-left: 0.35rem solid var(--orange); padding-left: 1rem; }
+ul { padding-left: 1.1rem; margin: 0.3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #1a1a1a; vertical-align: bottom; }
+th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 figure { margin: 1.5rem 0; }
-figure div { overflow-x: auto; }
-img { max-width: max(100%, 36rem); height: auto; }
-figcaption, footer { font-size: 0.9rem; color: #444; }
-a { color: #00568a; }
+img { max-width: max(100%, 36rem); height: auto; background: #fff; }
+figcaption, footer { font-size: 0.9rem; color: var(--faint); }
+a { color: var(--blue); }
 """
+MARKS = {"clear": "\u2713 clear", "same": "= same", "undecided": "? undecided"}  # told apart without colours, too
 
 
 class DrawnPlot(NamedTuple):
@@ -47,56 +70,91 @@ class Section(NamedTuple):
     note: str = ""
 
 
-def render_page(
-    title: str,
-    date: str,
-    verdict: Sequence[str],
-    cautions: Sequence[str],
-    table: pd.DataFrame,
-    latex: str,
-    plots: Sequence[DrawnPlot],
-    sections: Sequence[Section],
-    method: Sequence[str],
-) -> str:
-    """Render the page: verdict, cautions, cells, plots, further tables, and how the figures were computed.
+@dataclass(frozen=True)
+class Page:
+    """What a page shows, in its order.
 
     Args:
         title: what is compared.
         date: the only part that differs between two pages of the same runs.
-        verdict, cautions: sentences.
+        lead: what to use, and how sure that is.
+        verdict, cautions: sentences; the first of the verdict is the headline.
         table: of the cells, in texts.
         latex: the same for a paper.
-        plots: the plots, in order.
-        sections: further tables, in order.
+        plots, sections: the plots and further tables.
         method: how the figures were computed, point by point.
     """
-    drawn = "".join(map(render_plot, plots))
-    further = "\n".join(map(render_section, sections))
+
+    title: str
+    date: str
+    lead: Sequence[Line]
+    verdict: Sequence[str]
+    cautions: Sequence[str]
+    table: pd.DataFrame
+    latex: str
+    plots: Sequence[DrawnPlot]
+    sections: Sequence[Section]
+    method: Sequence[str]
+
+
+def render_page(page: Page) -> str:
+    """Render the page: the lead, cautions, cells, plots, further tables, and how the figures were computed."""
+    drawn = "".join(map(render_plot, page.plots))
+    further = "\n".join(map(render_section, page.sections))
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{escape(page.title)}</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>{escape(title)}</h1>
-<div class="verdict">{render_paragraphs(verdict)}</div>
+<main>
+<h1>{escape(page.title)}</h1>
+{render_lead(page.lead, page.verdict)}
 <div class="cautions"><h2>Read with caution</h2>
-{render_list(cautions)}</div>
+{render_list(page.cautions)}</div>
 <h2>Cells</h2>
-{render_table(table)}
-<p>{render_download("table.tex", latex, "this table in LaTeX")}</p>
+{render_table(page.table)}
+<p>{render_download("table.tex", page.latex, "this table in LaTeX")}</p>
 <h2>Plots</h2>
 {drawn}{further}
-<h2>How</h2>
-{render_list(method)}
-<footer>Made by losslab on <time>{date}</time>.</footer>
+<h2 id="how">How</h2>
+{render_list(page.method)}
+</main>
+<footer>Made by losslab on <time>{page.date}</time>.</footer>
 </body>
 </html>
 """
+
+
+def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
+    """Render the box that answers what to use, the evidence of each line one click below it, and the whole verdict."""
+    lines = "\n".join(
+        f'<div class="line"><dt>{escape(line.question)}</dt><dd>{render_badge(line.badge)}{escape(line.answer)}'
+        f"{render_details('Evidence', line.evidence) if line.evidence else ''}</dd></div>"
+        for line in lead
+    )
+    whole = render_details("The whole verdict in sentences", verdict[1:]) if lead else render_paragraphs(verdict[1:])
+    return f"""<section class="lead" aria-label="What to use">
+<h2>{escape(verdict[0])}</h2>
+{f"<dl>{lines}</dl>" if lead else ""}
+{whole}
+<p><a href="#how">Model, test and assumptions</a></p>
+</section>"""
+
+
+def render_badge(badge: str) -> str:
+    """Render how sure a line is; nothing where it is no claim."""
+    return f'<span class="badge {badge}">{MARKS[badge]}</span> ' if badge else ""
+
+
+def render_details(summary: str, sentences: Sequence[str]) -> str:
+    """Render sentences that one click shows."""
+    return f"<details><summary>{summary}</summary>{render_list(sentences)}</details>"
 
 
 def render_plot(plot: DrawnPlot) -> str:

@@ -12,6 +12,7 @@ from losslab.compare.wording import describe_wanted, join_phrases
 from losslab.files import write_together
 from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
 from losslab.race.judge import FAILURES, ROWS
+from losslab.race.lead import write_lead
 from losslab.race.state import State
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def write_story(race: "Race", why: str) -> list[str]:
         "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",
         f"The table of pairs is of the last look alone, at {100 * level:.2g} %.",
     ]
+    lead = write_lead(state, comparison.unit, describe_wanted(comparison, state.difference), verdict[-2:])
     report = replace(
-        report, verdict=verdict, title=f"race: {report.title}", method=[*method, *report.method],
+        report, lead=lead, verdict=verdict, title=f"race: {report.title}", method=[*method, *report.method],
         cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
     )  # fmt: skip
     request = Request([str(race.folder)], out)

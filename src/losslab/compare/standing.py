@@ -1,0 +1,72 @@
+"""Where each cell stands against the leader: worse, the same, undecided, or ahead."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from losslab.compare.claims import Pair
+from losslab.compare.design import Comparison
+
+
+class Standing(NamedTuple):
+    """The pairs of a leader, sorted by what is known of them; the leader is first in each.
+
+    Args:
+        leader: its name.
+        behind: those that are surely worse, the closest first.
+        ahead: those that are surely better.
+        marred: those that differ, but the better one has more trainings that failed, which decides nothing.
+        same: those whose whole interval lies within the difference that matters.
+        ties: those that nothing is known of.
+    """
+
+    leader: str
+    behind: list[Pair]
+    ahead: list[Pair]
+    marred: list[Pair]
+    same: list[Pair]
+    ties: list[Pair]
+
+
+def sort_pairs(comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float) -> Standing:
+    """Sort the pairs of a leader by what is known of them.
+
+    Args:
+        comparison: what is compared.
+        pairs: of cells or of options, in any direction; those without the leader do not count.
+        leader: its name.
+        wanted: the difference worth finding, in the comparison's unit.
+    """
+    own = [pair if pair.first == leader else turn(pair) for pair in pairs if leader in (pair.first, pair.second)]
+    behind = sorted((pair for pair in own if is_sure(comparison, pair)), key=lambda pair: pair.mean)
+    ahead = [pair for pair in own if is_sure(comparison, turn(pair))]
+    found = {pair.second for pair in (*behind, *ahead)}
+    marred = [pair for pair in own if pair.p <= comparison.alpha and pair.second not in found]
+    left = [pair for pair in own if not pair.p <= comparison.alpha]
+    same = [pair for pair in left if is_same(pair, wanted)]
+    return Standing(leader, behind, ahead, marred, same, [pair for pair in left if not is_same(pair, wanted)])
+
+
+def turn(pair: Pair) -> Pair:
+    """Return a pair the other way round."""
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        mean=-pair.mean,
+        low=-pair.high,
+        high=-pair.low,
+        improvement=1 - pair.improvement,
+        tries=pair.tries[::-1],
+        failed=pair.failed[::-1],
+    )
+
+
+def is_sure(comparison: Comparison, pair: Pair) -> bool:
+    """Whether the first of a pair is better: beyond chance, and not for its failures alone."""
+    return pair.p <= comparison.alpha and pair.mean > 0 and pair.failed[0] <= pair.failed[1]
+
+
+def is_same(pair: Pair, wanted: float) -> bool:
+    """Whether the whole interval of a difference lies within what is not worth finding."""
+    return max(abs(pair.low), abs(pair.high)) < wanted
