@@ -19,7 +19,7 @@ from losslab import predict
 from losslab.config.check import configure
 from losslab.config.make import make
 from losslab.data.dataset import Dataset
-from losslab.data.encoder import find_id
+from losslab.data.encoder import TableEncoder, find_id
 from losslab.data.reading import read_table
 from losslab.data.tables import SHIPPED
 from losslab.errors import Refused
@@ -251,8 +251,8 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     monkeypatch.setattr(sys, "argv", ["predict", *typed_now])
     predict.main()
     told = capsys.readouterr()
-    assert "size: 1 empty cells filled in" in told.err
-    assert "colour: 2 cells hold a category that no training row has (an empty cell, mauve)" in told.err
+    assert "size: 1 empty cell filled in" in told.err
+    assert "colour: 2 cells of a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
     assert "the model was not trained on more: not used" in told.err
     assert data.encoder is not None
@@ -268,6 +268,13 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
         [0, 0, 0],
     ]
     assert data.x.shape[1] == new.x.shape[1]
+    assert isinstance(data.encoder, TableEncoder)
+    monkeypatch.setattr("losslab.data.numbers.LARGE", 2)  # rows from which on plain numbers are no text
+    (tmp_path / "many.csv").write_text("colour,size,day,price,weight,more\n" + "red,1.5,2024-03-01,7,1,x\n" * 9)
+    large = data.encoder.set_aside({"target": "price", "weight": "weight", "drop": []}).read(tmp_path / "many.csv")
+    assert large.notes == ["the model was not trained on more: not used"]
+    (tmp_path / "one.csv").write_text("colour,size,day\nred,1.5,2024-03-01\n")
+    assert (large.x == data.encoder.read(tmp_path / "one.csv").x).all()
 
 
 def test_input_that_does_not_fit_is_refused_in_a_sentence(
@@ -288,9 +295,9 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     new.write_text("size,day\n1,2024-01-01\n")
     refused("input=.*new.csv lacks colour, which the model was trained on: add them")
     new.write_text("size,day,colour\nlarge,2024-01-01,red\n")
-    refused(r"column size holds no number in 1 of 1 rows \(first: line 2, 'large'\)")
+    refused(r"column size holds no number in 1 of 1 row \(first: line 2, 'large'\)")
     new.write_text("size,day,colour\n1,5,red\n")
-    refused("column day holds no date in 1 of 1 rows")
+    refused("column day holds no date in 1 of 1 row")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
     refused("input=.*poster.png is not a table", source=tmp_path / "poster.png")
     refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)

@@ -32,6 +32,7 @@ from omegaconf import DictConfig
 
 from losslab.config import arguments, check
 from losslab.config.words import command_words, parse_settings
+from losslab.data.notes import count
 from losslab.errors import Refused
 from losslab.files import check_out
 from losslab.spreadsheet import write_csv
@@ -248,7 +249,7 @@ def main() -> None:
             print(f"note  {note}", file=sys.stderr)
         if out is not None:
             write_csv(out, rows)
-            print(f"{len(lines):,} predictions\n{out}")
+            print(f"{count(len(lines), 'prediction')}\n{out}")
             return
         width = max(len(row[0]) for row in rows[1 : LINES + 1])
         for row, line in zip(rows[1 : LINES + 1], lines, strict=False):

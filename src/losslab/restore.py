@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from losslab.build import build_model
 from losslab.config.make import call, make
 from losslab.data.dataset import Array, Dataset
-from losslab.data.encoder import Encoder, make_encoder
+from losslab.data.encoder import Encoder, TableEncoder, make_encoder
 from losslab.data.notes import few
 from losslab.errors import Refused
 
@@ -57,7 +57,7 @@ def load_predictor(cfg: DictConfig) -> Predictor:
         return load_older(cfg)
     try:
         data = stand_in(saved["data"], cfg.task.truth)
-        encoder = make_encoder(saved["data"]["encoder"]) if saved["data"]["encoder"] else None
+        encoder = read_encoder(cfg, saved["data"]["encoder"])
         priors = [float(share) for share in saved["data"]["priors"]]
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(f"ckpt={cfg.ckpt} is not what a run writes ({error}): type the path of a best.ckpt") from None
@@ -77,13 +77,19 @@ def load_predictor(cfg: DictConfig) -> Predictor:
 def load_older(cfg: DictConfig) -> Predictor:
     """Make a run of an older losslab again, whose checkpoint does not hold what was learned from its data."""
     data, task, loss, model = restore(cfg)
-    encoder = data.state()["encoder"]
     note = (
         f"ckpt={cfg.ckpt} is of an older losslab and holds no medians, categories and column names: they were read "
         f"again from data={cfg.run.choices.data}, which must hold the very rows that it was trained on; train it again "
         "to be sure"
     )
-    return Predictor(data, make_encoder(encoder) if encoder else None, task, loss, model, data.priors(), [note])
+    encoder = read_encoder(cfg, data.state()["encoder"])
+    return Predictor(data, encoder, task, loss, model, data.priors(), [note])
+
+
+def read_encoder(cfg: DictConfig, state: Mapping[str, Any] | None) -> Encoder | None:
+    """Make the encoder of a checkpoint; `None` where there is nothing to read anew."""
+    encoder = make_encoder(state) if state else None
+    return encoder.set_aside(cfg.data) if isinstance(encoder, TableEncoder) else encoder
 
 
 def stand_in(state: Mapping[str, Any], truth: str) -> Dataset:

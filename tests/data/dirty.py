@@ -151,6 +151,12 @@ def number_formats() -> Iterator[Dirt]:
         ("typographic apostrophe", "\u2019", "."),
     ):
         yield Dirt(f"thousands: {name}", text(changed(income=grouped(sign, point)), ";").encode(), CLEAN)
+    whole = changed(height=lambda cell: str(int(float(cell) * 100)), price=lambda cell: f"{float(cell):.0f}")
+    points = changed(whole, income=lambda cell: f"{float(cell):,.0f}".replace(",", "."))
+    note = "income: 1.000 is read as 1, with a decimal point; type data.decimal=comma if it is 1000"
+    yield Dirt("thousands or decimals", text(points, ";").encode(), points, says=note)
+    plain = changed(whole, income=lambda cell: f"{float(cell):.0f}")
+    yield Dirt("thousands, told", text(points, ";").encode(), plain, settings={"decimal": "comma"})
     for name, pattern in (
         ("$", "${}"),
         ("€ behind", "{} €"),
@@ -313,6 +319,48 @@ def lines() -> Iterator[Dirt]:
     yield Dirt("empty lines alone", b"\n\n\n", says="is empty")
     yield Dirt("a header alone", text(CLEAN[:0]).encode(), says="has a header but no rows")
     yield Dirt("one row", text(CLEAN[:1]).encode(), says="nothing to learn|too few")
+
+
+def places() -> Iterator[Dirt]:
+    """A bad cell is named by its line in the file, whatever stands above it."""
+    bad = changed(age=dict.fromkeys((30, 31, 32), "old"))
+    long = changed(bad, town=lambda cell: f"{cell}\nDE")
+    for name, content, settings in (
+        ("quoted newlines", text(long), {}),
+        ("empty lines", text(bad).replace("\n", "\n\n"), {}),
+        ("both", text(long).replace("2\n", "2\n\n"), {}),
+        ("sep=", "sep=;\n" + text(bad, sep=";"), {}),
+        ("no header", text(bad, header=False), {"header": False, "target": "column6", "drop": ["column7"]}),
+        ("some of the rows", text(bad), {"rows": 50}),
+        ("rows without a target", text(changed(bad, price={3: ""})), {"drop_rows": "missing_target"}),
+    ):
+        line = 1 + next(number for number, each in enumerate(content.split("\n")) if each.startswith("old"))
+        yield Dirt(f"a bad cell, {name}", content.encode(), says=f"first: line {line}, 'old'", settings=settings)
+    head = text(long[:20])
+    line = head.count("\n") + 1
+    yield Dirt("a longer row, quoted newlines", (head + "1,2,3,4,5,6,7,8\n").encode(), says=f"line {line} has 8 cells")
+    yield Dirt("a shorter row, quoted newlines", (head + "1,2\n").encode(), says=f"line {line} has 2 cells")
+    yield Dirt("an unclosed quote, quoted newlines", (head + '1,"2\n3').encode(), says=f"a quote in line {line} that")
+
+
+def names_of_rows() -> Iterator[Dirt]:
+    """Columns of one name are told, and those that number the rows."""
+    yield Dirt(
+        "columns of one name",
+        text(CLEAN.assign(more=CLEAN["height"])).replace("kind,more", "kind,age").encode(),
+        CLEAN.assign(**{"age.1": CLEAN["height"]}),
+        says="age heads 2 columns: the second is read as age.1",
+    )
+    for title, note in (
+        ("lauf", "lauf counts the rows: type data.drop=[lauf] unless"),
+        ("Nr", "Nr differs in every row and is called like an id: type data.drop=[Nr] unless"),
+        (
+            "Unnamed: 0",
+            "Unnamed: 0 differs in every row and is called like an id: type 'data.drop=[Unnamed: 0]' unless",
+        ),
+    ):
+        counted = CLEAN.assign(**{title: [str(1 + i) for i in range(ROWS)]})
+        yield Dirt(f"a counter {title}", text(counted).encode(), counted, says=note)
 
 
 def cells() -> Iterator[Dirt]:
@@ -482,7 +530,19 @@ def files() -> Iterator[Dirt]:
 EVERY = [
     *(
         dirt
-        for kinds in (encodings, separators, number_formats, dates, headers, lines, cells, targets, files)
+        for kinds in (
+            encodings,
+            separators,
+            number_formats,
+            dates,
+            headers,
+            lines,
+            places,
+            names_of_rows,
+            cells,
+            targets,
+            files,
+        )
         for dirt in kinds()
     )
 ]

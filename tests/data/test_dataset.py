@@ -148,7 +148,7 @@ def test_values_that_are_no_numbers_are_refused_by_column_and_row(bad: float, wh
     values = {"x": np.ones((30, 2)), "y": np.ones((30, 2))}
     values[where][7, 1] = bad
     what = {"x": "features", "y": "targets"}[where]
-    with pytest.raises(Refused, match=rf"column 1 of the {what} holds NaN or infinity in 1 rows \(first: row 7\)"):
+    with pytest.raises(Refused, match=rf"column 1 of the {what} holds NaN or infinity in 1 row \(first: row 7\)"):
         arrays(lambda: (values["x"], values["y"]), "regression", val=0.1, test=0.1, seed=0)
 
 

@@ -15,7 +15,7 @@ from losslab.data import numbers
 from losslab.data.dataset import Dataset
 from losslab.data.tables import csv
 from losslab.errors import Refused
-from tests.data.dirty import EVERY, Dirt
+from tests.data.dirty import CLEAN, EVERY, Dirt
 
 SETTINGS: dict[str, Any] = {"takes": ["vector"], "val": 0.2, "test": 0.2, "seed": 0, "task": "regression"}
 
@@ -76,6 +76,11 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
 def test_a_path_of_no_table_is_refused(path: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         csv(path, "price", **SETTINGS)
+
+
+def test_numbers_of_three_decimals_need_no_note_beside_others() -> None:
+    assert CLEAN["height"].str.fullmatch(r"\d\.\d{3}").all()
+    assert not [note for note in read_clean(CLEAN.to_csv(index=False), "{}").notes if "decimal" in note]
 
 
 def test_there_are_many_kinds() -> None:

@@ -198,7 +198,7 @@ def test_what_is_left_out_is_counted_and_listed(tmp_path: Path) -> None:
         problems = {row["file"]: row["problem"] for row in csv.DictReader(lines)}
     assert set(problems) == {"images/p5.png", "images/p6.png", "gone", "lost", "p7", "p0"}
     assert problems["images/p6.png"] == "has the pixels of images/p1.png"
-    assert problems["p0"] == f"stands in line {COUNT + 2} again"
+    assert problems["p0"] == f"stands in row {COUNT + 1} again"
 
 
 def test_broken_images_are_counted_by_class(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.preprocessing import TargetEncoder
 
 from losslab.config.check import configure
 from losslab.data.encoder import make_encoder
+from losslab.data.notes import count
 from losslab.data.tables import csv, diabetes, encode, heights, shipped
 from losslab.errors import Refused
 
@@ -67,7 +68,7 @@ def test_empty_cells_are_filled_with_the_training_median_marked_and_reported() -
     frame.loc[missing, "age"] = ""
     data = read("pay", frame=frame)
     age, empty = data.inputs.index("age"), data.inputs.index("age is empty")
-    assert data.notes == ["age: 1 empty cells filled in", "tags: 10 empty cells filled in"]
+    assert data.notes == ["age: 1 empty cell filled in", "tags: 10 empty cells filled in"]
     assert data.x[:, empty].sum() == 1
     known = np.setdiff1d(data.split["train"], missing)
     ages = frame["age"].iloc[known].astype(float)
@@ -211,7 +212,7 @@ def test_a_word_among_few_numbers_is_no_category_without_being_told(words: dict[
     for told in ways:
         data = encode(frame, "y", task="regression", own=True, **SETTINGS, **told)
         np.testing.assert_array_equal(data.x, clean.x)
-        assert f"x: {len(words)} empty cells filled in" in data.notes
+        assert f"x: {count(len(words), 'empty cell')} filled in" in data.notes
     assert read("y", frame=frame, types=["x: category"], drop=[]).inputs[:2] == ["x=0", "x=1"]
 
 

@@ -118,7 +118,7 @@ def sheet(tmp_path: Path, rows: list[list[Any]]) -> str:
 
 def test_an_error_in_a_cell_is_an_empty_cell_and_noted(tmp_path: Path) -> None:
     rows: list[list[Any]] = [["a", "y"], *[[i, i] for i in range(30)], ["#DIV/0!", 3]]
-    assert "a: 1 empty cells filled in" in csv(sheet(tmp_path, rows), "y", **SETTINGS).notes
+    assert "a: 1 empty cell filled in" in csv(sheet(tmp_path, rows), "y", **SETTINGS).notes
 
 
 def test_times_and_cells_of_excel_are_written_as_in_text() -> None:

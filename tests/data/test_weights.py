@@ -1,5 +1,6 @@
 """The column of weights: what it may hold, and that it is no feature."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from losslab.data.dataset import Dataset
 from losslab.data.encoder import make_encoder
+from losslab.data.folder import images
 from losslab.data.tables import csv, encode
 from losslab.errors import Refused
+from tests.data.pictures import pictures
 
 SETTINGS: dict[str, Any] = {"takes": ["vector"], "val": 0.2, "test": 0.2, "seed": 0}
 PEOPLE = pd.DataFrame(
@@ -62,7 +65,13 @@ def test_weights_that_are_none_are_refused_with_their_line(cells: dict[int, str]
         encode(frame, "pay", task="regression", weight="n", **SETTINGS)
 
 
-@pytest.mark.parametrize(("column", "sentence"), [("m", "data.weight=m is not a column"), ("town", "holds no weight")])
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        ("m", "data.weight=m is not a column"),
+        ("town", "data.weight=town holds no number .'Ulm'.: name a column of numbers"),
+    ],
+)
 def test_a_column_that_is_none_is_refused(column: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         encode(PEOPLE, "pay", task="regression", weight=column, **SETTINGS)
@@ -81,7 +90,30 @@ def test_a_test_table_brings_its_weights(tmp_path: str) -> None:
     frame = pd.DataFrame({"a": range(40), "y": range(40), "n": 2})
     for name, part in (("train.csv", frame), ("test.csv", frame.assign(n=6))):
         part.to_csv(f"{tmp_path}/{name}", index=False)
-    data = csv(
-        f"{tmp_path}/train.csv", "y", test_path=f"{tmp_path}/test.csv", task="regression", weight="n", **SETTINGS
-    )
+    settings = {**SETTINGS, "task": "regression", "weight": "n", "test_path": f"{tmp_path}/test.csv"}
+    data = csv(f"{tmp_path}/train.csv", "y", **settings)
     assert data.weights("test").tolist() == [3.0] * 40  # type: ignore[union-attr]
+    frame.assign(n=[6, 6, -1] + [6] * 37).to_csv(f"{tmp_path}/test.csv", index=False)
+    with pytest.raises(Refused, match=r"^data.test_path=.*: column n holds weights below 0 in 1 of 80 rows .*line 4, "):
+        csv(f"{tmp_path}/train.csv", "y", **settings)
+
+
+def test_a_table_of_labels_may_weigh_images(tmp_path: Path) -> None:
+    pictures(tmp_path / "root", 40)
+    table = pd.DataFrame({"file": [f"p{i}" for i in range(40)], "kind": list("ab") * 20, "n": range(40)})
+    table.to_csv(tmp_path / "root" / "labels.csv", index=False)
+    settings: dict[str, Any] = {"size": [12, 8], "val": 0.2, "test": 0.2, "seed": 0, "cache": str(tmp_path / "cache")}
+    data = images(str(tmp_path / "root"), task="single_label", weight="n", **settings)
+    assert data.titles is not None
+    assert data.weight is not None
+    assert dict(zip([Path(name).stem for name in data.titles], data.weight, strict=True)) == {
+        f"p{i}": i for i in range(40)
+    }
+    table.replace({"n": {7: -1}}).to_csv(tmp_path / "root" / "labels.csv", index=False)
+    for weight, sentence in (
+        ("n", "below 0 .*line 9, '-1'"),
+        ("m", "data.weight=m is not a column"),
+        ("kind", "target, too"),
+    ):
+        with pytest.raises(Refused, match=sentence):
+            images(str(tmp_path / "root"), task="single_label", weight=weight, target="kind", **settings)

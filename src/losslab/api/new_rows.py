@@ -46,9 +46,6 @@ def predict_given(
         words.append(f"allow={write_value('allow', allow)}")
     cfg, _ = compose_checkpoint(words, [key for key in KEYS if key != "input"], "a prediction")
     predictor = load_predictor(cfg)
-    if isinstance(data, pd.DataFrame):  # its targets, if it holds them, are not used
-        targets = cfg.data.get("target", [])
-        data = data.drop(columns=[targets] if isinstance(targets, str) else [*targets], errors="ignore")
     new = read_new(predictor, data, id)
     found = predict_rows(predictor, new, parse_threshold(None if threshold is None else str(threshold)))
     for note in found.notes:

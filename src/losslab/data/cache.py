@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from losslab.data.notes import count
 from losslab.data.pixels import Files, decode, describe
 from losslab.errors import Refused
 from losslab.files import PART, create, open_regular, read_json, write
@@ -84,9 +85,9 @@ def decode_all(root: Path, files: list[str], size: tuple[int, int], cache: str, 
     index, sums = read_index(folder, files)
     readable: list[str] = index["files"]
     x = map_pixels(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
-    note = f"{len(readable):,} images of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
+    note = f"{count(len(readable), 'image')} of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
     if not keep:
-        note = f"{len(readable):,} images are decoded anew each epoch: decoded, they take {need / 1e9:.3g} GB, {why}"
+        note = f"{count(len(readable), 'image')} decoded anew each epoch: decoded, they take {need / 1e9:.3g} GB, {why}"
     return Decoded(x, readable, sums, index["copies"], index["broken"], folder, note)
 
 
@@ -201,7 +202,7 @@ def write_pixels(
         wide = image.reshape(3, -1).astype(np.int64)
         return file, image, np.stack([wide.sum(1), (wide**2).sum(1)], 1), hashlib.blake2b(image.data).digest()
 
-    bar = progress_bar(total=len(files), desc="decoding images", unit="image", leave=False)
+    bar = progress_bar(len(files), "decoding", "image", leave=False)
     with bar, ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files; threads share the filter
         for start in range(0, len(files), CHUNK):  # threads suffice: Pillow releases the GIL

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from losslab.config.ranges import number
-from losslab.data.notes import few
+from losslab.data.notes import count, few
 from losslab.errors import Refused
 
 CLASS_WEIGHTS = ("weight", "pos_weight")  # keys of a loss
@@ -49,8 +49,9 @@ def read_class_weights(given: Any, names: Sequence[str], key: str, data: str) ->
     if all(name is None for name, _ in pairs):
         if len(pairs) != len(names):
             raise Refused(
-                f"{key} has {len(pairs)} numbers, but data={data} has {len(names)} outputs ({few(names, 5)}): type one "
-                f"for each, balanced, or by name: {to_paste(key, dict.fromkeys(names, 1.0))}"
+                f"{key} has {count(len(pairs), 'number')}, but data={data} has {count(len(names), 'output')} "
+                f"({few(names, 5)}): type one for each, balanced, or by "
+                f"name: {to_paste(key, dict.fromkeys(names, 1.0))}"
             )
         return [float(weight) for _, weight in pairs]
     known = {str(name): weight for name, weight in pairs}

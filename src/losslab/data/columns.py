@@ -12,14 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.formats import DATE, WRITTEN, Told, find_style, parse_cells
-from losslab.errors import Refused
+from losslab.data.lines import BadCell
+from losslab.data.notes import count
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 BLANKED = ("None", "none", "n/a", "#N/A", "<NA>", "#NULL!")  # what programs write into an empty cell of numbers
 NOT_A_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 KINDS = ("number", "date", "category", "text")  # what a user may say that a column holds
 MOSTLY = 0.8  # of the cells are numbers: then the others are a mistake, or the column is told what it holds
-ID = re.compile(r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^(?i:name|index|row|file|filename)$|^Unnamed: \d+$")
+ID = re.compile(
+    r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^Unnamed: \d+$"
+    r"|^(?i:name|index|row|rownames?|n[or]|num|number|file|filename)\.?$"
+)
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
@@ -56,9 +60,9 @@ class Column:
         missing: Iterable[str] = (),
         formats: Told | None = None,
     ) -> None:
-        self.name, self.told = str(values.name), kind is not None
+        self.name, self.told, self.rows = str(values.name), kind is not None, values.index
         self.missing: NDArray[np.bool_]
-        if kind is None and like is None and are_numbers(values):
+        if kind is None and (like is None or like.plain) and are_numbers(values):
             self.kind, self.dates, self.style = "number", False, "plain"
             self.numbers = values.to_numpy()
             self.missing = np.isnan(self.numbers)
@@ -157,9 +161,10 @@ class Column:
         if bad.any():
             first = int(bad.argmax())
             instead = instead or "correct them, or, unless it is the target, leave those cells empty"
-            raise Refused(
-                f"column {self.name} holds {what} in {int(bad.sum())} of {len(bad)} rows (first: line {first + 2}, "
-                f"'{self.text.iloc[first]}'): {instead}"
+            raise BadCell(
+                f"column {self.name} holds {what} in {int(bad.sum()):,} of {count(len(bad), 'row')} (first: ",
+                int(self.rows[first]),
+                f", '{self.text.iloc[first]}'): {instead}",
             )
 
 
@@ -184,6 +189,11 @@ class ColumnEncoder:
     outputs: list[str] = field(default_factory=list)  # whose means stand for a category; none for one-hot
     means: list[list[float]] = field(default_factory=list)  # for each category, of each output, standardised
     unknown: list[float] = field(default_factory=list)  # for a category that no training row has
+
+    @property
+    def plain(self) -> bool:
+        """Whether the cells are plain numbers, which can be read as such."""
+        return (self.kind, self.style, self.dates) == ("number", "plain", False)
 
     @classmethod
     def fit(cls, column: Column, train: NDArray[np.int64], separator: str | None = None) -> "ColumnEncoder":
@@ -256,20 +266,24 @@ class ColumnEncoder:
         """Return a note on cells that are empty, far off, or of an unknown category; empty if there are none."""
         notes = []
         if self.kind == "number" and column.missing.any():
-            notes.append(f"{int(column.missing.sum())} empty cells filled in as in training")
+            notes.append(f"{count(int(column.missing.sum()), 'empty cell')} filled in as in training")
         if self.kind == "number" and self.std:
             width = self.high - self.low
             far = (column.numbers < self.low - width) | (column.numbers > self.high + width)
             if far.any():
                 span = f"{self.low:.5g} to {self.high:.5g}"
                 notes.append(
-                    f"{int(far.sum())} cells lie far outside of {span}, where the training rows lie: same unit?"
+                    f"{count(int(far.sum()), 'cell')} far outside of {span}, where the training rows lie: same unit?"
                 )
-        odd = column.text[~column.text.isin(self.categories)] if self.kind == "category" else column.text[:0]
+        odd: list[str] = []
+        if self.kind == "category":
+            odd = column.text[~column.text.isin(self.categories)].tolist()
         if len(odd):
             some = ", ".join(value or "an empty cell" for value in sorted(set(odd))[:3])
             as_what = "the mean" if self.outputs else "none"
-            notes.append(f"{len(odd)} cells hold a category that no training row has ({some}): encoded as {as_what}")
+            notes.append(
+                f"{count(len(odd), 'cell')} of a category that no training row has ({some}): encoded as {as_what}"
+            )
         return f"{self.name}: {'; '.join(notes)}" if notes else ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.domain import within
+from losslab.data.notes import count as counted
 from losslab.data.truth import find_truth, stratify, to_canonical
 from losslab.errors import Refused
 
@@ -133,7 +134,7 @@ def check_finite(values: Array, what: str) -> None:
     if bad.any():
         column = int(bad.any(0).argmax())
         raise Refused(
-            f"column {column} of the {what} holds NaN or infinity in {int(bad[:, column].sum())} rows "
+            f"column {column} of the {what} holds NaN or infinity in {counted(int(bad[:, column].sum()), 'row')} "
             f"(first: row {int(bad[:, column].argmax())}): replace them by finite numbers, or leave those rows out"
         )
 
@@ -256,7 +257,9 @@ def take_fold(
     assert 0 <= fold < folds
     if count < 2 * folds:
         fits = f"type data.folds={count // 2} or less" if count >= 4 else "add rows"
-        raise Refused(f"{count} rows (or groups) are too few for data.folds={folds}, as each fold tests two: {fits}")
+        raise Refused(
+            f"{counted(count, 'row')} or groups are too few for data.folds={folds}, as each fold tests two: {fits}"
+        )
     return np.sort(shuffle(np.arange(count), seed, strata)[fold::folds])
 
 
@@ -273,8 +276,8 @@ def draw_parts(
     for name, size in sizes.items():
         if size > len(order) - 2:
             raise Refused(
-                f"{len(rows)} rows (or groups) are too few to split, as each of train, {', '.join(sizes)} needs two: "
-                f"add rows, or type a smaller {' or '.join(f'data.{part}' for part in sizes)}"
+                f"{counted(len(rows), 'row')} or groups are too few to split, as each of train, {', '.join(sizes)} "
+                f"needs two: add rows, or type a smaller {' or '.join(f'data.{part}' for part in sizes)}"
             )
         picked = np.zeros(len(order), bool)
         if size:

@@ -7,7 +7,7 @@ Nothing here imports torch.
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.columns import ID, Column, ColumnEncoder
-from losslab.data.notes import few
-from losslab.data.reading import DEFAULT, Format, read_table
+from losslab.data.columns import ID, MISSING, Column, ColumnEncoder
+from losslab.data.notes import count, few
+from losslab.data.reading import DEFAULT, Format, name_lines, read_table
 from losslab.errors import Refused, nearest
 
 Array = NDArray[Any]
@@ -56,12 +56,14 @@ class TableEncoder:
         buckets: number of token ids; `None` for vectors.
         missing: what an empty cell may hold beside `MISSING`.
         form: of the files that are read.
+        aside: columns of the training table that are no features: the target, weights, what says how rows are split.
     """
 
     columns: list[ColumnEncoder]
     buckets: int | None = None
     missing: tuple[str, ...] = ()
     form: Format = DEFAULT
+    aside: tuple[str, ...] = ()
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """Return vectors `(N, F)` float32, or token ids `(N, T)` int64; the columns stand in the encoder's order."""
@@ -96,21 +98,30 @@ class TableEncoder:
         Raises:
             Refused: if there is no such table, it lacks a column, or a cell is no number and all others are.
         """
-        frame = read_table(str(source), "input", form=self.form)
+        numbers = {known.name for known in self.columns if known.plain}
+        missing = [*MISSING, *self.missing]
+        frame = read_table(str(source), "input", None, self.form, lambda name: name not in numbers, missing)
         frame.columns = frame.columns.map(str)
         self.check_columns(frame, source)
         try:
-            columns = [Column(frame[known.name], like=known, missing=self.missing) for known in self.columns]
+            with name_lines(str(source), self.form):
+                columns = [Column(frame[known.name], like=known, missing=self.missing) for known in self.columns]
         except Refused as error:
             raise Refused(f"input={source}: {error}") from None
         notes = [known.note_unknown(column) for known, column in zip(self.columns, columns, strict=True)]
         named = find_id(frame, id)
         used = {known.name for known in self.columns}
-        if more := [name for name in frame.columns if name not in (*used, named)]:
+        if more := [name for name in frame.columns if name not in (*used, *self.aside, named)]:
             notes.append(f"the model was not trained on {few(more, 8)}: not used")
         text = next((column.text.tolist() for column in columns if column.kind == "text"), None)
         titles = frame[named].tolist() if named else text or [str(row) for row in range(len(frame))]
         return New(self.encode(columns), titles, [note for note in notes if note], named or "row")
+
+    def set_aside(self, data: Mapping[str, Any]) -> "TableEncoder":
+        """Return an encoder that knows the other columns of the training table, by the settings of its data."""
+        named = [data.get(key) for key in ("target", "drop", "weight", "split", "group", "time")]
+        names = [str(name) for value in named for name in ([value] if isinstance(value, str) else value or [])]
+        return replace(self, aside=tuple(names))
 
     def check_columns(self, frame: pd.DataFrame, source: Path) -> None:
         """Refuse a table that lacks a column."""
@@ -182,7 +193,9 @@ class ImageEncoder:
         if not x:
             name, why = next(iter(problems.items()))
             raise Refused(f"input={source} is no image that the model takes ({name}: {why}): type another file")
-        notes = [f"{len(problems)} files left out: {few([f'{name} ({why})' for name, why in problems.items()])}"]
+        notes = [
+            f"{count(len(problems), 'file')} left out: {few([f'{name} ({why})' for name, why in problems.items()])}"
+        ]
         return New(np.stack(x), titles, notes if problems else [])
 
     def decode(self, file: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ Nothing here imports torch, so a fault in the table or the folder is reported be
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from losslab.data.encoder import ImageEncoder
 from losslab.data.labels import Labels, encode_labels, read_label_table, read_subfolders
 from losslab.data.notes import few
 from losslab.data.pixels import SUFFIXES
-from losslab.data.reading import read_table
+from losslab.data.reading import name_lines, read_table
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused
 from losslab.spreadsheet import write_csv
@@ -40,6 +41,7 @@ def images(  # long: a parameter for each setting of a folder
     min_count: int = 0,
     rare: str = "drop",
     group: str | None = None,
+    weight: str | None = None,
     truth: str | None = None,
     folds: int | None = None,
     fold: int = 0,
@@ -60,6 +62,7 @@ def images(  # long: a parameter for each setting of a folder
         min_count: labels of fewer images are rare.
         rare: `drop` leaves rare labels out, `merge` makes them one label, `other`.
         group: a column whose equal values never lie on both sides of the split.
+        weight: a column of how much each image counts in the loss and in all metrics.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
 
     Returns:
@@ -72,22 +75,18 @@ def images(  # long: a parameter for each setting of a folder
     files = find_images(root, path)
     source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
     if source is None:
+        if weight is not None:
+            raise Refused(f"data.weight={weight} is a column of a table of labels, and data.path={path} holds none")
         known = read_subfolders(root, files, truth, task)
+        encode_labels(known, list(known.cells), min_count, rare)
     else:
         frame, nothing = read_table(source, "data.labels"), [str(label) for label in none or []]
-        known = read_label_table(
-            frame,
-            Path(source).name,
-            files,
-            truth,
-            task,
-            file=file,
-            target=target,
-            separator=separator,
-            none=nothing,
-            group=group,
-        )
-    encode_labels(known, list(known.cells), min_count, rare)  # refuse before any image is decoded
+        columns: dict[str, Any] = {"file": file, "target": target, "group": group, "weight": weight}
+        with name_lines(source):  # refuse before any image is decoded
+            known = read_label_table(
+                frame, Path(source).name, files, truth, task, separator=separator, none=nothing, **columns
+            )
+            encode_labels(known, list(known.cells), min_count, rare)
     found = decode_all(root, list(known.cells), (size[0], size[1]), cache, cache_gb)
     known.leave_out_copies(found.copies)
     known.leave_out_broken(found.broken)
@@ -100,7 +99,10 @@ def images(  # long: a parameter for each setting of a folder
     notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
     shape = found.x.shape[1:]
     encoder = ImageEncoder(shape, resize=True)
-    return Dataset(found.x, y, split, shape, outputs, titles=found.files, notes=notes, sums=found.sums, encoder=encoder)
+    counts = np.array([known.weights[name] for name in found.files]) if known.weights else None
+    data = Dataset(found.x, y, split, shape, outputs, titles=found.files, notes=notes, encoder=encoder, weight=counts)
+    data.sums = found.sums
+    return data
 
 
 def find_images(root: Path, path: str) -> list[str]:

@@ -25,6 +25,7 @@ WRITTEN = {
     )
     for point, comma in ((".", ","), (",", "."))
 }
+POINT = re.compile(r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}\.\d{3})")
 CALLED = {".": "point", ",": "comma"}
 CLOCK = r"(?P<clock>[ T]\d{1,2}:.*)?"
 YEAR_LAST = re.compile(rf"(?P<one>\d{{1,2}})(?P<sign>[./-])(?P<two>\d{{1,2}})(?P=sign)(?P<year>\d{{4}}){CLOCK}")
@@ -91,6 +92,17 @@ def fits(cells: "pd.Series[str]", point: str) -> bool:
         return False
     units = found["before"].fillna(found["after"])
     return units.dropna().nunique() <= 1 and (not (units == "%").any() or bool((units == "%").all()))
+
+
+def may_be_thousands(cells: "pd.Series[str]") -> bool:
+    """Return whether all cells are numbers such as 543.221 or 12, where a point may stand between thousands.
+
+    >>> may_be_thousands(pd.Series(["543.221", "12"])), may_be_thousands(pd.Series(["543.221", "0.221"]))
+    (True, False)
+    """
+    if not cells.iloc[:100].str.fullmatch(POINT).all() or not cells.str.fullmatch(POINT).all():
+        return False
+    return bool(cells.str.contains(".", regex=False).any())
 
 
 def find_order(cells: "pd.Series[str]", told: str | None) -> str | None:

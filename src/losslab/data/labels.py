@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import MISSING, Column
+from losslab.data.formats import Told
 from losslab.data.notes import count, few
 from losslab.data.pixels import SUFFIXES
+from losslab.data.rows import read_weight
 from losslab.data.targets import (
     LABEL_SEPARATORS,
     LONGEST,
@@ -41,6 +43,8 @@ class Labels:
     cells: dict[str, list[str]]  # file -> its labels, its class, or its numbers
     names: list[str]  # of the targets: columns of numbers, or one name for the labels
     groups: dict[str, str] = field(default_factory=dict)  # file -> what must not lie on both sides of the split
+    weights: dict[str, float] = field(default_factory=dict)  # file -> how much it counts, if the table says so
+    rows: dict[str, int] = field(default_factory=dict)  # file -> its row in the table
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)  # what was left out, and why
 
@@ -116,6 +120,7 @@ def read_label_table(
     separator: str | None,
     none: list[str],
     group: str | None,
+    weight: str | None = None,
 ) -> Labels:
     """Read what a table says of images; `source` is its name, and `files` are the images.
 
@@ -123,24 +128,30 @@ def read_label_table(
         Refused: if a column is missing, or no row has both an image and a target.
     """
     wanted = [str(name) for name in ([target] if isinstance(target, str | int) else target or [])]
-    for setting, name in (("data.file", file), ("data.group", group), *(("data.target", name) for name in wanted)):
+    special = {"data.file": file, "data.group": group, "data.weight": weight}
+    for setting, name in (*special.items(), *(("data.target", name) for name in wanted)):
         if name is not None and str(name) not in frame.columns:
             raise Refused(
                 f"{setting}={name} is not a column of {source}; {nearest(str(name), map(str, frame.columns))}"
             )
+        if name is not None and setting in special and str(name) in wanted:
+            raise Refused(f"{setting}={name} is the target, too: name another column, or leave {setting} out")
     frame = frame.apply(lambda column: column.str.strip())
     column, places = match_files(frame, source, files, file)
-    others = frame.drop(columns=[column, *([group] if group else [])])
+    others = frame.drop(columns={column, group, weight} - {None})
     targets = wanted or infer_targets(others, source, truth, separator)
     labels = Labels(truth, task, {}, targets)
     labels.notes.append(f"{source}: images by {column}, {HELD[truth]} from {few(targets)}")
-    unused = [name for name in frame.columns if name not in targets and is_flag(frame[name])]
+    unused = [name for name in frame.columns if name not in (*targets, group, weight) and is_flag(frame[name])]
     if not wanted and len(unused) > 1:
         labels.notes.append(f"{len(unused)} columns of 0 and 1 are not used: {few(unused)}")
     cells, without = read_cells(frame[targets], truth, task, separator, set(none))
     if without:
         labels.notes.append(f"{', '.join(none)} is no label: {count(without, 'row')}")
     assign(labels, list(frame[column]), places, cells, list(frame[group]) if group else None)
+    if weight is not None:
+        counts = read_weight(frame[weight], Told())
+        labels.weights = {name: float(counts[row]) for name, row in labels.rows.items()}
     dropped = [name for name, found in labels.cells.items() if not found and truth != "labels"]
     for name in dropped:
         del labels.cells[name]
@@ -278,10 +289,10 @@ def assign(
             labels.problems.append((name, f"names {' and '.join(found)}" if found else "there is no such image"))
         elif found[0] in labels.cells:
             repeated.append(name)
-            labels.problems.append((name, f"stands in line {row + 2} again"))
+            labels.problems.append((name, f"stands in row {row + 1} again"))
             differing += labels.merge(found[0], cells[row])
         else:
-            labels.cells[found[0]] = cells[row]
+            labels.cells[found[0]], labels.rows[found[0]] = cells[row], row
             if groups:
                 labels.groups[found[0]] = groups[row] or f"\0{found[0]}"
     for rows, what in (
@@ -305,7 +316,8 @@ def encode_labels(
     name = labels.names[0] if len(labels.names) == 1 else "labels"
     used = np.ones(len(rows), bool)
     if labels.truth == "numbers":
-        columns = [Column(pd.Series([row[i] for row in rows], name=name)) for i, name in enumerate(labels.names)]
+        index = [labels.rows[file] for file in files]
+        columns = [Column(pd.Series([row[i] for row in rows], index, name=name)) for i, name in enumerate(labels.names)]
         return encode_numbers(columns, labels.task), labels.names, used, []
     rows, notes = reduce_rare(rows, min_count, rare)
     empty = np.array([not row for row in rows])

@@ -1,10 +1,10 @@
-"""The lines of a table in a text file: read by pandas, and looked at one by one where some are longer than others."""
+"""The lines of a table in a text file: read by pandas, and looked at one by one to say where a fault stands."""
 
 import csv
 import io
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import pandas as pd
@@ -15,6 +15,20 @@ BLANKS = r"\s+"  # any number of spaces between columns
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 UNCLOSED = re.compile(r"EOF inside string starting at row (\d+)")
+
+
+class BadCell(Refused):
+    """A cell that does not fit its column.
+
+    Args:
+        before: the sentence up to the line that the cell stands in.
+        row: of the cell in its file, from 0 on.
+        after: the rest of the sentence.
+    """
+
+    def __init__(self, before: str, row: int, after: str) -> None:
+        super().__init__(f"{before}line {row + 2}{after}")
+        self.before, self.row, self.after = before, row, after
 
 
 class Written(Protocol):
@@ -76,33 +90,56 @@ def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, type
     width = 0
     if form.delimiter == BLANKS:
         return
-    with open_lines() as lines:
-        for number, cells, last in split_lines(io.TextIOWrapper(lines, form.encoding, newline=""), form):
-            width = width or cells
-            if cells == 1 and not last:  # spaces alone
-                continue
-            if cells < width or (cells > width and last):
-                raise Refused(f"{typed} {say_cells(number, cells, width)}")
+    for number, cells, last in split_rows(open_lines, form):
+        width = width or cells
+        if cells < width or (cells > width and last):
+            raise Refused(f"{typed} {say_cells(number, cells, width)}")
 
 
-def split_lines(lines: io.TextIOWrapper, form: Written) -> Iterator[tuple[int, int, str]]:
-    """Yield the line, the number of cells and the last cell of each row that is not empty.
+def split_rows(open_lines: Callable[[], io.BufferedReader], form: Written) -> Iterator[tuple[int, int, str]]:
+    """Yield the first line, the number of cells and the last cell of each row that is not empty."""
+    for number, cells, last in split_lines(open_lines, form):
+        if number > form.skip and (cells > 1 or last):
+            yield number, cells, last
+
+
+def split_lines(open_lines: Callable[[], io.BufferedReader], form: Written) -> Iterator[tuple[int, int, str]]:
+    """Yield the first line, the number of cells and the last cell of each row, and of lines that are empty.
 
     Rows without quotes are only counted, which is fast; from the first quote on, Python's reader splits them.
     """
-    for number, line in enumerate(lines, 1):
-        if '"' in line:
-            reader = csv.reader(chain([line], lines), delimiter=form.delimiter)
+    with open_lines() as opened:
+        lines = io.TextIOWrapper(opened, form.encoding, newline="")
+        for number, line in enumerate(lines, 1):
+            if '"' not in line:
+                bare = line.rstrip("\r\n")
+                yield number, bare.count(form.delimiter) + 1, bare.rpartition(form.delimiter)[2].strip()
+                continue
+            reader, before = csv.reader(chain([line], lines), delimiter=form.delimiter[-1]), 0  # one sign, as it asks
             try:
                 for cells in reader:
-                    if cells:
-                        yield number - 1 + reader.line_num, len(cells), cells[-1].strip()
+                    yield number + before, len(cells), cells[-1].strip() if cells else ""
+                    before = reader.line_num
             except csv.Error:  # a very long cell
                 pass
             return
-        bare = line.rstrip("\r\n")
-        if bare and number > form.skip:
-            yield number, bare.count(form.delimiter) + 1, bare.rpartition(form.delimiter)[2].strip()
+
+
+def find_nth(open_lines: Callable[[], io.BufferedReader], form: Written, nth: int) -> int:
+    """Return the line in which what pandas counts as the n-th line begins: a row of several lines is one to it."""
+    return next(islice((number for number, _, _ in split_lines(open_lines, form)), nth - 1, None), nth)
+
+
+def find_line(open_lines: Callable[[], io.BufferedReader], form: Written, row: int) -> int:
+    """Return the line in which a row begins: cells may hold several lines, and lines may be empty.
+
+    Args:
+        open_lines: opens the file.
+        form: how it is written.
+        row: from 0 on.
+    """
+    numbers = (number for number, _, _ in split_rows(open_lines, form))
+    return next(islice(numbers, row + form.header, None), row + 2)
 
 
 def say_cells(line: int, cells: int, width: int) -> str:
@@ -117,8 +154,12 @@ def say_cells(line: int, cells: int, width: int) -> str:
     return f"line {line} has {cells} cells where the header has {width}: {what}"
 
 
-def explain(why: str) -> str:
+def explain(why: str, find: Callable[[int], int] = int) -> str:
     """Return what is wrong with a file, and what to do, from what pandas or another reader says.
+
+    Args:
+        why: what it says. It counts a row of several lines as one.
+        find: returns the line of what it counts, from 1 on.
 
     >>> explain("Error tokenizing data. C error: EOF inside string starting at row 1")
     'has a quote in line 2 that is never closed: close it, or delete it'
@@ -127,10 +168,15 @@ def explain(why: str) -> str:
     """
     if found := LONG.search(why):
         width, line, cells = map(int, found.groups())
-        return say_cells(line, cells, width)
+        return say_cells(find(line), cells, width)
     if found := UNCLOSED.search(why):
-        return f"has a quote in line {int(found[1]) + 1} that is never closed: close it, or delete it"
+        return f"has a quote in line {find(int(found[1]) + 1)} that is never closed: close it, or delete it"
     return f"is not a table ({why}): type the path of one"
+
+
+def explains(why: str) -> bool:
+    """Return whether `explain` names a line for what pandas says."""
+    return bool(LONG.search(why) or UNCLOSED.search(why))
 
 
 def split_line(line: str, delimiter: str) -> list[str]:

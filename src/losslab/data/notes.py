@@ -1,6 +1,8 @@
 """Wording of the notes on how data was read."""
 
-from collections.abc import Iterable
+import re
+import shlex
+from collections.abc import Iterable, Sequence
 
 
 def count(number: int, noun: str) -> str:
@@ -10,6 +12,21 @@ def count(number: int, noun: str) -> str:
     ('1 image', '1,200 rows')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def write_setting(key: str, names: str | Sequence[str]) -> str:
+    """Return what to type to name a column or several, quoted for a shell.
+
+    >>> print(write_setting("data.drop", ["a"]), write_setting("data.target", "price (USD)"))
+    data.drop=[a] 'data.target=price (USD)'
+    >>> print(write_setting("data.drop", ["Unnamed: 0", "a,b"]))
+    'data.drop=[Unnamed: 0,"a,b"]'
+    """
+    each = [names] if isinstance(names, str) else names
+    quoted = [f'"{name}"' if re.search(r"[,\[\]{}']", name) and '"' not in name else name for name in each]
+    value = quoted[0] if isinstance(names, str) else f"[{','.join(quoted)}]"
+    plain = all(re.fullmatch(r"[\w./-]+", name) for name in each)
+    return f"{key}={value}" if plain else shlex.quote(f"{key}={value}")
 
 
 def few(names: Iterable[str], most: int = 3) -> str:

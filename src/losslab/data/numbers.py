@@ -5,13 +5,14 @@ Text takes some twelve times the memory of its file. What is no plain number is 
 
 import io
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.data.formats import may_be_thousands
 from losslab.data.lines import Written, name_columns, read_lines, settings
 
 LARGE = 10_000  # rows: smaller tables are read as text
@@ -20,14 +21,17 @@ CODE = re.compile(r"[+-]?0\d.*")  # begins with 0, as codes do
 
 
 def read_numbers(
-    open_lines: Callable[[], io.BufferedReader], form: Written, text: Collection[str], missing: Collection[str]
+    open_lines: Callable[[], io.BufferedReader],
+    form: Written,
+    stays_text: Callable[[str], bool],
+    missing: Collection[str],
 ) -> pd.DataFrame:
     """Read a table: columns of plain numbers as float64, with NaN for empty cells, and the others as text.
 
     Args:
         open_lines: opens the file.
         form: how it is written.
-        text: columns that stay text.
+        stays_text: tells which columns stay text.
         missing: what an empty cell may hold.
     """
     head = read_lines(open_lines, form, LARGE)
@@ -37,7 +41,7 @@ def read_numbers(
     titles = dict(zip(raw, head.columns, strict=True))
     empty = [*missing]
     cells = {key: head.iloc[:, place] for place, key in enumerate(titles)}
-    plain = [key for key, name in titles.items() if name not in text and are_plain(cells[key], empty)]
+    plain = choose_plain({key: cells[key] for key, name in titles.items() if not stays_text(to_line(name))}, empty)
     del head, cells
     numbers: dict[Any, list[NDArray[np.float64]]] = {key: [] for key in plain}
     words: dict[Any, list[pd.Series[Any]]] = {key: [] for key in titles if key not in numbers}
@@ -71,16 +75,49 @@ def read_numbers(
     return name_columns(pd.DataFrame({key: columns.pop(key) for key in raw}, copy=False), form)
 
 
+def to_line(name: Any) -> str:
+    """Return a column's name without spaces around it, on one line."""
+    return " ".join(str(name).split())
+
+
+def choose_plain(cells: Mapping[Any, "pd.Series[str]"], empty: Collection[str]) -> list[Any]:
+    """Return the keys of the columns that are plain numbers.
+
+    Numbers such as 543.221 are none unless others have decimals: a note says how they are read, and needs their text.
+    """
+    plain = [key for key, column in cells.items() if are_plain(column, empty)]
+    unclear = [key for key in plain if may_be_thousands(leave_empty(cells[key], empty))]
+    clear = [key for key in plain if key not in unclear]
+    decimals = any(have_fractions(pd.to_numeric(cells[key], errors="coerce")) for key in clear) if unclear else True
+    return plain if decimals else clear
+
+
 def are_plain(cells: "pd.Series[str]", missing: Collection[str]) -> bool:
     """Return whether all cells are plain numbers or empty, and none begins with 0 as a code does.
 
     >>> are_plain(pd.Series(["1", "", "2.5e3"]), [""]), are_plain(pd.Series(["007", "1"]), [])
     (True, False)
     """
-    bare = cells.str.strip()
-    present = bare[~bare.isin([*missing])]
+    present = leave_empty(cells, missing)
     read = pd.to_numeric(present, errors="coerce").to_numpy(float)
     return bool(len(present)) and bool(np.isfinite(read).all()) and not present.str.fullmatch(CODE).any()
+
+
+def leave_empty(cells: "pd.Series[str]", missing: Collection[str]) -> "pd.Series[str]":
+    """Return the cells that are not empty, without spaces around them."""
+    bare = cells.str.strip()
+    return bare[~bare.isin([*missing])]
+
+
+def have_fractions(numbers: Any) -> bool:
+    """Return whether some numbers are not whole; NaN is none.
+
+    >>> have_fractions([1.0, float("nan")]), have_fractions([1.5])
+    (False, True)
+    """
+    values = np.asarray(numbers, float)
+    values = values[np.isfinite(values)]
+    return bool((values != np.floor(values)).any())
 
 
 def to_numbers(cells: "pd.Series[Any]") -> NDArray[np.float64] | None:

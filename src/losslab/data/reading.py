@@ -1,31 +1,40 @@
 """Read a table as text, within limits: a small compressed file may unpack to more than the memory holds."""
 
-import bz2
 import codecs
-import gzip
 import io
 import lzma
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pandas as pd
 
-from losslab.data.lines import BLANKS, check_cells, explain, is_row, read_lines, split_line
-from losslab.data.numbers import read_numbers
-from losslab.data.typed_files import TYPED, name_package, read_typed
+from losslab.data.lines import (
+    BLANKS,
+    BadCell,
+    check_cells,
+    explain,
+    explains,
+    find_line,
+    find_nth,
+    is_row,
+    read_lines,
+    split_line,
+)
+from losslab.data.notes import few
+from losslab.data.numbers import read_numbers, to_line
+from losslab.data.typed_files import SHEETS, TYPED, name_package, read_typed
+from losslab.data.unpack import Bounded
 from losslab.errors import Refused, why_missing
 from losslab.files import Unreadable, open_regular
 
 COLUMNS = 100_000  # of a table; ten times as many would take minutes
-LINE = 2**26  # bytes of one line
-UNPACKED = 2**26  # bytes that any file may unpack to
-RATIO = 200  # times its own size that a larger file may unpack to; text packs to a tenth, equal bytes to a thousandth
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,6 @@ class Format:
     sheet: str | None = None
 
 
-class TooMuch(ValueError):
-    """A file is larger than any table; the message goes on after the file's name."""
-
-
 DEFAULT = Format()
 DELIMITERS = (",", "\t", ";", "|")
 MAGIC = {  # how files begin that are no text
@@ -61,75 +66,6 @@ MAGIC = {  # how files begin that are no text
     b"\xd0\xcf\x11\xe0": "is of an old Excel: rename it to {}.xls",
     b"%PDF": "is a PDF: type the path of a table",
 }
-UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
-    ".gz": lambda source: gzip.GzipFile(fileobj=source),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zip": lambda source: open_member(source),
-}
-
-
-def open_member(source: BinaryIO) -> Any:
-    """Open the one table in a zip archive.
-
-    Raises:
-        Refused: if there are several, or none.
-    """
-    archive = zipfile.ZipFile(source)
-    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
-    if len(names) != 1:
-        what = ", ".join(names[:3]) or "nothing"
-        raise Refused(
-            f"{getattr(source, 'name', 'the archive')} holds {what}: unpack it, and type the path of one table"
-        )
-    return archive.open(names[0])
-
-
-class Bounded(io.RawIOBase):
-    """The bytes of a regular file, unpacked if its name ends in `.gz`, `.bz2`, `.xz` or `.zip`.
-
-    Args:
-        file: its path.
-
-    Raises:
-        Unreadable: if it is not a regular file, or may not be read.
-    """
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.source = open_regular(file)
-        self.packed = file.suffix.lower() in UNPACK
-        self.stream: Any = UNPACK[file.suffix.lower()](self.source) if self.packed else self.source
-        self.taken = self.line = 0  # bytes so far, and bytes so far of the current line
-        self.excess: TooMuch | None = None  # kept because pandas replaces what a reader raises
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, and return the number of bytes.
-
-        Raises:
-            TooMuch: if a line, or the whole file, is larger than any table's.
-        """
-        data = self.stream.read(len(buffer))
-        buffer[: len(data)] = data
-        first, last = data.find(b"\n"), data.rfind(b"\n")
-        longest = self.line + (len(data) if first < 0 else first)
-        self.line = longest if first < 0 else len(data) - last - 1
-        self.taken += len(data)
-        if longest > LINE:
-            self.excess = TooMuch(f"has a line of more than {LINE // 2**20} MB")
-        if self.packed and self.taken > max(UNPACKED, RATIO * self.source.tell()):
-            self.excess = TooMuch(f"unpacks to more than {RATIO} times its size")
-        if self.excess:
-            raise self.excess
-        return len(data)
-
-    def close(self) -> None:
-        """Close the file, too."""
-        super().close()
-        self.source.close()
 
 
 def read_table(
@@ -137,7 +73,7 @@ def read_table(
     key: str,
     rows: int | None = None,
     form: Format = DEFAULT,
-    text: Collection[str] | None = None,
+    stays_text: Callable[[str], bool] | None = None,
     missing: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return the table in a file.
@@ -147,8 +83,8 @@ def read_table(
         key: the setting that names it, for messages.
         rows: how many to read, the first ones; all if `None`.
         form: how it is written.
-        text: columns that stay text; the others of a large table become float64 where all cells are plain numbers or
-            empty. All stay text if `None`.
+        stays_text: tells which columns stay text; the others of a large table become float64 where all cells are plain
+            numbers or empty. All stay text if `None`.
         missing: what an empty cell of a number column may hold.
 
     Raises:
@@ -167,7 +103,7 @@ def read_table(
             with open_regular(file) as binary:
                 frame = read_typed(binary, file.suffix.lower(), rows, form.sheet)
         else:
-            frame = read_text(open_lines, typed, rows, form, text, missing)
+            frame = read_text(open_lines, typed, rows, form, stays_text, missing)
         return check_names(frame, typed)
     except Unreadable as error:
         raise Refused(f"{typed} {error.why}: type the path of a table") from None
@@ -193,7 +129,7 @@ def read_text(
     typed: str,
     rows: int | None,
     form: Format,
-    text: Collection[str] | None,
+    stays_text: Callable[[str], bool] | None,
     missing: Collection[str],
 ) -> pd.DataFrame:
     """Read a table whose lines `open_lines` opens; see `read_table`."""
@@ -204,23 +140,84 @@ def read_text(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if found.wider else "error", pd.errors.ParserWarning)
         try:
-            if text is None or rows is not None:
+            if stays_text is None or rows is not None:
                 frame = read_lines(open_lines, found, rows)
             else:
-                frame = read_numbers(open_lines, found, text, missing)
+                frame = read_numbers(open_lines, found, stays_text, missing)
         except pd.errors.ParserWarning:  # rows are longer than the header
             check_cells(open_lines, found, typed)
             raise ValueError("its rows are longer than its header") from None
+        except pd.errors.ParserError as error:
+            if not explains(why := " ".join(str(error).split())):
+                raise
+            raise Refused(f"{typed} {explain(why, partial(find_nth, open_lines, found))}") from None
     if rows is None and len(frame) and frame.iloc[:, -1].isin(["", None]).any():
         check_cells(open_lines, found, typed)
     return frame
+
+
+@contextmanager
+def name_lines(path: str, form: Format = DEFAULT, test_path: str | None = None) -> Iterator[None]:
+    """Refuse a cell with the line that it stands in, in the file that its table was read from.
+
+    Args:
+        path: of the file.
+        form: how it is written.
+        test_path: of a file whose rows are numbered -1, -2, ... (`losslab.data.tables.append_test`).
+    """
+    try:
+        yield
+    except BadCell as error:
+        if error.row < 0 and test_path is not None:
+            path, error.before, error.row = test_path, f"data.test_path={test_path}: {error.before}", -1 - error.row
+        file = Path(path).expanduser()
+        if file.suffix.lower() in TYPED:
+            raise BadCell(error.before, error.row - (file.suffix.lower() not in SHEETS), error.after) from None
+        line = find_line(*open_text(file, form), error.row)
+        raise Refused(f"{error.before}line {line}{error.after}") from None
+
+
+def open_text(file: Path, form: Format) -> tuple[Callable[[], io.BufferedReader], "Found"]:
+    """Return what opens the lines of a text file, and how it is written."""
+
+    def open_lines() -> io.BufferedReader:
+        return io.BufferedReader(Bounded(file))
+
+    with open_lines() as lines:
+        return open_lines, find_form(lines, str(file), form)
+
+
+def note_doubled(names: Iterable[str], path: str, form: Format) -> list[str]:
+    """Return notes on columns of one name: pandas calls the second `a.1`, the third `a.2`.
+
+    Args:
+        names: of the columns, as they were read.
+        path: of the file.
+        form: how it is written.
+    """
+    pairs = [(name, re.fullmatch(r"(.+)\.\d+", name)) for name in names]
+    later: dict[str, list[str]] = {}
+    for name, found in pairs:
+        if found and found[1] in dict(pairs):
+            later.setdefault(found[1], []).append(name)
+    file = Path(path).expanduser()
+    if not later or not form.header:
+        return []
+    if file.suffix.lower() not in TYPED:  # a file may call a column a.1 itself
+        open_lines, written = open_text(file, form)
+        header = read_lines(open_lines, replace(written, header=False), 1).iloc[0].str.strip().tolist()
+        later = {name: others for name, others in later.items() if header.count(name) > 1}
+    which = {name: "the others are" if others[1:] else "the second is" for name, others in later.items()}
+    return [
+        f"{name} heads {len(others) + 1} columns: {which[name]} read as {few(others)}" for name, others in later.items()
+    ]
 
 
 def check_names(frame: pd.DataFrame, typed: str) -> pd.DataFrame:
     """Return a table with names of one line, without spaces around them; refuse one without rows, and equal names."""
     if frame.empty:
         raise Refused(f"{typed} has a header but no rows: type the path of a table with rows")
-    names = [" ".join(str(name).split()) for name in frame.columns]
+    names = [*map(to_line, frame.columns)]
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise Refused(f"{typed} has two columns called {twice[0]}: rename one")
     frame.columns = pd.Index(names)

@@ -28,7 +28,7 @@ def take_rows(frame: pd.DataFrame, most: int | None) -> pd.DataFrame:
     if most is None or most >= len(frame):
         return frame
     chosen = np.sort(np.random.default_rng(0).permutation(len(frame))[:most])
-    return frame.iloc[chosen].reset_index(drop=True)
+    return frame.iloc[chosen]
 
 
 def drop_without_target(frame: pd.DataFrame, targets: list[str], missing: list[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -39,7 +39,7 @@ def drop_without_target(frame: pd.DataFrame, targets: list[str], missing: list[s
     if empty.all():
         raise Refused(f"data.target={', '.join(targets)} is empty in every row: name another column")
     left = int(empty.sum())
-    return frame[~empty].reset_index(drop=True), [f"{count(left, 'row')} without a target left out"]
+    return frame[~empty], [f"{count(left, 'row')} without a target left out"]
 
 
 def split_table(
@@ -111,6 +111,8 @@ def read_weight(column: "pd.Series[Any]", formats: Told) -> NDArray[np.float64]:
     array([2. , 0.5, 0. ])
     """
     read = Column(column, kind="number", formats=formats)
+    if read.missing.all():
+        raise Refused(f"data.weight={column.name} holds no number ('{read.text.iloc[0]}'): name a column of numbers")
     read.check_cells(read.missing, "no weight", "write a number from 0 up into each of its cells")
     read.check_cells(read.numbers < 0, "weights below 0", "write a number from 0 up into each of its cells")
     return read.numbers
@@ -133,8 +135,8 @@ def split_by_time(time: NDArray[np.float64], val: float, test: float) -> Split:
     }
     if empty := [part for part, rows in parts.items() if not len(rows)]:
         raise Refused(
-            f"data.time has {len(np.unique(time))} different times, too few for a {empty[0]} part of later rows: "
-            "type other data.val and data.test, or data.time of a finer column"
+            f"data.time has {count(len(np.unique(time)), 'different time')}, too few for a {empty[0]} part of later "
+            "rows: type other data.val and data.test, or data.time of a finer column"
         )
     return parts
 
@@ -148,5 +150,7 @@ def read_time(column: "pd.Series[Any]") -> NDArray[np.float64]:
     read = Column(column)
     if read.kind != "number":
         raise Refused(f"data.time={column.name} holds '{read.text.iloc[0]}': name a column of dates or numbers")
-    read.check_cells(read.missing, "no time")
+    read.check_cells(
+        read.missing, "no time", "write a date or a number into each of its cells, or leave those rows out"
+    )
     return read.numbers

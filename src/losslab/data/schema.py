@@ -1,16 +1,21 @@
 """What was made of the columns of a user's table, for the user to look over."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.columns import ID, Column, ColumnEncoder, type_of
-from losslab.data.formats import SAYS
-from losslab.data.notes import count
+from losslab.data.formats import SAYS, may_be_thousands
+from losslab.data.notes import count, few, write_setting
+from losslab.data.numbers import have_fractions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COPY = 1 - 1e-9  # a correlation above it is a copy
+FEW = 10  # rows: fewer are counted by many a column
 LONG = 12  # characters of a number: more say nothing of a range
 HEADING = ("column", "type", "empty", "range", "what was done")
 
@@ -46,7 +51,7 @@ def span(column: Column) -> str:
     ('0.1 to 2.12346', '2 values')
     """
     if column.kind != "number":
-        return f"{column.text[~column.missing].nunique():,} values"
+        return count(column.text[~column.missing].nunique(), "value")
     known = np.flatnonzero(~column.missing)
     if not len(known):
         return "no number"
@@ -77,13 +82,17 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
     for column in columns:
         if ID.search(column.name) and column.is_unique():
             notes.append(
-                f"{column.name} differs in every row and is called like an id: type data.drop=[{column.name}] "
-                "unless it says more"
+                f"{column.name} differs in every row and is called like an id: type "
+                f"{write_setting('data.drop', [column.name])} unless it says more"
+            )
+        elif counts_rows(column):
+            notes.append(
+                f"{column.name} counts the rows: type {write_setting('data.drop', [column.name])} unless it says more"
             )
         elif copies(column, y, train):
             notes.append(
-                f"{column.name} tells the target of every row: type data.drop=[{column.name}] unless it is known when "
-                "predictions are made"
+                f"{column.name} tells the target of every row: type {write_setting('data.drop', [column.name])} "
+                "unless it is known when predictions are made"
             )
         if column.kind == "number" and column.style == "plain" and not column.told and has_codes(column):
             notes.append(
@@ -91,6 +100,41 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
                 f"{type_of(column.name, 'category')} if they are codes"
             )
     return notes
+
+
+def counts_rows(column: Column) -> bool:
+    """Return whether a column numbers the rows of its file, in their order or backwards.
+
+    >>> import pandas as pd
+    >>> counts_rows(Column(pd.Series(map(str, range(1, 21))))), counts_rows(Column(pd.Series(["1", "2", "4"] * 7)))
+    (True, False)
+    """
+    if column.kind != "number" or column.dates or column.missing.any() or len(column.rows) < FEW:
+        return False
+    rows = column.rows.to_numpy()
+    return bool(np.ptp(column.numbers - rows) == 0 or np.ptp(column.numbers + rows) == 0)
+
+
+def note_points(columns: Sequence[Column], targets: Mapping[str, "pd.Series[Any]"], y: NDArray[Any]) -> list[str]:
+    """Return a note where every point in a table may stand between thousands, as in 543.221.
+
+    Args:
+        columns: of the features.
+        targets: the cells of targets that are numbers, by name.
+        y: the targets.
+    """
+    plain = [c for c in columns if c.kind == "number" and c.style == "plain" and not c.dates]
+    cells = {c.name: c.text[~c.missing] for c in plain if "text" in vars(c)} | {**targets}
+    unclear = [name for name, known in cells.items() if may_be_thousands(known)]
+    others: list[Any] = [c.numbers for c in plain if c.name not in unclear]
+    others += [y[:, place] for place, name in enumerate(targets) if name not in unclear]
+    if not unclear or any(map(have_fractions, others)):
+        return []
+    some = next(cell for cell in cells[unclear[0]] if "." in cell)
+    return [
+        f"{few(unclear)}: {some} is read as {float(some):g}, with a decimal point; type data.decimal=comma if it is "
+        f"{some.replace('.', '')}, with a point between thousands"
+    ]
 
 
 def has_codes(column: Column) -> bool:

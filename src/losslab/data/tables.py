@@ -18,10 +18,10 @@ from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, type_of
 from losslab.data.dataset import Array, Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
-from losslab.data.notes import count, few
-from losslab.data.reading import Format, read_table
+from losslab.data.notes import count, few, write_setting
+from losslab.data.reading import Format, name_lines, note_doubled, read_table
 from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
-from losslab.data.schema import count_equal, describe_columns, describe_weight, find_suspects
+from losslab.data.schema import count_equal, describe_columns, describe_weight, find_suspects, note_points
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
@@ -65,18 +65,19 @@ def csv(
     Raises:
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
     """
-    notes: list[str] = []
     form = Format(encoding, delimiter, header, sheet)
-    text = None  # all columns: a comma may stand before decimals, or the test table hold something else
+    stays_text = None  # all columns do: a comma may stand before decimals, or the test table hold something else
     if test_path is None and settings.get("decimal") != "comma":
         special = [settings.get(key) for key in ("split", "group", "time", "weight")]
-        text = {
+        stays_text = {
             *([target] if isinstance(target, str) else target),
             *filter(None, special),
             *read_types(settings.get("types")),
-        }
+        }.__contains__
     empty = [*(missing or [])]
-    frame, given = take_rows(read_table(path, "data.path", None, form, text, [*MISSING, *empty]), rows), None
+    frame, given = read_table(path, "data.path", None, form, stays_text, [*MISSING, *empty]), None
+    notes = note_doubled(frame.columns, path, form)
+    frame = take_rows(frame, rows)
     if test_path is not None:
         frame, given = append_test(frame, read_table(test_path, "data.test_path", form=form), test_path)
     targets = [target] if isinstance(target, str) else [*target]
@@ -84,9 +85,11 @@ def csv(
     if drop_rows is not None:
         if given is not None:
             frame[PART] = given
-        frame, notes = drop_without_target(frame, targets, empty)
+        frame, dropped = drop_without_target(frame, targets, empty)
+        notes += dropped
         given = None if given is None else frame.pop(PART).to_numpy()
-    data = encode(frame, target, missing=empty, given=given, own=True, **settings)
+    with name_lines(path, form, test_path):
+        data = encode(frame, target, missing=empty, given=given, own=True, **settings)
     data.notes = notes + data.notes
     assert isinstance(data.encoder, TableEncoder)
     data.encoder = replace(data.encoder, form=form)
@@ -102,10 +105,11 @@ def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tu
     if lacking := [str(name) for name in frame.columns if name not in tested.columns]:
         raise Refused(
             f"data.test_path={test_path} lacks {few(lacking, 8)}, which data.path has: add or rename columns, "
-            f"or type data.drop=[{lacking[0]}] after taking them out of data.path"
+            f"or take them out of data.path"
         )
     given = np.repeat(["train", "test"], [len(frame), len(tested)])
-    return pd.concat([frame, tested[frame.columns]], ignore_index=True), given
+    tested = tested[frame.columns].set_axis(-1 - np.arange(len(tested)))  # see `losslab.data.reading.name_lines`
+    return pd.concat([frame, tested]), given
 
 
 def shipped(file: str, target: str, **settings: Any) -> Dataset:
@@ -199,7 +203,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
     if "vector" in takes:
         name_categories(columns)
     titles = next((column.text.tolist() for column in columns if column.kind == "text"), None)
-    notes = [f"{c.name}: {n} empty cells filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
+    notes = [f"{c.name}: {count(n, 'empty cell')} filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
     encoders = [ColumnEncoder.fit(column, train, separator) for column in columns]
     axis = None
     if "vector" in takes:
@@ -226,6 +230,8 @@ def encode(  # long: each step of the table's way from cells to features, and al
         if truth == "numbers" and np.isin(y, (0, 1)).all():
             other = TRUTHS["labels" if len(targets) > 1 else "class"]
             data.notes.append(f"{few(targets)}: 0 and 1 are trained as numbers; if they are none, type task={other}")
+        if decimal is None:
+            data.notes += note_points(columns, {name: frame[name] for name in targets} if truth == "numbers" else {}, y)
         data.notes += find_suspects(columns, y, train)
         if isinstance(x, np.ndarray) and x.dtype == np.float32 and (equal := count_equal(x, y)) > len(y) // 100:
             data.notes.append(
@@ -332,7 +338,7 @@ def slip_decimals(y: Array, train: NDArray[np.int64], share: float, seed: int, t
     if truth != "numbers":
         raise Refused(f"data.outliers={share} is for numbers, and task={task} has {truth}: type data.outliers=0")
     y[rows] *= 10
-    return [f"{len(rows)} training targets were multiplied by ten (data.outliers={share})"]
+    return [f"{count(len(rows), 'training target')} multiplied by ten (data.outliers={share})"]
 
 
 def name_features(encoders: list[ColumnEncoder], takes: list[str]) -> tuple[list[str], list[str]]:
@@ -341,10 +347,10 @@ def name_features(encoders: list[ColumnEncoder], takes: list[str]) -> tuple[list
     Raises:
         Refused: if a column holds text, or none varies over the training rows.
     """
-    if words := ",".join(known.name for known in encoders if known.kind == "text"):
+    if words := [known.name for known in encoders if known.kind == "text"]:
         raise Refused(
-            f"the model takes {' or '.join(takes)}, but these columns hold text: {words}; "
-            f"type data.drop=[{words}] or model=bag_of_words"
+            f"the model takes {' or '.join(takes)}, but these columns hold text: {','.join(words)}; "
+            f"type {write_setting('data.drop', words)} or model=bag_of_words"
         )
     names = [known.feature_names() for known in encoders]
     features = [name for of_column in names for name in of_column]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import Column
 from losslab.data.formats import Told
+from losslab.data.notes import count
 from losslab.errors import Refused
 
 LONGEST = 100_000  # characters of a list of labels
@@ -88,7 +89,7 @@ def encode_classes(column: Column) -> tuple[Array, list[str]]:
         )
     if len(classes) > len(index) // 2:
         raise Refused(
-            f"data.target={column.name} has {len(classes)} classes in {len(index)} rows, too few rows of each: "
+            f"data.target={column.name} has {len(classes)} classes in {count(len(index), 'row')}, too few of each: "
             "name a column of fewer classes"
         )
     return index.astype(np.int64), classes.tolist()
@@ -138,7 +139,7 @@ def encode_lists(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
         )
     if len(names) > max(20, len(rows) // 2):
         raise Refused(
-            f"data.target={name} has {len(names)} labels in {len(rows)} rows, such as '{names[0]}': "
+            f"data.target={name} has {len(names)} labels in {count(len(rows), 'row')}, such as '{names[0]}': "
             "name a column of labels, or type data.separator=SIGN, which stands between labels"
         )
     position = {label: i for i, label in enumerate(names)}

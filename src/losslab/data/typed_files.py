@@ -7,7 +7,8 @@ import pandas as pd
 
 from losslab.errors import Refused, nearest
 
-TYPED = (".xlsx", ".xlsm", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".ndjson")
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+TYPED = (*SHEETS, ".parquet", ".feather", ".json", ".jsonl", ".ndjson")
 PACKAGES = {"openpyxl": "openpyxl", "xlrd": "xlrd", "odf": "odfpy", "pyarrow": "pyarrow", "fastparquet": "pyarrow"}
 
 

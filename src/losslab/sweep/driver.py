@@ -11,6 +11,7 @@ from typing import Any
 from losslab.config import arguments
 from losslab.config.flat import excluded_from_name
 from losslab.config.words import parse_list, parse_settings
+from losslab.data import notes
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.progress import progress_bar
@@ -73,14 +74,14 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
     unit = "trial" if jobs and jobs[0].draw else "run"
-    with progress_bar(total=len(keys), desc=what, unit=unit, initial=len(records)) as bar:
+    with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             records = ledger.records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
             best = {plan.metric: f"{better(values):.4g}"} if values else {}
-            bar.set_postfix({"failed": failed, "left": len(keys) - len(records), **best}, refresh=True)
+            bar.set_postfix({**best, "failed": failed}, refresh=True)
             if len(records) == len(keys):
                 return records
             workers.replace_dead(ledger, len(keys) - len(records))
@@ -103,9 +104,10 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
         print("          retry=true does them again")
     stopped = sum(bool(record.get("pruned")) for record in records.values())
     each = len({hash_setting(record["setting"]) for record in records.values()}) / len(plan.cells)
+    cells, epochs = notes.count(len(plan.cells), "cell"), notes.count(plan.epochs, "epoch")
     print(
-        f"budget    {each:g} settings for each of {len(plan.cells)} cells, {plan.count_repeats()} each, "
-        f"{plan.epochs} epochs{f'; hyperband stopped {stopped} of {len(jobs)}' if plan.early else ''}"
+        f"budget    {each:g} setting{'s' * (each != 1)} for each of {cells}, {plan.count_repeats()} each, "
+        f"{epochs}{f'; hyperband stopped {stopped} of {len(jobs)}' if plan.early else ''}"
     )
     for entry in find_best(plan, jobs, records)[:1]:
         varied = {key: value for key, value in entry["setting"].items() if key not in plan.fixed}
@@ -198,7 +200,8 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     workers = Workers(folder, plan, count, min(stack, max(1, runs // max(1, count))))  # so that none of them is idle
     done = len(ledger.records([job.key for job in jobs]))
     print(
-        f"sweep     {plan.name}: {len(jobs)} {'trials' if plan.trials else 'runs'} of {len(plan.cells)} cells, "
+        f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
+        f"{notes.count(len(plan.cells), 'cell')}, "
         f"{done} of them over; {workers.describe()}\n"
         f"folder    {folder}",
         flush=True,
@@ -245,15 +248,15 @@ def report_stacks(folder: Path, records: Sequence[Record]) -> None:
     several = [size for size in sizes if size > 1]
     why = f"; {folder / 'logs'} says why not the others" if len(several) < len(sizes) else ""
     most = f", up to {max(several)} as one" if several else ""
-    print(f"stacked   {len(several)} of {len(sizes)} runs{most}{why}")
+    print(f"stacked   {len(several)} of {notes.count(len(sizes), 'run')}{most}{why}")
 
 
 def report_tests(records: Mapping[str, Record], seeds: Sequence[int]) -> None:
     """Print how many test runs finished, and why the others failed."""
     reasons = [record["reason"] for record in records.values() if record["state"] == "failed"]
     print(
-        f"tested    {len(records) - len(reasons)} of {len(records)} runs: the setting of each cell that chosen.json "
-        f"names, with seeds {seeds}"
+        f"tested    {len(records) - len(reasons)} of {notes.count(len(records), 'run')}: the setting of each cell "
+        f"that chosen.json names, with seeds {seeds}"
     )
     for reason in sorted(set(reasons)):
         print(f"failed    {reason}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from losslab.config import check, compose
 from losslab.config.flat import flatten
+from losslab.data import notes
 from losslab.files import Unreadable, read_json, read_yaml
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import Plan, to_overrides
@@ -66,11 +67,11 @@ def describe(plan: Plan, output: Path, folder: Path, count: int) -> str:
     runs = sum(len(job.repeats) for job in jobs)
     settings = len(jobs) // len(plan.cells) // (1 if plan.trials else len(plan.rounds))
     lines = [
-        f"sweep     {plan.name}: {several(len(plan.cells), 'cell')} x {several(settings, 'setting')} x "
-        f"{plan.count_repeats()} = {several(runs, 'run')} of {several(plan.epochs, 'epoch')}",
+        f"sweep     {plan.name}: {notes.count(len(plan.cells), 'cell')} x {notes.count(settings, 'setting')} x "
+        f"{plan.count_repeats()} = {notes.count(runs, 'run')} of {notes.count(plan.epochs, 'epoch')}",
         *(f"cell      {' '.join(to_overrides(cell)) or 'the only one'}" for cell in plan.cells[:SHOWN]),
         *([f"          and {len(plan.cells) - SHOWN} others"] if len(plan.cells) > SHOWN else []),
-        f"folder    {folder}, where {len(over)} of {len(jobs)} jobs are over",
+        f"folder    {folder}, where {len(over)} of {notes.count(len(jobs), 'job')} are over",
         f"time      {tell_time(seconds, unknown, sum(len(job.repeats) for job in jobs if job.key not in over), count)}",
     ]
     if unknown:
@@ -78,15 +79,6 @@ def describe(plan: Plan, output: Path, folder: Path, count: int) -> str:
         words = " ".join(to_overrides(first.setting | first.repeats[0]))
         lines.append(f"          no such run is on record in {output}: train one, losslab {words}")
     return "\n".join(lines)
-
-
-def several(count: int, thing: str) -> str:
-    """Say how many there are.
-
-    >>> several(1, "run"), several(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def tell_time(seconds: float, unknown: int, runs: int, count: int) -> str:
@@ -99,7 +91,7 @@ def tell_time(seconds: float, unknown: int, runs: int, count: int) -> str:
         return "not known" if runs else "nothing is left to run"
     minutes = seconds / count / 60
     told = f"{minutes:.0f} minutes" if 1.5 <= minutes < 120 else f"{minutes / 60:.1f} hours" if minutes >= 120 else ""
-    told = told or (f"{minutes * 60:.0f} seconds" if minutes < 1 else "a minute")
-    some = f" for {runs - unknown} runs" if unknown else ""
+    told = told or (notes.count(round(minutes * 60), "second") if minutes < 1 else "a minute")
+    some = f" for {notes.count(runs - unknown, 'run')}" if unknown else ""
     rest = f"; not known for the other {unknown}" if unknown else ""
     return f"about {told}{some}, {count} at a time{rest}"

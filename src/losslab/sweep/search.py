@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import Trial, TrialState
 
 from losslab.config import arguments
+from losslab.data.notes import count
 from losslab.errors import Pruned
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.ledger import Ledger
@@ -154,4 +155,4 @@ class Reports(pl.Callback):
             warnings.simplefilter("ignore", UserWarning)  # a resumed run reports an epoch again
             self.trial.report(self.best, epoch)
         if self.trial.should_prune():
-            raise Pruned(f"hyperband stopped it after {epoch} epochs with {self.monitor} {self.best:.6g}")
+            raise Pruned(f"hyperband stopped it after {count(epoch, 'epoch')} with {self.monitor} {self.best:.6g}")

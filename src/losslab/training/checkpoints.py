@@ -11,6 +11,7 @@ from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
+from losslab.data.notes import count
 from losslab.errors import Refused
 from losslab.files import check_archive, replacing
 from losslab.training.distributed import raise_flags
@@ -164,7 +165,7 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
     if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
         trained = saved["epoch"] + 1
         raise Refused(
-            f"ckpt={path} was trained for {trained} epochs already, more than trainer.max_epochs={epochs}: "
+            f"ckpt={path} was trained for {count(trained, 'epoch')} already, more than trainer.max_epochs={epochs}: "
             f"type trainer.max_epochs={trained + 1} or more"
         )
     return path
