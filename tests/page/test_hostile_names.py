@@ -1,6 +1,5 @@
 """Names come from strangers' files: the page shows each as a text, and the plots draw it."""
 
-
 import pandas as pd
 import pytest
 
