@@ -13,6 +13,9 @@ from PIL import Image
 
 from losslab.config.catalogue import CONF, options
 from losslab.config.make import make
+from losslab.errors import Refused
+from losslab.experiment import introduce, read_expectations, report
+from losslab.multirun import read_runs
 from losslab.problems import Point, quadratic, root_of_hessian
 from losslab.train import train
 from tests.conftest import ROOT, Command, Typed, folder_of, without_pictures
@@ -35,10 +38,18 @@ def runs(typed: Typed, name: str, key: str, *overrides: str) -> dict[str, dict[s
         return {value: train(typed(f"experiment={name}", f"{key}={value}", *overrides)) for value in values}
 
 
+def came_out(name: str, *summaries: dict[str, float]) -> bool:
+    """Whether an experiment would end with `as expected` after these runs."""
+    runs = read_runs([summary.folder for summary in summaries])  # type: ignore[attr-defined]
+    return report(name, [str(CONF)], runs, []).splitlines()[-1] == "as expected"
+
+
 @claim
 def heights(typed: Typed, folder: Path) -> None:
     cfg = typed("experiment=heights", "trainer.max_epochs=400")
-    assert train(cfg)["test/mse"] == pytest.approx(1.8617, abs=2e-4)
+    summary = train(cfg)
+    assert summary["test/mse"] == pytest.approx(1.8617, abs=2e-4)
+    assert came_out("heights", summary)
     assert (folder_of(cfg) / "pictures" / "line.png").is_file()
 
 
@@ -53,12 +64,15 @@ def mnist_linear(typed: Typed, folder: Path) -> None:
     summary = train(typed("experiment=mnist_linear", f"data.root={folder}", "trainer.max_epochs=2"))
     assert summary["test/accuracy"] >= 0.90, "two epochs; ten reach 0.918"
     assert summary["updates"] == 2 * 844
+    assert not came_out("mnist_linear", summary)
 
 
 @claim
 def digits_linear(typed: Typed, folder: Path) -> None:
     cfg = typed("experiment=digits_linear")
-    assert train(cfg)["test/accuracy"] >= 0.85
+    summary = train(cfg)
+    assert summary["test/accuracy"] >= 0.85
+    assert came_out("digits_linear", summary)
     assert (folder_of(cfg) / "pictures" / "samples.png").is_file()
 
 
@@ -110,6 +124,7 @@ def mae_needs_decay(typed: Typed, folder: Path) -> None:
     found = runs(typed, "mae_needs_decay", "scheduler", "trainer.max_epochs=150")
     assert found["constant"]["train/loss_spread"] > 20 * found["cosine"]["train/loss_spread"]
     assert found["constant"]["train/loss"] > found["cosine"]["train/loss"]
+    assert came_out("mae_needs_decay", *found.values())
 
 
 @claim
@@ -134,6 +149,8 @@ def accuracy_is_no_loss(typed: Typed, folder: Path) -> None:
     accuracies = [1 - summary["test/loss_zero_one"] for summary in (first, second)]
     assert accuracies == [0.25, 0.0]
     assert (first["test/mae"], second["test/mae"]) == pytest.approx((5.5, 1.0), abs=1e-5)
+    assert came_out("accuracy_is_no_loss", first, second)
+    assert not came_out("accuracy_is_no_loss", first), "half of it"
 
 
 @claim
@@ -146,6 +163,7 @@ def deepobs_quadratic(typed: Typed, folder: Path) -> None:
     sgd = train(typed("experiment=deepobs_quadratic"))
     assert sgd["test/loss"] == pytest.approx(87.29, abs=0.3)
     assert sgd["updates"] == 700
+    assert came_out("deepobs_quadratic", sgd)
     adam = train(typed("experiment=deepobs_quadratic", "optimizer=adam", "optimizer.lr=0.001"))
     assert adam["test/loss"] == pytest.approx(106.64, abs=0.3)
 
@@ -160,16 +178,54 @@ def test_every_experiment_keeps_its_claim(typed: Typed, tmp_path: Path, name: st
 def test_an_experiment_of_several_runs_ends_with_them_side_by_side(command: Command, tmp_path: Path) -> None:
     done = command("experiment=accuracy_is_no_loss", "logger=false")
     assert done.returncode == 0, done.stderr
-    *_, heading, first, second = done.stdout.splitlines()
-    assert heading.split()[:4] == ["model.start", "test/loss", "test/loss_mae", "test/loss_zero_one"]
-    assert [float(number) for line in (first, second) for number in line.split("]")[1].split()[1:3]] == [
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("question Why can accuracy not be the loss?")
+    assert "HYDRA" not in done.stdout
+    place = next(place for place, line in enumerate(lines) if line.startswith("model.start"))
+    heading, first, second = lines[place : place + 3]
+    assert heading.split()[:4] == ["model.start", "test/rmse", "test/loss_mae", "test/loss_zero_one"]
+    assert [float(number) for line in (second, first) for number in line.split("]")[1].split()[1:3]] == [
         5.5,
         0.75,
         1,
         1,
     ]
+    assert lines[-4] == "as expected"
     configs = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("outputs/*/config.yaml")]
     assert {config["loss"] for config in configs} == {"mae+zero_one"}
+
+
+@pytest.mark.parametrize("name", options([str(CONF)], "experiment"))
+def test_every_experiment_opens_with_its_question_and_expects_numbers_of_its_own_runs(name: str) -> None:
+    lines = introduce([name], [str(CONF)])
+    assert lines[0].startswith("question ")
+    assert any(line.startswith("expect   ") for line in lines)
+    swept = options([str(CONF)], "experiment")[name].get("hydra", {}).get("sweeper", {}).get("params", {})
+    expected = read_expectations(name, [str(CONF)])
+    assert expected
+    for each in expected:
+        assert each.metric.startswith(("test/", "train/loss"))
+        for key, _, value in (word.partition("=") for word in each.settings.split()):
+            assert value in str(swept.get(key, "sgd")), "the runs of the experiment have it"
+
+
+def test_what_an_experiment_of_ones_own_expects_is_read_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(
+        "# What?\n#   losslab-train experiment=mine\nexpect: {test/rmse: {loss=mae: '< 3', loss=mse: '> 3'}}"
+    )
+    runs = [({"loss": loss}, {"test/rmse": value}) for loss, value in (("mae", 1.0), ("mae", 4.0), ("mse", 2.0))]
+    assert introduce(["mine"], [str(tmp_path)]) == ["question What?"]
+    *_, mae, mse, verdict = report("mine", [str(tmp_path)], runs, ["seed=0,1", "output_dir=here"]).splitlines()
+    assert (mae.split()[-2:], mse.split()[-2:]) == (["2.5", "yes"], ["2", "no"])
+    assert (
+        verdict == "not as expected: 1 of 2 did not come out. It is not the experiment as it stands: you typed seed=0,1"
+    )
+    for wrong in ("[1", "{test/rmse: 3 or so}", "3", "[3]"):
+        file.write_text(f"expect: '{wrong}'" if wrong == "[1" else f"expect: {wrong}")
+        with pytest.raises(Refused, match="experiment=mine expects what cannot be read: write expect: "):
+            introduce(["mine"], [str(tmp_path)])
 
 
 def test_the_hessian_of_the_quadratic_has_the_spectrum_of_its_definition() -> None:

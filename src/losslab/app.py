@@ -5,8 +5,7 @@ if __name__ == "__main__":
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from losslab import multirun
 from losslab.config import arguments, catalogue, check
 from losslab.config.command_line import rewrite_arguments
 from losslab.config.explain import explain
@@ -50,14 +50,15 @@ def job(typed: DictConfig) -> float:
     """Train one run for `hydra.main`; return the best primary metric on the validation rows as a sweep's objective."""
     preemption.exit_at_time_limit()
     hydra_config = HydraConfig.get()
-    launcher = hydra_config.runtime.choices["hydra/launcher"]
     one_run = hydra_config.mode == RunMode.RUN
     try:
-        if one_run and launcher != "basic":
+        if one_run and (launcher := hydra_config.runtime.choices["hydra/launcher"]) != "basic":
             raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
         cfg = check.configure([arguments.show_sum(text) for text in hydra_config.overrides.task])
         check_dropped(cfg)
-        summary = train(cfg)
+        if not one_run:
+            print(multirun.head(hydra_config.job.num, hydra_config.overrides.task), flush=True)
+        summary = train(cfg, alone=one_run)
     except Refused as error:
         if one_run:
             sys.exit(f"losslab: {error}")
@@ -68,34 +69,16 @@ def job(typed: DictConfig) -> float:
     return SweepObjective(summary[f"val/{cfg.task.yardstick}_best"], str(summary.folder))
 
 
+def begin_runs(jobs: Sequence[Sequence[str]]) -> None:
+    """Check the jobs of a multirun, and print what they ask before the first of them starts."""
+    check.check_jobs(jobs)
+    print(multirun.announce(jobs), flush=True)
+
+
 def print_runs(objectives: Sequence[object]) -> None:
     """Print the runs of a sweep side by side: what they differ in, and what each reached."""
-    folders = [Path(each.folder) for each in objectives if isinstance(each, SweepObjective)]
-    if len(folders) > 1:
-        from losslab.terminal import tabulate_runs
-
-        print(tabulate_runs(folders), flush=True)
-
-
-@contextmanager
-def multirun_cleared(words: Sequence[str]) -> Iterator[None]:
-    """Remove what Hydra writes before the first run of a multirun, if no run made a folder.
-
-    Args:
-        words: the command line.
-    """
-    typed = (arguments.read_value(word) for word in words if arguments.key_of(word) == "output_dir")
-    output = Path(next(typed, "outputs"))
-    before = {*output.glob("*")}
-    try:
-        yield
-    finally:
-        folder = output / "multirun"
-        if before == {*output.glob("*")} - {folder} and [file.name for file in folder.glob("*")] == ["multirun.yaml"]:
-            (folder / "multirun.yaml").unlink()
-            with suppress(OSError):
-                folder.rmdir()
-                output.rmdir()  # if nothing else lies there
+    if folders := [Path(each.folder) for each in objectives if isinstance(each, SweepObjective)]:
+        print(multirun.conclude(folders), flush=True)
 
 
 @one_sentence()
@@ -106,7 +89,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:
         rewrite_arguments()
-        with multirun_cleared(sys.argv[1:]), collect_returns() as objectives, jobs_checked(check.check_jobs):
+        with multirun.cleared(sys.argv[1:]), collect_returns() as objectives, jobs_checked(begin_runs):
             try:
                 hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
             except (KeyboardInterrupt, SystemExit):

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def frame_csv(frame: "pd.DataFrame") -> str:
 
 
 def text_table(frame: "pd.DataFrame") -> str:
-    """Align a table of texts for a terminal: columns of numbers to the right, all others to the left.
+    """Align a table of texts for a terminal, as `align` does.
 
     >>> import pandas as pd
     >>> print(text_table(pd.DataFrame({"loss": ["mae", "huber"], "n": ["3", "10"]})))
@@ -63,11 +64,18 @@ def text_table(frame: "pd.DataFrame") -> str:
     mae     3
     huber  10
     """
-    import pandas as pd
+    return align({str(name): list(texts) for name, texts in frame.items()})
 
-    padded = {}
-    for name, texts in frame.items():
-        numbers = texts.str.match(r"[-0-9]|$").all()
-        column = pd.Series([str(name), *texts], dtype="str")
-        padded[name] = column.str.pad(column.str.len().max(), side="left" if numbers else "right")
-    return "\n".join(pd.DataFrame(padded).agg("  ".join, axis=1).str.rstrip())
+
+def align(columns: Mapping[str, Sequence[str]]) -> str:
+    """Align columns of texts, given by their headings: those of numbers to the right, all others to the left.
+
+    >>> align({"b": ["x", ""], "a": ["1", "10"]})
+    'b   a\nx   1\n   10'
+    """
+    padded = []
+    for name, texts in columns.items():
+        width = max(map(len, [name, *texts]))
+        numbers = all(re.match(r"[-0-9]|$", text) for text in texts)
+        padded.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in (name, *texts)])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))

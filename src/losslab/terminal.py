@@ -1,6 +1,5 @@
 """What a run prints while it trains and when it ends."""
 
-import json
 import logging
 import shlex
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-import yaml
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -21,9 +20,9 @@ from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
 from losslab.data.notes import count
 from losslab.data.schema import write_columns
+from losslab.experiment import introduce, report
 from losslab.progress import progress_bar
 from losslab.record.wandb import links, sync_command
-from losslab.spreadsheet import text_table
 
 if TYPE_CHECKING:
     from losslab.build import Parts
@@ -34,29 +33,45 @@ EARLY = 5  # epochs: a best epoch of 0 or 1 out of so many is remarked upon
 
 
 class Progress(ProgressBar):
-    """One progress bar for the whole run, drawn at most ten times a second, and only on a terminal.
+    """One progress bar for the whole run: the epoch, and the primary metric on the validation rows.
 
     Lightning's own bar starts anew each epoch, which costs more than the epoch where epochs are short.
+
+    Args:
+        cfg: the run's configuration, or that of the first run of a stack.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, cfg: DictConfig) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.epochs = int(cfg.run.steps), int(cfg.trainer.max_epochs)
+        self.metric, self.choose = f"val/{cfg.task.yardstick}", min if cfg.task.mode == "min" else max
+        self.best: float | None = None
         self.bar: Any = None
 
     def disable(self) -> None:
         """Lightning calls this on all processes but the first."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.bar = progress_bar(total=self.steps, initial=trainer.global_step, unit="step")
+        self.bar = progress_bar(self.steps, self.epoch(trainer), initial=trainer.global_step)
+
+    def epoch(self, trainer: pl.Trainer) -> str:
+        """Write which epoch is trained, counted from 1."""
+        return f"epoch {trainer.current_epoch + 1}/{self.epochs}"
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.bar.disable:
-            numbers = {name: f"{float(value):.4g}" for name, value in trainer.callback_metrics.items()}
-            self.bar.set_postfix({"epoch": trainer.current_epoch + 1, **numbers}, refresh=False)
+        """Show the epoch and, once the validation rows were evaluated, the primary metric: its mean over a stack."""
+        if self.bar.disable:
+            return
+        states: Any = pl_module.states  # of `EpochModule`, one for each run
+        values = [row[self.metric] for state in states if self.metric in (row := state.val_row)]
+        self.bar.set_description_str(self.epoch(trainer), refresh=False)
+        if values:
+            now = sum(values) / len(values)
+            self.best = now if self.best is None else self.choose(self.best, now)
+            self.bar.set_postfix({self.metric: f"{now:.4g}", "best": f"{self.best:.4g}"}, refresh=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.close()
@@ -80,8 +95,13 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str | None = None) -> str:
-    """Describe a run that starts: its data, model, loss and optimizer, where it logs, and why its steps are slow."""
+def opening(
+    parts: "Parts", record: "Record", mirrors: list[Logger], detour: str | None = None, alone: bool = False
+) -> str:
+    """Describe a run that starts: its data, model, loss and optimizer, where it logs, and why its steps are slow.
+
+    One that is `alone`, no part of a sweep, begins with the question that its experiment asks.
+    """
     cfg, data, facts, choice = parts.cfg, parts.data, parts.facts, parts.cfg.run.choices
     rows = {part: f"{len(numbers):,} {part}" for part, numbers in data.split.items()}
     lines = [
@@ -98,7 +118,8 @@ def opening(parts: "Parts", record: "Record", mirrors: list[Logger], detour: str
         *([("resumed", f"from {record.ckpt}")] if record.ckpt else []),
         ("record", str(record.folder)),
     ]  # fmt: skip
-    return "\n".join(f"{name:<9}{text}" for name, text in lines)
+    question = introduce([choice.get("experiment", "")], cfg.run.catalogue) if alone else []
+    return "\n".join([*question, *(f"{name:<9}{text}" for name, text in lines)])
 
 
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:
@@ -127,50 +148,65 @@ def where(logger: WandbLogger) -> str:
     if getattr(run, "url", None):
         return str(run.url)
     if getattr(run, "offline", False):
-        return f"offline; `{sync_command(run)}` uploads it"
+        return f"offline; to upload it type\n{' ' * 9}`{sync_command(run)}`"
     return "disabled"
 
 
-def closing(summary: Mapping[str, float], folder: Path) -> str:
-    """List the test metrics, where the pictures are, and on the last line the run's folder."""
+def closing(summary: Mapping[str, float], folder: Path, parts: "Parts", alone: bool = False) -> str:
+    """List the test metrics, where the pictures are, and on the last line the run's folder. Epochs count from 1.
+
+    Args:
+        summary: the run's.
+        folder: the run's.
+        parts: what it was made of.
+        alone: whether it is no part of a sweep, and so ends with what its experiment expects and what to type next.
+    """
     tests = {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
-    width = max(map(len, tests))
+    width, best = max(map(len, tests)), summary["best_epoch"] + 1
     table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
-    head = (
-        f"\ntest metrics of epoch {summary['best_epoch']:g}, the best of {summary['epochs']:g} on the validation rows"
-    )
-    if summary["best_epoch"] <= 1 and summary["epochs"] >= EARLY:
-        table.append(
-            f"note  epoch {summary['best_epoch']:g} is the best of {summary['epochs']:g} already. An outlier among the "
+    head = f"\ntest metrics of epoch {best:g}, the best of {summary['epochs']:g} on the validation rows"
+    notes = [find_nothing_learnt(summary, parts)]
+    if best <= 2 and summary["epochs"] >= EARLY:
+        notes.append(
+            f"epoch {best:g} is the best of {summary['epochs']:g} already. An outlier among the "
             "validation rows or a large learning rate does that: look at curves.png, and try another seed, a lower "
             "optimizer.lr, or yardstick=METRIC"
         )
-    return "\n".join([head, *table, f"\npictures in {folder / 'pictures'}", str(folder)])
+    after = end_alone(parts.cfg, folder) if alone else []
+    table += [f"note  {note}" for note in notes if note]
+    return "\n".join([head, *table, *after, f"\npictures in {folder / 'pictures'}", str(folder)])
 
 
-def tabulate_runs(folders: Sequence[Path]) -> str:
-    """Tabulate runs, a line each: the settings in which they differ, their test metrics and their training loss.
+def find_nothing_learnt(summary: Mapping[str, float], parts: "Parts") -> str:
+    """Say so if a run's test rows are predicted no better than without looking at their inputs.
 
-    `train/loss` is that of the last epoch, followed by its standard deviation over the last tenth of the epochs.
+    That is: by less than a hundredth of what is missing to the best value, 0 of an error and 1 of all else.
     """
-    import pandas as pd
+    task, data = parts.task, parts.data
+    scores = task.constant_scores(data)
+    if scores is None:
+        return ""
+    metric, y, weight = task.yardstick, torch.from_numpy(data.targets("test")), data.weights("test")
+    given = () if weight is None else (torch.from_numpy(weight),)
+    value, constant = summary[f"test/{metric}"], float(task.metrics(scores.expand(len(y), -1), y, *given)[metric])
+    gain, most = (value - constant, 1 - constant) if task.mode == "max" else (constant - value, constant)
+    if not gain < 0.01 * most:  # nor if a metric is NaN
+        return ""
+    alike = f"{task.constant} gives {constant:.4g}"
+    return f"it learnt nothing: {metric} is {value:.4g}, and {alike}; try another optimizer.lr"
 
-    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
-    groups = {key.split(".")[0] for config in configs for key in config if "." in key}
-    keys = sorted({key for config in configs for key in config if not excluded_from_name(key)})
-    differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-    chosen = [key for key in differ if key in groups]  # a setting of another option chosen says nothing more
-    differ = [key for key in differ if key in chosen or key.split(".")[0] not in chosen]
-    kept = {str([config.get(key) for config in configs]): key for key in sorted(differ, key=len, reverse=True)}
-    differ = [key for key in differ if key in kept.values()]  # data.seed follows from seed
-    logged = {key: None for summary in summaries for key in summary}
-    metrics = [key for key in logged if key.startswith("test/") and "memory" not in key]
-    texts = {key: [str(config.get(key)) for config in configs] for key in differ}
-    for key in (*metrics, "train/loss", "train/loss_spread"):
-        name = "its spread" if key == "train/loss_spread" else key
-        texts[name] = [f"{summary[key]:.4g}" if summary.get(key) is not None else "" for summary in summaries]
-    return f"\n{text_table(pd.DataFrame(texts))}"
+
+def end_alone(cfg: DictConfig, folder: Path) -> list[str]:
+    """Write whether what the run's experiment expects came out, and how to ask which loss is better."""
+    from losslab import multirun
+
+    found, name = [], str(cfg.run.choices.get("experiment"))
+    runs = multirun.read_runs([folder])
+    if verdict := report(name, cfg.run.catalogue, runs, cfg.run.overrides):
+        found.append(f"\n{verdict}")
+    if typed := multirun.write_race(cfg):
+        found.append(f"\nis another loss better, and is the difference real? type\n  {typed}")
+    return found
 
 
 def stopped(folder: Path, by: signal.Signals | None) -> str:

@@ -29,13 +29,14 @@ class Summary(dict[str, float]):
 
 
 @machine_errors()
-def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None) -> Summary:
+def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None, alone: bool = False) -> Summary:
     """Train once, test the best epoch, and record all of it.
 
     Args:
         cfg: what `losslab.config.check.configure` returns.
         callbacks: beyond those of the configuration, such as a sweep's own.
         folder: where to record; `None` for a new one below `output_dir`.
+        alone: whether it is no part of a sweep; see `losslab.terminal.closing`.
 
     Returns:
         The last and best value of each metric, and the test metrics; empty on all processes of a run but the first.
@@ -59,7 +60,7 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
         loggers = connect(parts, record, callbacks)
         record.begin(loggers, parts.facts)
         if record.first:
-            print(terminal.opening(parts, record, loggers, hook_listener(trainer)), flush=True)
+            print(terminal.opening(parts, record, loggers, hook_listener(trainer), alone), flush=True)
         trainer.precision_plugin.convert_module(module)  # before a checkpoint in double precision is read into it
         with relaunch_this_run(cfg, trainer), frozen_heap():
             trainer.fit(module, loaders.train, loaders.val, ckpt_path=ckpt, weights_only=True)
@@ -70,7 +71,7 @@ def train(cfg: DictConfig, *callbacks: "pl.Callback", folder: Path | None = None
             summary.update(finish(record, parts.data, parts.task, module.test_rows[0], scores))
     summary.folder = record.folder
     if summary:
-        print(terminal.closing(summary, record.folder), flush=True)
+        print(terminal.closing(summary, record.folder, parts, alone), flush=True)
     return summary
 
 
@@ -90,7 +91,7 @@ def connect(parts: Parts, record: "Record", callbacks: "tuple[pl.Callback, ...]"
         record.config |= {f"logger.{key}": value for key, value in filled.items()}
     every = [*build_callbacks(cfg).values(), *callbacks]
     if cfg.trainer.enable_progress_bar and record.first:
-        every.append(Progress(cfg.run.steps))
+        every.append(Progress(cfg))
     parts.trainer.loggers = [record, *loggers]
     ordered = sorted(every, key=lambda callback: isinstance(callback, Checkpoint))  # Lightning wants these last
     parts.trainer.callbacks = ordered  # type: ignore[attr-defined]

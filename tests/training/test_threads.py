@@ -28,6 +28,7 @@ def _eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("data=diabetes model.hidden=[8]", 1),
         ("data=diabetes model.hidden=[1000,1000] data.batch_size=128", 4),  # 6 * 128 * (10 + 1000 + 1) * 1000 = 776e6
         ("data=diabetes model.hidden=[1000,1000] data.batch_size=all", 8),
+        ("data=numbers model=point", 8),  # what cannot be counted
         ("data=diabetes model.hidden=[8] threads=3", 3),
         ("data=diabetes model.hidden=[1000,1000] data.batch_size=all threads=1", 1),
     ],

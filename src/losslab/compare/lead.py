@@ -106,7 +106,7 @@ def list_places(places: Places, about: str = "") -> list[Line]:
     for question, badge, names, none in (
         ("Just as good", SAME, places.same, ""),
         ("Cannot be told apart yet", UNDECIDED, places.undecided, ""),
-        ("Avoid", CLEAR, places.worse, "None is clearly worse."),
+        ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
             number = f"{len(names)} of the {others} others: " if len(names) > 1 else ""
@@ -152,7 +152,9 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
     if standing.leader != findings.leader:
         why = [f"On test it beats {findings.leader}, which is {findings.picked} on validation."]
     lost = max((-pair.low for pair in standing.ties), default=0.0)
-    if lost > 0:  # NaN isn't
+    row = comparison.used["score"][comparison.used["cell"] == standing.leader]
+    most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
+    if 0 < lost < most:  # NaN isn't
         unit = "points" if comparison.points else "%"
         why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
     return " ".join(why)

@@ -24,7 +24,8 @@ from losslab.config.targets import SETTING, allowed_packages, check_target_name,
 from losslab.errors import Refused
 
 # Groups whose keys are arguments of the code that `_target_` names, or places in their ranges: a file may set them all.
-ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment", "search")
+# Nor does what an experiment's file expects set anything.
+ARGUMENTS = ("task", "model", "loss", "optimizer", "scheduler", "augment", "search", "expect")
 # The other settings that a file may make. A new setting is refused in files until it is listed here.
 LISTED = {
     "data": "_target_ task truth gives takes val test fixed_test seed folds fold batch_size drop_last workers path "

@@ -70,6 +70,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]
         allowlist.check_file(where, content, allow, is_group, cfg)
         check_readable(where, content)
     OmegaConf.set_struct(cfg, False)
+    cfg.pop("expect", None)  # losslab.experiment reads it
     ranges = take_ranges(cfg)
     check_structure(cfg)
     if "parts" in cfg.loss:

@@ -202,7 +202,7 @@ def write_pixels(
         wide = image.reshape(3, -1).astype(np.int64)
         return file, image, np.stack([wide.sum(1), (wide**2).sum(1)], 1), hashlib.blake2b(image.data).digest()
 
-    bar = progress_bar(total=len(files), desc="decoding images", unit="image", leave=False)
+    bar = progress_bar(len(files), "decoding", "image", leave=False)
     with bar, ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files; threads share the filter
         for start in range(0, len(files), CHUNK):  # threads suffice: Pillow releases the GIL

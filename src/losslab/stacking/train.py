@@ -243,7 +243,7 @@ def fit_and_test(jobs: list[Job]) -> None:
     training, val, test = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
     again = StackedBatches(val.loaders)  # the validation rows of runs that end early, too
     trainer.strategy.checkpoint_io = memory = InMemoryCheckpoints()
-    bar = [terminal.Progress(cfg.run.steps)] if cfg.trainer.enable_progress_bar else []
+    bar = [terminal.Progress(cfg)] if cfg.trainer.enable_progress_bar else []
     callbacks = [*bar, StackCallbacks(jobs, (training, val), memory)]
     trainer.callbacks = callbacks  # type: ignore[attr-defined]
     stack, ckpt = build_stack(jobs), None

@@ -74,14 +74,14 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
     unit = "trial" if jobs and jobs[0].draw else "run"
-    with progress_bar(total=len(keys), desc=what, unit=unit, initial=len(records)) as bar:
+    with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             records = ledger.records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
             best = {plan.metric: f"{better(values):.4g}"} if values else {}
-            bar.set_postfix({"failed": failed, "left": len(keys) - len(records), **best}, refresh=True)
+            bar.set_postfix({**best, "failed": failed}, refresh=True)
             if len(records) == len(keys):
                 return records
             workers.replace_dead(ledger, len(keys) - len(records))

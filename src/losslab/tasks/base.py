@@ -54,6 +54,7 @@ class Task(nn.Module, ABC):
     better: ClassVar[dict[str, str]]  # each metric, and whether `min` or `max` is better
     learned: ClassVar[tuple[str, ...]] = ()  # the buffers that `tune` returns
     chance: ClassVar[str] = ""  # what scores of 0 predict for a card's examples, in words
+    constant: ClassVar[str] = ""  # what `constant_scores` predict, in words
 
     def __init__(self, name: str, truth: str, inputs: list[str], targets: list[str], yardstick: str, mode: str) -> None:
         super().__init__()
@@ -102,6 +103,13 @@ class Task(nn.Module, ABC):
     def translate(self, scores: Tensor, other: "Task") -> Tensor:
         """Return the scores by which this task predicts what `other`, fitted with another loss, does by `scores`."""
         return scores
+
+    def constant_scores(self, data: Dataset) -> Tensor | None:
+        """Return the scores `(S,)` of the best prediction that looks at no input; `None` if that is not known.
+
+        A run whose primary metric is no better has learnt nothing.
+        """
+        return None
 
     # What people read
 

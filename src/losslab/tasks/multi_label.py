@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -45,6 +46,7 @@ class MultiLabel(Task):
     }
     learned: ClassVar = ("thresholds",)
     chance: ClassVar = "each label is as likely as not"
+    constant: ClassVar = "giving every row the same scores"
     thresholds: Tensor  # of each label (L,); checkpoints hold them
 
     def fit(self, data: Dataset, loss: Reading) -> None:
@@ -96,6 +98,10 @@ class MultiLabel(Task):
             each, micro = f1_scores(p > thresholds, y, weight)
             found |= {f"f1{suffix}": each.mean(), f"f1_micro{suffix}": micro}
         return found
+
+    def constant_scores(self, data: Dataset) -> Tensor:
+        shares = np.average(data.targets("train"), 0, data.weights("train"))
+        return torch.from_numpy(shares).float().logit(1e-6)
 
     def tables(self, data: Dataset, scores: Tensor) -> dict[str, list[dict[str, str]]]:
         """Add the table `labels`: how well each label is predicted, the most frequent one first."""

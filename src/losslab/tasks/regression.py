@@ -24,6 +24,7 @@ class Regression(Task):
 
     better: ClassVar = {"rmse": "min", "mse": "min", "mae": "min", "msle": "min", "r2": "max"}
     chance: ClassVar = "3 is predicted for the targets 2 and 4"
+    constant: ClassVar = "predicting the mean of the training targets for every row"
     mean: Tensor
     std: Tensor
     level: Tensor  # a rate is a multiple of it
@@ -79,6 +80,9 @@ class Regression(Task):
         if self.logarithmic:  # no target is negative
             found["msle"] = squared_log_error(values, y, weight)
         return found
+
+    def constant_scores(self, data: Dataset) -> Tensor:
+        return torch.zeros(len(data.outputs) * self.scores_per_target)
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab.page import pictures

@@ -29,6 +29,7 @@ class SingleLabel(Task):
         "ece": "min",
     }
     chance: ClassVar = "both classes are as likely"
+    constant: ClassVar = "predicting the most frequent class of the training rows for every row"
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "prediction":
@@ -58,6 +59,10 @@ class SingleLabel(Task):
             "brier": mean_rows(p.scatter_add(0, y[None], -torch.ones_like(p[:1])).square().sum(0), weight),
             "ece": calibration_error(best.exp(), right, weight),  # of the predicted class
         }
+
+    def constant_scores(self, data: Dataset) -> Tensor:
+        shares = np.bincount(data.targets("train"), data.weights("train"), len(data.outputs))
+        return torch.from_numpy(shares / shares.sum()).float().clamp(min=1e-9).log()
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab.page import image_grids, pictures

@@ -35,7 +35,8 @@ def use_threads(cfg: DictConfig, trainer: "pl.Trainer", module: "Experiment", da
     if cfg.threads != "auto":
         torch.set_num_threads(cfg.threads)
     elif MOST > 1 and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu":
-        torch.set_num_threads(min(MOST, max(1, ceil(rows * count_operations(module, data) / WORTH))))
+        worth = rows * count_operations(module, data) / WORTH
+        torch.set_num_threads(ceil(min(MOST, max(1, worth))))
     return torch.get_num_threads()
 
 

@@ -1,0 +1,61 @@
+"""What is printed when a run ends."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import accuracy_score, average_precision_score, mean_squared_error
+
+from losslab.terminal import find_nothing_learnt
+from tests.losses.examples import dataset, prepared
+
+
+def reference(task: str, y: Any) -> float:
+    """The primary metric of what looks at no input, by scikit-learn."""
+    x = np.zeros((len(y), 1))
+    if task == "regression":
+        return float(np.sqrt(mean_squared_error(y, DummyRegressor().fit(x, y).predict(x))))
+    if task == "single_label":
+        return float(accuracy_score(y, DummyClassifier(strategy="most_frequent").fit(x, y).predict(x)))
+    return float(average_precision_score(y, np.full(y.shape, 0.5), average="macro"))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("regression", "mse"),
+        ("regression", "quantile"),
+        ("regression", "poisson"),
+        ("single_label", "mse"),
+        ("multi_label", "bce"),
+    ],
+)
+def test_a_run_that_is_no_better_than_a_constant_is_told_to_have_learnt_nothing(
+    name: str, loss: str, weighted: bool
+) -> None:
+    task, _, y = prepared(name, rows=31, loss=loss)
+    data = dataset(y.numpy())
+    if weighted:
+        data.weight = np.ones(len(y), np.float32)
+    constant, best = reference(name, y.numpy()), float(task.mode == "max")
+    parts: Any = SimpleNamespace(task=task, data=data)
+
+    def said(share: float) -> str:
+        """What is said where a run has come this far from the constant to the best value."""
+        return find_nothing_learnt({f"test/{task.yardstick}": constant + share * (best - constant)}, parts)
+
+    for share in (0.0, 0.009, -0.5):
+        assert said(share).startswith("it learnt nothing: ")
+    assert f"gives {constant:.4g};" in said(0.0)
+    assert (said(0.011), said(0.5), said(float("nan"))) == ("", "", "")
+
+
+def test_where_a_constant_is_perfect_nothing_is_said() -> None:
+    task, _, y = prepared("single_label")
+    data = dataset(torch.zeros_like(y).numpy())
+    parts: Any = SimpleNamespace(task=task, data=data)
+    assert find_nothing_learnt({"test/accuracy": 1.0}, parts) == ""
