@@ -24,6 +24,7 @@ WEIGHT = "data.weight=COLUMN"
 FOLDS = ("data.folds", "data.fold")
 NO_REFERENCE = re.compile(r"Interpolation key '([^']+)' not found.*?full_key: (\S+)")
 NO_DEFAULT = re.compile(r"In '([^']+)': Could not (?:load|find) '([^']+)'")
+NO_LIST = re.compile(r"In '([^']+)': .*Cannot merge DictConfig with ListConfig")
 UNMERGED = re.compile(r"Error merging override (.*)")
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: 1\. | requires)")
 THERE = re.compile(r"An item is already at '([^']+)'")
@@ -53,6 +54,10 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         group, _, name = absent[2].rpartition("/")
         known = options([str(CONF), *own_folders(overrides)], group)
         return f"{absent[1]}.yaml has {name} in its defaults, which is no option of {group}; {nearest(name, known)}"
+    if mixed := NO_LIST.search(text):
+        return (
+            f"{mixed[1]}.yaml writes names and values where a list stands, such as types: write types: ['age: number']"
+        )
     if unmerged := UNMERGED.fullmatch(text):
         return f"{unmerged[1]} does not fit what it sets: type a value like that of `--cfg job`"
     if several := SEVERAL.search(text):
