@@ -35,6 +35,11 @@ FAULTS = [
     ("experiment/e.yaml", GLOBAL + "hydra: {sweeper: {params: 3}}\n", "no sweep that can be read: write hydra"),
     ("experiment/e.yaml", GLOBAL + "hydra: {job: {name: 3}}\n", "sets more of Hydra than hydra.mode"),
     ("experiment/e.yaml", GLOBAL + "hydra: {sweeper: {params: {seed: '0,('}}}\n", "params cannot be read"),
+    (
+        "experiment/e.yaml",
+        GLOBAL + "defaults: [{override /data: csv}]\ndata: {path: a, target: y, types: {b: number}}\n",
+        r"e.yaml writes names and values where a list stands, .*: write types: \['age: number'\]",
+    ),
     ("experiment/e.yaml", GLOBAL + "loss: 3\n", "loss is not an option any more"),
     ("experiment/e.yaml", GLOBAL + "sed: 3\n", "e.yaml sets sed, which only you may"),
 ]  # fmt: skip

@@ -65,7 +65,8 @@ def name_model(cfg: DictConfig, library: str) -> None:
         Refused: if the library is not installed.
     """
     if find_spec(library) is None:
-        raise Refused(f"model={library} is not installed: type pip install 'losslab[{library}]'")
+        typed = "-".join([library, *([cfg.model.name] if "name" in cfg.model and cfg.model.name != "???" else [])])
+        raise Refused(f"model={typed} needs {library}: type pip install 'losslab[{library}]', and then the same again")
     plain: Any = OmegaConf.to_container(cfg.model)
     if plain.get("name") != "???":
         cfg.run.choices.model = f"{cfg.run.choices.model}-{plain['name']}"
