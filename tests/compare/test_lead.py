@@ -46,7 +46,10 @@ def test_an_undecided_choice_says_what_it_may_cost_at_most(tmp_path: Path) -> No
 
 def test_a_race_has_the_same_lines() -> None:
     state = State(1.0, "", ["adam", "lion"], ["sgd"], leader="adam", never={"lbfgs": "it broke"})
-    state.beaten = {"muon": {"ahead": "sgd", "mean": 5.0, "low": 2.0, "high": 8.0, "n": 3}}
+    state.beaten = {
+        "muon": {"ahead": "sgd", "mean": 5.0, "low": 2.0, "high": 8.0, "n": 3, "rivals": ["sgd"]},
+        "rprop": {"ahead": "sgd", "mean": 1.0, "low": 0.0, "high": 8.0, "n": 4, "rivals": ["sgd", "adam"]},
+    }
     gap = {"ahead": "adam", "n": 9}
     state.looks = [{"gaps": {"sgd": {**gap, "mean": 0.1, "low": -0.5, "high": 0.7},
                              "lion": {**gap, "mean": -0.4, "low": -2.0, "high": 1.2}}}]  # fmt: skip
@@ -56,6 +59,7 @@ def test_a_race_has_the_same_lines() -> None:
         ("same", "sgd: behind adam by 0.1 points accuracy [-0.5, 0.7]"),
         ("undecided", "lion: ahead of adam by 0.4 points accuracy [-1.2, 2]"),
         ("clear", "lbfgs: it broke", "muon: found after 3 seeds: behind sgd by 5 points accuracy [2, 8]"),
+        ("clear", "rprop: found after 4 seeds: behind the best by 1 points accuracy [0, 8]"),
         ("",),
         ("",),
     ]

@@ -77,6 +77,7 @@ def compare(request: Request, runs: Runs) -> str:
 
 def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = ()) -> dict[str, str | bytes]:
     """Render the files of a comparison by their names, the page last; `first` are plots before its own."""
+    from losslab.compare.digits import find_decimals
     from losslab.compare.latex import format_latex
     from losslab.compare.table import format_cells, format_pairs
     from losslab.compare.variance import format_components
@@ -95,7 +96,7 @@ def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = (
     if components:
         files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
         sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
-    sections.append(list_runs(comparison, request.out))
+    sections.append(list_runs(comparison, request.out, find_decimals(report.cells)))
     cells = link_cells(comparison, format_cells(comparison, report.cells))
     shown = [plot for plot in plots if plot.name not in LATER]
     page = Page(

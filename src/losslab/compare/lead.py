@@ -93,14 +93,15 @@ def count_names(names: Mapping[str, str]) -> str:
     return next(iter(names)) if len(names) == 1 else f"{len(names)} others"
 
 
-def list_places(places: Places, about: str = "") -> list[Line]:
+def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
     """Write the lines on what to use, what is as good, what is undecided and what to avoid.
 
     Args:
         places: where the candidates stand.
         about: of the leader, in sentences.
+        others: how many there are besides.
     """
-    others = len(places.same) + len(places.undecided) + len(places.worse)
+    others += len(places.same) + len(places.undecided) + len(places.worse)
     now = " for now" if places.badge == UNDECIDED else ""
     lines = [Line("Use", places.badge, f"{places.leader}{now}. {about}".strip())]
     for question, badge, names, none in (

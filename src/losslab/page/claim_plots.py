@@ -9,7 +9,7 @@ import pandas as pd
 from losslab.compare.claims import Findings, Pair, improvement, tabulate_wins
 from losslab.compare.design import Comparison
 from losslab.compare.lead import describe_place
-from losslab.compare.standing import is_same, is_sure, sort_pairs, turn
+from losslab.compare.standing import is_same, sort_pairs, turn
 from losslab.compare.wording import name_plural
 from losslab.page.figures import BLUE, GREY, INK, ORANGE, Plot, Tip, draw_tiles, make_figure, shorten, use_light_frame
 
@@ -23,11 +23,12 @@ STATES = {  # of a pair: the colour, marker and size of its mark
 }
 
 
-def find_state(comparison: Comparison, pair: Pair, wanted: float) -> str:
+def find_state(pair: Pair, wanted: float) -> str:
     """Return whether a pair differs clearly, is the same within the difference that matters, or is undecided."""
-    if is_sure(comparison, pair) or is_sure(comparison, turn(pair)):
-        return "clear"
-    return "same" if is_same(pair, wanted) and not pair.p <= comparison.alpha else "undecided"
+    ahead = pair if pair.low > 0 else turn(pair)
+    if ahead.low > 0:
+        return "clear" if ahead.failed[0] <= ahead.failed[1] else "undecided"
+    return "same" if is_same(pair, wanted) else "undecided"
 
 
 def draw_differences(comparison: Comparison, findings: Findings, wanted: float) -> Plot | None:
@@ -72,7 +73,7 @@ def list_behind(comparison: Comparison, pairs: Sequence[Pair], leader: str) -> t
 def draw_behind(axis: Any, comparison: Comparison, pairs: Sequence[Pair], wanted: float) -> None:
     """Draw a list of differences: the leader at 0, then a line for each pair."""
     means, lows, highs = (np.array([getattr(pair, name) for pair in pairs]) for name in ("mean", "low", "high"))
-    states = [STATES[find_state(comparison, pair, wanted)] for pair in pairs]
+    states = [STATES[find_state(pair, wanted)] for pair in pairs]
     lines = np.arange(1, len(pairs) + 1)
     axis.axvspan(-wanted, wanted, color=GREY, alpha=0.18, linewidth=0)
     axis.axvline(0, color=GREY, linewidth=0.8)
@@ -95,7 +96,7 @@ def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plo
     drawn, axes = make_figure(3.4 + pitch * len(cells), 1.3 + pitch * len(cells))
     axis, tips = axes[0, 0], {}
     for state, (colour, marker, size) in STATES.items():
-        own = [pair for pair in pairs if find_state(comparison, pair, wanted) == state]
+        own = [pair for pair in pairs if find_state(pair, wanted) == state]
         if own:
             x, y = ([place[getattr(pair, side)] for pair in own] for side in ("first", "second"))
             axis.scatter(x, y, s=size * (pitch / 0.2) ** 2, color=colour, marker=marker, linewidths=0,
@@ -119,7 +120,7 @@ def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plo
         {
             "cell": [pair.second for pair in pairs],
             "against": [pair.first for pair in pairs],
-            "state": [find_state(comparison, pair, wanted) for pair in pairs],
+            "state": [find_state(pair, wanted) for pair in pairs],
         }
     )
     return Plot("pairs_matrix", caption, drawn, data, tips)
@@ -136,7 +137,7 @@ def draw_ranks(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     drawn, axes = make_figure(8.0, 1.0 + 0.22 * len(known), 1, 2, width_ratios=[3, 2], sharey=True)
     left, right = axes[0]
     left.hlines(lines, known["rank low"] - 0.2, known["rank high"] + 0.2, color=BLUE, linewidth=2.2, gid="mark:ranks")
-    left.scatter(known.index + 1, lines, color=BLUE, s=22)
+    left.scatter(lines + 1, lines, color=BLUE, s=22)
     left.set(xlabel="place: 95 % interval, and that of the mean")
     right.hlines(lines, 0, best, color=ORANGE, linewidth=5, gid="mark:best")
     right.set(xlabel="probability of being the best", xlim=(0, max(0.05, float(best.max())) * 1.1))

@@ -8,6 +8,8 @@ from matplotlib.patheffects import withStroke
 
 from losslab.compare.costs import are_stacked, name_costs
 from losslab.compare.design import Comparison
+from losslab.compare.digits import find_decimals, format_decimals
+from losslab.compare.table import format_cost
 from losslab.page.figures import (
     BLUE,
     GREY,
@@ -37,11 +39,12 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     width = 1.0 + 4.6 * len(costs)
     legend = wrap_entries([f"{number} {shorten(cell, 60)}" for number, cell in enumerate(named, 1)], int(12 * width))
     drawn, axes = make_figure(width, 4.2 + 0.16 * len(legend), 1, len(costs))
+    decimals = find_decimals(numbers)
     inside, tips = numbers[numbers["mean"].between(low - edge, high + edge)], {}
     for axis, (key, front) in zip(axes.flat, fronts.items(), strict=True):
         known = inside[inside[key].notna()]
         draw_front(axis, known, front, key)
-        tips[key] = [Tip(f"{cell}\nmean {mean:.5g}, {cost:.4g} {key}", number)
+        tips[key] = [Tip(f"{cell}\nmean {format_decimals(mean, decimals)}, {format_cost(cost)} {key}", number)
                      for number, cell, mean, cost in known[["cell", "mean", key]].itertuples()]  # fmt: skip
         for place, (cell, x, y) in enumerate(front[["cell", key, "mean"]].itertuples(index=False)):
             if cell in named:  # in turn above and below the line, as neighbours may be close

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from losslab.compare.design import Comparison, find_mode
+from losslab.compare.digits import find_decimals, format_decimals
 from losslab.compare.settings import format_value
 from losslab.errors import Refused
 from losslab.page.figures import (
@@ -38,6 +39,7 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     lines = numbers["cell"].map(heights).to_numpy(float)
     colours = choose_colours(comparison, numbers)
     low, high = find_range(comparison, numbers)
+    decimals = find_decimals(numbers)
     edge = 0.04 * (high - low) or 0.01
     axis.set_xlim(low - edge, high + edge)
     axis.set_ylim(lines.max() + 0.6, -0.6)
@@ -48,7 +50,7 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     inside = numbers["mean"].between(low, high).to_numpy()
     axis.scatter(numbers["mean"][inside], lines[inside], s=34, gid="mark:means",
                  color=[colour for colour, shown in zip(colours, inside, strict=True) if shown])  # fmt: skip
-    point_outside(axis, numbers["mean"], lines, low, high)
+    point_outside(axis, numbers["mean"], lines, (low, high), decimals)
     write_lines(axis, comparison, numbers, heights)
     relative = comparison.mode == "min" and len(comparison.datasets) > 1
     axis.set_xlabel(f"test {comparison.metric}{', as a multiple of the mean of its data set' if relative else ''}")
@@ -59,15 +61,25 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
         f"Test {comparison.metric} of each cell: mean (dot), {level} interval (line; Student's t), single runs (small "
         f"dots).{grouped}"
     )
+    listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples(index=False)
     tips = {
-        "runs": [Tip(f"{cell}\nseed {repeat}: {value:.5g}\n{Path(folder).name}") for cell, repeat, value, folder in
-                 runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples(index=False)],
-        "means": [Tip(f"{cell}\nmean {mean:.5g}, {level} interval {low:.5g} to {high:.5g}, {n} runs", number)
-                  for number, cell, mean, low, high, n in
-                  numbers[inside][["cell", "mean", "low", "high", "n"]].itertuples()],
-    }  # fmt: skip
+        "runs": [
+            Tip(f"{cell}\nseed {repeat}: {format_decimals(value, decimals)}\n{Path(folder).name}")
+            for cell, repeat, value, folder in listed
+        ],
+        "means": [
+            Tip(f"{cell}\n{describe_mean(mean, low, high, decimals)}, {n} runs", number)
+            for number, cell, mean, low, high, n in numbers[inside][["cell", "mean", "low", "high", "n"]].itertuples()
+        ],
+    }
     data = used[[*comparison.by, "dataset_key", "repeat", "value", "score"]]
     return Plot("means", caption, drawn, data, tips)
+
+
+def describe_mean(mean: float, low: float, high: float, decimals: int | None) -> str:
+    """Write a mean and its interval, if there is one."""
+    text, *ends = (format_decimals(value, decimals) for value in (mean, low, high))
+    return f"mean {text} [{', '.join(ends)}]" if ends[0] else f"mean {text}"
 
 
 def find_range(comparison: Comparison, numbers: pd.DataFrame) -> tuple[float, float]:
@@ -113,13 +125,15 @@ def write_lines(axis: Any, comparison: Comparison, numbers: pd.DataFrame, height
                       transform=axis.get_yaxis_transform())  # fmt: skip
 
 
-def point_outside(axis: Any, values: "pd.Series[float]", lines: np.ndarray, low: float, high: float) -> None:
+def point_outside(
+    axis: Any, values: "pd.Series[float]", lines: np.ndarray, ends: tuple[float, float], decimals: int | None
+) -> None:
     """Write each value that lies beyond the x-axis at its edge, with an arrow."""
     for line, value in zip(lines, values, strict=True):
-        if not low <= value <= high:
-            below = value < low
+        if not ends[0] <= value <= ends[1]:
+            below, text = value < ends[0], format_decimals(value, decimals)
             axis.annotate(
-                f"{LEFT} {value:.4g}" if below else f"{value:.4g} {RIGHT}",
+                f"{LEFT} {text}" if below else f"{text} {RIGHT}",
                 (0.01 if below else 0.99, line),
                 xycoords=("axes fraction", "data"),
                 ha="left" if below else "right",
@@ -142,8 +156,10 @@ def draw_heatmap(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     axis = axes[0, 0]
     low, high = find_limits(values, comparison.mode)
     shares = np.clip((values - low) / ((high - low) or 1), 0, 1)
+    decimals = find_decimals(numbers)
+    texts = np.array([[format_decimals(value, decimals) for value in row] for row in values])
     best = int((np.nanargmax if comparison.mode == "max" else np.nanargmin)(values))
-    draw_tiles(axis, shares if comparison.mode == "max" else 1 - shares, np.vectorize("{:.4g}".format)(values), best)
+    draw_tiles(axis, shares if comparison.mode == "max" else 1 - shares, texts, best)
     axis.set_xticks(np.arange(grid.shape[1]) + 0.5, map(shorten, grid.columns), rotation=30, ha="right")
     axis.set_yticks(np.arange(grid.shape[0]) + 0.5, map(shorten, grid.index))
     axis.set(xlabel=comparison.by[1], ylabel=comparison.by[0])

@@ -7,18 +7,21 @@ from urllib.parse import quote
 import pandas as pd
 
 from losslab.compare.design import Comparison
+from losslab.compare.digits import format_decimals
 from losslab.compare.settings import format_value
+from losslab.compare.table import describe_alike
 from losslab.page.html_page import Command, Link, Section
 
 MOST = 2000  # runs that the page lists
 
 
-def list_runs(comparison: Comparison, page: Path) -> Section:
+def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Section:
     """List the runs, cell by cell, each with its folder, its W&B page and the command that repeats it.
 
     Args:
         comparison: what is compared.
         page: the folder of the page, which links to folders start from.
+        decimals: of a figure.
     """
     places = {cell: number for number, cell in enumerate(comparison.cells)}
     frame = comparison.frame.assign(place=comparison.frame["cell"].map(places).fillna(len(places)).astype(int))
@@ -29,7 +32,7 @@ def list_runs(comparison: Comparison, page: Path) -> Section:
     table["seed"] = frame["repeat"]
     if comparison.tuned:
         table["setting"] = frame["setting"]
-    table[comparison.metric] = frame["value"].map(lambda value: "" if value != value else f"{value:.5g}")
+    table[comparison.metric] = [format_decimals(value, decimals) for value in frame["value"]]
     table["ended"] = [
         f"{status}: {reason}" if reason and status == "failed" else str(status)
         for status, reason in zip(frame["status"], frame["reason"], strict=True)
@@ -69,9 +72,10 @@ def to_command(command: object) -> Command:
 
 def link_cells(comparison: Comparison, table: pd.DataFrame) -> Section:
     """Return the table of cells, whose numbers of runs lead to these runs, and whose rows other links lead to."""
+    table, alike = describe_alike(table, [*comparison.by, *table.columns[len(comparison.by) :][:2]])
+    failed = "" if "failed" in table else "No training failed."
+    points = f"A point is 0.01 {comparison.metric}." if comparison.points else ""
     links = [Link(str(n), f"#runs-{place}") for place, n in enumerate(table["n"])]
-    return Section(
-        "Cells",
-        table.assign(n=pd.Series(links, table.index, dtype=object)),
-        ids=[f"cell-{place}" for place in range(len(table))],
-    )
+    table = table.assign(n=pd.Series(links, table.index, dtype=object))
+    ids = [f"cell-{place}" for place in range(len(table))]
+    return Section("Cells", table, " ".join(filter(None, [alike, failed, points])), ids=ids)
