@@ -28,12 +28,19 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
         state.leader,
         {name: describe(name) for name in sorted(state.same)},
         {name: describe(name) for name in undecided},
-        dict(state.never) | {name: f"found after {state.beaten[name]['n']} seeds: "
-                             f"{describe_gap(state.beaten[name], unit)}" for name in worse},
+        dict(state.never) | {name: describe_beaten(state.beaten[name], unit) for name in worse},
         gap,
     )  # fmt: skip
     cost, about = closing
     return [*list_places(places), Line("How sure", "", about), Line("What it took", "", cost)]
+
+
+def describe_beaten(found: dict[str, Any], unit: str) -> str:
+    """Write how far one that is out is behind, and whether it is surely worse."""
+    if found["low"] > 0:
+        return f"worse, found after {found['n']} seeds: {describe_gap(found, unit)}"
+    amount = format_amount(found["mean"])
+    return f"{found['ahead']} is at least as good: it was ahead by {amount} {unit} after {found['n']} seeds"
 
 
 def describe_gap(gap: dict[str, Any], unit: str) -> str:
