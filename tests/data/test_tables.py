@@ -230,6 +230,11 @@ def test_a_type_that_there_is_not_is_refused() -> None:
         read("pay", types="age: numbr")
     with pytest.raises(Refused, match=r"data.types=ag is not a column; nearest: "):
         read("pay", types=["ag: number"])
+    for typed, instead in (("age", "{age:number}"), ("age:", "{age:number}"), ("number", "{COLUMN:number}")):
+        with pytest.raises(
+            Refused, match=f"data.types={typed} needs a column and its type: type data.types={instead}$"
+        ):
+            read("pay", types=typed)
 
 
 @pytest.mark.parametrize("task", ["regression", "single_label", "multi_label"])

@@ -93,20 +93,21 @@ def count_names(names: Mapping[str, str]) -> str:
     return next(iter(names)) if len(names) == 1 else f"{len(names)} others"
 
 
-def list_places(places: Places, about: str = "") -> list[Line]:
+def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
     """Write the lines on what to use, what is as good, what is undecided and what to avoid.
 
     Args:
         places: where the candidates stand.
         about: of the leader, in sentences.
+        others: how many there are besides.
     """
-    others = len(places.same) + len(places.undecided) + len(places.worse)
+    others += len(places.same) + len(places.undecided) + len(places.worse)
     now = " for now" if places.badge == UNDECIDED else ""
     lines = [Line("Use", places.badge, f"{places.leader}{now}. {about}".strip())]
     for question, badge, names, none in (
         ("Just as good", SAME, places.same, ""),
         ("Cannot be told apart yet", UNDECIDED, places.undecided, ""),
-        ("Avoid", CLEAR, places.worse, "None is clearly worse."),
+        ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
             number = f"{len(names)} of the {others} others: " if len(names) > 1 else ""
@@ -152,7 +153,9 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
     if standing.leader != findings.leader:
         why = [f"On test it beats {findings.leader}, which is {findings.picked} on validation."]
     lost = max((-pair.low for pair in standing.ties), default=0.0)
-    if lost > 0:  # NaN isn't
+    row = comparison.used["score"][comparison.used["cell"] == standing.leader]
+    most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
+    if 0 < lost < most:  # NaN isn't
         unit = "points" if comparison.points else "%"
         why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
     return " ".join(why)

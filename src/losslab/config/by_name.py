@@ -70,7 +70,7 @@ def list_loggers(cfg: DictConfig) -> dict[str, DictConfig]:
 def check_installed(typed: str, library: str) -> None:
     """Refuse an option whose library is not installed."""
     if find_spec(library) is None:
-        raise Refused(f"{typed} is not installed: type pip install 'losslab[{library}]'")
+        raise Refused(f"{typed} needs {library}: type pip install 'losslab[{library}]', and then the same again")
 
 
 def name_model(cfg: DictConfig, library: str) -> None:
@@ -79,7 +79,8 @@ def name_model(cfg: DictConfig, library: str) -> None:
     Raises:
         Refused: if the library is not installed.
     """
-    check_installed(f"model={library}", library)
+    typed = "-".join([library, *([cfg.model.name] if "name" in cfg.model and cfg.model.name != "???" else [])])
+    check_installed(f"model={typed}", library)
     plain: Any = OmegaConf.to_container(cfg.model)
     if plain.get("name") != "???":
         cfg.run.choices.model = f"{cfg.run.choices.model}-{plain['name']}"

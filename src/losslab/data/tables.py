@@ -273,10 +273,17 @@ def read_types(types: str | list[str] | None) -> dict[str, str]:
 def read_type(text: str) -> tuple[str, str]:
     """Return the name and the type in a text such as `age: number`.
 
+    Raises:
+        Refused: if it holds one of them alone.
+
     >>> read_type("a: b: number")
     ('a: b', 'number')
     """
     name, _, kind = text.rpartition(":")
+    if not name.strip() or not kind.strip():
+        alone = text.strip(": ")
+        pair = ("COLUMN", alone) if alone in KINDS else (alone, "number")
+        raise Refused(f"data.types={text} needs a column and its type: type {type_of(*pair)}")
     return name.strip().strip("'\""), kind.strip()
 
 

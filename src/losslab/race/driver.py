@@ -22,7 +22,7 @@ from losslab.errors import Refused
 from losslab.files import check_writable
 from losslab.race.judge import judge, plan_seeds
 from losslab.race.levels import LOOKS, find_level, first_look
-from losslab.race.question import Question, read_question, split_words
+from losslab.race.question import LABEL, Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep import stopping
@@ -252,7 +252,10 @@ def race(words: Sequence[str]) -> int:
     stack = parse_number("stack", typed.pop("stack", "32"))
     retry, log = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "log"))
     folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
-    question = replace(read_question(files, typed, folder.name, folders), log=log)
+    try:
+        question = replace(read_question(files, typed, folder.name, folders), log=log)
+    except Refused as error:
+        raise Refused(str(error).removeprefix(f"{LABEL}: ")) from None
     check_writable(folder, "output_dir")
     check_data(question.plan)
     with explain_faults(folder):

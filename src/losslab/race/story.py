@@ -135,10 +135,8 @@ def describe_cost(race: "Race") -> str:
     grid = len(race.cells) * state.seeds + runs - tests
     failed = sum(record["state"] == "failed" for record in race.records.values())
     lost = f" {failed} of them failed." if failed else ""
-    return (
-        f"That took {runs} runs{tuned}; a full grid with {state.seeds} seeds for every candidate would have taken "
-        f"{grid}.{lost}"
-    )
+    full = f"; a full grid with {state.seeds} seeds for every candidate would have taken {grid}" if grid > runs else ""
+    return f"That took {runs} runs{tuned}{full}.{lost}"
 
 
 def describe_claim(comparison: "Comparison", looks: int) -> str:
