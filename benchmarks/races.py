@@ -246,10 +246,12 @@ def list_designs() -> list[Design]:
 
 def count_seeds(draws: list[tuple[Array, Array]], test: Callable[[Array, Array, int], End]) -> int:
     """Return with how many seeds each a test after the full grid decides 80 % of the pairs with the leader."""
-    for n in LOOKS:
-        if n > 2 and np.mean([test(*draw, n).decided for draw in draws]) >= 0.8:
-            return n
-    return MOST
+    low, high = 1, len(LOOKS) - 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = np.mean([test(*draw, LOOKS[middle]).decided for draw in draws]) >= 0.8
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return LOOKS[low]
 
 
 def main() -> None:
@@ -274,7 +276,7 @@ def main() -> None:
             continue
         rng = np.random.default_rng(sum(map(ord, design.name)))
         draws = [design.draw(rng) for _ in range(count)]
-        n, once = count_seeds(draws[:60], full), count_seeds(draws[:60], look_once)
+        n, once = (count_seeds(draws[:60], test) for test in (full, look_once))
         stories = [race(*draw, MOST if "equal" in design.name else 2 * n) for draw in draws]
         decided = {cap: np.mean([end_at(story, cap).decided for story in stories]) for cap in LOOKS}
         cap = next((cap for cap, share in decided.items() if share >= 0.8), MOST)

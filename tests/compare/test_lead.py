@@ -30,7 +30,7 @@ def test_what_validation_picks_is_not_recommended_where_test_says_otherwise(tmp_
     use, *others = write_lead(comparison, findings, 1.0)
     assert use.answer == "l0. On test it beats l8, which is the best on validation."
     assert [line.answer for line in others if line.question == "Avoid"] == [
-        "8 of the 8 others: l8, l7, l6, l5 and 4 others."
+        "All 8 others: l8, l7, l6, l5 and 4 others."
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import calibration_curve
 
 from losslab.compare.costs import name_fronts
 from losslab.compare.design import arrange
@@ -16,11 +17,13 @@ from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
+from losslab.page.calibration_plot import bin_probabilities, to_probabilities
 from losslab.page.claim_plots import draw_win_rates
 from losslab.page.cost_plots import draw_pareto
 from losslab.page.plots import draw_plots
 from losslab.page.result_plots import draw_means
 from losslab.page.search_plots import plateau_width
+from losslab.record.row_scores import RowScores
 from tests.compare.written import grid, run
 from tests.page.opened import Seen, made
 from tests.processes import ran
@@ -55,7 +58,7 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     drawn = {file.stem for file in folder.glob("*.png")}
     assert drawn == {
         *("means", "win_rates", "curves", "learning_rate", "budget", "metrics", "parallel_coordinates", "importance"),
-        *("differences", "pairs_matrix", "ranks"),
+        *("differences", "ranks"),
     }
     for name in drawn:
         data = (folder / f"{name}.csv").read_text()
@@ -122,6 +125,21 @@ def test_win_rates_and_the_front_are_those_of_the_runs(tmp_path: Path) -> None:
     assert (rates.at["mae", "huber"], rates.at["huber", "mse"]) == (1.0, 0.0)  # the training that failed loses
     assert pareto.data["MB"].tolist() == [70, 50, 60]
     assert len(pareto.figure.axes) == 1  # all took as many seconds
+
+
+def test_calibration_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    scores, truth = 2 * rng.normal(size=(1000, 3)), rng.integers(0, 3, 1000)
+    found = to_probabilities(RowScores(np.arange(1000), truth, scores))
+    assert found is not None
+    right, said = calibration_curve(found[1], found[0], n_bins=10, strategy="quantile")
+    bins = bin_probabilities(*found)
+    assert [each["said"] for each in bins] == pytest.approx(said, abs=0.01)
+    assert [each["right"] for each in bins] == pytest.approx(right, abs=0.02)
+    labels = to_probabilities(RowScores(np.arange(1000), (scores > 1).astype(np.int8), scores))
+    assert labels is not None
+    assert labels[0].tolist() == pytest.approx((1 / (1 + np.exp(-scores))).ravel())
+    assert to_probabilities(RowScores(np.arange(1000), scores.astype(np.float32), scores)) is None, "numbers have none"
 
 
 def test_a_plateau_is_as_wide_as_what_loses_little() -> None:

@@ -85,6 +85,8 @@ worse.'
         f"{len(worse)} are" if len(worse) > 1 and rest else f"{count_names(worse)} {'is' if len(worse) == 1 else 'are'}"
     )
     rest += [f"{lost} clearly worse"] if worse else []
+    if not same and not undecided and len(worse) > 1:
+        rest = [f"all {len(worse)} others are clearly worse"]
     return f"Use {use}{': ' if rest else ''}{', and '.join(rest)}."
 
 
@@ -110,7 +112,8 @@ def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
         ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
-            number = f"{len(names)} of the {others} others: " if len(names) > 1 else ""
+            part = f"All {others}" if len(names) == others else f"{len(names)} of the {others}"
+            number = f"{part} others: " if len(names) > 1 else ""
             within = f" The same within {places.gap}." if badge == SAME else ""
             evidence = [f"{name}: {phrase}" if phrase else name for name, phrase in names.items()]
             lines.append(Line(question, badge, f"{number}{join_phrases(shorten(list(names)))}.{within}", evidence))

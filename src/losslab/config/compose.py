@@ -16,7 +16,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab.config import allowlist
-from losslab.config.arguments import as_typed, explain_syntax, key_of
+from losslab.config.arguments import LISTED, as_typed, explain_syntax, key_of
 from losslab.config.by_name import fill_by_name
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
@@ -169,7 +169,7 @@ def load_config(overrides: Sequence[str]) -> Loaded:
 
 def check_words(overrides: Sequence[str]) -> None:
     """Refuse a group's override that names no option of it, before Hydra composes anything."""
-    plain = [text for text in overrides if not (key_of(text) == "loss" and "[" in text)]  # a weighted sum
+    plain = [text for text in overrides if not (f"{key_of(text)}=" in LISTED and "[" in text)]  # a sum
     try:
         parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
     except OverrideParseException as error:

@@ -89,7 +89,7 @@ def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plo
     cells = comparison.cells[:MOST]
     place = {cell: number for number, cell in enumerate(cells)}
     pairs = [pair for pair in findings.tested if not pair.key and pair.first in place and pair.second in place]
-    if len(cells) < 3 or len(pairs) < len(cells):
+    if len(cells) < 4 or len(pairs) < len(cells):
         return None
     pairs = [pair if place[pair.first] < place[pair.second] else turn(pair) for pair in pairs]
     pitch = 0.2 if len(cells) <= 30 else 0.155

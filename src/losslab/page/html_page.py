@@ -216,7 +216,7 @@ def render_table(table: pd.DataFrame, name: str, ids: Sequence[str] = ()) -> str
         name: what it shows.
         ids: of the rows, which links lead to; empty for a row without.
     """
-    numbers = [all(re.match(r"[-0-9]|$", cell.text if isinstance(cell, Link) else cell) for cell in table[name])
+    numbers = [all(re.match(r"[-0-9]|never$|$", cell.text if isinstance(cell, Link) else cell) for cell in table[name])
                for name in table]  # fmt: skip
     kinds = ["" if number else ' class="text"' for number in numbers]
 

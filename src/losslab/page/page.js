@@ -1,5 +1,5 @@
 "use strict";
-// Sort and filter tables, show what a mark is, copy a command, open all for print. Without it everything is there, too.
+// Sort and filter tables, show what a mark is, copy a command. Without it everything is there, too.
 (() => {
   const make = (tag, attributes, ...children) => {
     const node = Object.assign(document.createElement(tag), attributes);
@@ -99,11 +99,4 @@
   };
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, show);
   document.addEventListener("keydown", (event) => (tip.hidden ||= event.key === "Escape"));
-
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    opened.forEach((details) => (details.open = true));
-  });
-  addEventListener("afterprint", () => opened.forEach((details) => (details.open = false)));
 })();

@@ -10,6 +10,7 @@ import pandas as pd
 
 from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison
+from losslab.page.calibration_plot import draw_calibration
 from losslab.page.claim_plots import draw_differences, draw_pairs, draw_ranks, draw_win_rates
 from losslab.page.cost_plots import draw_pareto
 from losslab.page.dataset_plots import draw_critical_difference, draw_profile
@@ -26,6 +27,7 @@ DRAW: tuple[Callable[[Comparison, pd.DataFrame], Plot | None], ...] = (
     draw_pareto,
     draw_training,
     draw_heatmap,
+    draw_calibration,
     draw_win_rates,
     draw_learning_rates,
     draw_budget,

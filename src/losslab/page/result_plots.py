@@ -26,6 +26,7 @@ from losslab.page.figures import (
 
 LEFT, RIGHT = "\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"  # point to values beyond the axis
 EIGHT = (*COLOURS, GREY)
+LISTED = 30  # cells of the table of metrics
 
 
 def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
@@ -183,8 +184,9 @@ def draw_metrics(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     if len(means) < 2 or len(comparison.cells) < 2:
         return None
     cells = [cell for cell in comparison.cells if cell in set(used["cell"])]
-    table = pd.DataFrame(means).loc[cells]
-    caption = "Each cell under every metric of its task, on test, with its rank; darker is better."
+    table = pd.DataFrame(means).loc[cells[:LISTED]]
+    which = f"The {LISTED} best cells" if len(cells) > LISTED else "Each cell"
+    caption = f"{which} under every metric of the task, on test, with the rank; darker is better."
     return Plot("metrics", caption, draw_ranked_table(table, better), table.reset_index())
 
 

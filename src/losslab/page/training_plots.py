@@ -59,11 +59,11 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
 def choose_axes(comparison: Comparison, epochs: pd.DataFrame) -> list[str]:
     """Choose what to draw against: epochs, and what isn't the same multiple of them for all cells."""
     chosen = ["epoch"]
-    for over in ("updates", "samples"):
+    for over in ("updates", "samples", *(() if are_stacked(comparison) else ("seconds",))):
         each = (epochs[over] / epochs["epoch"]).groupby(epochs["cell"]).mean().dropna()
-        if len(each) and each.max() > 1.01 * each.min():
+        if len(each) and each.max() > 1.05 * each.min():
             chosen.append(over)
-    return [*chosen, "seconds"] if epochs["seconds"].notna().any() and not are_stacked(comparison) else chosen
+    return chosen
 
 
 def label_lines(axis: Any, shown: pd.DataFrame, over: str) -> None:

@@ -33,7 +33,11 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
         worse,
         gap,
     )
-    rest = {name: found[name] for name, gap in dropped if gap["low"] <= 0}
+    rest = {
+        name: f"found after {gap['n']} seeds: behind {gap['ahead']} by {format_amount(gap['mean'])} {unit}"
+        for name, gap in dropped
+        if gap["low"] <= 0
+    }
     lines = list_places(places, others=len(rest))
     if rest:
         answer = f"{join_phrases(shorten(list(rest)))}: another candidate is at least as good."

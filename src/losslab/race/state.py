@@ -94,12 +94,13 @@ class State:
             name for number, name in enumerate(names) if number not in look.beaten and number not in look.same
         ]
         gaps = {
-            names[number]: describe_gap(gap, scales[number if gap.mean >= 0 else look.leader])
+            names[number]: {"ahead": self.leader, **describe_gap(gap, scales[number if gap.mean >= 0 else look.leader])}
             for number, gap in look.gaps.items()
         }
         for number, behind in look.beaten.items():
             rivals = {names[other]: describe_gap(gap, scales[number]) for other, gap in behind.items()}
-            gaps[names[number]], self.beaten[names[number]] = rivals[self.leader], {"rivals": rivals}
+            gaps[names[number]] = {"ahead": self.leader, **rivals[self.leader]}
+            self.beaten[names[number]] = {"rivals": rivals}
         for name, found in self.beaten.items():
             self.beaten[name] = describe_beaten(found["rivals"], self.leader, self.known)
         self.looks.append(
