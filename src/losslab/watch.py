@@ -22,7 +22,7 @@ from pathlib import Path
 
 from losslab.config.words import command_words, parse_settings
 from losslab.errors import Refused
-from losslab.files import check_writable, write
+from losslab.files import check_writable, make_folder, write
 
 SHARE = 20  # times as long as a look takes, it waits for the next one
 
@@ -101,9 +101,9 @@ def watch(request: Request) -> str:
         now = look_at_files(request.folder)
         standing = read_standing(request.folder)
         if now != seen or standing.over:
-            begun = time.process_time()
-            seen = now
-            write(page, draw_live(request.folder, standing, None if standing.over else round(request.every)))
+            begun, seen = time.process_time(), now
+            text = draw_live(request.folder, standing, 0 if standing.over else round(request.every))
+            write(make_folder(page.parent) / page.name, text)
             wait = max(request.every, SHARE * (time.process_time() - begun))
         print(f"\r{standing.sentence}", end="", flush=True)
         if standing.over:

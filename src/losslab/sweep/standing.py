@@ -48,7 +48,8 @@ class Standing:
         others = [f"{count} {how}" for how, count in sorted(self.ended.items()) if how != "finished" and count]
         ways = f" ({', '.join(others)})" if others else ""
         runs, have = ("run", "has") if total == 1 and not of else ("runs", "have")
-        return f"{total}{of} {runs} {have} ended{ways}, {len(self.running)} {'is' if len(self.running) == 1 else 'are'} running"
+        now = f"{len(self.running)} {'is' if len(self.running) == 1 else 'are'} running"
+        return f"{total}{of} {runs} {have} ended{ways}, {now}"
 
 
 def read_standing(folder: Path) -> Standing:
