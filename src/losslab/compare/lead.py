@@ -197,7 +197,7 @@ def describe_place(comparison: Comparison, pair: Pair) -> str:
         return f"one {comparison.population.noun} shows no spread"
     way = "behind" if pair.mean >= 0 else "ahead"
     marred = pair.p <= comparison.alpha and not (is_sure(comparison, pair) or is_sure(comparison, turn(pair)))
-    failed = f"; {max(pair.failed)} trainings of the better one failed" if marred else ""
+    failed = f"; {max(pair.failed)} of the trainings of the better one failed" if marred else ""
     return f"{way} by {describe_gap(comparison, pair if pair.mean >= 0 else turn(pair))}, {format_p(pair.p)}{failed}"
 
 
