@@ -21,8 +21,8 @@ full grid.
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -34,7 +34,8 @@ from scipy import stats
 
 from losslab.compare import simultaneous
 from losslab.compare.contrasts import Layout
-from losslab.race.judge import FAILURES, judge, plan_seeds, test
+from losslab.compare.simultaneous import infer_family
+from losslab.race.judge import FAILURES, judge, plan_seeds
 from losslab.race.levels import LOOKS, find_level, first_look, spend
 
 simultaneous.simulate = lru_cache(4096)(simultaneous.simulate.__wrapped__)  # all looks of all races, not the last 32
@@ -92,7 +93,8 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
     """Race as `losslab race` does, up to so many seeds; return how things stand after each look, by its seeds."""
     k = values.shape[1]
     racing, waiting, leader, story = list(range(k)), list[int](), None, list[tuple[int, End]]()
-    have, worse, false, spent, planned = np.zeros(k, int), 0, False, list[tuple[int, float]](), 0
+    have, false, spent, planned = np.zeros(k, int), False, list[tuple[int, float]](), 0
+    beaten: dict[int, dict[int, float]] = {}  # how far each is behind each rival at least
     for n in (n for n in LOOKS if first_look(k) <= n <= most):
         have[racing] = n
         known = [c for c in sorted([*racing, *waiting]) if np.isfinite(values[: have[c], c]).any()]
@@ -111,18 +113,26 @@ def race(means: Array, values: Array, most: int) -> list[tuple[int, End]]:
             [place[c] for c in racing if c in place],
             failures,
             before,
+            k,
         )
         leader = known[look.leader]
-        false |= any(means[known[gap.ahead]] <= means[known[c]] for c, gap in look.beaten.items())
         false |= any(abs(means[known[c]] - means[leader]) > WORTH for c in look.same)
-        worse += len(look.beaten)
+        for c, behind in look.beaten.items():
+            beaten[known[c]] = {known[rival]: gap.low for rival, gap in behind.items()}
+        false |= any(is_false(means, c, behind, beaten.keys()) for c, behind in beaten.items())
         waiting = [known[c] for c in look.same]
         racing = [c for c in known if c not in waiting and place[c] not in look.beaten]
         traded = sum(why == FAILURES for why in look.hopeless.values())  # better, but it fails more often
-        story.append((n, End(int(have.sum()), (worse + len(waiting) + traded) / (k - 1), false, leader)))
+        story.append((n, End(int(have.sum()), (len(beaten) + len(waiting) + traded) / (k - 1), false, leader)))
         if all(known.index(c) in look.hopeless for c in racing if c != leader):
             break
     return story
+
+
+def is_false(means: Array, c: int, behind: dict[int, float], beaten: Collection[int]) -> bool:
+    """Whether it is false that a candidate is worse than the best, or if that is not sure, that another is as good."""
+    surely = min(low for rival, low in behind.items() if rival not in beaten or len(behind) == 1) > 0
+    return bool(means[c] >= means.max() if surely else means[c] > np.delete(means, c).max())
 
 
 def end_at(story: list[tuple[int, End]], n: int) -> End:
@@ -131,16 +141,25 @@ def end_at(story: list[tuple[int, End]], n: int) -> End:
 
 
 def full(means: Array, values: Array, n: int) -> End:
-    """Test all pairs once, after n seeds each."""
+    """Test all pairs once, after n seeds each, as a comparison does."""
     y, k = values[:n], values.shape[1]
-    family, pairs = test(y, layout_of(y), list(combinations(range(k), 2)), 0.05)
+    weights = np.array([np.eye(k)[a] - np.eye(k)[b] for a, b in combinations(range(k), 2)])
+    family = infer_family(y, replace(layout_of(y), contrasts=weights, tries=np.ones(len(weights))), 0.05)
     leader = int(np.nanmean(y, 0).argmax())
     decided, false = 0, False
-    for (a, b), estimate, low, high, p in zip(pairs, family.estimate, family.low, family.high, family.p, strict=True):
+    found = zip(combinations(range(k), 2), family.estimate, family.low, family.high, family.p, strict=True)
+    for (a, b), estimate, low, high, p in found:
         beats, same = p <= 0.05, low >= -WORTH and high <= WORTH
         decided += leader in (a, b) and (beats or same)
         false |= bool(beats and (means[a] - means[b]) * estimate <= 0) or (same and abs(means[a] - means[b]) > WORTH)
     return End(n * k, decided / (k - 1), false, leader)
+
+
+def look_once(means: Array, values: Array, n: int) -> End:
+    """Judge as a race does, but once, after n seeds each."""
+    y, k = values[:n], values.shape[1]
+    look = judge(y, layout_of(y), 0.05, WORTH, range(k), np.isnan(y).sum(0).tolist())
+    return End(n * k, (len(look.beaten) + len(look.same)) / (k - 1), False, look.leader)
 
 
 def halve(means: Array, values: Array, n: int) -> End:
@@ -225,12 +244,14 @@ def list_designs() -> list[Design]:
     return found + [Design(f"{k} candidates, recorded", k, partial(draw_recorded, k=k)) for k in (2, 6, 12)]
 
 
-def count_seeds(draws: list[tuple[Array, Array]]) -> int:
-    """Return with how many seeds each the full grid decides 80 % of the pairs with the leader."""
-    for n in LOOKS:
-        if n > 2 and np.mean([full(*draw, n).decided for draw in draws]) >= 0.8:
-            return n
-    return MOST
+def count_seeds(draws: list[tuple[Array, Array]], test: Callable[[Array, Array, int], End]) -> int:
+    """Return with how many seeds each a test after the full grid decides 80 % of the pairs with the leader."""
+    low, high = 1, len(LOOKS) - 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = np.mean([test(*draw, LOOKS[middle]).decided for draw in draws]) >= 0.8
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return LOOKS[low]
 
 
 def main() -> None:
@@ -240,6 +261,7 @@ def main() -> None:
     heading = [
         "design",
         "seeds of the full grid",
+        "by the rule of the race",
         "race: runs",
         "race: false",
         "race: best",
@@ -254,7 +276,7 @@ def main() -> None:
             continue
         rng = np.random.default_rng(sum(map(ord, design.name)))
         draws = [design.draw(rng) for _ in range(count)]
-        n = count_seeds(draws[:60])
+        n, once = (count_seeds(draws[:60], test) for test in (full, look_once))
         stories = [race(*draw, MOST if "equal" in design.name else 2 * n) for draw in draws]
         decided = {cap: np.mean([end_at(story, cap).decided for story in stories]) for cap in LOOKS}
         cap = next((cap for cap, share in decided.items() if share >= 0.8), MOST)
@@ -268,7 +290,7 @@ def main() -> None:
         }
         winners = [search(values, end.runs) for (_, values), end in zip(draws, ends["race"], strict=True)]
         bayes = 100 * np.mean([means[winner] >= -WORTH for winner, (means, _) in zip(winners, draws, strict=True)])
-        cells = [design.name, str(n)]
+        cells = [design.name, str(n), str(once)]
         for name, found in ends.items():
             runs = np.mean([end.runs for end in found]) / (n * design.candidates)
             false, best = (

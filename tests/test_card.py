@@ -196,14 +196,14 @@ def test_a_loss_that_explodes_does_not_flatten_the_others() -> None:
         ("loss=focal task=regression", "loss=focal wants logits and index targets, which task=regr"),
         ("loss=focal task=other", "task=other is not an option"),
         ("loss=focal loss.gamma=-1", "loss.gamma=-1 does not fit: it must be a number of at least 0"),
-        ("loss=focal loss.gama=1", "loss.gama is not a setting; nearest: loss.gamma"),
+        ("loss=focal loss.gama=1", "loss.gama is not a setting of loss=focal; nearest: loss.gamma"),
         ("loss=focal gamma=1", "gamma is not a setting here; "),
         ("loss=focal optimizer=adam", "optimizer is not a setting here; "),
         ("loss=focal vs", "'vs' cannot be read: type vs=VALUE"),
         ("loss=focal vs=[maee]", "vs=maee is not an option: type vs= any of asymmetric, .*, cross_entropy, "),
         ("loss=focal vs=[mape]", "vs=mape does not fit task=single_label: type vs= any of .*, cross_entropy, "),
-        ("loss=focal out=card.pdf", "out=card.pdf cannot be written: type out=FILE.png in a folder that is there"),
-        ("loss=focal out=none/card.png", "out=none/card.png cannot be written"),
+        ("loss=focal out=card.pdf", "out=card.pdf must end in .png: type out=card.png"),
+        ("loss=focal out=none/card.png", "there is no folder none: make it, or type out=card.png"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from losslab import multirun
 from losslab.config.catalogue import CONF, options
 from tests.conftest import ROOT, Command, until
 from tests.processes import Fork, python, ran
@@ -120,6 +121,30 @@ def test_a_mistake_in_any_job_is_told_once_before_any_is_trained(
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(f"losslab: {sentence}.*\n", done.stderr)
     assert not list(tmp_path.glob("outputs"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ([], ["multirun/multirun.yaml"], []),
+        (["old/status.json"], ["multirun/multirun.yaml"], ["old"]),
+        ([], ["multirun/multirun.yaml", "new/status.json"], ["multirun", "new"]),
+        ([], ["multirun/multirun.yaml", "multirun/jobs/1"], ["multirun"]),
+    ],
+)
+def test_a_multirun_of_which_no_run_began_leaves_nothing(
+    tmp_path: Path, before: list[str], after: list[str], left: list[str]
+) -> None:
+    def make(files: list[str]) -> None:
+        for file in files:
+            (tmp_path / "o" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "o" / file).touch()
+
+    make(before)
+    with multirun.cleared(["-m", f"output_dir={tmp_path}/o", "seed=0,1"]):
+        make(after)
+    assert sorted(file.name for file in tmp_path.glob("o/*")) == left
+    assert (tmp_path / "o").exists() == bool(left)
 
 
 def started(typed: list[str], folder: Path, file: str) -> Fork:

@@ -98,7 +98,7 @@ def test_sgd_and_momentum_are_their_formulas() -> None:
         ("steps=many", "steps=many does not fit"),
         ("step=3", "step is not a setting here; nearest: steps"),
         ("steps", "'steps' cannot be read: type steps=VALUE"),
-        ("out=paths.jpg", "out=paths.jpg cannot be written"),
+        ("out=paths.jpg", "out=paths.jpg must end in .png: type out=paths.png"),
     ],
 )
 def test_each_mistake_is_told_in_one_sentence(typed: str, sentence: str) -> None:
@@ -123,4 +123,6 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert (tmp_path / "paths.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     refused = ran(*words, "out=none/a.png", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("losslab: out=none/a.png cannot be written")
+    assert refused.stderr.startswith(
+        "losslab: out=none/a.png cannot be written, as there is no folder none: make it, or type out=a.png"
+    )

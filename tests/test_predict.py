@@ -301,7 +301,10 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
     refused("input=.*poster.png is not a table", source=tmp_path / "poster.png")
     refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)
-    refused("out=.* cannot be written: type out=FILE.csv", f"out={tmp_path / 'none' / 'out.csv'}")
+    refused(
+        "as there is no folder .*: make it, or type out=out.csv",
+        f"out={tmp_path / 'none' / 'out.csv'}",
+    )
     refused("inpt is not a setting here; nearest: input", "inpt=1")
     (tmp_path / "alone").mkdir()
     shutil.copy(folder / "best.ckpt", tmp_path / "alone")

@@ -15,7 +15,7 @@ from tests.conftest import Typed
 
 def test_without_timm_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("losslab.config.by_name.find_spec", lambda _: None)
-    with pytest.raises(Refused, match=r"model=timm is not installed: type pip install 'losslab\[timm\]'"):
+    with pytest.raises(Refused, match=r"model=timm-resnet18 needs timm: type pip install 'losslab\[timm\]'"):
         configure(["data=digits", "model=timm-resnet18"])
 
 

@@ -89,7 +89,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we can say it in a sentence
     try:
         rewrite_arguments()
-        with collect_returns() as objectives, jobs_checked(begin_runs):
+        with multirun.cleared(sys.argv[1:]), collect_returns() as objectives, jobs_checked(begin_runs):
             try:
                 hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")(job)()
             except (KeyboardInterrupt, SystemExit):

@@ -8,6 +8,7 @@ never sees half a file.
 import errno
 import json
 import os
+import shlex
 import shutil
 import stat
 import struct
@@ -380,6 +381,13 @@ def check_out(out: str, suffix: str) -> Path:
         Refused: if its suffix is another one, or its folder is missing or not writable.
     """
     path = Path(out)
-    if path.suffix != suffix or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise Refused(f"out={out} cannot be written: type out=FILE{suffix} in a folder that is there and yours")
+    if path.is_dir():
+        raise Refused(f"out={out} is a folder: type {shlex.quote(f'out={path}/FILE{suffix}')}")
+    if path.suffix != suffix:
+        raise Refused(f"out={out} must end in {suffix}: type {shlex.quote(f'out={path.with_suffix(suffix)}')}")
+    if not path.parent.is_dir():
+        instead = shlex.quote(f"out={path.name}")
+        raise Refused(f"out={out} cannot be written, as there is no folder {path.parent}: make it, or type {instead}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Refused(f"out={out} cannot be written: type out=FILE{suffix} in a folder that is yours")
     return path

@@ -4,7 +4,8 @@ import math
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from omegaconf import DictConfig
 
 from losslab.config import catalogue
-from losslab.config.arguments import as_typed, key_of, show_sum, take_folders
+from losslab.config.arguments import as_typed, key_of, read_value, show_sum, take_folders
 from losslab.config.compose import names_of
 from losslab.config.flat import excluded_from_name
 from losslab.experiment import introduce, read_expectations, report
@@ -177,3 +178,24 @@ def write_race(cfg: DictConfig) -> str:
         return ""
     where = [word for folder in take_folders(sys.argv[1:])[1] for word in ("--config-dir", folder)]
     return shlex.join(["losslab", "race", f"loss={','.join([own, *others])}", *where, *typed])
+
+
+@contextmanager
+def cleared(words: Sequence[str]) -> Iterator[None]:
+    """Remove what Hydra writes before the first run of a multirun, if no run made a folder.
+
+    Args:
+        words: the command line.
+    """
+    typed = (read_value(word) for word in words if key_of(word) == "output_dir")
+    output = Path(next(typed, "outputs"))
+    before = {*output.glob("*")}
+    try:
+        yield
+    finally:
+        folder = output / "multirun"
+        if before == {*output.glob("*")} - {folder} and [file.name for file in folder.glob("*")] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+            with suppress(OSError):
+                folder.rmdir()
+                output.rmdir()  # if nothing else lies there

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from losslab.build import Parts, build
 from losslab.config.launch import check_launch
-from losslab.config.make import fill_in, make
+from losslab.config.make import fill_in
 from losslab.errors import machine_errors
 from losslab.machine import frozen_heap
 from losslab.training import preemption
@@ -79,16 +79,13 @@ def connect(parts: Parts, record: "Record", callbacks: "tuple[pl.Callback, ...]"
     """Give the trainer its loggers and callbacks, which know the run's folder; return the loggers beside the record."""
     from pytorch_lightning.callbacks import Checkpoint
 
-    from losslab.record import wandb
+    from losslab.record.loggers import build_loggers
     from losslab.terminal import Progress
     from losslab.training.callbacks import build_callbacks
 
     cfg = fill_in(parts.cfg, dir=str(record.folder), name=record.name, id=record.version)
-    loggers = []
-    if cfg.get("logger") and record.first:
-        filled = wandb.prepare(cfg)
-        loggers = [make(cfg, "logger", **filled)]
-        record.config |= {f"logger.{key}": value for key, value in filled.items()}
+    loggers, filled = build_loggers(cfg) if record.first else ([], {})
+    record.config |= {f"logger.{key}": value for key, value in filled.items()}
     every = [*build_callbacks(cfg).values(), *callbacks]
     if cfg.trainer.enable_progress_bar and record.first:
         every.append(Progress(cfg))

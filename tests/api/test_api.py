@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import losslab
 from losslab import api
+from losslab.api.asked import ask
 from losslab.api.data import give_data
 from losslab.api.objects import Options, digest_of
 from losslab.config.check import configure
@@ -201,8 +202,8 @@ def test_images_of_hugging_face_are_trained_on_and_predicted(run: Callable[..., 
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
-    "an option": (lambda: losslab.run("digitz"), "data=digitz is not an option; nearest: digits"),
-    "a file": (lambda: losslab.run("no.csv", "y"), "no.csv is not there"),
+    "an option": (lambda: losslab.run("digitz"), "data='digitz' is not an option; nearest: digits"),
+    "a file": (lambda: losslab.run("no.csv", "y"), "data__path='no.csv' is not there"),
     "no target": (lambda: losslab.run(TABLE), "target names the column to predict"),
     "a target": (lambda: losslab.run(TABLE, "prize"), "target=prize is not a column; nearest: price"),
     "data": (lambda: losslab.run(3), "data is int: give a table"),
@@ -220,7 +221,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a name": (lambda: losslab.sweep(TABLE, "a", seed=[0], name="../x"), "name=../x does not fit"),
     "another task": (
         lambda: losslab.run(TABLE, "price (USD)", loss=nn.CrossEntropyLoss(), settings=QUIET),
-        "loss=CrossEntropyLoss wants logits and index targets, which task=regression does not offer",
+        "loss='CrossEntropyLoss' wants logits and index targets, which task='regression' does not offer",
     ),
     "a run": (lambda: losslab.run(TABLE, "a", n=2), "n is not a setting"),
     "twice": (lambda: losslab.run(TABLE, "a", seed=1, settings={"data": "csv"}), "data is given twice"),
@@ -229,7 +230,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "an optimizer": (lambda: losslab.run(TABLE, "a", optimizer=3), "optimizer is int"),
     "scores": (
         lambda: losslab.run(TABLE, "price (USD)", model=nn.Linear(4, 2), settings=QUIET),
-        r"model=Linear returns \(2, 2\) for 2 rows",
+        r"model='Linear' returns \(2, 2\) for 2 rows",
     ),
     "inputs": (
         lambda: losslab.run(TABLE, "price (USD)", model=nn.Linear(9, 1), settings=QUIET),
@@ -238,7 +239,27 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a sum": (lambda: losslab.run(TABLE, "a", loss=nn.MSELoss(reduction="sum")), "sums over the rows"),
     "processes": (lambda: losslab.sweep(TABLE, "a", loss=[lambda p, t: p - t], n=2), "n=2 starts other processes"),
     "a comparison": (lambda: losslab.compare(3), "int cannot be compared"),
-    "a folder": (lambda: api.predict("nowhere", TABLE), "nowhere is not there"),
+    "a folder": (lambda: api.predict("nowhere", TABLE), "run='nowhere' is not there: give a result"),
+    "no rows": (lambda: api.predict("nowhere"), r"missing a required argument: 'data'; call predict\(run, data\)"),  # type: ignore[call-arg]
+    "no run": (lambda: api.predict(None, TABLE), "run is NoneType: give a result"),  # type: ignore[arg-type]
+    "no name": (lambda: losslab.run(TABLE, "a", "mae"), r"too many positional arguments; call run\(data, target\)"),  # type: ignore[call-arg]
+    "columns by name": (
+        lambda: losslab.run({"a": [1]}, "a"),
+        r"data is dict: give pandas.DataFrame\(data\) with target",
+    ),
+    "a list": (lambda: losslab.run([[1, 2]], "a"), r"data is list: give pandas.DataFrame\(data, columns=\[...\]\)"),
+    "two optimizers": (
+        lambda: losslab.run(TABLE, "a", optimizer=["sgd", "adam"]),
+        r"a run has one: losslab.sweep\(..., optimizer=\['sgd', 'adam'\]\), or losslab.race",
+    ),
+    "two losses": (lambda: losslab.run(TABLE, "a", loss="mse,mae"), r"losslab.sweep\(..., loss=\['mse', 'mae'\]\), or"),
+    "seeds": (lambda: losslab.run(TABLE, "a", seed=range(3)), r"a run has one: losslab.sweep\(..., seed=range"),  # type: ignore[arg-type]
+    "a word": (lambda: losslab.run(TABLE, "a", lr=1), "lr is not a setting; nearest: optimizer__lr, search__lr"),
+    "a weight": (lambda: losslab.run(TABLE, "a", loss__weight="kind"), "task='regression' has it; data__weight=COLUMN"),
+    "text": (
+        lambda: losslab.run(TABLE, "price (USD)", data__weight="kind"),
+        "data__weight='kind' holds no number .'[xyz]'.: name a column",
+    ),
     "a race": (lambda: losslab.race(TABLE, "a", loss=["mae"]), "one candidate is no race"),
 }
 
@@ -252,6 +273,13 @@ def test_a_mistake_is_one_sentence(name: str, tmp_path: Path, monkeypatch: pytes
     assert "\n" not in str(caught.value)
     assert caught.value._render_traceback_() == [f"losslab: {caught.value}"]  # what a notebook shows
     assert not list(tmp_path.glob("outputs/*/status.json"))
+
+
+def test_a_list_of_losses_is_told_to_be_a_sum(tmp_path: Path) -> None:
+    for losses, notes in ((["mse", "mae"], 1), (["mse"], 0), ("mse", 0)):
+        asked = ask("heights", None, {"loss": losses}, {}, tmp_path)
+        assert len(asked.notes) == notes
+    assert not ask("heights", None, {"loss": ["mse", "mae"]}, {}, tmp_path, several=True).notes
 
 
 def test_a_sweep_in_this_process_goes_on_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

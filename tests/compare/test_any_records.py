@@ -10,6 +10,7 @@ import pytest
 from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
+from losslab.compare.lead import write_lead
 from losslab.compare.method import describe_method
 from losslab.compare.runs import Runs
 from losslab.compare.table import format_cells, format_pairs, summarize_cells, tabulate_pairs
@@ -69,7 +70,8 @@ def test_every_sentence_agrees_with_its_numbers(seeds: range) -> None:
         cells, pairs = summarize_cells(comparison), tabulate_pairs(findings.every)
         for table in (format_cells(comparison, cells), format_pairs(pairs, comparison.unit)):
             assert not table.isin(["nan", "inf"]).any().any(), (seed, table)
-        said = "\n".join([*verdict, *describe_method(comparison), *find_cautions(comparison, findings)])
+        lead = [text for line in write_lead(comparison, findings, 1.0) for text in (line.answer, *line.evidence)]
+        said = "\n".join([*verdict, *lead, *describe_method(comparison), *find_cautions(comparison, findings)])
         assert not ODD.search(said), (seed, ODD.search(said), said)
         assert "e+" not in "".join(verdict), (seed, verdict)
         for pair in findings.every:

@@ -11,7 +11,9 @@ import pytest
 
 from losslab.compare.claims import Findings, evaluate
 from losslab.compare.design import Comparison, arrange
+from losslab.compare.lead import find_places, find_standing, write_lead
 from losslab.compare.runs import read_runs
+from losslab.compare.standing import is_same, is_sure, turn
 from losslab.compare.table import summarize_cells
 from losslab.compare.verdict import write_verdict
 from losslab.errors import Refused
@@ -29,7 +31,30 @@ def conclude(folder: Path, **settings: Any) -> tuple[Comparison, Findings, str]:
         if np.isfinite(pair.p):
             assert (pair.p <= comparison.alpha) == (pair.low > 0 or pair.high < 0), pair
             assert pair.low <= pair.mean <= pair.high, pair
+    if findings.pairs:
+        check_lead(comparison, findings)
     return comparison, findings, "\n".join(write_verdict(comparison, findings))
+
+
+def check_lead(comparison: Comparison, findings: Findings) -> None:
+    """Check that each cell stands in one line of the lead, the one that its pair with the leader asks for."""
+    places = find_places(comparison, find_standing(comparison, findings, 1.0), 1.0)
+    lost = set(comparison.frame["cell"][comparison.frame["status"] == "failed"])
+    used = comparison.used.groupby("cell")["dataset_key"].nunique()
+    assert used.loc[places.leader] == len(comparison.datasets), "what lacks data is not recommended"
+    names = [places.leader, *places.same, *places.undecided, *places.worse]
+    assert sorted(names) == sorted({*comparison.cells, *lost}), "each is in one line"
+    for found in findings.tested:
+        if not found.key and places.leader in (found.first, found.second):
+            pair = found if found.first == places.leader else turn(found)
+            if used.loc[pair.second] == len(comparison.datasets):
+                assert not is_sure(comparison, turn(pair)), "nothing is surely better than what is recommended"
+            assert is_sure(comparison, pair) == (pair.second in places.worse)
+            assert (is_same(pair, 1.0) and not pair.p <= comparison.alpha) == (pair.second in places.same)
+    lines = {line.question: line for line in write_lead(comparison, findings, 1.0)}
+    assert lines["Use"].badge == places.badge
+    for question, group in (("Avoid", places.worse), ("Cannot be told apart yet", places.undecided)):
+        assert len(lines[question].evidence if question in lines else ()) == len(group)
 
 
 def four_losses_one_with_two_seeds(folder: Path) -> None:

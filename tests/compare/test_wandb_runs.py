@@ -72,11 +72,14 @@ def test_an_offline_run_is_read_like_its_folder(ours: bool, tmp_path: Path) -> N
 def test_a_comparison_is_logged_as_a_report_that_is_no_run(tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"mae": 0.5}, 1)
     mirror(next((tmp_path / "runs").iterdir()), tmp_path)
+    (tmp_path / "index.html").write_text("<p>the page</p>")
     said = log_report("title", ["verdict"], {"cells": pd.DataFrame({"n": [1]})}, tmp_path)
     wandb.teardown()
     assert said.startswith("W&B: offline; `wandb sync ")
     (folder,) = {path.parent for path in tmp_path.glob("wandb/offline-run-*/*.wandb")} & {Path(said.split()[4][:-1])}
     assert offline(str(folder))["job_type"] == "report"
+    (page,) = folder.glob("files/media/html/*.html")
+    assert page.read_text() == "<p>the page</p>"
     assert len(read_runs([str(tmp_path / "wandb")]).frame) == 1
 
 

@@ -1,10 +1,12 @@
 """Options of one's own, below `--config-dir`: what is wrong with a file is told in one sentence that says where."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
 
+from losslab.config import compose as compose_module
 from losslab.config.arguments import search_path
 from losslab.config.check import configure
 from losslab.config.command_line import check_command_line
@@ -35,6 +37,11 @@ FAULTS = [
     ("experiment/e.yaml", GLOBAL + "hydra: {sweeper: {params: 3}}\n", "no sweep that can be read: write hydra"),
     ("experiment/e.yaml", GLOBAL + "hydra: {job: {name: 3}}\n", "sets more of Hydra than hydra.mode"),
     ("experiment/e.yaml", GLOBAL + "hydra: {sweeper: {params: {seed: '0,('}}}\n", "params cannot be read"),
+    (
+        "experiment/e.yaml",
+        GLOBAL + "defaults: [{override /data: csv}]\ndata: {path: a, target: y, types: {b: number}}\n",
+        r"e.yaml writes names and values where a list stands, .*: write types: \['age: number'\]",
+    ),
     ("experiment/e.yaml", GLOBAL + "loss: 3\n", "loss is not an option any more"),
     ("experiment/e.yaml", GLOBAL + "sed: 3\n", "e.yaml sets sed, which only you may"),
 ]  # fmt: skip
@@ -66,3 +73,25 @@ def test_two_files_that_choose_each_other_are_one_sentence(tmp_path: Path) -> No
         (tmp_path / "loss" / f"{name}.yaml").write_text(f"defaults: [{other}]\n{GOOD}")
     with pytest.raises(Refused, match="yaml chooses itself by its defaults"):
         check_command_line(["--config-dir", str(tmp_path), "loss=mae"])
+
+
+def test_options_of_ones_own_are_composed_once_as_long_as_their_files_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loss").mkdir()
+    file, load = tmp_path / "loss" / "mine.yaml", compose_module.load_options
+    composed: list[Sequence[str]] = []
+
+    def counted(words: Sequence[str]) -> compose_module.Loaded:
+        composed.append(words)
+        return load(words)
+
+    monkeypatch.setattr(compose_module, "load_options", counted)
+    words = ["loss=mine", "data=heights", *search_path([str(tmp_path)])]
+    for reduction in ("mean", "sum"):
+        file.write_text(f"{GOOD}reduction: {reduction}\n")
+        before = len(composed)
+        for seed in range(3):
+            cfg = configure([*words, f"seed={seed}"])
+            assert (cfg.loss.reduction, cfg.seed) == (reduction, seed)
+            assert len(composed) - before <= 2, "the run's options, and their usual values"

@@ -38,6 +38,12 @@ def read_clean(text: str, typed: str) -> Dataset:
         return read(Path(folder, "table.csv"), ast.literal_eval(typed))
 
 
+def several_of_one(text: str) -> bool:
+    """Whether a text says "1 cells"."""
+    nouns = "cell|row|value|number|file|image|label|class|classe|column|time|epoch|run|setting|seed|job|output"
+    return bool(re.search(rf"(?<![\d.,-])1 (\w+ )?({nouns})s\b(?! or)", text))
+
+
 @pytest.mark.parametrize("dirt", EVERY, ids=lambda dirt: dirt.name)
 def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / dirt.file
@@ -51,6 +57,7 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
         assert re.search(dirt.says, str(found)), found
         assert found == large
         assert "\n" not in str(found)
+        assert not several_of_one(str(found))
         return
     assert dirt.like is not None, "it is not refused"
     expected = read_clean(dirt.like.to_csv(index=False), repr(dirt.settings_like))
@@ -60,6 +67,7 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
         np.testing.assert_allclose(np.asarray(data.x), np.asarray(expected.x), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(data.y, expected.y, rtol=1e-6)
         assert not dirt.says or any(dirt.says in note for note in data.notes), data.notes
+    assert not several_of_one(" | ".join([*found.notes, *(cell for row in found.columns for cell in row)]))
     assert np.array_equal(np.asarray(found.x), np.asarray(large.x))
     assert found.notes == large.notes
     assert [row[:3] for row in found.columns] == [row[:3] for row in large.columns]

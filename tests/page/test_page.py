@@ -4,53 +4,32 @@ import base64
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import calibration_curve
 
-from losslab.compare.__main__ import compare
 from losslab.compare.costs import name_fronts
 from losslab.compare.design import arrange
 from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
-from losslab.page.cost_plots import draw_pareto, draw_win_rates
+from losslab.page.calibration_plot import bin_probabilities, to_probabilities
+from losslab.page.claim_plots import draw_win_rates
+from losslab.page.cost_plots import draw_pareto
 from losslab.page.plots import draw_plots
 from losslab.page.result_plots import draw_means
 from losslab.page.search_plots import plateau_width
+from losslab.record.row_scores import RowScores
 from tests.compare.written import grid, run
+from tests.page.opened import Seen, made
 from tests.processes import ran
 
 PROGRAM = "import sys, losslab.compare.__main__ as m; m.main(); assert 'torch' not in sys.modules"
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Seen(HTMLParser):
-    """Parse what a page loads, links to and says."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loaded: list[str] = []
-        self.open: list[str] = []
-        self.said: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag != "script"
-        self.loaded += [value or "" for key, value in attrs if key in ("src", "href")]
-        if tag not in ("meta", "link", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.said.append(data)
 
 
 def tuned(folder: Path) -> Path:
@@ -63,20 +42,13 @@ def tuned(folder: Path) -> Path:
     return folder
 
 
-def made(folder: Path, *words: str) -> tuple[str, str]:
-    wanted = parse_request([str(folder), *words])
-    printed = compare(wanted, read_runs(wanted.folders))
-    return printed, (wanted.out / "index.html").read_text()
-
-
 def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date(tmp_path: Path) -> None:
     printed, page = made(tuned(tmp_path / "runs"))
-    again = made(tmp_path / "runs", f"out={tmp_path / 'again'}")[1]
+    again = made(tmp_path / "runs", f"out={tmp_path / 'runs' / 'again'}")[1]
     undated = [re.sub("<time>.*</time>", "", text) for text in (page, again)]
     assert undated[0] == undated[1] != page
     seen = Seen(page)
-    assert seen.open == []
-    assert all(link.startswith(("data:", "#")) for link in seen.loaded)
+    seen.check()
     said = "".join(seen.said)
     first = printed.splitlines()[0]
     assert said.index(first) < said.index("Read with caution") < said.index("Cells") < said.index("Plots")
@@ -86,12 +58,13 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     drawn = {file.stem for file in folder.glob("*.png")}
     assert drawn == {
         *("means", "win_rates", "curves", "learning_rate", "budget", "metrics", "parallel_coordinates", "importance"),
+        *("differences", "ranks"),
     }
     for name in drawn:
         data = (folder / f"{name}.csv").read_text()
         picture = (folder / f"{name}.png").read_bytes()
         assert picture.startswith(PNG)
-        assert base64.b64encode(picture).decode() in page
+        assert re.search(rf'<figure id="{name}">\n<div class="scroll".*?><svg ', page)
         assert base64.b64encode(data.encode()).decode() in page
     tables = {"cells.csv", "pairs.csv", "runs.csv", "variance.csv", "table.tex"}
     assert tables <= {file.name for file in folder.iterdir()}
@@ -154,6 +127,21 @@ def test_win_rates_and_the_front_are_those_of_the_runs(tmp_path: Path) -> None:
     assert len(pareto.figure.axes) == 1  # all took as many seconds
 
 
+def test_calibration_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    scores, truth = 2 * rng.normal(size=(1000, 3)), rng.integers(0, 3, 1000)
+    found = to_probabilities(RowScores(np.arange(1000), truth, scores))
+    assert found is not None
+    right, said = calibration_curve(found[1], found[0], n_bins=10, strategy="quantile")
+    bins = bin_probabilities(*found)
+    assert [each["said"] for each in bins] == pytest.approx(said, abs=0.01)
+    assert [each["right"] for each in bins] == pytest.approx(right, abs=0.02)
+    labels = to_probabilities(RowScores(np.arange(1000), (scores > 1).astype(np.int8), scores))
+    assert labels is not None
+    assert labels[0].tolist() == pytest.approx((1 / (1 + np.exp(-scores))).ravel())
+    assert to_probabilities(RowScores(np.arange(1000), scores.astype(np.float32), scores)) is None, "numbers have none"
+
+
 def test_a_plateau_is_as_wide_as_what_loses_little() -> None:
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
     assert plateau_width(rates, np.array([9.0, 1.01, 1.0, 9.0]), "min") == pytest.approx(1)
@@ -161,7 +149,7 @@ def test_a_plateau_is_as_wide_as_what_loses_little() -> None:
 
 
 def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: Path) -> None:
-    for number, data in enumerate(("a", "b")):
+    for number, data in enumerate("abcdef"):
         for optimizer in ("adam", "sgd"):
             grid(tmp_path, {"mae": 1 + number, "mse": 2 + number}, 2, data=data, optimizer=optimizer)
     found = arrange(read_runs([str(tmp_path)]))
@@ -171,6 +159,12 @@ def test_two_keys_make_a_heatmap_and_data_sets_a_critical_difference(tmp_path: P
     assert isinstance(ranks, pd.Series)
     assert ranks.sum() == 10
     assert ranks.nsmallest(2).index.str.startswith("mae").all()
+    for folder in tmp_path.glob("*-f-*"):
+        (folder / "status.json").unlink()
+    found = arrange(read_runs([str(tmp_path)]))
+    names = [plot.name for plot in draw_plots(found, summarize_cells(found))]
+    assert "profile" in names
+    assert "critical_difference" not in names, "5 data sets are too few"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from losslab.compare.contrasts import Layout
-from losslab.race.judge import FAILURES, ROWS, Look, judge, plan_seeds
+from losslab.race.judge import FAILURES, ROWS, Look, compare_with, judge, measure_behind, plan_seeds
+from losslab.race.levels import share_of_best
+from tests.conftest import some_now
 
 Array = NDArray[np.float64]
 
@@ -50,10 +52,38 @@ def test_what_holds_for_any_race(seed: int) -> None:
     assert not found.beaten.keys() & (found.same | found.hopeless.keys())
     assert not found.same & found.hopeless.keys()
     assert found.gaps.keys() == set(range(k)) - found.beaten.keys() - {found.leader}
-    for loser, gap in found.beaten.items():
-        assert gap.low > 0
-        assert gap.mean == pytest.approx(y[:, gap.ahead].mean() - y[:, loser].mean())
-        assert failures[gap.ahead] <= failures[loser]
+    for loser, behind in found.beaten.items():
+        assert behind.keys() == set(range(k)) - found.beaten.keys()
+        assert any(y[:, other].mean() > y[:, loser].mean() for other in range(k) if failures[other] <= failures[loser])
+        for rival, gap in behind.items():
+            assert gap.low <= gap.mean <= gap.high
+            assert gap.mean == pytest.approx(y[:, rival].mean() - y[:, loser].mean())
+
+
+@pytest.mark.parametrize("k", some_now([7, 3], [7]))
+def test_each_of_equals_is_beaten_and_each_bound_is_false_at_its_share(k: int) -> None:
+    """Of the level, a share is for the best one to be beaten, and the rest for bounds that are too high."""
+    level, share, races = 0.3, share_of_best(k), 250
+    rng, beaten, too_far = np.random.default_rng(k), 0, 0
+    for _ in range(races):
+        y = rng.standard_normal((6, k))
+        gaps = measure_behind(range(1, k), [0], y, layout_of(y), level, share)
+        beaten += min(gaps[number][0].high for number in range(1, k)) < 0
+        too_far += max(gaps[number][0].low for number in range(1, k)) > 0
+    for found, allowed in ((beaten, share * level), (too_far, (1 - share) * level)):
+        assert found / races == pytest.approx(allowed, abs=3 * np.sqrt(allowed * (1 - allowed) / races))
+
+
+def test_dunnetts_test_says_the_same() -> None:
+    """Without units that are shared, by scipy's Dunnett test: the same decisions for most of many samples."""
+    agree = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        y = rng.standard_normal((8, 6)) + rng.choice([0.0, -1.0, -2.0], 6)
+        gaps, _ = compare_with(0, range(6), y, layout_of(y), 0.05)
+        theirs = stats.dunnett(*y[:, 1:].T, control=y[:, 0], rng=seed).pvalue
+        agree += [(gaps[i].low > 0 or gaps[i].high < 0) == (p <= 0.05) for i, p in enumerate(theirs, 1)]
+    assert np.mean(agree) > 0.9
 
 
 def test_one_that_fails_more_often_beats_nobody() -> None:

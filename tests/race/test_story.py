@@ -1,10 +1,27 @@
 """What a race draws: seeds are whole numbers."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from losslab.race.levels import LOOKS
 from losslab.race.state import State
-from losslab.race.story import draw_story
+from losslab.race.story import describe_cost, draw_story
+
+
+@pytest.mark.parametrize(
+    ("seeds", "runs", "said"),
+    [
+        (3, 9, "That took 9 runs."),  # as many as the grid
+        (5, 9, "That took 9 runs; a full grid with 5 seeds for every candidate would have taken 15."),
+    ],
+)
+def test_a_full_grid_is_told_where_it_takes_more(seeds: int, runs: int, said: str) -> None:
+    records = {str(number): {"runs": [1], "setting": {"stage": "test"}, "state": "finished"} for number in range(runs)}
+    race = SimpleNamespace(
+        state=SimpleNamespace(seeds=seeds), records=records, cells=["mae", "mse", "huber"], count_runs=lambda: runs
+    )
+    assert describe_cost(race) == said  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("looks", [1, 2, 4, 9, len(LOOKS)])

@@ -37,6 +37,7 @@ class Asked:
         method: of a sweep.
         places: folders of the user's own options.
         allowed: packages of the user's own that options may name.
+        notes: what the user should know.
     """
 
     settings: dict[str, Any]
@@ -45,6 +46,7 @@ class Asked:
     method: str = "grid"
     places: list[str] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def folders(self) -> list[str]:
@@ -66,7 +68,7 @@ class Asked:
 
     def tell(self) -> None:
         """Print what cannot be repeated, and why runs are trained in this process."""
-        for note in dict.fromkeys(self.made.notes if self.made else ()):
+        for note in dict.fromkeys([*self.notes, *(self.made.notes if self.made else ())]):
             print(f"note     {note}", flush=True)
         if self.here:
             print(
@@ -110,6 +112,8 @@ def ask(
     Raises:
         Refused: for what cannot be named, and for what is given twice.
     """
+    if not several:
+        check_one(chosen)
     root = output / "python"
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
     own = {key: dotted.pop(key) for key in OWN if key in dotted and several}
@@ -127,10 +131,25 @@ def ask(
         many = several and isinstance(given, list | tuple)
         names = [name_one(asked, group, each, dotted, root) for each in (given if many else [given])]
         asked.settings[group] = names if many else names[0]
+        if group == "loss" and not several and isinstance(given, list | tuple) and len(given) > 1:
+            asked.notes.append(
+                f"loss={list(given)} is the weighted sum of them; losslab.sweep trains a run with each, and "
+                "losslab.race finds out which to use"
+            )
     if twice := sorted({*dotted} & {*asked.settings} - {"data.gives"}):
         raise Refused(f"{twice[0]} is given twice: leave it out of the settings")
     asked.settings |= {**dotted, "output_dir": str(output)}
     return asked
+
+
+def check_one(chosen: Mapping[str, Any]) -> None:
+    """Refuse several values where one run has one; several losses are a weighted sum."""
+    for key, value in chosen.items():
+        some = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+        listed = isinstance(some, list | tuple | range | set) or hasattr(some, "tolist")
+        if listed and (key != "loss" or isinstance(value, str)) and len(some) > 1:
+            race = f", or losslab.race(..., {key}={some!r}) to find out which to use" if key in GROUPS else ""
+            raise Refused(f"{key}={value!r} is several, and a run has one: losslab.sweep(..., {key}={some!r}){race}")
 
 
 def list_texts(given: Any) -> list[str]:

@@ -33,6 +33,11 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     """
     if data is None or isinstance(data, str | Path):
         return name_data(data, target)
+    if isinstance(data, dict | list) or (isinstance(data, np.ndarray) and target is not None):
+        named = "" if isinstance(data, dict) else ", columns=[...]"
+        raise Refused(
+            f"data is {type(data).__name__}: give pandas.DataFrame(data{named}) with target, or arrays (x, y)"
+        )
     holds_targets = isinstance(data, tuple) or not (isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"))
     if target is not None and holds_targets:
         raise Refused("target names a column of a table, and these data hold their targets: leave it out")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from losslab.restore import Predictor
 
 
+RUN = "give a result of losslab.run, a run's folder, or its checkpoint"
+
+
 def predict_given(
     run: Result | str | Path,
     data: Any,
@@ -37,7 +40,11 @@ def predict_given(
     """
     for given in objects:
         OBJECTS[digest_of(given)] = given
+    if not isinstance(run, Result | str | Path):
+        raise Refused(f"run is {type(run).__name__}: {RUN}")
     folder = run.folder if isinstance(run, Result) else Path(run).expanduser()
+    if not folder.exists():
+        raise Refused(f"run={str(run)!r} is not there: {RUN}")
     words = [
         *(run.own if isinstance(run, Result) else ()),
         f"ckpt={folder / 'best.ckpt' if folder.is_dir() else folder}",

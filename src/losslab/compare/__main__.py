@@ -24,15 +24,12 @@ paper, table.tex.
 if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before any other import
 
-import io
 import sys
 import time
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from losslab.compare.claims import evaluate
-from losslab.compare.design import Comparison, arrange
+from losslab.compare.design import arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.config.words import command_words
@@ -80,26 +77,32 @@ def compare(request: Request, runs: Runs) -> str:
 
 def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = ()) -> dict[str, str | bytes]:
     """Render the files of a comparison by their names, the page last; `first` are plots before its own."""
+    from losslab.compare.digits import find_decimals
     from losslab.compare.latex import format_latex
     from losslab.compare.table import format_cells, format_pairs
     from losslab.compare.variance import format_components
     from losslab.page.html_page import Page, Section, render_page
+    from losslab.page.plots import LATER
+    from losslab.page.run_list import link_cells, list_runs
 
     comparison, components = report.comparison, report.components
-    plots = save_plots(comparison, report.cells, request, first)
+    plots = save_plots(report, request, first)
     files: dict[str, str | bytes] = {f"{plot.name}.png": plot.png for plot in plots}
     files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(report.cells), "pairs.csv": frame_csv(report.pairs)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
     files["table.tex"] = latex = format_latex(comparison, report.findings, report.cells)
-    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit))] if len(report.pairs) else []
+    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
     if components:
         files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
         sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
-    cells, date = format_cells(comparison, report.cells), time.strftime("%Y-%m-%d")
+    sections.append(list_runs(comparison, request.out, find_decimals(report.cells)))
+    cells = link_cells(comparison, format_cells(comparison, report.cells))
+    shown = [plot for plot in plots if plot.name not in LATER]
     page = Page(
-        report.title, date, report.lead, report.verdict, report.cautions, cells, latex, plots, sections, report.method
-    )
+        report.title, time.strftime("%Y-%m-%d"), report.lead, report.verdict, report.cautions, cells, latex, shown,
+        [plot for plot in plots if plot.name in LATER], sections, report.method,
+    )  # fmt: skip
     files["index.html"] = render_page(page)
     return files
 
@@ -117,25 +120,19 @@ def check_finished(runs: Runs) -> None:
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
 
 
-def save_plots(
-    comparison: Comparison, cells: pd.DataFrame, request: Request, first: "Sequence[Plot]"
-) -> "list[DrawnPlot]":
-    """Draw all plots and save them as PNG and CSV, in memory; `cross=true` adds trained models under every loss."""
+def save_plots(report: "Report", request: Request, first: "Sequence[Plot]") -> "list[DrawnPlot]":
+    """Draw all plots as PNG, SVG and CSV, in memory; `cross=true` adds trained models under every loss."""
     from losslab.page.html_page import DrawnPlot
-    from losslab.page.plots import draw_plots
+    from losslab.page.plots import draw_plots, save_plot
 
-    plots = [*first, *draw_plots(comparison, cells)]
+    comparison = report.comparison
+    plots = [*first, *draw_plots(comparison, report.cells, report.findings, request.difference)]
     if request.cross:
         from losslab.compare.cross import tabulate
         from losslab.page.result_plots import draw_cross
 
         plots.append(draw_cross(tabulate(comparison, request.own)))
-    drawn = []
-    for plot in plots:
-        picture = io.BytesIO()
-        plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
-        drawn.append(DrawnPlot(plot.name, plot.caption, picture.getvalue(), frame_csv(plot.data)))
-    return drawn
+    return [DrawnPlot(plot.name, plot.caption, *save_plot(plot), frame_csv(plot.data)) for plot in plots]
 
 
 def count_runs(runs: Runs) -> str:

@@ -1,13 +1,12 @@
 """`table.tex`: the table of the cells for a paper, in LaTeX with booktabs."""
 
 import re
-from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison, count_failures
+from losslab.compare.digits import count_decimals
 from losslab.compare.settings import format_value
 from losslab.compare.standing import is_sure, turn
 
@@ -31,16 +30,6 @@ def escape_latex(text: str) -> str:
     lr\\_5\\% \\{a\\}
     """
     return "".join(ESCAPES.get(letter, letter) for letter in re.sub(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+", " ", text))
-
-
-def count_decimals(halves: Sequence[float]) -> int | None:
-    """Count the decimals that show two digits of the median half-width; `None` if there is none.
-
-    >>> count_decimals([0.0123, 0.02]), count_decimals([45.0]), count_decimals([float("nan")])
-    (3, 0, None)
-    """
-    known = [half for half in halves if np.isfinite(half) and half > 0]
-    return min(9, max(0, 1 - int(np.floor(np.log10(np.median(known)))))) if known else None
 
 
 def format_number(value: float, decimals: int | None) -> str:

@@ -85,6 +85,8 @@ worse.'
         f"{len(worse)} are" if len(worse) > 1 and rest else f"{count_names(worse)} {'is' if len(worse) == 1 else 'are'}"
     )
     rest += [f"{lost} clearly worse"] if worse else []
+    if not same and not undecided and len(worse) > 1:
+        rest = [f"all {len(worse)} others are clearly worse"]
     return f"Use {use}{': ' if rest else ''}{', and '.join(rest)}."
 
 
@@ -93,23 +95,25 @@ def count_names(names: Mapping[str, str]) -> str:
     return next(iter(names)) if len(names) == 1 else f"{len(names)} others"
 
 
-def list_places(places: Places, about: str = "") -> list[Line]:
+def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
     """Write the lines on what to use, what is as good, what is undecided and what to avoid.
 
     Args:
         places: where the candidates stand.
         about: of the leader, in sentences.
+        others: how many there are besides.
     """
-    others = len(places.same) + len(places.undecided) + len(places.worse)
+    others += len(places.same) + len(places.undecided) + len(places.worse)
     now = " for now" if places.badge == UNDECIDED else ""
     lines = [Line("Use", places.badge, f"{places.leader}{now}. {about}".strip())]
     for question, badge, names, none in (
         ("Just as good", SAME, places.same, ""),
         ("Cannot be told apart yet", UNDECIDED, places.undecided, ""),
-        ("Avoid", CLEAR, places.worse, "None is clearly worse."),
+        ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
-            number = f"{len(names)} of the {others} others: " if len(names) > 1 else ""
+            part = f"All {others}" if len(names) == others else f"{len(names)} of the {others}"
+            number = f"{part} others: " if len(names) > 1 else ""
             within = f" The same within {places.gap}." if badge == SAME else ""
             evidence = [f"{name}: {phrase}" if phrase else name for name, phrase in names.items()]
             lines.append(Line(question, badge, f"{number}{join_phrases(shorten(list(names)))}.{within}", evidence))
@@ -152,25 +156,32 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
     if standing.leader != findings.leader:
         why = [f"On test it beats {findings.leader}, which is {findings.picked} on validation."]
     lost = max((-pair.low for pair in standing.ties), default=0.0)
-    if lost > 0:  # NaN isn't
+    row = comparison.used["score"][comparison.used["cell"] == standing.leader]
+    most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
+    if 0 < lost < most:  # NaN isn't
         unit = "points" if comparison.points else "%"
         why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
     return " ".join(why)
 
 
 def find_standing(comparison: Comparison, findings: Findings, wanted: float) -> Standing:
-    """Sort the pairs of the leader or, where another cell is surely better, those of the best of these."""
+    """Sort the pairs of the leader or, where another cell is surely better, those of the best of these.
+
+    A cell that lacks a data set is never the one to use: the others may be harder.
+    """
+    covers = comparison.used.groupby("cell")["dataset_key"].nunique()
+    complete = [cell for cell in comparison.cells if covers[cell] == len(comparison.datasets)]
     pairs = [pair for pair in findings.tested if not pair.key]
     standing = sort_pairs(comparison, pairs, findings.leader, wanted)
-    while better := {pair.second for pair in standing.ahead}:  # ends, as each has a better mean than the one before
-        standing = sort_pairs(comparison, pairs, next(cell for cell in comparison.cells if cell in better), wanted)
+    while better := {pair.second for pair in standing.ahead} & set(complete):  # ends, as means get better
+        standing = sort_pairs(comparison, pairs, next(cell for cell in complete if cell in better), wanted)
     return standing
 
 
 def find_places(comparison: Comparison, standing: Standing, wanted: float, lost: bool = True) -> Places:
     """Say of each cell or option how it compares with the leader; `lost`: those without a finished run, too."""
     ties = sorted(standing.ties, key=lambda pair: pair.mean)
-    undecided = {pair.second: describe_place(comparison, pair) for pair in (*ties, *standing.marred)}
+    undecided = {pair.second: describe_place(comparison, pair) for pair in (*standing.ahead, *ties, *standing.marred)}
     worse = {pair.second: describe_place(comparison, pair) for pair in reversed(standing.behind)}
     if lost:
         worse = dict.fromkeys(list_lost(comparison), "all of its trainings failed") | worse

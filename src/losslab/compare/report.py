@@ -91,6 +91,7 @@ def describe_extras(comparison: Comparison, target: Target | None) -> list[str]:
         f"P(best) is how often a cell has the best mean, and rank the 95 % interval of its place, where the "
         f"{comparison.population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} "
         f"draws{rows}): these describe the runs and are no claims.",
+        "Epochs count from 1 here; `best epoch` in cells.csv and `epoch` in history.csv count from 0.",
         *([target.sentence] if target else []),
     ]
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,7 @@ from losslab.record.rows import FIRST_NORM, GRADIENT_NORM
 
 Record = dict[str, Any]
 CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
+UNREPEATED = r"\+*(output_dir|logger|resume|trainer\.enable_progress_bar)\b"  # settings that change no number
 LINE = 2**20  # bytes of a line of history.csv
 
 
@@ -100,6 +102,9 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
     rest = {key: to_plain(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
     for kind in ("facts", "environment"):
         rest |= {f"{kind}.{key}": to_plain(value) for key, value in (status.get(kind) or {}).items()}
+    links, typed = status.get("wandb"), status.get("overrides")
+    rest["wandb"] = to_plain(links.get("run")) if isinstance(links, dict) else None
+    rest["command"] = write_command(typed) if isinstance(typed, list) else None
     config = parse_config(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
     if rest["status"] == "finished" or Path(path, "summary.json").is_file():
         summary = read_json(os.path.join(path, "summary.json"))  # noqa: PTH118
@@ -107,6 +112,15 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
         rest |= summary
     rest[FIRST_NORM] = read_first(path, GRADIENT_NORM)
     yield config, rest
+
+
+def write_command(typed: list[Any]) -> str:
+    """Write what was typed as a command that repeats a run; where and how it recorded itself is left out.
+
+    >>> write_command(["loss=mae", "logger='false'", "optimizer.betas=[0.9, 0.99]", "output_dir=/tmp/runs"])
+    "losslab loss=mae 'optimizer.betas=[0.9, 0.99]'"
+    """
+    return shlex.join(["losslab", *(word for word in map(str, typed) if not re.match(UNREPEATED, word))])
 
 
 def unpack_wandb_record(found: Record) -> Iterator[tuple[Record, Record]]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from losslab.compare.claims import Pair, find_row_noise
 from losslab.compare.design import Comparison, count_failures, count_settings
+from losslab.compare.digits import find_decimals, format_decimals
 from losslab.compare.ranks import format_rank
 from losslab.compare.statistics import iqm, mean_interval
 
@@ -73,18 +74,21 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     """
     level = f"{100 * (1 - comparison.alpha):g} %"
     relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
-    table = numbers[comparison.by].map(str)
+    table, decimals = numbers[comparison.by].map(str), find_decimals(numbers)
+
+    def write(column: str) -> list[str]:
+        return [format_decimals(value, decimals) for value in numbers[column]]
+
     table["n"] = numbers["n"].map(str)
-    table[f"{comparison.metric}{relative}"] = numbers["mean"].map("{:.4g}".format)
+    table[f"{comparison.metric}{relative}"] = write("mean")
     table[f"{level} interval"] = [
-        "" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
-        for low, high in zip(numbers["low"], numbers["high"], strict=True)
+        f"{low} to {high}" if low else "" for low, high in zip(write("low"), write("high"), strict=True)
     ]
-    table["median"] = numbers["median"].map("{:.4g}".format)
-    if whole:
-        table["IQM"] = numbers["iqm"].map("{:.4g}".format)
+    table["median"] = write("median")
+    if whole and write("iqm") != write("median"):
+        table["IQM"] = write("iqm")
     for key in ("failed", "pruned", "unfinished"):
-        if numbers[key].any() or (whole and key == "failed"):
+        if numbers[key].any():
             table[key] = numbers[key].map(str)
     if whole and "rank low" in numbers and numbers["rank low"].notna().any():
         table["P(best)"] = ["" if np.isnan(p) else f"{p:.2f}" for p in numbers["probability of being best"]]
@@ -92,16 +96,30 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     if comparison.tuned:
         table["tried"] = numbers["tried"].map(str)
         table["best on validation"] = numbers["setting"]
-    if whole:
-        table["best epoch"] = [
-            f"{best:.3g}, last is {epochs - 1:.3g}" if best == best else ""
-            for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
-        ]
-    for key in [*COSTS, *map(str, numbers.filter(like=" to target"))] if whole else ["seconds"]:
+    if not whole:
+        table["seconds"] = list(map(format_cost, numbers["seconds"]))
+        return table
+    table["best epoch"] = [
+        f"{best + 1:.1f} of {epochs:.3g}" if best == best else ""  # counted from 1
+        for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
+    ]
+    for key in [*COSTS, *map(str, numbers.filter(like=" to target"))]:
         table[key] = list(map(format_cost, numbers[key]))
-    if whole and "pareto" in numbers:
+    if "pareto" in numbers:
         table["Pareto front"] = numbers["pareto"]
     return table
+
+
+def describe_alike(table: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Take out the columns that are the same for all cells, and say in a sentence what they hold.
+
+    Args:
+        table: of cells, in texts.
+        keys: the columns that stay.
+    """
+    alike = [str(key) for key in table if key not in keys and len(table) > 1 and table[key].nunique() == 1]
+    said = [f"{key} {table[key].iloc[0]}" for key in alike if table[key].iloc[0]]
+    return table.drop(columns=alike), f"The same for all: {', '.join(said)}." if said else ""
 
 
 def format_cost(cost: float) -> str:
@@ -149,9 +167,12 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
     pairs = pairs.sort_values("p", kind="stable").head(MOST_PAIRS)
     table = pairs[["of", "first", "second"]].map(str)
     table["n"] = pairs["n"].map(str) + np.where(pairs["paired"], "", " unpaired")
-    table[f"first is better by, {unit}"] = pairs["difference"].round(6).add(0.0).map("{:.3g}".format)
+    decimals = find_decimals(pairs)
+    table[f"first is better by, {unit}"] = [
+        format_decimals(value, decimals) for value in pairs["difference"].round(6).add(0.0)
+    ]
     table["interval"] = [
-        "" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
+        "" if np.isnan(low) else f"{format_decimals(low, decimals)} to {format_decimals(high, decimals)}"
         for low, high in zip(pairs["low"], pairs["high"], strict=True)
     ]
     for key, name, form in (

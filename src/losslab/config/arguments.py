@@ -16,13 +16,13 @@ from losslab.config.catalogue import CONF, OPTION
 from losslab.errors import Refused
 from losslab.internals.hydra import hydra_flags
 
-SUMS = "+losses="  # stands for a weighted sum in a multirun, where Hydra would read `loss=[a,b]` as a list
+LISTED = {"loss=": "+losses=", "logger=": "+loggers="}  # what stands for `loss=[a,b]` in a multirun: a list for Hydra
 SETTING = re.compile(r"--([+~]{0,2}[\w@/.]+)=(.*)", re.DOTALL)
 NAMES = {  # settings whose values are names or paths, or lists of them: what is typed is the text
     *("ckpt", "output_dir", "logger.notes", "logger.group", "logger.project", "logger.entity"),
     *("data.path", "data.test_path", "data.root", "data.cache", "data.file", "data.labels", "data.target", "data.drop"),
     *("data.group", "data.time", "data.weight", "data.split", "data.id", "data.none", "data.missing", "data.separator"),
-    *("data.types", "data.sheet"),
+    *("data.types", "data.sheet", "data.delimiter", "data.decimal"),
 }
 OPEN = {"optimizer": "any", "model": "timm"}  # options that stand for a whole library
 BY_NAME = re.compile(r"data\.types|loss\.(parts\.\w+\.)?(pos_)?weight")  # settings that may be `{name: value}`
@@ -237,13 +237,15 @@ def read_value(override: str) -> str:
 
 
 def expand_sum(override: str) -> list[str]:
-    """Expand a weighted sum of losses, such as `loss=[bce,0.5*dice]`, into the overrides that Hydra composes it from.
+    """Expand a weighted sum of losses, or several loggers, into the overrides that Hydra composes them from.
 
     >>> expand_sum("loss=[bce,0.5*dice]")
     ['loss=bce', '+loss@loss.parts.bce=bce', '+loss@loss.parts.dice=dice', '++loss.weights.dice=0.5']
-    >>> expand_sum("loss=mae")
-    ['loss=mae']
+    >>> expand_sum("logger=[tensorboard,wandb]"), expand_sum("loss=mae")
+    (['logger=wandb', '+logger@logger.more.tensorboard=tensorboard'], ['loss=mae'])
     """
+    if several := re.fullmatch(r"logger=\[(.*)\]", override):
+        return expand_loggers(override, [name.strip() for name in several[1].split(",")])
     found = re.fullmatch(r"loss=\[(.*)\]", override)
     if not found:
         return [override]
@@ -258,18 +260,29 @@ def expand_sum(override: str) -> list[str]:
     return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
 
 
+def expand_loggers(override: str, names: list[str]) -> list[str]:
+    """Expand several loggers. W&B, if it is among them, keeps its settings at `logger.mode` and so on."""
+    names.sort(key=lambda name: name != "wandb")
+    if not all(map(OPTION.fullmatch, names)) or len(set(names)) < len(names) or "false" in names:
+        raise Refused(f"{override} cannot be read: type loggers, each once, such as logger=[wandb,tensorboard]")
+    return [f"logger={names[0]}", *(f"+logger@logger.more.{name}={name}" for name in names[1:])]
+
+
 def hide_sum(override: str) -> str:
-    """Keep Hydra from reading a weighted sum of losses as a list, until each run of a multirun is composed.
+    """Keep Hydra from reading a sum of losses, or several loggers, as a list, until each run of a multirun is composed.
 
     >>> hide_sum("loss=[bce,0.5*dice]"), show_sum("+losses=[bce,0.5*dice]"), hide_sum("loss=mse,mae")
     ('+losses=[bce,0.5*dice]', 'loss=[bce,0.5*dice]', 'loss=mse,mae')
     """
-    return re.sub(r"^loss=(?=.*\[)", SUMS, override)
+    return re.sub(r"^(loss=|logger=)(?=.*\[)", lambda found: LISTED[found[1]], override)
 
 
 def show_sum(override: str) -> str:
     """Undo `hide_sum`."""
-    return override.replace(SUMS, "loss=", 1)
+    for key, hidden in LISTED.items():
+        if override.startswith(hidden):
+            return key + override.removeprefix(hidden)
+    return override
 
 
 def as_typed(value: object) -> str:

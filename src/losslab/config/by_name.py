@@ -29,6 +29,9 @@ def fill_by_name(cfg: DictConfig) -> list[str]:
     """
     if library := cfg.model.pop("library", None):
         name_model(cfg, str(library))
+    for name, logger in list_loggers(cfg).items():
+        if library := logger.pop("library", None):
+            check_installed(f"logger={name}", str(library))
     option: DictConfig = cfg.optimizer
     if "rates" not in option:
         return []
@@ -58,14 +61,26 @@ def fill_by_name(cfg: DictConfig) -> list[str]:
     )
 
 
+def list_loggers(cfg: DictConfig) -> dict[str, DictConfig]:
+    """List the loggers that a run chose, by the names of their options."""
+    chosen: Any = cfg.get("logger") or {}
+    return {cfg.run.choices.logger: chosen, **chosen.get("more", {})} if chosen else {}
+
+
+def check_installed(typed: str, library: str) -> None:
+    """Refuse an option whose library is not installed."""
+    if find_spec(library) is None:
+        raise Refused(f"{typed} needs {library}: type pip install 'losslab[{library}]', and then the same again")
+
+
 def name_model(cfg: DictConfig, library: str) -> None:
     """Let the choice of a model say which of its library's it is.
 
     Raises:
         Refused: if the library is not installed.
     """
-    if find_spec(library) is None:
-        raise Refused(f"model={library} is not installed: type pip install 'losslab[{library}]'")
+    typed = "-".join([library, *([cfg.model.name] if "name" in cfg.model and cfg.model.name != "???" else [])])
+    check_installed(f"model={typed}", library)
     plain: Any = OmegaConf.to_container(cfg.model)
     if plain.get("name") != "???":
         cfg.run.choices.model = f"{cfg.run.choices.model}-{plain['name']}"

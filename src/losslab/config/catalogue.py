@@ -17,6 +17,7 @@ OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option, which is no pa
 OWN_KEYS = {  # keys of an option's file that losslab reads itself; the constructor does not get them
     "data": ("gives", "batch_size", "drop_last", "workers"),
     "model": ("takes",),
+    "logger": ("more",),
     "loss": ("input", "target", "reduction", "per", "domain"),
     "optimizer": ("hidden",),
     "scheduler": ("interval", "monitor", "warmup"),

@@ -25,7 +25,7 @@ from losslab.config.arguments import (
 )
 from losslab.config.catalogue import fits, options
 from losslab.config.command_line import check_typed
-from losslab.config.compose import FileFacts, compose_run, hydra_ready, loss_paths, stat_options
+from losslab.config.compose import FileFacts, compose_run, hydra_ready, loss_paths, own_folders, stat_options
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
 from losslab.config.ranges import Range, find_range, number, whole
@@ -130,7 +130,9 @@ def usual_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """List the values of the chosen options as their files have them, by key."""
     groups = (*cfg.run.choices, "hydra.searchpath", "allow")
     choosing = [text for text in overrides if key_of(text) in groups or "@" in key_of(text)]
-    return compose_usual(tuple(choosing), stat_options()) if choosing != overrides else flatten(cfg)
+    return (
+        compose_usual(tuple(choosing), stat_options(own_folders(overrides))) if choosing != overrides else flatten(cfg)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -178,7 +180,8 @@ def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str,
         stated = find_range(key, ranges)
         if stated and not stated.fits(value):
             example = usual.get(key)
-            such = f", such as {as_typed(example).replace(' ', '')}" if isinstance(example, list) else ""
+            some = ",".join(map(as_typed, example or [value])) if isinstance(example, list) else ""
+            such = f", such as [{some}]" if some else ""
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {stated.words}{such}")
         if not stated and key in usual and not same_type(value, usual[key]):
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {TYPES[type(usual[key])]}")

@@ -16,7 +16,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from losslab.config import allowlist
-from losslab.config.arguments import as_typed, explain_syntax, key_of
+from losslab.config.arguments import LISTED, as_typed, explain_syntax, key_of
 from losslab.config.by_name import fill_by_name
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
@@ -29,6 +29,7 @@ NEEDED = {  # the groups that every configuration has, and what is usual there
     **{"scheduler": "constant", "trainer": "auto", "callbacks": "default", "search": "{lr: null}"},
     **{"param_groups": "{decay: all, backbone_lr: 1.0}", "run": "{}"},
 }
+SEARCHPATH = "hydra.searchpath"  # names the folders of the user's own options
 UNSET = {"augment": "none", "logger": "false", "experiment": "NAME"}  # groups that a run may do without
 SEVERAL = ("callbacks", "experiment", "debug")  # groups of which a run may have several options
 LISTS = {"task.inputs": "[logits]", "task.targets": "[dense]", "model.takes": "[vector]", "data.gives": "[vector]"}
@@ -144,16 +145,20 @@ def load_config(overrides: Sequence[str]) -> Loaded:
     choose the same ones, and the values are set on a copy.
     """
     parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(list(overrides))
+    own = own_folders(overrides)
     options_typed: list[Override] = []
     values_typed: list[Override] = []
-    for override in parsed:
-        group = is_group(override.key_or_group) and not isinstance(override.value(), dict)
-        (options_typed if group else values_typed).append(override)
+    for override in (each for each in parsed if each.key_or_group != SEARCHPATH):
+        group = is_group(override.key_or_group) or any(Path(folder, override.key_or_group).is_dir() for folder in own)
+        (options_typed if group and not isinstance(override.value(), dict) else values_typed).append(override)
     check_options(options_typed)
-    if any(override.is_hydra_override() or override.is_sweep_override() for override in parsed):
+    if any(
+        (each.is_hydra_override() and each.key_or_group != SEARCHPATH) or each.is_sweep_override() for each in parsed
+    ):
         return load_options(overrides)
-    names = tuple(str(override.input_line) for override in options_typed)
-    cfg, choices, folders, foreign = pickle.loads(pickle_options(names, stat_options()))
+    places = [text for text in overrides if key_of(text) == SEARCHPATH]
+    names = (*places, *(str(override.input_line) for override in options_typed))
+    cfg, choices, folders, foreign = pickle.loads(pickle_options(names, stat_options(own)))
     try:
         set_values(cfg, values_typed)
     except (AssertionError, IndexError, TypeError, ValueError) as error:  # such as a name below a list
@@ -164,7 +169,7 @@ def load_config(overrides: Sequence[str]) -> Loaded:
 
 def check_words(overrides: Sequence[str]) -> None:
     """Refuse a group's override that names no option of it, before Hydra composes anything."""
-    plain = [text for text in overrides if not (key_of(text) == "loss" and "[" in text)]  # a weighted sum
+    plain = [text for text in overrides if not (f"{key_of(text)}=" in LISTED and "[" in text)]  # a sum
     try:
         parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
     except OverrideParseException as error:
@@ -229,7 +234,7 @@ def own_folders(overrides: Sequence[str]) -> list[str]:
     >>> own_folders(["loss=mae", "hydra.searchpath=['/my_conf']"])
     ['/my_conf']
     """
-    return names_of("hydra.searchpath", overrides)
+    return names_of(SEARCHPATH, overrides)
 
 
 def names_of(key: str, overrides: Sequence[str]) -> list[str]:
@@ -283,10 +288,14 @@ def read_foreign_files(loader: Loader, overrides: Sequence[str]) -> Foreign:
     return found
 
 
-def stat_options() -> tuple[FileFacts, ...]:
-    """List the catalogue's folders and every option's file, when it was written and how long it is."""
+def stat_options(own: Sequence[str] = ()) -> tuple[FileFacts, ...]:
+    """List the folders of options and every option's file, when it was written and how long it is.
+
+    Args:
+        own: folders beside the catalogue's.
+    """
     found: list[FileFacts] = []
-    for folder in folders_of(current_loader()):
+    for folder in (*folders_of(current_loader()), *own):
         found.append((folder, 0, 0))
         for file in find_yaml_files(folder):
             facts = os.stat(file)  # noqa: PTH116 - a thousand of them at each start

@@ -3,7 +3,8 @@
 import struct
 import textwrap
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -18,24 +19,38 @@ from matplotlib.ticker import NullLocator
 if TYPE_CHECKING:
     import pandas as pd
 
+INK = "#000000"  # follows the page's ink in light and in dark
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7F7F7F"  # blue and orange are from the palette of Okabe and Ito
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # the same palette
 STYLES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1.2, 2)))
 
 
+class Tip(NamedTuple):
+    """What a mark of a plot is, in lines, and the number of the cell whose row of the table it leads to."""
+
+    text: str
+    cell: int | None = None
+
+
 class Plot(NamedTuple):
-    """A plot of a comparison: its name, a sentence on what it shows, the figure, and the numbers in it."""
+    """A plot of a comparison: its name, a sentence on what it shows, the figure, and the numbers in it.
+
+    Artists of the figure whose gid is `mark:NAME` have the tips of that name, one for each of their marks.
+    """
 
     name: str
     caption: str
     figure: Figure
     data: "pd.DataFrame"
+    tips: Mapping[str, Sequence[Tip]] = MappingProxyType({})
 
 
-def make_figure(width: float = 6.0, height: float = 4.5, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Make an empty figure; its axes come as an array `(rows, columns)`."""
+def make_figure(
+    width: float = 6.0, height: float = 4.5, rows: int = 1, columns: int = 1, **more: Any
+) -> tuple[Figure, Any]:
+    """Make an empty figure; its axes come as an array `(rows, columns)`. `more` goes to matplotlib's `subplots`."""
     drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, drawn.subplots(rows, columns, squeeze=False)
+    return drawn, drawn.subplots(rows, columns, squeeze=False, **more)
 
 
 def make_axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -167,11 +182,12 @@ def text_width(texts: Iterable[str]) -> float:
 
 
 def shorten(text: str, letters: int = 40) -> str:
-    """Cut a text that does not fit.
+    """Cut a text that does not fit, and write it on one line.
 
-    >>> shorten("Documentary", 9)
-    'Document\u2026'
+    >>> shorten("Documentary", 9), shorten("a\\nb")
+    ('Document\u2026', 'a b')
     """
+    text = " ".join(text[: 4 * letters].split())
     return text if len(text) <= letters else text[: letters - 1] + "\u2026"
 
 
@@ -199,10 +215,10 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
 
 
-def use_log_scale(axis: Any) -> None:
-    """Make the y-axis logarithmic, with plain numbers at the decades: powers and minor ticks are slow to draw."""
-    axis.set_yscale("log")
-    axis.yaxis.set_major_formatter("{x:g}")
+def use_log_scale(axis: Any, side: str = "y") -> None:
+    """Make an axis logarithmic, with plain numbers at the decades: powers and minor ticks are slow to draw."""
+    axis.set(**{f"{side}scale": "log"})
+    (axis.yaxis if side == "y" else axis.xaxis).set_major_formatter("{x:g}")
     axis.minorticks_off()
 
 
@@ -218,6 +234,26 @@ def add_legend(drawn: Figure, axis: Any) -> None:
     fit = int(13 * drawn.get_figwidth()) // (12 + max(map(len, labels), default=0))  # in letters; 12 for the line
     columns = max(1, min(len(labels), fit))
     drawn.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
+
+
+def draw_tiles(axis: Any, shares: np.ndarray, texts: np.ndarray, bold: int = -1) -> None:
+    """Draw a table as tiles with texts in them.
+
+    Args:
+        axis: where.
+        shares: how good each is, from 0 to 1; darker is better, and NaN stays empty.
+        texts: of the same shape.
+        bold: the place of the text that is bold.
+    """
+    axis.pcolormesh(shares, cmap="cividis_r", vmin=0, vmax=1, edgecolors="#fefefe", linewidth=1.0)
+    for place, ((row, column), share) in enumerate(np.ndenumerate(shares)):
+        if np.isfinite(share):
+            axis.text(column + 0.5, row + 0.5, texts[row, column], ha="center", va="center", fontsize=8.5,
+                      color="#fefefe" if share > 0.5 else "#111111",
+                      fontweight="bold" if place == bold else "normal")  # fmt: skip
+    axis.set_ylim(len(shares), 0)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
 
 
 def find_limits(values: np.ndarray, better: str) -> tuple[float, float]:

@@ -5,11 +5,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.patheffects import withStroke
 
 from losslab.compare.design import Comparison
 from losslab.compare.settings import drop_dependent, format_value, name_options
 from losslab.compare.statistics import expected_best
-from losslab.page.figures import Plot, add_legend, find_limits, line_style, make_figure, use_light_frame
+from losslab.page.figures import (
+    INK,
+    Plot,
+    add_legend,
+    find_limits,
+    line_style,
+    make_figure,
+    shorten,
+    use_light_frame,
+    use_log_scale,
+)
 from losslab.page.training_plots import LINES
 
 FOREST = 2000  # runs that are enough to estimate how much a setting matters
@@ -36,14 +47,15 @@ def draw_learning_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot |
         part = data[data["line"] == line].sort_values("lr")
         widths[line] = plateau_width(part["lr"].to_numpy(), part["mean"].to_numpy(), comparison.primary_mode)
         if index < LINES:
-            name = f"{line}: plateau {widths[line]:.1f} decades"
+            name = f"{shorten(line)}: plateau {widths[line]:.1f} decades"
             axis.plot(part["lr"], part["mean"], **line_style(index), marker="o", markersize=4, label=name)
             if (part["size"] > 1).all():
                 axis.fill_between(part["lr"], part["mean"] - part["std"], part["mean"] + part["std"],
                                   color=line_style(index)["color"], alpha=0.12, linewidth=0)  # fmt: skip
     low, high = find_limits(data["mean"].to_numpy(), comparison.primary_mode)
     edge = 0.1 * (high - low) or 0.01
-    axis.set(xscale="log", xlabel=key, ylabel=f"val/{comparison.primary}, best epoch")
+    axis.set(xlabel=key, ylabel=f"val/{comparison.primary}, best epoch")
+    use_log_scale(axis, "x")
     axis.set_ylim(low - edge, high + edge)
     use_light_frame(axis)
     add_legend(drawn, axis)
@@ -88,7 +100,7 @@ def draw_budget(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         best = sign * expected_best(sign * values)
         rows += [{"cell": cell, "trials": k + 1, "best": value} for k, value in enumerate(best)]
         if index < LINES:
-            axes[0, 0].plot(range(1, len(best) + 1), best, **line_style(index), label=cell, linewidth=1.8)
+            axes[0, 0].plot(range(1, len(best) + 1), best, **line_style(index), label=shorten(cell), linewidth=1.8)
     axes[0, 0].set(xlabel="settings tried", ylabel=f"expected best val/{comparison.primary}")
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
     use_light_frame(axes[0, 0])
@@ -150,14 +162,14 @@ def draw_coordinates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
     quality = np.linspace(0, 1, len(runs))
     shown = np.unique(np.linspace(0, len(runs) - 1, 300).astype(int))  # evenly spaced, from the worst to the best
     for line, share in zip(lines[shown], quality[shown], strict=True):
-        axis.plot(range(len(line)), line, color=colormaps["cividis_r"](share), alpha=0.35 + 0.5 * share,
+        axis.plot(range(len(line)), line, color=colormaps["cividis_r"](0.25 + 0.75 * share), alpha=0.35 + 0.5 * share,
                   linewidth=0.6 + 1.2 * share)  # fmt: skip
     for number, scale in enumerate(scales):
-        axis.axvline(number, color="black", linewidth=0.8)
+        axis.axvline(number, color=INK, linewidth=0.8)
         for height, text in scale.ticks:
-            axis.text(number + 0.03, height, text, fontsize=8, va="center",
-                      bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
-    axis.set_xticks(range(len(scales)), [*keys, f"val/{comparison.primary}"])
+            axis.text(number + 0.03, height, shorten(text), fontsize=8.5, va="center",
+                      path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
+    axis.set_xticks(range(len(scales)), [*map(shorten, keys), f"val/{comparison.primary}"])
     axis.set_yticks([])
     axis.set_xlim(-0.1, len(scales) - 0.6)
     axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
@@ -190,7 +202,7 @@ def draw_importance(comparison: Comparison, numbers: pd.DataFrame) -> Plot | Non
         found[fold] = permutation_importance(forest, x[~train], y[~train], n_repeats=5, random_state=0).importances_mean
     data = pd.DataFrame({"setting": names, "importance": found.mean(0)}).sort_values("importance")
     drawn, axes = make_figure(7.0, 1.2 + 0.35 * len(data))
-    axes[0, 0].barh(data["setting"], data["importance"], color=line_style(0)["color"])
+    axes[0, 0].barh(data["setting"].map(shorten), data["importance"], color=line_style(0)["color"])
     axes[0, 0].set_xlabel("loss of R² when the setting is shuffled")
     use_light_frame(axes[0, 0])
     caption = (

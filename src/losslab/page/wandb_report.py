@@ -11,13 +11,13 @@ from losslab.record.client import client, is_fault, reason
 
 
 def log_report(title: str, sentences: Sequence[str], tables: Mapping[str, pd.DataFrame], out: Path) -> str:
-    """Log verdict, tables and plots; `WANDB_MODE` and `WANDB_PROJECT` are respected.
+    """Log verdict, tables, plots and the page itself; `WANDB_MODE` and `WANDB_PROJECT` are respected.
 
     Args:
         title: the name of the run.
         sentences: verdict and cautions, which become its notes.
         tables: the tables by name.
-        out: the folder that holds the plots; W&B's own folder is created in it.
+        out: the folder that holds the page and its plots; W&B's own folder is created in it.
 
     Returns:
         A sentence: where the run is, or why W&B did not take it.
@@ -41,6 +41,8 @@ def log_report(title: str, sentences: Sequence[str], tables: Mapping[str, pd.Dat
         ) as run:  # fmt: skip
             run.log({name: wandb.Table(dataframe=table) for name, table in tables.items()})
             run.log({f"plots/{file.stem}": wandb.Image(str(file)) for file in sorted(out.glob("*.png"))})
+            if (page := out / "index.html").is_file():
+                run.log({"page": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
             command = shlex.join(["wandb", "sync", str(Path(run.dir).parent)])
             sentence = f"W&B: {run.url or f'offline; `{command}` uploads it'}"
     except Exception as error:

@@ -6,8 +6,8 @@
     losslab race task=multi_label 'loss=glob(*)' budget=500             # all losses that fit
 
 All candidates are tuned alike, then trained with fresh seeds, one seed after the other. After each look those that are
-worse than another are dropped, and those that are the same as the best within the difference wait. The race ends when
-nothing is undecided, or the budget is used. In 95 % of races every sentence is right, however often the race looks and
+not the best are dropped, and those that are the same as the best within the difference wait. The race ends when nothing
+is undecided, or the budget is used. In 95 % of races every sentence is right, however often the race looks and
 whenever it is stopped and started again.
 
     difference=2    gaps below it count as none, in per cent (of an error) or points (of an accuracy); default: one that

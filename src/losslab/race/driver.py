@@ -22,7 +22,7 @@ from losslab.errors import Refused
 from losslab.files import check_writable
 from losslab.race.judge import judge, plan_seeds
 from losslab.race.levels import LOOKS, find_level, first_look
-from losslab.race.question import Question, read_question, split_words
+from losslab.race.question import LABEL, Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep import stopping
@@ -136,7 +136,7 @@ class Race:
             failures = count_failures(comparison)["failed"].tolist()
             racing = [names.index(name) for name in state.racing if name in names]
             before = names.index(state.leader) if state.leader in names else None
-            look = judge(y, layout, level, difference, racing, failures, before)
+            look = judge(y, layout, level, difference, racing, failures, before, state.started)
             state.add_look(seeds, level, names, look, scales.tolist())
         else:
             state.leader = state.racing[0] if state.racing else ""
@@ -214,7 +214,7 @@ class Race:
     def report(self, seeds: int) -> None:
         """Print a line on how the race stands."""
         state = self.state
-        worse, same, left = len(state.beaten) + len(state.never), len(state.same), len(state.undecided)
+        out, same, left = len(state.beaten) + len(state.never), len(state.same), len(state.undecided)
         used, unit = self.used()
         spent = f", {used:.3g} {unit}" if unit != "runs" else ""
         runs = (state.planned - seeds) * len(state.racing)
@@ -223,7 +223,7 @@ class Race:
         spent = f" ({failed} failed){spent}" if failed else spent
         rest = rest if set(state.undecided) - state.hopeless.keys() else ""
         print(
-            f"{seeds:3} seeds  {state.leader} leads; {worse} worse, {same} the same, {left} undecided; "
+            f"{seeds:3} seeds  {state.leader} leads; {out} out, {same} the same, {left} undecided; "
             f"{self.count_runs()} runs{spent}{rest}",
             flush=True,
         )
@@ -252,7 +252,10 @@ def race(words: Sequence[str]) -> int:
     stack = parse_number("stack", typed.pop("stack", "32"))
     retry, log = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "log"))
     folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
-    question = replace(read_question(files, typed, folder.name, folders), log=log)
+    try:
+        question = replace(read_question(files, typed, folder.name, folders), log=log)
+    except Refused as error:
+        raise Refused(str(error).removeprefix(f"{LABEL}: ")) from None
     check_writable(folder, "output_dir")
     check_data(question.plan)
     with explain_faults(folder):

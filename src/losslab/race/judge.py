@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from losslab.compare.contrasts import Layout
 from losslab.compare.simultaneous import Family, infer_family
 from losslab.compare.statistics import units_needed
+from losslab.race.levels import share_of_best
 
 Array = NDArray[Any]
 ROWS, FAILURES = "rows", "failures"  # why no number of seeds would decide
@@ -22,12 +22,10 @@ class Gap:
     """By how much one candidate is behind another, in the unit of the values, and its interval.
 
     Args:
-        ahead: the number of the candidate that is ahead.
         mean, low, high: of the difference.
         n: the seeds that both have.
     """
 
-    ahead: int
     mean: float
     low: float
     high: float
@@ -40,7 +38,7 @@ class Look:
 
     Args:
         leader: the number of the candidate with the best mean, among those that are not beaten.
-        beaten: by candidate, how far it is behind the one that beats it by most.
+        beaten: by candidate, how far it is behind each one that is not beaten.
         same: the candidates that are the same as the leader within the difference.
         gaps: by candidate, how far it is behind the leader.
         hopeless: the candidates that no number of seeds would decide, and why: too few `rows` are tested, or the leader
@@ -48,7 +46,7 @@ class Look:
     """
 
     leader: int
-    beaten: dict[int, Gap]
+    beaten: dict[int, dict[int, Gap]]
     same: set[int]
     gaps: dict[int, Gap]
     hopeless: dict[int, str]
@@ -62,15 +60,19 @@ def judge(
     racing: Sequence[int],
     failures: Sequence[int],
     before: int | None = None,
+    started: int = 0,
 ) -> Look:
     """Decide what can be decided of these candidates at a level.
 
-    A candidate is beaten if another one is better by any amount: the interval of their difference excludes 0. These
-    intervals hold together for all pairs that are not beaten yet: those that race when others were found to be the same
-    are the extremes of all, so those others still count. A candidate is the same as the leader if the interval of their
-    difference lies within `difference` on both sides. These intervals hold together for all that are compared with the
-    leader, at twice the level: such a sentence can be false on one side only. Whichever candidate is truly best, the
-    leader is then not behind it by more than `difference` (Hsu 1984, multiple comparisons with the best).
+    If a candidate is the best, no other one is ahead of it by more than noise, by the intervals of its differences from
+    all others. A candidate of which this does not hold is beaten. These intervals have a share of the level; the rest
+    is for how far those that are beaten are behind at least. Those that wait count among the others, as the ones that
+    race on are the extremes of all.
+
+    A candidate is the same as the leader if the interval of their difference lies within `difference` on both sides.
+    These intervals hold together for all that are compared with the leader, at twice the level: such a sentence can be
+    false on one side only. Whichever candidate is truly best, the leader is then not behind it by more than
+    `difference`.
 
     Args:
         y: `(n, k)`, higher is better; NaN where there is no value.
@@ -80,71 +82,88 @@ def judge(
         racing: the numbers of the candidates that race. The others are in `y` as they were the same as the leader.
         failures: how many trainings of each failed: one that fails more often than another never beats it.
         before: the leader of the look before.
+        started: how many candidates the race started with; by default those in `y`.
+
+    Source: Hsu 1984, "Constrained simultaneous confidence intervals for multiple comparisons with the best"; Edwards
+    and Hsu 1983, "Multiple comparisons with the best treatment".
     """
-    beaten: dict[int, Gap] = {}
-    family, pairs = test(y, layout, list(combinations(range(y.shape[1]), 2)), level)
-    found = zip(pairs, list_gaps(pairs, family), family.p, strict=True)
-    surely = [(pair, gap) for pair, gap, p in found if p <= level and {*pair} <= {*racing}]
-    for pair, gap in surely:
-        loser = sum(pair) - gap.ahead
-        if failures[gap.ahead] <= failures[loser] and (loser not in beaten or beaten[loser].mean < gap.mean):
-            beaten[loser] = gap
+    everyone, share = range(y.shape[1]), share_of_best(started or y.shape[1])
+    ahead = {}
+    for number in racing:
+        gaps, _ = compare_with(number, everyone, y, layout, 2 * share * level)
+        ahead[number] = [other for other in racing if other != number and gaps[other].high < 0]
+    beaten = [n for n in racing if any(failures[other] <= failures[n] for other in ahead[n])]
     left = [number for number in racing if number not in beaten]
     leader = max(left, key=lambda number: float(np.nanmean(y[:, number])))
-    waiting = set(range(y.shape[1])) - set(racing)
+    waiting = set(everyone) - set(racing)
     others = [*left, *(() if leader == before else sorted(waiting))]
-    hopeless = {sum(pair) - leader: FAILURES for pair, gap in surely if gap.ahead == leader and {*pair} <= {*left}}
-    family, pairs = test(y, layout, [(leader, other) for other in others if other != leader], min(0.5, 2 * level))
-    gaps = {sum(pair) - leader: gap for pair, gap in zip(pairs, list_gaps(pairs, family, turn=False), strict=True)}
+    hopeless = {number: FAILURES for number in left if leader in ahead[number]}
+    gaps, family = compare_with(leader, others, y, layout, min(0.5, 2 * level))
     same = {number for number, gap in gaps.items() if -difference <= gap.low and gap.high <= difference}
     rows = np.sqrt(np.maximum(0.0, family.se**2 - family.unit_se**2))
-    for pair, noise, se, critical in zip(pairs, rows, family.se, family.critical, strict=True):
-        other = sum(pair) - leader
-        if se < SURE * noise and critical * noise > max(difference, abs(gaps[other].mean)):
+    for (other, gap), noise, se, critical in zip(gaps.items(), rows, family.se, family.critical, strict=True):
+        if se < SURE * noise and critical * noise > max(difference, abs(gap.mean)):
             hopeless[other] = ROWS
     hopeless = {number: why for number, why in hopeless.items() if number not in same}
-    return Look(leader, beaten, same | (waiting if leader == before else set()), gaps, hopeless)
+    found = measure_behind(beaten, sorted({*left, *waiting}), y, layout, level, share)
+    return Look(leader, found, same | (waiting if leader == before else set()), gaps, hopeless)
 
 
-def test(y: Array, layout: Layout, pairs: list[tuple[int, int]], level: float) -> tuple[Family, list[tuple[int, int]]]:
-    """Test pairs of candidates as one family, by the values of these candidates alone; return it and the pairs."""
-    if not pairs:
+def measure_behind(
+    beaten: Sequence[int], others: Sequence[int], y: Array, layout: Layout, level: float, share: float
+) -> dict[int, dict[int, Gap]]:
+    """Measure how far each beaten candidate is behind the others, any of which may be the best.
+
+    Args:
+        beaten: their numbers.
+        others: those that are not beaten.
+        y, layout: of all values.
+        level: of this look.
+        share: of the level, for how far they are behind at most; the rest is for how far they are behind at least.
+    """
+    behind: dict[int, dict[int, Gap]] = {number: {} for number in beaten}
+    for other in others if beaten else ():
+        most, _ = compare_with(other, range(y.shape[1]), y, layout, 2 * share * level)
+        least, _ = compare_with(other, range(y.shape[1]), y, layout, 2 * (1 - share) * level)
+        for number in beaten:
+            behind[number][other] = replace(most[number], low=least[number].low)
+    return behind
+
+
+def compare_with(
+    best: int, others: Sequence[int], y: Array, layout: Layout, level: float
+) -> tuple[dict[int, Gap], Family]:
+    """Compare a candidate with others as one family; return how far each is behind it, and the family.
+
+    The columns are sorted, so that candidates with the same seeds share one simulation.
+    """
+    rest = sorted(set(others) - {best}, key=lambda number: (layout.present[:, number].tobytes(), number))
+    if not rest:
         e = np.zeros(0)
-        return Family(e, e, e, e, e, e, e, e, e, False, e, 0.0), []
-    columns = sorted({number for pair in pairs for number in pair})
-    weights = np.zeros((len(pairs), len(columns)))
-    for row, (first, second) in enumerate(pairs):
-        weights[row, columns.index(first)], weights[row, columns.index(second)] = 1.0, -1.0
+        return {}, Family(e, e, e, e, e, e, e, e, e, False, e, 0.0)
+    columns = [best, *rest]
+    weights = np.c_[np.ones(len(rest)), -np.eye(len(rest))]
     both = np.ix_(columns, columns)
     some = replace(
         layout,
         present=layout.present[:, columns],
         contrasts=weights,
-        tries=np.ones(len(pairs)),
+        tries=np.ones(len(rest)),
         row_noise=None if layout.row_noise is None else layout.row_noise[both],
         mixed=None if layout.mixed is None else layout.mixed[both],
         levels=None if layout.levels is None else layout.levels[columns],
     )
-    return infer_family(y[:, columns], some, level), pairs
-
-
-def list_gaps(pairs: Sequence[tuple[int, int]], family: Family, *, turn: bool = True) -> list[Gap]:
-    """List how far each pair is apart: the better one ahead, or without `turn` the first one."""
-    found = []
-    for number, pair in enumerate(pairs):
-        sign = -1.0 if turn and family.estimate[number] < 0 else 1.0
-        low, high = sorted((sign * float(family.low[number]), sign * float(family.high[number])))
-        ahead = pair[0] if sign > 0 else pair[1]
-        found.append(Gap(ahead, sign * float(family.estimate[number]), low, high, int(family.n[number])))
-    return found
+    family = infer_family(y[:, columns], some, level)
+    numbers = zip(family.estimate.tolist(), family.low.tolist(), family.high.tolist(), family.n.tolist(), strict=True)
+    return {other: Gap(*each) for other, each in zip(rest, numbers, strict=True)}, family
 
 
 def plan_seeds(y: Array, layout: Layout, difference: float, alpha: float) -> int:
-    """Return by how many seeds most pairs will be decided, from the spread so far; means play no part in it.
+    """Return by how many seeds most is decided, from the spread so far; means play no part in it.
 
-    These are the seeds that one look at all pairs would need.
+    These are the seeds that one look at one candidate's differences from all others would need.
     """
-    family, _ = test(y, layout, list(combinations(range(y.shape[1]), 2)), alpha)
+    _, family = compare_with(0, range(y.shape[1]), y, layout, alpha)
     known = np.isfinite(family.unit_se) & (family.unit_se > 0)
     if not known.any():
         return 2

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from losslab.compare.lead import Line, Places, list_places
-from losslab.compare.wording import format_amount
+from losslab.compare.lead import CLEAR, Line, Places, list_places
+from losslab.compare.wording import format_amount, join_phrases, shorten
 from losslab.race.state import State
 
 
@@ -23,22 +23,33 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
     def describe(name: str) -> str:
         return describe_gap(gaps[name], unit) if name in gaps else ""
 
-    worse = sorted(state.beaten, key=lambda name: -state.beaten[name]["mean"])
+    dropped = sorted(state.beaten.items(), key=lambda item: -item[1]["mean"])
+    found = {name: f"found after {gap['n']} seeds: {describe_gap(gap, unit)}" for name, gap in dropped}
+    worse = dict(state.never) | {name: found[name] for name, gap in dropped if gap["low"] > 0}
     places = Places(
         state.leader,
         {name: describe(name) for name in sorted(state.same)},
         {name: describe(name) for name in undecided},
-        dict(state.never) | {name: f"found after {state.beaten[name]['n']} seeds: "
-                             f"{describe_gap(state.beaten[name], unit)}" for name in worse},
+        worse,
         gap,
-    )  # fmt: skip
+    )
+    rest = {
+        name: f"found after {gap['n']} seeds: behind {gap['ahead']} by {format_amount(gap['mean'])} {unit}"
+        for name, gap in dropped
+        if gap["low"] <= 0
+    }
+    lines = list_places(places, others=len(rest))
+    if rest:
+        answer = f"{join_phrases(shorten(list(rest)))}: another candidate is at least as good."
+        lines.append(Line("No better", CLEAR, answer, [f"{name}: {phrase}" for name, phrase in rest.items()]))
     cost, about = closing
-    return [*list_places(places), Line("How sure", "", about), Line("What it took", "", cost)]
+    return [*lines, Line("How sure", "", about), Line("What it took", "", cost)]
 
 
 def describe_gap(gap: dict[str, Any], unit: str) -> str:
     """Write how far one is behind another, with the interval."""
     way = "behind" if gap["mean"] >= 0 else "ahead of"
     ends = (gap["low"], gap["high"]) if gap["mean"] >= 0 else (-gap["high"], -gap["low"])
+    ahead = gap["ahead"] if len(gap.get("rivals", [""])) == 1 else "the best"
     amounts = f"[{format_amount(ends[0])}, {format_amount(ends[1])}]"
-    return f"{way} {gap['ahead']} by {format_amount(abs(gap['mean']))} {unit} {amounts}"
+    return f"{way} {ahead} by {format_amount(abs(gap['mean']))} {unit} {amounts}"

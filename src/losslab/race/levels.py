@@ -14,8 +14,19 @@ LATE = 0.1  # of the level is kept for looks after the number of seeds that was 
 FREE = 4  # degrees of freedom of the noise at the first look
 LEAST = 14  # seeds are planned: a plan from few seeds is often far too small, just where the noise looks too small
 PACE = 1.5  # the power of the share of the planned seeds that is spent: early looks drop what is much worse
-WORK = 40_000_000  # values that are simulated, about
-PATHS = 5_000, 40_000  # at least and at most so many races are simulated
+WORK = 20_000_000  # values that are simulated, about
+PATHS = 4_000, 20_000  # at least and at most so many races are simulated
+
+
+def share_of_best(candidates: int) -> float:
+    """Return the share of the level that is for the best candidate to be out, or one that is the same not to be.
+
+    The rest is for how far those that are out are behind at least. With two candidates both are the same sentence.
+
+    >>> share_of_best(2), share_of_best(5), share_of_best(40)
+    (0.5, 0.8, 0.8)
+    """
+    return 1 - 1 / min(max(candidates, 2), 5)
 
 
 def spend(n: int, planned: int) -> float:
@@ -41,8 +52,9 @@ def first_look(candidates: int) -> int:
 def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: float = 0.05) -> float:
     """Return the level of the last of some looks.
 
-    All candidates are simulated to be equal, with normal noise. The largest difference of two, in standard errors with
-    a pooled variance, crosses its bound for the first time at a look with the probability that this look may spend.
+    All candidates are simulated to be equal, with normal noise. How far one is behind the best mean, in standard errors
+    with a pooled variance, crosses its bound for the first time at a look with the probability that this look may
+    spend, times the share of the level that is for that.
 
     Args:
         candidates: at the start.
@@ -54,8 +66,8 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
     True
     """
     rng, k, paths = np.random.default_rng(0), candidates, int(np.clip(WORK / candidates / looks[-1][0], *PATHS))
-    total, squares = np.zeros((paths, k), np.float32), np.zeros(paths)
-    racing, spent, seen, level = np.ones(paths, bool), 0.0, 0, 0.0
+    total, squares, best = np.zeros((paths, k), np.float32), np.zeros(paths), alpha * share_of_best(k)
+    racing, spent, seen, level = np.ones((paths, k), bool), 0.0, 0, 0.0
     for n, share in looks:
         for _ in range(n - seen):
             y = rng.standard_normal((paths, k), np.float32)
@@ -63,11 +75,11 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
             total += y
             squares += np.square(y).sum(1)
         variance = (squares - np.square(total).sum(1) / n) / ((n - 1) * (k - 1))
-        largest = (total.max(1) - total.min(1)) / n / np.sqrt(2 * variance / n)
-        count = round(alpha * (share - spent) * paths)
-        bound = np.inf if count < 1 else np.partition(np.where(racing, largest, -1.0), -count)[-count]
-        crossed = largest >= bound
-        level = max(alpha * (share - spent), float(crossed.mean()))
+        behind = (total.max(1, keepdims=True) - total) / (n * np.sqrt(2 * variance / n))[:, None]
+        count = round(best * (share - spent) * racing.size)
+        bound = np.inf if count < 1 else np.partition(np.where(racing, behind, -1.0), -count, None)[-count]
+        crossed = behind >= bound
+        level = max(alpha * (share - spent), float(crossed.mean()) * alpha / best)
         racing &= ~crossed
         spent, seen = share, n
     return level

@@ -23,7 +23,7 @@ class State:
         claim: what the race was asked to speak of.
         racing: those that are trained on.
         same: those that are the same as the leader; they wait.
-        beaten: the others, and what was said of each: who is ahead, by how much, and after how many seeds.
+        beaten: the others, and how far each is behind the best: see `describe_beaten`.
         never: those whose trainings fail, and why.
         leader: the best of those that race.
         planned: the number of seeds by which most is decided, as the first look has it; 0 before.
@@ -86,8 +86,6 @@ class State:
             look: what it decided.
             scales: makes per cent of each candidate's mean, or points, of a difference.
         """
-        for number, gap in look.beaten.items():
-            self.beaten[names[number]] = describe_gap(names, number, gap, scales)
         self.leader = names[look.leader]
         self.same = [names[number] for number in sorted(look.same)]
         self.hopeless = {names[number]: why for number, why in look.hopeless.items()}
@@ -95,8 +93,16 @@ class State:
         self.racing = [
             name for number, name in enumerate(names) if number not in look.beaten and number not in look.same
         ]
-        gaps = {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.gaps.items()}
-        gaps |= {names[number]: describe_gap(names, number, gap, scales) for number, gap in look.beaten.items()}
+        gaps = {
+            names[number]: {"ahead": self.leader, **describe_gap(gap, scales[number if gap.mean >= 0 else look.leader])}
+            for number, gap in look.gaps.items()
+        }
+        for number, behind in look.beaten.items():
+            rivals = {names[other]: describe_gap(gap, scales[number]) for other, gap in behind.items()}
+            gaps[names[number]] = {"ahead": self.leader, **rivals[self.leader]}
+            self.beaten[names[number]] = {"rivals": rivals}
+        for name, found in self.beaten.items():
+            self.beaten[name] = describe_beaten(found["rivals"], self.leader, self.known)
         self.looks.append(
             {
                 "seeds": seeds,
@@ -120,11 +126,27 @@ class State:
         write_json(folder / FILE, asdict(self))
 
 
-def describe_gap(names: Sequence[str], number: int, gap: Gap, scales: Sequence[float]) -> dict[str, Any]:
+def describe_gap(gap: Gap, scale: float) -> dict[str, Any]:
     """Describe how far a candidate is behind another, in points, or in per cent of the one that is worse."""
-    scale = scales[number if gap.mean >= 0 else gap.ahead]
-    numbers = {"mean": gap.mean * scale, "low": gap.low * scale, "high": gap.high * scale}
-    return {"ahead": names[gap.ahead], **numbers, "n": gap.n}
+    return {"mean": gap.mean * scale, "low": gap.low * scale, "high": gap.high * scale, "n": gap.n}
+
+
+def describe_beaten(rivals: dict[str, dict[str, Any]], leader: str, known: Sequence[str]) -> dict[str, Any]:
+    """Describe how far a candidate that is beaten is behind the best, which is one of those that are not beaten.
+
+    Args:
+        rivals: how far it is behind each of those that were not beaten when it was.
+        leader: the best mean.
+        known: those that are not beaten now.
+
+    Returns:
+        Who is `ahead` of it and by what `mean`, with the bounds `low` and `high` that hold whichever of its `rivals` is
+        the best. It is surely worse than the best where `low` is above 0; else one of them is at least as good.
+    """
+    left = {name: gap for name, gap in rivals.items() if name in known} or rivals
+    ahead = leader if leader in left else max(left, key=lambda name: float(left[name]["mean"]))
+    low, high = min(gap["low"] for gap in left.values()), max(gap["high"] for gap in left.values())
+    return {"ahead": ahead, **left[ahead], "low": low, "high": high, "rivals": left}
 
 
 def read_state(folder: Path, difference: float, claim: str, names: list[str]) -> State:
@@ -140,6 +162,8 @@ def read_state(folder: Path, difference: float, claim: str, names: list[str]) ->
         state = State(**read_record(file))
     except TypeError:
         raise Refused(f"{file} is not whole: type name=ANOTHER for a race of its own") from None
+    if any("rivals" not in found for found in state.beaten.values()):
+        raise Refused(f"{file} was begun by an older losslab with other rules: type name=ANOTHER for a new race")
     if difference and state.difference != difference:
         raise Refused(
             f"{folder} holds a race for difference={state.difference:g}, and what it said is for that: type "

@@ -1,7 +1,7 @@
 """How a race ended, in sentences, a picture and the page of a comparison."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -71,22 +71,31 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     elif state.same:
         used = [f"Use {state.leader}, or one that is the same."]
     else:
-        used = [f"Use {state.leader}. No other candidate is as good."]
+        sure = all(gap["low"] > 0 for gap in state.beaten.values())
+        used = [f"Use {state.leader}. No other candidate is {'as good' if sure else 'better'}."]
     if state.same:
         verb = "is" if len(state.same) == 1 else "are"
         said = f"{join_phrases(sorted(state.same))} {verb} the same as {state.leader} within {wanted}"
         used.append(f"{said}: choose by cost or habit.")
     used += describe_undecided(race, comparison, wanted, why)
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
-    for name, gap in beaten[:NAMED]:
-        used.append(
-            f"{name} is worse than {gap['ahead']} by {gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}], "
-            f"found at {gap['n']} seeds."
-        )
+    used += [describe_beaten(name, gap, unit) for name, gap in beaten[:NAMED]]
     if len(beaten) > NAMED:
-        used.append(f"{len(beaten) - NAMED} more are worse by at least {beaten[NAMED][1]['mean']:.2g} {unit}.")
+        used.append(f"{len(beaten) - NAMED} more are behind by at least {beaten[NAMED][1]['mean']:.2g} {unit}.")
     used += [f"{name} is out: {reason}." for name, reason in state.never.items()]
     return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
+
+
+def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
+    """Say how far a candidate that was dropped is behind the best, and whether it is surely worse."""
+    if gap["low"] > 0:
+        best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
+        interval = f"{gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}]"
+        return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
+    return (
+        f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by {gap['mean']:.2g} {unit} at "
+        f"{gap['n']} seeds."
+    )
 
 
 def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
@@ -126,10 +135,8 @@ def describe_cost(race: "Race") -> str:
     grid = len(race.cells) * state.seeds + runs - tests
     failed = sum(record["state"] == "failed" for record in race.records.values())
     lost = f" {failed} of them failed." if failed else ""
-    return (
-        f"That took {runs} runs{tuned}; a full grid with {state.seeds} seeds for every candidate would have taken "
-        f"{grid}.{lost}"
-    )
+    full = f"; a full grid with {state.seeds} seeds for every candidate would have taken {grid}" if grid > runs else ""
+    return f"That took {runs} runs{tuned}{full}.{lost}"
 
 
 def describe_claim(comparison: "Comparison", looks: int) -> str:
@@ -177,7 +184,7 @@ def draw_story(state: State, unit: str) -> list[Plot]:
     which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
         "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
-        f"with a cross: found to be worse. Grey band: the difference that does not matter; the axis is logarithmic "
+        f"with a cross: dropped. Grey band: the difference that does not matter; the axis is logarithmic "
         f"beyond it.{which}"
     )
     return [Plot("race", caption, drawn, data)]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -319,6 +319,9 @@ class Record(Logger):
             print(terminal.stopped(self.folder, by), file=sys.stderr, flush=True)
         exit_code = 0 if error is None or isinstance(error, Pruned) else 1
         wandb.finish(exit_code, self.status["status"] == "preempted", self.unmirrored)
+        for logger in self.mirrors:
+            if not isinstance(logger, WandbLogger):
+                logger.finalize("failed" if exit_code else "success")
 
     def leave(self, error: BaseException | None) -> None:
         """End a process other than the first: record only an error that no other process has."""

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from losslab import terminal
-from losslab.config.make import make
 from losslab.errors import Refused, machine_refusal
 from losslab.machine import cores
-from losslab.record import wandb
+from losslab.record.loggers import build_loggers
 from losslab.stacking.job import Job, unwritable, write_checkpoints
 from losslab.train import Summary
 from losslab.train import finish as finish_run
@@ -121,9 +120,8 @@ def log_to_mirrors(job: Job, refused: Any) -> None:
     """
     if not job.cfg.get("logger") or refused.value or notice.by is signal.SIGINT:
         return
-    filled = wandb.prepare(job.cfg)
     try:
-        job.record.mirror([make(job.cfg, "logger", **filled)])
+        job.record.mirror(build_loggers(job.cfg)[0])
     except Refused as error:  # the folder is the truth
         job.record.mirrors = []
         with refused.get_lock():

@@ -1,5 +1,6 @@
 """What a sweep would do: its cells, its runs, and the time that they take, as far as runs on record tell it."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from heapq import nlargest
 from pathlib import Path
@@ -76,7 +77,7 @@ def describe(plan: Plan, output: Path, folder: Path, count: int) -> str:
     ]
     if unknown:
         first = next(job for job in jobs if job.key not in over)
-        words = " ".join(to_overrides(first.setting | first.repeats[0]))
+        words = shlex.join(to_overrides(first.setting | first.repeats[0]))
         lines.append(f"          no such run is on record in {output}: train one, losslab {words}")
     return "\n".join(lines)
 

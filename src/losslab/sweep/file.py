@@ -124,9 +124,13 @@ def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
 
     >>> parse_parameter("a.yaml", "optimizer.lr", {"distribution": "log_uniform_values", "min": 0.001, "max": 1})
     {'min': 0.001, 'max': 1, 'log': True, 'whole': False, 'step': None}
+    >>> parse_parameter("a.yaml", "data.types", {"value": {"age": "number", "zip:category": None}})
+    {'value': ['age: number', 'zip:category']}
     """
     if not isinstance(asked, dict) or not asked:
         raise Refused(f"{path}: {key} has no values: type {key}: {{values: [..]}} or {{min: .., max: ..}}")
+    if arguments.BY_NAME.fullmatch(key):
+        asked = {word: list_by_name(value) for word, value in asked.items()}
     check_words(path, key, asked)
     given = [word for word in PARAMETER if asked.get(word) is not None and word != "distribution"]
     if len(given) > 1 and given[0] in ("value", "values"):
@@ -141,6 +145,15 @@ def parse_parameter(path: str, key: str, asked: Any) -> dict[str, Any]:
     if len(set(texts)) < len(texts):
         raise Refused(f"{path}: {key} has a value twice in {', '.join(texts)}: type each once")
     return {"values": asked["values"]}
+
+
+def list_by_name(value: Any) -> Any:
+    """Return a value by names as a list of texts, as it is typed; several of them each so, and any other as it is."""
+    if isinstance(value, list):
+        return [list_by_name(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return [str(name) if each is None else f"{name}: {each}" for name, each in value.items()]
 
 
 def check_words(path: str, key: str, asked: Mapping[str, Any]) -> None:
