@@ -112,6 +112,14 @@ def separators() -> Iterator[Dirt]:
     for name, sign in (("semicolon", ";"), ("tab", "\t"), ("pipe", "|")):
         yield Dirt(name, text(sep=sign).encode(), CLEAN)
     yield Dirt("a colon, told", text(sep=":").encode(), CLEAN, settings={"delimiter": ":"})
+    for name, sign, word in (("two signs", "::", "::"), ("bars", "||", "||"), ("a word", ";", "semicolon")):
+        yield Dirt(f"{name}, told", text().replace(",", sign).encode(), CLEAN, settings={"delimiter": word})
+    yield Dirt(
+        "a sign that is not there", text().encode(), says="has no ; in its first line", settings={"delimiter": ";"}
+    )
+    yield Dirt(
+        "a sign of no one", text(sep="^").encode(), says="the table has one alone, 'age.height.*type data.delimiter="
+    )
     words = changed(town=lambda cell: cell.split()[0])
     aligned = words.to_string(index=False, justify="right") + "\n"
     yield Dirt("aligned by spaces", aligned.encode(), words)
@@ -369,6 +377,20 @@ def cells() -> Iterator[Dirt]:
     yield Dirt("an empty column", text(CLEAN.assign(more="")).encode(), CLEAN, says="more: one value only, left out")
     for word in ("", "NA", "N/A", "null", "NULL", "?", "None", "n/a", "#N/A", "<NA>"):
         yield Dirt(f"a cell of {word or 'nothing'}", text(changed(age={3: word})).encode(), changed(age={3: ""}))
+    coded = changed(age={3: "-999.0", 4: "-999"})
+    blank = changed(age={3: "", 4: ""})
+    yield Dirt("a code for nothing, told", text(coded).encode(), blank, settings={"missing": ["-999"]})
+    for word in ("NaN", "nan", "None"):
+        given = text(changed(price={3: word})).encode()
+        rest = pd.concat([CLEAN[:3], CLEAN[4:]])
+        drop = {"drop_rows": "missing_target"}
+        yield Dirt(f"a target of {word}, told", given, rest, says="1 row without a target left out", settings=drop)
+        yield Dirt(f"a target of {word}", given, says="column price .*line 5.*type data.drop_rows=missing_target")
+    huge = changed(age=lambda cell: f"{cell[0]}e+301")
+    yield Dirt("huge numbers", text(huge).encode(), says="age holds numbers beyond 1e.37 .*write them in a larger unit")
+    for kind in ("number", "date"):
+        says = f"data.types={{town:{kind}}} does not fit: none of its cells is one, such as 'Ulm'"
+        yield Dirt(f"words told as {kind}", text().encode(), says=says, settings={"types": [f"town: {kind}"]})
     for word in ("NaN", "inf"):
         yield Dirt(
             f"a cell of {word}",

@@ -237,6 +237,51 @@ def test_a_type_that_there_is_not_is_refused() -> None:
             read("pay", types=typed)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"types": ["age: number", "age: category"]}, "data.types names age twice"),
+        ({"target": ["pay", "pay"]}, "data.target names pay twice"),
+        ({"split": "town", "time": "born"}, "data.split and data.time both say which rows are tested"),
+        ({"split": "town", "group": "job"}, "data.split and data.group both say which rows are tested"),
+        ({"time": "born", "folds": 5}, "data.time and data.folds both say which rows are tested"),
+        ({"test_path": "table.csv", "folds": 5}, "data.test_path and data.folds both say which rows are tested"),
+        ({"sheet": "may"}, "data.sheet=may is for Excel files"),
+        ({"weight": "town"}, "data.weight=town holds no number .'Ulm'."),
+        ({"time": "town"}, "data.time=town holds 'Ulm': name a column of dates or numbers"),
+        ({"time": "broken"}, "column broken holds no date in 1 of 40 rows .first: line 5, 'x'.: correct them"),
+        ({"time": "gap"}, "column gap holds no time in 1 of 40 rows .first: line 5, ''.: write a date or a number"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken = ["x" if place == 3 else cell for place, cell in enumerate(PEOPLE["born"])]
+    PEOPLE.assign(broken=broken, gap=[cell.strip("x") for cell in broken]).to_csv("table.csv", index=False)
+    with pytest.raises(Refused, match=sentence):
+        csv(
+            "table.csv",
+            **{"target": "pay", "task": "regression", "drop": ["note", "broken", "gap"], **SETTINGS, **settings},
+        )
+
+
+def test_times_are_read_in_any_style_of_dates(tmp_path: Path) -> None:
+    for name, pattern in (("plain", "%Y-%m-%d"), ("german", "%d.%m.%Y"), ("american", "%m/%d/%Y")):
+        dates = pd.to_datetime(PEOPLE["born"]).dt.strftime(pattern)
+        PEOPLE.assign(born=dates).to_csv(tmp_path / f"{name}.csv", index=False)
+        data = csv(
+            f"{tmp_path}/{name}.csv",
+            "pay",
+            time="born",
+            dates="month_first",
+            task="regression",
+            drop=["note"],
+            **SETTINGS,
+        )
+        assert data.split["test"].tolist() == list(range(32, 40))
+
+
 @pytest.mark.parametrize("task", ["regression", "single_label", "multi_label"])
 def test_many_categories_become_mean_targets_as_scikit_learns(task: str) -> None:
     random = np.random.default_rng(0)

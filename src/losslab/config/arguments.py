@@ -22,7 +22,7 @@ NAMES = {  # settings whose values are names or paths, or lists of them: what is
     *("ckpt", "output_dir", "logger.notes", "logger.group", "logger.project", "logger.entity"),
     *("data.path", "data.test_path", "data.root", "data.cache", "data.file", "data.labels", "data.target", "data.drop"),
     *("data.group", "data.time", "data.weight", "data.split", "data.id", "data.none", "data.missing", "data.separator"),
-    *("data.types", "data.sheet"),
+    *("data.types", "data.sheet", "data.delimiter", "data.decimal"),
 }
 OPEN = {"optimizer": "any", "model": "timm"}  # options that stand for a whole library
 BY_NAME = re.compile(r"data\.types|loss\.(parts\.\w+\.)?(pos_)?weight")  # settings that may be `{name: value}`

@@ -180,7 +180,8 @@ def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str,
         stated = find_range(key, ranges)
         if stated and not stated.fits(value):
             example = usual.get(key)
-            such = f", such as {as_typed(example).replace(' ', '')}" if isinstance(example, list) else ""
+            some = ",".join(map(as_typed, example or [value])) if isinstance(example, list) else ""
+            such = f", such as [{some}]" if some else ""
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {stated.words}{such}")
         if not stated and key in usual and not same_type(value, usual[key]):
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {TYPES[type(usual[key])]}")

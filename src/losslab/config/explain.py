@@ -49,6 +49,9 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, OverrideParseException):
         return explain_syntax(str(error.override))
     if missing := NO_REFERENCE.search(text):
+        place = re.fullmatch(r"run\.overrides\[(\d+)\]", missing[2])
+        if place and int(place[1]) < len(overrides):
+            return f"{overrides[int(place[1])]} refers to {missing[1]}, which is not a setting: type another name"
         return f"{missing[2]} refers to {missing[1]}, which is not a setting: leave out what names it or takes it away"
     if absent := NO_DEFAULT.search(text):
         group, _, name = absent[2].rpartition("/")

@@ -24,6 +24,7 @@ ID = re.compile(
     r"(^|[\s_.-])(?i:id|uuid|guid|key)$|[a-z](Id|ID)$|^Unnamed: \d+$"
     r"|^(?i:name|index|row|rownames?|n[or]|num|number|file|filename)\.?$"
 )
+LARGEST = 1e37  # a number; standard deviations of larger ones may be infinite in single precision
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
@@ -40,6 +41,7 @@ class Column:
         kind: one of `KINDS`; inferred if `None`. In a column told to hold numbers or dates, other cells count as empty.
         missing: what an empty cell may hold beside `MISSING`.
         formats: what the user says of how numbers and dates are written; `None` for plain ones alone.
+        instead: what to do about a bad cell, which ends the sentence that refuses it.
 
     Raises:
         Refused: if a cell is not what the others are, or may be read in two ways.
@@ -59,6 +61,7 @@ class Column:
         kind: str | None = None,
         missing: Iterable[str] = (),
         formats: Told | None = None,
+        instead: str = "",
     ) -> None:
         self.name, self.told, self.rows = str(values.name), kind is not None, values.index
         self.missing: NDArray[np.bool_]
@@ -66,6 +69,7 @@ class Column:
             self.kind, self.dates, self.style = "number", False, "plain"
             self.numbers = values.to_numpy()
             self.missing = np.isnan(self.numbers)
+            self.check_size()
             return
         self.text = values.astype(str).str.strip()
         self.missing = self.text.isin({*MISSING, *missing}).to_numpy()
@@ -81,6 +85,9 @@ class Column:
         if self.kind != "number":
             return
         self.lenient = like.lenient if like else self.told
+        empty = [*filter(np.isfinite, map(to_number, missing))]  # -999 is -999.0, too
+        self.missing = self.missing | np.isin(self.numbers, empty)
+        self.numbers[self.missing] = np.nan
         no_number = ~np.isfinite(self.numbers) & ~self.missing
         if like is not None and no_number.any():
             self.missing = self.missing | (no_number & self.text.isin(BLANKED).to_numpy())
@@ -91,7 +98,8 @@ class Column:
             self.taken = int(no_number.sum())  # as empty
         else:
             what = "NaN or infinity" if like is None else f"no {'date' if self.dates else 'number'}"
-            self.check_cells(no_number, what)
+            self.check_cells(no_number, what, instead)
+        self.check_size()
 
     lenient = False
     taken = 0
@@ -102,6 +110,10 @@ class Column:
         numbers = pd.Series(self.numbers, name=self.name)
         whole = bool((np.floor(self.numbers) == self.numbers)[~self.missing].all())
         return numbers.map(lambda number: "" if number != number else f"{number:.0f}" if whole else repr(float(number)))
+
+    def check_size(self) -> None:
+        """Refuse numbers that single precision does not hold."""
+        self.check_cells(np.abs(self.numbers) > LARGEST, f"numbers beyond {LARGEST:g}", "write them in a larger unit")
 
     def is_unique(self) -> bool:
         """Return whether no cell comes twice."""
@@ -164,7 +176,7 @@ class Column:
             raise BadCell(
                 f"column {self.name} holds {what} in {int(bad.sum()):,} of {count(len(bad), 'row')} (first: ",
                 int(self.rows[first]),
-                f", '{self.text.iloc[first]}'): {instead}",
+                f", '{self.write(first)}'): {instead}",
             )
 
 
@@ -296,6 +308,18 @@ def type_of(name: str, kind: str) -> str:
     return (
         shlex.quote(f"data.types={{{name}:{kind}}}") if re.search(r"[^\w.-]", name) else f"data.types={{{name}:{kind}}}"
     )
+
+
+def to_number(text: str) -> float:
+    """Return the number in a text; NaN if it is none.
+
+    >>> to_number("-999"), to_number("-")
+    (-999.0, nan)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def are_numbers(values: "pd.Series[Any]") -> bool:

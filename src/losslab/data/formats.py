@@ -146,6 +146,7 @@ def parse_cells(cells: "pd.Series[str]", style: str, dates: bool) -> Array:
         clock = parts["clock"].fillna("").str.replace(r"^[ T](\d):", r" 0\1:", regex=True)
         cells = parts["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + clock
     if dates:
+        cells = cells.where(cells.str.match(r"\d{4}"))  # pandas fails at -1.4, whatever it is told
         days = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")
         return ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(float)
     return pd.to_numeric(cells, errors="coerce").to_numpy(float)

@@ -63,7 +63,8 @@ def read_lines(
 def settings(form: Written) -> dict[str, Any]:
     """Return what pandas must know of a file."""
     return {
-        "sep": form.delimiter,
+        "sep": re.escape(form.delimiter) if len(form.delimiter) > 1 and form.delimiter != BLANKS else form.delimiter,
+        "engine": "python" if len(form.delimiter) > 1 and form.delimiter != BLANKS else "c",
         "header": 0 if form.header else None,
         "encoding": form.encoding,
         "skiprows": form.skip,

@@ -55,6 +55,7 @@ class Format:
 
 
 DEFAULT = Format()
+SIGNS = {"tab": "\t", "\\t": "\t", "space": BLANKS, "semicolon": ";", "comma": ",", "pipe": "|"}
 DELIMITERS = (",", "\t", ";", "|")
 MAGIC = {  # how files begin that are no text
     b"\x1f\x8b": "is packed: rename it to {}.gz",
@@ -280,8 +281,9 @@ def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
     skip = 1 if first and re.fullmatch(r"sep=.", first[0]) else 0
     delimiter = form.delimiter or (first[0][-1] if skip else find_delimiter(first[:2]))
     first = first[skip:]
-    if len(delimiter) > 1:
-        delimiter = {"tab": "\t", "\\t": "\t", "space": BLANKS}.get(delimiter, delimiter)
+    delimiter = SIGNS.get(delimiter, delimiter)
+    if form.delimiter and first and delimiter != BLANKS and delimiter not in first[0]:
+        raise Refused(f"{typed} has no {form.delimiter} in its first line: type data.delimiter= what stands there")
     if max((line.count(delimiter) for line in first), default=0) >= COLUMNS:
         raise Refused(f"{typed} has more than {COLUMNS:,} columns: type the path of a table of fewer")
     names, row = (split_line(first[place], delimiter) if len(first) > place else [] for place in (0, 1))

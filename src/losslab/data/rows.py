@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.columns import MISSING, Column
+from losslab.data.columns import BLANKED, MISSING, MOSTLY, Column
 from losslab.data.dataset import Split, draw_parts, split_rows
-from losslab.data.formats import Told
+from losslab.data.formats import DATE, Told
 from losslab.data.notes import count
 from losslab.errors import Refused
 
@@ -32,8 +32,16 @@ def take_rows(frame: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def drop_without_target(frame: pd.DataFrame, targets: list[str], missing: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows without a target; return the others, and a note of it."""
-    empty = frame[targets].astype(str).apply(lambda column: column.str.strip()).isin({*MISSING, *missing}).any(axis=1)
+    """Leave out rows without a target; return the others, and a note of it.
+
+    Where all others are numbers, so is a row whose target is NaN, or what programs write into an empty cell.
+    """
+    cells = frame[targets].astype(str).apply(lambda column: column.str.strip())
+    empty = cells.isin({*MISSING, *missing}).any(axis=1)
+    for name in targets:
+        odd = cells[name].isin(BLANKED) | (cells[name].str.lower() == "nan")
+        if odd.any() and Column(cells[name][~odd & ~empty], formats=Told("point", "day_first")).kind == "number":
+            empty |= odd
     if not empty.any():
         return frame, []
     if empty.all():
@@ -55,6 +63,7 @@ def split_table(
     group: str | None = None,
     time: str | None = None,
     given: NDArray[Any] | None = None,
+    formats: Told | None = None,
 ) -> Split:
     """Split the rows of a table.
 
@@ -66,6 +75,7 @@ def split_table(
         time: a column of dates or numbers. The latest rows are tested, those before them are for validation: nothing is
             trained on that is later than what is tested, and rows of the same time stay together.
         given: the part of each row, as `split` would name it.
+        formats: how dates may be written; `None` for plain ones alone.
 
     Raises:
         Refused: if there are too few rows, or a column does not hold what it should.
@@ -75,7 +85,7 @@ def split_table(
     if given is not None:
         return take_given(given, strata, val, seed)
     if time is not None:
-        return split_by_time(read_time(frame[time]), val, test)
+        return split_by_time(read_time(frame[time], formats), val, test)
     groups = None if group is None else frame[group].astype(str).to_numpy(str)
     return split_rows(len(frame), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold)
 
@@ -141,13 +151,18 @@ def split_by_time(time: NDArray[np.float64], val: float, test: float) -> Split:
     return parts
 
 
-def read_time(column: "pd.Series[Any]") -> NDArray[np.float64]:
+def read_time(column: "pd.Series[Any]", formats: Told | None = None) -> NDArray[np.float64]:
     """Return the times of the rows: dates as days, or numbers.
 
     Raises:
         Refused: for a column of anything else, and for an empty cell.
     """
-    read = Column(column)
+    read = Column(column, formats=formats)
+    if read.kind != "number":
+        dates = read.text.str.fullmatch(DATE).to_numpy(bool)
+        if dates.mean() > MOSTLY:
+            read.check_cells(~dates & ~read.missing, "no date", "correct them")
+        read.check_mixture("correct them")
     if read.kind != "number":
         raise Refused(f"data.time={column.name} holds '{read.text.iloc[0]}': name a column of dates or numbers")
     read.check_cells(

@@ -25,6 +25,7 @@ from losslab.data.schema import count_equal, describe_columns, describe_weight, 
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
+from losslab.data.typed_files import SHEETS
 from losslab.errors import Refused, nearest
 
 ANY = Told("point", "day_first")  # reads what may be read in two ways in one of them
@@ -66,6 +67,9 @@ def csv(
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
     """
     form = Format(encoding, delimiter, header, sheet)
+    check_parts(test_path, settings)
+    if sheet is not None and Path(path).suffix.lower() not in SHEETS:
+        raise Refused(f"data.sheet={sheet} is for Excel files, and data.path={path} is none: leave it out")
     stays_text = None  # all columns do: a comma may stand before decimals, or the test table hold something else
     if test_path is None and settings.get("decimal") != "comma":
         special = [settings.get(key) for key in ("split", "group", "time", "weight")]
@@ -94,6 +98,17 @@ def csv(
     assert isinstance(data.encoder, TableEncoder)
     data.encoder = replace(data.encoder, form=form)
     return data
+
+
+def check_parts(test_path: str | None, settings: Mapping[str, Any]) -> None:
+    """Refuse two settings that both say which rows are tested, and a group beside one of them."""
+    ways = {"test_path": test_path, **{key: settings.get(key) for key in ("split", "time", "folds")}}
+    given = [key for key, value in ways.items() if value is not None]
+    if given != ["folds"] and given:
+        given += ["group"] if settings.get("group") is not None else []
+    if len(given) > 1:
+        both = f"data.{given[0]} and data.{given[1]}"
+        raise Refused(f"{both} both say which rows are tested: leave one of them out")
 
 
 def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tuple[pd.DataFrame, NDArray[Any]]:
@@ -192,9 +207,9 @@ def encode(  # long: each step of the table's way from cells to features, and al
     formats = Told(decimal, dates)
     told = read_types(types)
     check_columns(frame, targets, drop or [], told, special)
-    y, outputs = encode_target(frame[targets], truth, task, separator, formats)
+    y, outputs = encode_target(frame[targets], truth, task, separator, formats, missing or [])
     if parts is None:
-        parts = split_table(frame, stratify(y, truth), seed=seed, **rows)
+        parts = split_table(frame, stratify(y, truth), seed=seed, formats=formats, **rows)
     train = parts["train"]
     slipped = slip_decimals(y, train, outliers, seed, truth, task)
     columns = read_columns(frame, [*targets, *(drop or []), *special.values()], told, missing or [], formats)
@@ -230,6 +245,11 @@ def encode(  # long: each step of the table's way from cells to features, and al
         if truth == "numbers" and np.isin(y, (0, 1)).all():
             other = TRUTHS["labels" if len(targets) > 1 else "class"]
             data.notes.append(f"{few(targets)}: 0 and 1 are trained as numbers; if they are none, type task={other}")
+        data.notes += [
+            f"{name} is the target, whose type follows from task={task}: data.types says nothing of it"
+            for name in targets
+            if name in told
+        ]
         if decimal is None:
             data.notes += note_points(columns, {name: frame[name] for name in targets} if truth == "numbers" else {}, y)
         data.notes += find_suspects(columns, y, train)
@@ -258,6 +278,11 @@ def read_columns(
         if name not in without
     ]
     for column in columns:
+        if column.told and column.kind == "number" and column.missing.all() and column.taken:
+            raise Refused(
+                f"{type_of(column.name, types[column.name])} does not fit: none of its cells is one, such as "
+                f"'{column.text.iloc[0]}'; type {type_of(column.name, 'category')}, or leave it out"
+            )
         as_number, as_category = (type_of(column.name, kind) for kind in ("number", "category"))
         column.check_mixture(
             f"type {as_number} to take them for empty cells, {as_category} if these are no numbers, or correct them"
@@ -267,7 +292,11 @@ def read_columns(
 
 def read_types(types: str | list[str] | None) -> dict[str, str]:
     """Return the type of each column that a user has told."""
-    return dict(read_type(text) for text in ([types] if isinstance(types, str) else types or []))
+    pairs = [read_type(text) for text in ([types] if isinstance(types, str) else types or [])]
+    names = [name for name, _ in pairs]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise Refused(f"data.types names {twice[0]} twice: say once what it holds")
+    return dict(pairs)
 
 
 def read_type(text: str) -> tuple[str, str]:
@@ -326,6 +355,11 @@ def check_columns(
     named += [("data.types", name) for name in types or {}]
     for key, name in named:
         if name not in frame.columns:
+            if len(frame.columns) == 1:
+                raise Refused(
+                    f"{key}={name} is not a column, and the table has one alone, '{frame.columns[0]}': type "
+                    "data.delimiter=SIGN, which stands between columns"
+                )
             raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
     for key, column in (special or {}).items():
         if column in targets:

@@ -1,6 +1,7 @@
 """Columns of text become canonical targets: numbers, the index of a class, or 0 and 1 for each label."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from losslab.data.formats import Told
 from losslab.data.notes import count
 from losslab.errors import Refused
 
+LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
+EMPTY_THEM = "correct them, or type data.drop_rows=missing_target and empty those cells"
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 LABEL_SEPARATORS = ("|", ";", ",")
@@ -22,7 +25,12 @@ Array = NDArray[Any]
 
 
 def encode_target(
-    frame: pd.DataFrame, truth: str, task: str, separator: str | None, formats: Told | None = None
+    frame: pd.DataFrame,
+    truth: str,
+    task: str,
+    separator: str | None,
+    formats: Told | None = None,
+    missing: Sequence[str] = (),
 ) -> tuple[Array, list[str]]:
     """Return the canonical target in these columns, and the names of its outputs.
 
@@ -32,18 +40,20 @@ def encode_target(
         task: the task's name, for messages.
         separator: between the labels in one cell; found by itself if `None`.
         formats: how numbers may be written; `None` for plain ones alone.
+        missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
 
     Raises:
         Refused: if the columns do not fit the truth.
     """
     names = [str(name) for name in frame.columns]
-    columns = [Column(frame[name], formats=formats if truth == "numbers" else None) for name in frame.columns]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise Refused(f"data.target names {twice[0]} twice: name each column once")
+    formats = formats if truth == "numbers" else None
+    columns = [Column(frame[name], missing=missing, formats=formats, instead=EMPTY_THEM) for name in frame.columns]
     if truth == "labels" and len(columns) == 1:
-        return encode_lists(split_labels(columns[0].text, separator), names[0])
+        return encode_lists(split_labels(columns[0].text.mask(columns[0].text.isin(missing), ""), separator), names[0])
     for column in columns:
-        column.check_cells(
-            column.missing, "no value", "fill them in, or type data.drop_rows=missing_target to leave those rows out"
-        )
+        column.check_cells(column.missing, "no value", f"fill them in, or {LEAVE_OUT}")
     if truth == "numbers":
         return encode_numbers(columns, task), names
     if truth == "labels":
@@ -56,7 +66,7 @@ def encode_target(
 def encode_numbers(columns: list[Column], task: str) -> Array:
     """Return the numbers of several columns as float32 `(N, D)`."""
     for column in columns:
-        column.check_mixture("correct them, or type data.drop_rows=missing_target and empty those cells")
+        column.check_mixture(EMPTY_THEM)
         if column.kind != "number":
             some = ", ".join(sorted(set(column.text))[:3])
             raise Refused(

@@ -43,7 +43,10 @@ def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
     if suffix in (".jsonl", ".ndjson"):
         return pd.DataFrame([read_line(*pair) for pair in enumerate(file, 1) if pair[1].strip()])
     if suffix == ".json":
-        return pd.DataFrame(json.load(file))
+        content = json.load(file)
+        if not isinstance(content, list | dict):
+            raise ValueError("it holds no list of rows")
+        return pd.DataFrame(content)
     if suffix == ".parquet":
         return pd.read_parquet(file)
     if suffix == ".feather":
