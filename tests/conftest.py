@@ -69,9 +69,7 @@ def without_pictures() -> Iterator[None]:
     """Runs draw none, which takes half the time of a short run; other tests look at those."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("losslab.record.record.Record.keep_pictures", lambda *_: None)
-        patch.setattr("losslab.page.pictures.draw_curves", lambda *_: None)
-        for task in ("Regression", "SingleLabel", "MultiLabel"):
-            patch.setattr(f"losslab.tasks.{task}.pictures", lambda *_: {})
+        patch.setattr("losslab.page.pictures.draw_run", lambda *_: {})
         yield
 
 

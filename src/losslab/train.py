@@ -102,12 +102,11 @@ def finish(
 
     Its scores are those of the tested weights, for all `test` and all `val` rows.
     """
-    from losslab.page.pictures import draw_curves
+    from losslab.page.pictures import draw_run
     from losslab.training.jackknife import record_rows
 
     record_rows(record.folder, data, task, scores)
     summary = record.finish(test_row)
-    figures = task.pictures(data, scores["test"])
-    figures["curves"] = draw_curves(record.history, record.yardstick, record.best_epoch())
+    figures = draw_run(task, data, scores["test"], record.history, record.config, summary)
     record.keep_pictures(figures, task.tables(data, scores["test"]))
     return summary

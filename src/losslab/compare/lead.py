@@ -165,18 +165,23 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
 
 
 def find_standing(comparison: Comparison, findings: Findings, wanted: float) -> Standing:
-    """Sort the pairs of the leader or, where another cell is surely better, those of the best of these."""
+    """Sort the pairs of the leader or, where another cell is surely better, those of the best of these.
+
+    A cell that lacks a data set is never the one to use: the others may be harder.
+    """
+    covers = comparison.used.groupby("cell")["dataset_key"].nunique()
+    complete = [cell for cell in comparison.cells if covers[cell] == len(comparison.datasets)]
     pairs = [pair for pair in findings.tested if not pair.key]
     standing = sort_pairs(comparison, pairs, findings.leader, wanted)
-    while better := {pair.second for pair in standing.ahead}:  # ends, as each has a better mean than the one before
-        standing = sort_pairs(comparison, pairs, next(cell for cell in comparison.cells if cell in better), wanted)
+    while better := {pair.second for pair in standing.ahead} & set(complete):  # ends, as means get better
+        standing = sort_pairs(comparison, pairs, next(cell for cell in complete if cell in better), wanted)
     return standing
 
 
 def find_places(comparison: Comparison, standing: Standing, wanted: float, lost: bool = True) -> Places:
     """Say of each cell or option how it compares with the leader; `lost`: those without a finished run, too."""
     ties = sorted(standing.ties, key=lambda pair: pair.mean)
-    undecided = {pair.second: describe_place(comparison, pair) for pair in (*ties, *standing.marred)}
+    undecided = {pair.second: describe_place(comparison, pair) for pair in (*standing.ahead, *ties, *standing.marred)}
     worse = {pair.second: describe_place(comparison, pair) for pair in reversed(standing.behind)}
     if lost:
         worse = dict.fromkeys(list_lost(comparison), "all of its trainings failed") | worse
@@ -192,7 +197,7 @@ def describe_place(comparison: Comparison, pair: Pair) -> str:
         return f"one {comparison.population.noun} shows no spread"
     way = "behind" if pair.mean >= 0 else "ahead"
     marred = pair.p <= comparison.alpha and not (is_sure(comparison, pair) or is_sure(comparison, turn(pair)))
-    failed = f"; {max(pair.failed)} trainings of the better one failed" if marred else ""
+    failed = f"; {max(pair.failed)} of the trainings of the better one failed" if marred else ""
     return f"{way} by {describe_gap(comparison, pair if pair.mean >= 0 else turn(pair))}, {format_p(pair.p)}{failed}"
 
 

@@ -33,8 +33,13 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
         what = " and ".join(comparison.by)
         only = f"Only {what} {comparison.cells[0]} has finished runs: nothing to compare it with."
         return [only, *describe_lost(comparison)]
-    headline = write_headline(find_places(comparison, find_standing(comparison, findings, wanted), wanted))
-    sentences = [headline, *describe_group(comparison, findings.pairs, findings.leader, wanted, findings.picked)]
+    standing = find_standing(comparison, findings, wanted)
+    leader, pairs, picked = findings.leader, findings.pairs, findings.picked
+    if standing.leader != leader:  # on test, another one is surely better than the best on validation
+        leader, picked = standing.leader, ""
+        pairs = [pair for pair in findings.tested if not pair.key and leader in (pair.first, pair.second)]
+    headline = write_headline(find_places(comparison, standing, wanted))
+    sentences = [headline, *describe_group(comparison, pairs, leader, wanted, picked)]
     for key, pairs in findings.options.items():
         sentences += describe_options(comparison, findings, key, pairs, wanted)
     sentences += describe_lost(comparison)

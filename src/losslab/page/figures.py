@@ -1,13 +1,20 @@
 """What all figures share: colours, line styles and layout, drawn without a window and legible without colour vision."""
 
+import struct
+import textwrap
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import NullLocator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +59,8 @@ def make_axes(width: float, height: float, rows: int = 1, columns: int = 1) -> t
     axes = drawn.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.locator_params(nbins=5)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
     return drawn, axes
 
 
@@ -67,8 +76,7 @@ def fit_margins(drawn: Figure, names: Iterable[str] = (), below: float = 0.5) ->
     assert grid is not None
 
     def tick_labels(name: str) -> list[str]:
-        sides = [getattr(axis, name) for axis in drawn.axes]
-        return [text for side in sides for text in side.get_major_formatter().format_ticks(side.get_majorticklocs())]
+        return [text for axis in drawn.axes for text in format_ticks(getattr(axis, name))[1]]
 
     left, above = 0.4 + text_width([*names, *tick_labels("yaxis")]), 0.2
     right = max(above, text_width(tick_labels("xaxis")) / 2)  # the last number may extend beyond its axes
@@ -83,7 +91,88 @@ def fit_margins(drawn: Figure, names: Iterable[str] = (), below: float = 0.5) ->
         box = axis.get_position()
         axis.yaxis.set_label_coords(-(left - 0.22) / (box.width * width), 0.5)
         axis.xaxis.set_label_coords(0.5, -(below - 0.22) / (box.height * height))
+        write_ticks(axis)
     return drawn
+
+
+def format_ticks(side: Any) -> tuple[list[float], list[str]]:
+    """Return where the ticks of one side of a plot are, and their numbers, all with as many decimals as one needs."""
+    low, high = sorted(side.get_view_interval())
+    places = [float(place) for place in side.get_majorticklocs() if low <= place <= high]
+    texts = side.get_major_formatter().format_ticks(places)
+    if side.get_scale() == "linear" and not any("e" in text for text in texts):
+        decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+        texts = [f"{place:.{decimals}f}" for place in places]
+    return places, texts
+
+
+def write_ticks(axes: Any) -> None:
+    """Replace the ticks of both axes by texts and marks that look the same: ticks take half the time of a picture."""
+    wide, high = axes.get_position().size * axes.get_figure().get_size_inches()
+    for side in (axes.xaxis, axes.yaxis):
+        places, texts = format_ticks(side)
+        side.set_major_locator(NullLocator())
+        side.set_minor_locator(NullLocator())
+        if not places:
+            continue
+        if side.axis_name == "x":
+            along, marker, (x, y) = axes.get_xaxis_transform(), "|", (places, [-0.025 / high] * len(places))
+            placed = {"ha": "center", "va": "top"}
+        else:
+            along, marker, (x, y) = axes.get_yaxis_transform(), "_", ([-0.025 / wide] * len(places), places)
+            placed = {"ha": "right", "va": "center_baseline"}
+        axes.add_line(Line2D(x, y, linestyle="", marker=marker, markersize=3.5, color="black", markeredgewidth=0.8,
+                             transform=along, clip_on=False))  # fmt: skip
+        for place, text in zip(places, texts, strict=True):
+            at = (place, -0.09 / high) if side.axis_name == "x" else (-0.09 / wide, place)
+            axes.text(*at, text, transform=along, parse_math=False, **placed)
+
+
+def add_title(drawn: Figure, lines: Sequence[str]) -> Figure:
+    """Write lines above all that a figure from `make_axes` shows: the first one bold, all wrapped to its width."""
+    wide, high = drawn.get_size_inches()
+    letters = int((wide - 0.2) / 0.065)  # of 8 points
+    wrapped = [(part, n == 0) for n, line in enumerate(lines) for part in textwrap.wrap(line, letters - 8 * (n == 0))]
+    taller = high + 0.17 * len(wrapped) + 0.08
+    for text in drawn.texts:
+        text.set_y(text.get_position()[1] * high / taller)
+    for axis in drawn.axes:
+        left, bottom, width, height = axis.get_position().bounds
+        axis.set_position((left, bottom * high / taller, width, height * high / taller))
+    drawn.set_size_inches(wide, taller)
+    for place, (words, bold) in enumerate(wrapped):
+        drawn.text(0.1 / wide, 1 - (0.08 + 0.17 * place) / taller, words, fontsize=8, va="top", parse_math=False,
+                   fontweight="bold" if bold else "normal")  # fmt: skip
+    return drawn
+
+
+def save_png(drawn: Figure, out: BinaryIO, dpi: int = 150) -> None:
+    """Write a figure as a PNG, as Matplotlib would, but in less time: letters are not hinted, and lines not filtered.
+
+    Source: PNG Specification, third edition, W3C 2025.
+    """
+    drawn.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(drawn)
+    hinting = rcParams["text.hinting"]
+    rcParams["text.hinting"] = "no_hinting"
+    try:
+        canvas.draw()
+    finally:
+        rcParams["text.hinting"] = hinting
+    pixels = np.asarray(canvas.buffer_rgba())
+    high, wide = pixels.shape[:2]
+    lines = np.zeros((high, 1 + 4 * wide), np.uint8)  # each begins with its filter: 0, none
+    lines[:, 1:] = pixels.reshape(high, -1)
+    metre = round(dpi / 0.0254)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", wide, high, 8, 6, 0, 0, 0),  # 8 bits a channel, red green blue alpha
+        b"pHYs": struct.pack(">IIB", metre, metre, 1),
+        b"IDAT": zlib.compress(lines.tobytes(), 1),
+        b"IEND": b"",
+    }
+    out.write(b"\x89PNG\r\n\x1a\n")
+    for name, data in chunks.items():
+        out.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
 
 
 def text_width(texts: Iterable[str]) -> float:
@@ -110,9 +199,10 @@ def write_names(axis: Any, names: Sequence[str]) -> list[str]:
     """
     axis.set_ticks([])
     texts, (wide, high) = [shorten(name) for name in names], axis.get_figure().get_size_inches()
+    turned = 90 * any(len(text) > 2 for text in texts)
     for place, text in enumerate(texts):
         if axis.axis_name == "x":
-            axis.axes.text(place, -0.08 / high, text, rotation=90, ha="center", va="top",
+            axis.axes.text(place, -0.08 / high, text, rotation=turned, ha="center", va="top",
                            transform=axis.axes.get_xaxis_transform(), parse_math=False)  # fmt: skip
         else:
             axis.axes.text(-0.08 / wide, place, text, ha="right", va="center_baseline",

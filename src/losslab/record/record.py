@@ -18,7 +18,6 @@ import signal
 import statistics
 import sys
 import time
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -252,12 +251,14 @@ class Record(Logger):
 
     def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
         """Save the figures as PNG and the tables as CSV, and log them to W&B."""
+        from losslab.page.figures import save_png
+
         folder = make_folder(self.folder / "pictures")
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
         for name, figure in figures.items():
             with replacing(folder / f"{name}.png") as out:
-                figure.savefig(out, format="png", dpi=100, pil_kwargs={"compress_type": zlib.Z_RLE})
+                save_png(figure, out)
         self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
 
     def __enter__(self) -> "Record":

@@ -13,6 +13,11 @@ from losslab.tasks.base import SPAN, Reading, Task
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from losslab.page.pictures import Interval
+
+
+NORMAL = 1.2815515655446004  # standard deviations on either side of the mean, between which 80 % of a normal lie
+
 
 class Regression(Task):
     """Real numbers `(B, D)`, standardised on the training rows, so that one learning rate fits any unit.
@@ -51,6 +56,8 @@ class Regression(Task):
         self.logarithmic = not data.outside(">= 0")
         self.scores_per_target, self.prediction_index = loss.scores_per_target, loss.prediction_index
         self.units = "rate" if loss.input == "rate" else "values"
+        levels, self.deviation = offered(loss, "levels"), offered(loss, "deviation")
+        self.levels = None if levels is None else levels.tolist()
 
     def view(self, scores: Tensor, input: str) -> Tensor:
         if input == "heads":
@@ -88,10 +95,26 @@ class Regression(Task):
         from losslab.page import pictures
 
         y, values = data.targets("test"), self.view(scores, self.units).numpy()
-        figures = {"predicted": pictures.draw_predictions(y, values, data.outputs)}
+        interval = self.interval(scores)
+        figures = {"predicted": pictures.draw_predictions(y, values, data.outputs, interval)}
         if data.x.shape[1:] == (1,) and data.y.shape[1] == 1:
-            figures["line"] = pictures.draw_fit(data, values)
+            figures["line"] = pictures.draw_fit(data, values, interval)
         return figures
+
+    def interval(self, scores: Tensor) -> "Interval | None":
+        """Return the interval of each target that the scores state: between the outer levels, or 80 % of a normal."""
+        from losslab.page.pictures import Interval
+
+        if self.scores_per_target == 1:
+            return None
+        each = self.view(scores, "heads")
+        if self.deviation is not None:
+            middle, reach = self.view(scores, "values"), NORMAL * self.deviation(each).cpu() * self.std
+            return Interval((middle - reach).numpy(), (middle + reach).numpy(), 0.8)
+        if self.levels is None or len(self.levels) < 2:
+            return None
+        low, high = (each[..., head] * self.std + self.mean for head in (0, -1))
+        return Interval(low.numpy(), high.numpy(), self.levels[-1] - self.levels[0])
 
     def estimate(self, scores: Tensor) -> Tensor:
         return self.view(scores, self.units)
