@@ -15,6 +15,7 @@ from losslab.errors import Refused
 from losslab.page.figures import (
     COLOURS,
     GREY,
+    RUNS,
     Plot,
     Tip,
     draw_tiles,
@@ -62,14 +63,18 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
         f"Test {comparison.metric} of each cell: mean (dot), {level} interval (line; Student's t), single runs (small "
         f"dots).{grouped}"
     )
-    listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples(index=False)
+    listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples()
+    known = len(comparison.frame) <= RUNS
     tips = {
         "runs": [
-            Tip(f"{cell}\nseed {repeat}: {format_decimals(value, decimals)}\n{Path(folder).name}")
-            for cell, repeat, value, folder in listed
+            Tip(
+                f"{cell}\nseed {repeat}: {format_decimals(value, decimals)}\n{Path(folder).name}",
+                f"run-{index}" * known,
+            )
+            for index, cell, repeat, value, folder in listed
         ],
         "means": [
-            Tip(f"{cell}\n{describe_mean(mean, low, high, decimals)}, {n} runs", number)
+            Tip(f"{cell}\n{describe_mean(mean, low, high, decimals)}, {n} runs", f"cell-{number}")
             for number, cell, mean, low, high, n in numbers[inside][["cell", "mean", "low", "high", "n"]].itertuples()
         ],
     }
