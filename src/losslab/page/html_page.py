@@ -153,11 +153,7 @@ def show(text: str) -> str:
 
 def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
     """Render the box that answers what to use, the evidence of each line one click below it, and the whole verdict."""
-    lines = "\n".join(
-        f'<div class="line"><dt>{show(line.question)}</dt><dd>{render_badge(line.badge)}{show(line.answer)}'
-        f"{render_details('Evidence', line.evidence) if line.evidence else ''}</dd></div>"
-        for line in lead
-    )
+    lines = "\n".join(map(render_line, lead))
     whole = render_details("The whole verdict in sentences", verdict[1:]) if lead else render_list(verdict[1:])
     return f"""<section class="lead" aria-label="What to use">
 <h2>{show(verdict[0])}</h2>
@@ -165,6 +161,14 @@ def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
 {whole}
 <p><a href="#how">Model, test and assumptions</a></p>
 </section>"""
+
+
+def render_line(line: Line) -> str:
+    """Render a line of the lead, with what one click shows."""
+    summary = "Its command" if line.question == "Use" else "Evidence"
+    more = render_details(summary, line.evidence) if line.evidence else ""
+    answer = f"{render_badge(line.badge)}{show(line.answer)}{more}"
+    return f'<div class="line"><dt>{show(line.question)}</dt><dd>{answer}</dd></div>'
 
 
 def render_badge(badge: str) -> str:
