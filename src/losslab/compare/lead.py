@@ -152,8 +152,8 @@ def write_lead(comparison: Comparison, findings: Findings, wanted: float) -> lis
 def find_command(comparison: Comparison, cell: str) -> list[str]:
     """Return the command that trains a cell once more, with what was chosen for it; nothing where no record has it."""
     used = comparison.used
-    known = used["command"][used["cell"] == cell].dropna() if "command" in used else ()
-    return [f"To train it again: {known.iloc[0]}"] if len(known) else []
+    known = used["command"][used["cell"] == cell].dropna().tolist() if "command" in used else []
+    return [f"To train it again: {known[0]}"] if known else []
 
 
 def describe_leader(comparison: Comparison, findings: Findings, standing: Standing) -> str:
