@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from losslab.compare.design import Comparison, find_mode
-from losslab.compare.digits import find_decimals, format_decimals
+from losslab.compare.digits import find_decimals, format_decimals, round_figures
 from losslab.compare.settings import format_value
 from losslab.errors import Refused
 from losslab.page.figures import (
@@ -213,8 +213,14 @@ def draw_ranked_table(table: pd.DataFrame, better: Mapping[str, str]) -> Figure:
     cells = list(table.index)
     drawn, axes = make_figure(3.0 + 1.0 * len(better), 1.5 + 0.28 * len(cells))
     axis = axes[0, 0]
-    texts = np.array([[f"{value:.3g}  ({rank:.0f})" for value, rank in zip(*row, strict=True)]
-                      for row in zip(table.to_numpy(float), ranks, strict=True)])  # fmt: skip
+    columns = [
+        [
+            f"{text}  ({rank:.0f})"
+            for text, rank in zip(round_figures(table[name].tolist()), ranks[:, place], strict=True)
+        ]
+        for place, name in enumerate(better)
+    ]
+    texts = np.array(columns).T
     draw_tiles(axis, 1 - (ranks - 1) / max(1, len(cells) - 1), texts)
     note = "" if len(set(better.values())) == 1 else "\n{} is better"
     names = [shorten(name) + note.format("lower" if way == "min" else "higher") for name, way in better.items()]
