@@ -299,7 +299,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     new.write_text("size,day,colour\n1,5,red\n")
     refused("column day holds no date in 1 of 1 row")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.png")
-    refused("input=.*poster.png is not a table", source=tmp_path / "poster.png")
+    refused("input=.*poster.png is an image: type the path of a table", source=tmp_path / "poster.png")
     refused("input=.* is a folder: type the path of a CSV file", source=tmp_path)
     refused(
         "as there is no folder .*: make it, or type out=out.csv",

@@ -33,7 +33,7 @@ from omegaconf import DictConfig
 from losslab.config import arguments, check
 from losslab.config.words import command_words, parse_settings
 from losslab.data.notes import count
-from losslab.errors import Refused
+from losslab.errors import Refused, why_missing
 from losslab.files import check_out
 from losslab.spreadsheet import write_csv
 
@@ -76,6 +76,8 @@ def compose_checkpoint(words: Sequence[str], keys: Sequence[str], what: str) -> 
         if key in keys and not typed.get(key):
             raise Refused(f"{what} needs {key}: type {key}=FILE, such as {key}={example}")
     ckpt = Path(typed.pop("ckpt"))
+    if (ckpt / "best.ckpt").is_file():
+        ckpt = ckpt / "best.ckpt"
     if not ckpt.is_file():
         raise Refused(f"ckpt={ckpt} is not there: type the path of a best.ckpt in a run's folder")
     if not (ckpt.parent / "status.json").is_file():
@@ -100,7 +102,7 @@ def parse_request(words: Sequence[str]) -> Request:
     cfg, typed = compose_checkpoint(words, KEYS, "a prediction")
     source = Path(typed["input"]).expanduser()
     if not source.exists():
-        raise Refused(f"input={source} is not there: type the path of a table, of an image, or of a folder of images")
+        raise Refused(f"input={source} {why_missing(source)}")
     out = check_out(typed["out"], ".csv") if "out" in typed else None
     return Request(cfg, source, out, parse_threshold(typed.get("threshold")), typed.get("id"))
 

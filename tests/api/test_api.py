@@ -241,6 +241,18 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a comparison": (lambda: losslab.compare(3), "int cannot be compared"),
     "a folder": (lambda: api.predict("nowhere", TABLE), "run='nowhere' is not there: give a result"),
     "no rows": (lambda: api.predict("nowhere"), r"missing a required argument: 'data'; call predict\(run, data\)"),  # type: ignore[call-arg]
+    "new rows": (lambda: api.predict(".", {"a": [1]}), "is not there|stands apart"),
+    "no folder": (lambda: losslab.run(TABLE, "a", output_dir=__file__), "output_dir=.* cannot be written"),
+    "numbers for names": (
+        lambda: losslab.run(pd.DataFrame(np.ones((9, 2)), columns=[0.5, 1.5]), 1.5),
+        "numbers for names",
+    ),
+    "no row": (lambda: losslab.run(TABLE[:0], "a"), "data holds no rows"),
+    "no row of arrays": (lambda: losslab.run((np.ones((0, 2)), np.ones(0))), "data holds no rows"),
+    "NaN": (
+        lambda: losslab.run((np.ones((80, 2)), np.where(np.arange(80) == 7, np.nan, 1.0)), settings=QUIET),
+        r"column y holds no value in 1 of 80 rows .first: row 7, 'nan'.: correct them, or leave those rows out",
+    ),
     "no run": (lambda: api.predict(None, TABLE), "run is NoneType: give a result"),  # type: ignore[arg-type]
     "no name": (lambda: losslab.run(TABLE, "a", "mae"), r"too many positional arguments; call run\(data, target\)"),  # type: ignore[call-arg]
     "columns by name": (
@@ -273,6 +285,39 @@ def test_a_mistake_is_one_sentence(name: str, tmp_path: Path, monkeypatch: pytes
     assert "\n" not in str(caught.value)
     assert caught.value._render_traceback_() == [f"losslab: {caught.value}"]  # what a notebook shows
     assert not list(tmp_path.glob("outputs/*/status.json"))
+
+
+GIVEN: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "numbers beside a table": ((TABLE[["a"]], TABLE["price (USD)"]), None, {"data.target": "price (USD)"}),
+    "an array beside it": ((TABLE[["a"]], CHANCE.normal(size=80)), None, {"data.target": "target"}),
+    "a list beside it": ((TABLE[["a"]], [0.5] * 80), None, {"data.target": "target"}),
+    "classes beside it": ((TABLE[["a"]], np.arange(80) % 3), None, {"data.target": "target", "task": "single_label"}),
+    "text beside it": ((TABLE[["a"]], TABLE["kind"]), None, {"data.target": "kind", "task": "single_label"}),
+    "two columns beside it": ((TABLE[["a"]], np.ones((80, 2))), None, {"data.target": ["target0", "target1"]}),
+    "labels beside it": (
+        (TABLE[["a"]], np.eye(80, 2, dtype=int)), None, {"data.target": ["target0", "target1"], "task": "multi_label"}
+    ),
+    "a number for a name": (TABLE.rename(columns={"a": 3}), 3, {"data.target": "3"}),
+    "a pair for a name": (pd.concat({"p": TABLE}, axis=1), ("p", "a"), {"data.target": "('p', 'a')"}),
+    "several names": (TABLE, ("a", "price (USD)"), {"data.target": ["a", "price (USD)"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_targets_are_what_they_are_beside_a_table(name: str, tmp_path: Path) -> None:
+    data, target, expected = GIVEN[name]
+    found = give_data(data, target, None, tmp_path)
+    assert {key: value for key, value in found.items() if key in ("data.target", "task")} == expected
+    written = pd.read_csv(found["data.path"])
+    assert len(written) == 80
+
+
+def test_durations_and_periods_are_numbers_and_dates(tmp_path: Path) -> None:
+    long = pd.to_timedelta(np.arange(80) * 12, unit="h")
+    frame = TABLE.assign(long=long, month=pd.period_range("2020-01", periods=80, freq="M"))
+    written = pd.read_csv(give_data(frame, "a", None, tmp_path)["data.path"])
+    assert written["long"].tolist() == [0.5 * day for day in range(80)]
+    assert written["month"].iloc[1] == "2020-02-01"
 
 
 def test_a_list_of_losses_is_told_to_be_a_sum(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from losslab.compare.design import arrange
 from losslab.compare.report import write_report
 from losslab.compare.request import Request
 from losslab.compare.runs import Runs
+from losslab.page import plots
 from tests.page.opened import Seen
 
 NAMES = [
@@ -40,7 +41,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     out = tmp_path_factory.mktemp("page")
     comparison = arrange(Runs(pd.DataFrame(records), ["loss", "optimizer", "seed", "data", "data.seed"]))
     report = write_report(comparison, evaluate(comparison), 1.0, out)
-    files = render_files(report, Request(["runs"], out))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plots, "DPI", 60)
+        files = render_files(report, Request(["runs"], out))
     page = files["index.html"]
     assert isinstance(page, str)
     assert len(page.encode()) < 3e6

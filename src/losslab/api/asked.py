@@ -16,7 +16,7 @@ from losslab.api.words import to_words, write_value
 from losslab.config import check
 from losslab.config.arguments import search_path
 from losslab.errors import Refused
-from losslab.files import write
+from losslab.files import check_writable, write
 from losslab.sweep.driver import take_folder
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def ask(
     """
     if not several:
         check_one(chosen)
-    root = output / "python"
+    root = check_writable(output, "output_dir") / "python"
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
     own = {key: dotted.pop(key) for key in OWN if key in dotted and several}
     places, allowed = (list_texts(dotted.pop(key, [])) for key in ("config_dir", "allow"))

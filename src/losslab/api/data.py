@@ -11,6 +11,7 @@ import pandas as pd
 
 from losslab.config.catalogue import CONF, options
 from losslab.data.dataset import Array
+from losslab.data.lines import is_row
 from losslab.errors import Refused, nearest
 from losslab.files import replacing
 
@@ -33,11 +34,7 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     """
     if data is None or isinstance(data, str | Path):
         return name_data(data, target)
-    if isinstance(data, dict | list) or (isinstance(data, np.ndarray) and target is not None):
-        named = "" if isinstance(data, dict) else ", columns=[...]"
-        raise Refused(
-            f"data is {type(data).__name__}: give pandas.DataFrame(data{named}) with target, or arrays (x, y)"
-        )
+    check_table(data, target is not None)
     holds_targets = isinstance(data, tuple) or not (isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"))
     if target is not None and holds_targets:
         raise Refused("target names a column of a table, and these data hold their targets: leave it out")
@@ -45,7 +42,7 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
         if len(data) != 2:
             raise Refused(f"data is a tuple of {len(data)}: give (x, y)")
         if isinstance(data[0], pd.DataFrame):
-            return give_table(join_columns(*data), list_names(data[1]), task, root)
+            return give_pair(*data, task, root)
         return give_arrays(to_array(data[0]), to_array(data[1]), task, root)
     if hasattr(data, "to_pandas"):  # Hugging Face's Dataset, polars' DataFrame
         return give_columns(data, target, task, root)
@@ -54,6 +51,15 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | dict | np.ndarray):
         return give_arrays(*read_rows(data), task, root)
     raise Refused(f"data is {type(data).__name__}: give {GIVEN}")
+
+
+def check_table(data: Any, has_target: bool) -> None:
+    """Refuse columns that are no table: a dictionary, a list, one column, or an array where a target is named."""
+    if isinstance(data, dict | list | pd.Series) or (isinstance(data, np.ndarray) and has_target):
+        named = ", columns=[...]" if isinstance(data, list | np.ndarray) else ""
+        raise Refused(
+            f"data is {type(data).__name__}: give pandas.DataFrame(data{named}) with target, or arrays (x, y)"
+        )
 
 
 def name_data(data: str | Path | None, target: Any) -> dict[str, Any]:
@@ -82,15 +88,34 @@ def list_names(target: Any) -> list[str]:
 
 def join_columns(x: pd.DataFrame, y: Any) -> pd.DataFrame:
     """Put targets beside a table of features, row by row."""
-    names = list_names(y)
     if len(y) != len(x):
         raise Refused(f"data holds {len(x)} rows of x and {len(y)} of y: give as many targets as rows")
-    values = np.asarray(y, dtype=object).reshape(len(x), -1)
+    names, columns = list_names(y), list[Any]()
+    if isinstance(y, pd.DataFrame):
+        columns = [column.array for _, column in y.items()]
+    elif isinstance(y, np.ndarray) or hasattr(y, "detach"):
+        columns = [*to_array(y).reshape(len(x), -1).T]
+        names = [f"{names[0]}{place}" for place in range(len(columns))] if len(columns) > 1 else names
+    else:
+        columns = [pd.Series(y).array]
     if twice := [name for name in names if name in x.columns]:
         raise Refused(
             f"x has a column {twice[0]}, as y has: rename one, or give the whole table and target='{twice[0]}'"
         )
-    return x.reset_index(drop=True).assign(**{name: values[:, i] for i, name in enumerate(names)})
+    return x.reset_index(drop=True).assign(**dict(zip(names, columns, strict=True)))
+
+
+def give_pair(x: pd.DataFrame, y: Any, task: str | None, root: Path) -> dict[str, Any]:
+    """Write a table of features and the targets beside it; whole numbers are classes, and columns of 0 and 1 labels."""
+    frame = join_columns(x, y)
+    names = [*frame.columns[x.shape[1] :]]
+    targets, settings = frame[names], give_table(frame, names, task, root)
+    if task is None and all(pd.api.types.is_integer_dtype(column) for _, column in targets.items()):
+        if len(names) == 1:
+            settings["task"] = "single_label"
+        elif targets.isin([0, 1]).all(axis=None):
+            settings["task"] = "multi_label"
+    return settings
 
 
 def give_table(frame: pd.DataFrame, target: Any, task: str | None, root: Path) -> dict[str, Any]:
@@ -98,10 +123,16 @@ def give_table(frame: pd.DataFrame, target: Any, task: str | None, root: Path) -
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if not frame.columns.is_unique:
         raise Refused(f"data has several columns {frame.columns[frame.columns.duplicated()][0]}: rename all but one")
+    if is_row([*frame.columns]):
+        raise Refused(f"data has numbers for names ({', '.join(frame.columns[:3])}): name its columns")
     if target is None:
         some = ", ".join(list(frame.columns)[:8])
         raise Refused(f"data is a table, and target names the column to predict: give target=, one of {some}")
-    targets = [str(name) for name in ([target] if isinstance(target, str | int) else target)]
+    several = isinstance(target, list | set | np.ndarray | pd.Index)
+    several = several or (isinstance(target, tuple) and str(target) not in frame.columns)
+    targets = [str(name) for name in (target if several else [target])]
+    if not len(frame):
+        raise Refused("data holds no rows: give a table of some")
     if lacking := [name for name in targets if name not in frame.columns]:
         raise Refused(f"target={lacking[0]} is not a column; {nearest(lacking[0], frame.columns)}")
     if odd := [name for name in frame.columns if "${" in name]:
@@ -142,6 +173,10 @@ def write_table(frame: pd.DataFrame, root: Path) -> Path:
             shown[name] = column.map(lambda cell: "|".join(map(str, cell)) if is_several(cell) else cell)
         elif column.dtype == bool:
             shown[name] = column.astype(int)
+        elif pd.api.types.is_timedelta64_dtype(column):
+            shown[name] = column.dt.total_seconds() / 86_400
+        elif isinstance(column.dtype, pd.PeriodDtype):
+            shown[name] = column.dt.to_timestamp()
     return keep(shown.to_csv(index=False, lineterminator="\n").encode(), "table", ".csv", root)
 
 
@@ -163,14 +198,18 @@ def keep(content: bytes, what: str, suffix: str, root: Path) -> Path:
 def to_array(values: Any) -> Array:
     """Return an array of NumPy's, also of a tensor on any device."""
     values = values.detach().cpu() if hasattr(values, "detach") else values
+    values = values.float() if str(getattr(values, "dtype", "")) == "torch.bfloat16" else values  # NumPy has none
     array: Array = np.asarray(values)
     return array
 
 
 def give_arrays(x: Array, y: Array, task: str | None, root: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Write arrays into a file of NumPy's; return the settings that read it."""
-    if len(x) != len(y):
-        raise Refused(f"data holds {len(x)} rows of x and {len(y)} of y: give as many targets as rows")
+    if not x.ndim or not y.ndim or len(x) != len(y):
+        rows = [len(each) if each.ndim else "one number" for each in (x, y)]
+        raise Refused(f"data holds {rows[0]} rows of x and {rows[1]} of y: give as many targets as rows")
+    if not len(x):
+        raise Refused("data holds no rows: give some")
     if y.ndim not in (1, 2) or x.dtype.kind == "c":
         what = f"y has the shape {y.shape}" if x.dtype.kind != "c" else "x holds complex numbers"
         raise Refused(f"{what}: give real numbers x, and y (N,) or (N, D)")

@@ -77,6 +77,8 @@ def read_new(run: "Predictor", data: Any, id: str | None) -> New:
         if not Path(data).expanduser().exists():
             raise Refused(f"{data} is not there: give a table, an array, or the path of a table or of images")
         return encoder.read(Path(data).expanduser(), id)
+    if isinstance(data, dict | pd.Series) or not (hasattr(data, "__len__") or hasattr(data, "to_pandas")):
+        raise Refused(f"data is {type(data).__name__}: give a table (pandas), an array, or a path")
     if images := image_columns(data):
         data = np.stack([to_array(data[place][images[0]]) for place in range(len(data))])
     if hasattr(data, "to_pandas"):

@@ -25,6 +25,7 @@ BARE_SETTING = re.compile(rf"\b({KEY})=(\[[^\]]*\]|{{[^}}]*}}|'[^']*'|{WORD}(?:,
 FILES = "csv|tsv|txt|json|jsonl|npz|parquet|feather|xlsx|yaml|png|zip|gz|ckpt|pt|pth|onnx|py"
 DOTTED = re.compile(rf"(?<![\w./'])(?:{GROUPS})(?:\.(?!(?:{FILES})\b)[a-z_]\w*)+")
 WRITTEN_HERE = re.compile(r"(?:data\.path|input)=\S*/(?:table|arrays)-[0-9a-f]{12}\.(?:csv|npz)")
+SWEEP_HERE = re.compile(r"\S*python/sweeps/[^:]+\.yaml: ")
 SIGNALLED = 128  # a command that a signal ends has an exit code above it
 
 
@@ -80,7 +81,9 @@ def to_python(sentence: str) -> str:
     >>> print(to_python("data.path=data.csv is no text: type data.types={age:number}, or data.target=COLUMN"))
     data__path='data.csv' is no text: type data__types={'age': 'number'}, or data__target=COLUMN
     """
-    sentence = WRITTEN_HERE.sub("data", sentence).replace("`--cfg job` prints", "`.config` of a result holds")
+    sentence = WRITTEN_HERE.sub("data", SWEEP_HERE.sub("", sentence))
+    sentence = re.sub(r"--config-dir (\S+)", r"config_dir='\1'", sentence)
+    sentence = sentence.replace("`--cfg job` prints", "`.config` of a result holds")
     for pattern in (QUOTED_SETTING, BARE_SETTING):
         sentence = pattern.sub(lambda found: f"{found[1].replace('.', '__')}={to_literal(found[2])}", sentence)
     return DOTTED.sub(lambda found: found[0].replace(".", "__"), sentence)
@@ -140,7 +143,8 @@ def like_a_command(function: Callable[P, T]) -> Callable[P, T]:
                 check_call(function, args, kwargs)
                 return function(*args, **kwargs)
         except Refused as error:
-            refused = type(error)(to_python(str(error)))  # without a traceback: the sentence says it all
+            refused = error.with_traceback(None)  # the sentence says it all
+            refused.args = (to_python(str(error)),)
         except SystemExit as ended:
             by_signal = isinstance(ended.code, int) and ended.code > SIGNALLED
             refused = (

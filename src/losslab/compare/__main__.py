@@ -6,10 +6,10 @@
     losslab compare outputs task=regression data=diamonds    # some of the runs
     losslab compare wandb:ENTITY/PROJECT             # runs on W&B's server; a folder of offline W&B runs works, too
 
-It prints the verdict, the table, the cautions, and last the path of the page. Settings and best epochs are chosen by
-the task's primary metric on the validation rows; test figures choose nothing. The folder of the page also holds each
-plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs as CSV; and the table for a
-paper, table.tex.
+It prints the verdict, which begins with what to use; the table; the cautions; and last the path of the page. Settings
+and best epochs are chosen by the task's primary metric on the validation rows; test figures choose nothing. The folder
+of the page also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs
+as CSV; and the table for a paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
     claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or
@@ -40,10 +40,11 @@ from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from losslab.compare.report import Report
     from losslab.page.figures import Plot
-    from losslab.page.html_page import DrawnPlot
+    from losslab.page.html_page import DrawnPlot, Page
 
 
 def compare(request: Request, runs: Runs) -> str:
@@ -77,13 +78,8 @@ def compare(request: Request, runs: Runs) -> str:
 
 def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = ()) -> dict[str, str | bytes]:
     """Render the files of a comparison by their names, the page last; `first` are plots before its own."""
-    from losslab.compare.digits import find_decimals
     from losslab.compare.latex import format_latex
-    from losslab.compare.table import format_cells, format_pairs
-    from losslab.compare.variance import format_components
-    from losslab.page.html_page import Page, Section, render_page
-    from losslab.page.plots import LATER
-    from losslab.page.run_list import link_cells, list_runs
+    from losslab.page.html_page import render_page
 
     comparison, components = report.comparison, report.components
     plots = save_plots(report, request, first)
@@ -91,20 +87,33 @@ def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = (
     files |= {f"{plot.name}.csv": plot.csv for plot in plots}
     files |= {"cells.csv": frame_csv(report.cells), "pairs.csv": frame_csv(report.pairs)}
     files["runs.csv"] = frame_csv(comparison.frame.drop(columns=[FIRST_NORM]))
-    files["table.tex"] = latex = format_latex(comparison, report.findings, report.cells)
-    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
     if components:
         files["variance.csv"] = frame_csv(components.table.assign(unit=comparison.unit))
+    files["table.tex"] = latex = format_latex(comparison, report.findings, report.cells)
+    files["index.html"] = render_page(build_page(report, request.out, plots, latex))
+    return files
+
+
+def build_page(report: "Report", out: "Path", plots: "Sequence[DrawnPlot]", latex: str) -> "Page":
+    """Say what the page of a comparison shows; `out` is its folder, which links to runs start from."""
+    from losslab.compare.digits import find_decimals
+    from losslab.compare.table import format_cells, format_pairs
+    from losslab.compare.variance import format_components
+    from losslab.page.html_page import Page, Section
+    from losslab.page.plots import LATER
+    from losslab.page.run_list import link_cells, list_runs
+
+    comparison, components = report.comparison, report.components
+    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
+    if components:
         sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
-    sections.append(list_runs(comparison, request.out, find_decimals(report.cells)))
+    sections.append(list_runs(comparison, out, find_decimals(report.cells)))
     cells = link_cells(comparison, format_cells(comparison, report.cells))
     shown = [plot for plot in plots if plot.name not in LATER]
-    page = Page(
+    return Page(
         report.title, time.strftime("%Y-%m-%d"), report.lead, report.verdict, report.cautions, cells, latex, shown,
         [plot for plot in plots if plot.name in LATER], sections, report.method,
     )  # fmt: skip
-    files["index.html"] = render_page(page)
-    return files
 
 
 def check_finished(runs: Runs) -> None:
@@ -122,8 +131,7 @@ def check_finished(runs: Runs) -> None:
 
 def save_plots(report: "Report", request: Request, first: "Sequence[Plot]") -> "list[DrawnPlot]":
     """Draw all plots as PNG, SVG and CSV, in memory; `cross=true` adds trained models under every loss."""
-    from losslab.page.html_page import DrawnPlot
-    from losslab.page.plots import draw_plots, save_plot
+    from losslab.page.plots import draw_plots
 
     comparison = report.comparison
     plots = [*first, *draw_plots(comparison, report.cells, report.findings, request.difference)]
@@ -132,7 +140,15 @@ def save_plots(report: "Report", request: Request, first: "Sequence[Plot]") -> "
         from losslab.page.result_plots import draw_cross
 
         plots.append(draw_cross(tabulate(comparison, request.own)))
-    return [DrawnPlot(plot.name, plot.caption, *save_plot(plot), frame_csv(plot.data)) for plot in plots]
+    return list(map(to_files, plots))
+
+
+def to_files(plot: "Plot") -> "DrawnPlot":
+    """Save a plot as PNG, SVG and CSV, in memory."""
+    from losslab.page.html_page import DrawnPlot
+    from losslab.page.plots import save_plot
+
+    return DrawnPlot(plot.name, plot.caption, *save_plot(plot), frame_csv(plot.data))
 
 
 def count_runs(runs: Runs) -> str:

@@ -68,10 +68,12 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
     cells = cells.join(rank_cells(comparison)).assign(pareto=name_fronts(comparison, cells))
     if target:
         cells = cells.join(target.table.rename(columns={"to target": f"{target.over} to target"}))
+    count = len(comparison.datasets)
+    data = comparison.datasets[0][:60] if count == 1 else f"{count} data sets"
     return Report(
         comparison,
         findings,
-        f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs",
+        f"{CROSS.join(comparison.by)}: test {comparison.metric} of {len(comparison.used):,} runs on {data}",
         write_lead(comparison, findings, wanted),
         write_verdict(comparison, findings, wanted),
         [*doubt_looks(looks, comparison.alpha), *find_cautions(comparison, findings)],

@@ -7,8 +7,8 @@ from losslab.compare.design import Comparison
 
 
 def describe_gap(comparison: Comparison, pair: Pair) -> str:
-    """Write a difference with its interval."""
-    amount = format_amount(abs(pair.mean))
+    """Write a difference with its interval; one that is next to nothing beside its interval is 0."""
+    amount = format_amount(0.0 if abs(pair.mean) < 0.005 * (pair.high - pair.low) else abs(pair.mean))
     unit = "%" if not comparison.points else "point" if amount == "1" else "points"
     return f"{amount} {unit} [{format_amount(pair.low)}, {format_amount(pair.high)}]"
 

@@ -46,6 +46,9 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
         key, equals, value = word.partition("=")
         if word.startswith("-"):
             raise Refused(f"{word} is no flag of this command: type key=value, or --help for what there is")
+        if not equals and not any(fnmatch(key, pattern) for pattern in known):
+            some = ", ".join(sorted(key for key in known if "*" not in key)[:8])
+            raise Refused(f"'{word}' cannot be read: type KEY=VALUE; keys are {some}")
         if not any(fnmatch(key, pattern) for pattern in known):
             raise Refused(f"{key} is not a setting here; {nearest(key, known)}")
         if "*" in known and difflib.get_close_matches(key, known, cutoff=0.75) and key not in (*known, *list_keys()):

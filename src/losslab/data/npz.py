@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from losslab.data.dataset import Array, Dataset, arrays
+from losslab.data.lines import BadCell
 from losslab.data.tables import encode
 from losslab.data.truth import find_truth
 from losslab.errors import Refused, why_missing
@@ -44,7 +45,11 @@ def npz(path: str, *, task: str, takes: list[str], truth: str | None = None, **s
     several = names if names and y.ndim == 2 else [f"y{i}" for i in range(y.shape[1])] if y.ndim == 2 else ["y"]
     table = pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])])
     table = pd.concat([table, pd.DataFrame(y.reshape(len(y), -1), columns=several)], axis=1)
-    return encode(table, several if y.ndim == 2 else "y", task=task, takes=["vector"], truth=truth, **settings)
+    try:
+        return encode(table, several if y.ndim == 2 else "y", task=task, takes=["vector"], truth=truth, **settings)
+    except BadCell as error:
+        cell = error.after.partition("): ")[0]
+        raise Refused(f"{error.before}row {error.row}{cell}): correct them, or leave those rows out") from None
 
 
 def read_npz(path: str) -> dict[str, Array]:

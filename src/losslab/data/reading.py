@@ -66,6 +66,8 @@ MAGIC = {  # how files begin that are no text
     b"ARROW1": "is of Feather: rename it to {}.feather",
     b"\xd0\xcf\x11\xe0": "is of an old Excel: rename it to {}.xls",
     b"%PDF": "is a PDF: type the path of a table",
+    b"\x89PNG": "is an image: type the path of a table",
+    b"\xff\xd8\xff": "is an image: type the path of a table",
 }
 
 
@@ -269,11 +271,10 @@ def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
     except LookupError:
         raise Refused(f"data.encoding={encoding} is none that Python knows: type utf-8, cp1252 or utf-16") from None
     raw = [lines.readline() for _ in range(3)]
+    new = typed.startswith("input=")  # read as the training table was, whatever else is typed
     if not wide and form.encoding is None and b"\0" in head:
-        raise Refused(
-            f"{typed} is not a table (it holds bytes that no text has): type the path of one, or "
-            "data.encoding=utf-16-le if it is a text of Windows"
-        )
+        told = "" if new else ", or data.encoding=utf-16-le if it is a text of Windows"
+        raise Refused(f"{typed} is not a table (it holds bytes that no text has): type the path of one{told}")
     if wide or encoding.lower().replace("_", "-").startswith("utf-16"):
         first = (b"".join(raw) + lines.read(2**16)).decode(encoding, "ignore").splitlines()[:3]
     else:
@@ -288,10 +289,8 @@ def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
         raise Refused(f"{typed} has more than {COLUMNS:,} columns: type the path of a table of fewer")
     names, row = (split_line(first[place], delimiter) if len(first) > place else [] for place in (0, 1))
     if form.header and len(names) > 1 and is_row(names):
-        raise Refused(
-            f"{typed} begins with numbers ({', '.join(names[:3])}, ...) where names should stand: if it has no header, "
-            "type data.header=false"
-        )
+        told = "write the training table's header above" if new else "if it has no header, type data.header=false"
+        raise Refused(f"{typed} begins with numbers ({', '.join(names[:3])}, ...) where names should stand: {told}")
     wider = form.header and len(row) > len(names) > 1 and not any(row[len(names) :])
     return Found(encoding, delimiter, form.header, form.sheet, skip, wider)
 

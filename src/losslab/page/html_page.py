@@ -74,6 +74,7 @@ class Page:
         plots, more: the plots, and those that one click opens.
         sections: further tables.
         method: how the figures were computed, point by point.
+        refresh: after how many seconds a browser reads it again; 0 for never.
     """
 
     title: str
@@ -87,6 +88,7 @@ class Page:
     more: Sequence[DrawnPlot]
     sections: Sequence[Section]
     method: Sequence[str]
+    refresh: int = 0
 
 
 def render_page(page: Page) -> str:
@@ -96,12 +98,15 @@ def render_page(page: Page) -> str:
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
     further = "\n".join(map(render_section, page.sections))
     more = "".join(map(render_plot, page.more))
+    plots = "\n".join(["<h2>Plots</h2>", *map(render_plot, page.plots)]) if page.plots else ""
+    latex = f"<p>{render_download('table.tex', page.latex, 'this table in LaTeX')}</p>" if page.latex else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
+{f'<meta http-equiv="refresh" content="{page.refresh}">' if page.refresh else ""}
 <title>{show(page.title)}</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
@@ -113,9 +118,8 @@ def render_page(page: Page) -> str:
 <div class="cautions"><h2>Read with caution</h2>
 {render_list(page.cautions)}</div>
 {render_section(page.cells)}
-<p>{render_download("table.tex", page.latex, "this table in LaTeX")}</p>
-<h2>Plots</h2>
-{"".join(map(render_plot, page.plots))}
+{latex}
+{plots}
 {f'<details class="more"><summary>More plots</summary>{more}</details>' if more else ""}
 {further}
 <h2 id="how">How</h2>
@@ -153,18 +157,26 @@ def show(text: str) -> str:
 
 def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
     """Render the box that answers what to use, the evidence of each line one click below it, and the whole verdict."""
-    lines = "\n".join(
-        f'<div class="line"><dt>{show(line.question)}</dt><dd>{render_badge(line.badge)}{show(line.answer)}'
-        f"{render_details('Evidence', line.evidence) if line.evidence else ''}</dd></div>"
-        for line in lead
+    lines = "\n".join(map(render_line, lead))
+    whole = (
+        render_details("The whole verdict in sentences", verdict[1:])
+        if lead and verdict[1:]
+        else render_list(verdict[1:])
     )
-    whole = render_details("The whole verdict in sentences", verdict[1:]) if lead else render_list(verdict[1:])
     return f"""<section class="lead" aria-label="What to use">
 <h2>{show(verdict[0])}</h2>
 {f"<dl>{lines}</dl>" if lead else ""}
 {whole}
 <p><a href="#how">Model, test and assumptions</a></p>
 </section>"""
+
+
+def render_line(line: Line) -> str:
+    """Render a line of the lead, with what one click shows."""
+    summary = "Its command" if line.question == "Use" else "Evidence"
+    more = render_details(summary, line.evidence) if line.evidence else ""
+    answer = f"{render_badge(line.badge)}{show(line.answer)}{more}"
+    return f'<div class="line"><dt>{show(line.question)}</dt><dd>{answer}</dd></div>'
 
 
 def render_badge(badge: str) -> str:
@@ -187,7 +199,7 @@ def render_plot(plot: DrawnPlot) -> str:
     data = render_download(f"{plot.name}.csv", plot.csv, "data")
     return f"""<figure id="{plot.name}">
 <div class="scroll" tabindex="0" role="group" aria-label="plot: {plot.name}">{plot.svg}</div>
-<figcaption class="wide">{show(plot.caption)} {data}</figcaption>
+<figcaption>{show(plot.caption)} {data}</figcaption>
 </figure>
 """
 

@@ -20,6 +20,7 @@ from losslab.page.search_plots import draw_budget, draw_coordinates, draw_import
 from losslab.page.svg import render_svg
 from losslab.page.training_plots import draw_training
 
+DPI = 150  # of the PNG
 LATER = ("win_rates", "metrics", "parallel_coordinates", "importance", "budget", "cross")  # one click opens them
 CLAIMS: tuple[Callable[[Comparison, Findings, float], Plot | None], ...] = (draw_differences, draw_pairs)
 DRAW: tuple[Callable[[Comparison, pd.DataFrame], Plot | None], ...] = (
@@ -69,6 +70,6 @@ def save_plot(plot: Plot) -> tuple[bytes, str]:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
-        plot.figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+        plot.figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
         plot.figure.set_layout_engine("none")  # it is laid out: a second time would be as slow
         return picture.getvalue(), render_svg(plot)

@@ -17,6 +17,12 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
         gap: the difference that does not matter, such as 1 point.
         closing: what the race took, and what its sentences are about.
     """
+    cost, about = closing
+    return [*write_standing(state, unit, gap), Line("How sure", "", about), Line("What it took", "", cost)]
+
+
+def write_standing(state: State, unit: str, gap: str) -> list[Line]:
+    """Write how the candidates of a race stand after its last look."""
     gaps = state.looks[-1]["gaps"]
     undecided = sorted(state.undecided, key=lambda name: gaps.get(name, {"mean": 0.0})["mean"])
 
@@ -42,8 +48,7 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
     if rest:
         answer = f"{join_phrases(shorten(list(rest)))}: another candidate is at least as good."
         lines.append(Line("No better", CLEAR, answer, [f"{name}: {phrase}" for name, phrase in rest.items()]))
-    cost, about = closing
-    return [*lines, Line("How sure", "", about), Line("What it took", "", cost)]
+    return lines
 
 
 def describe_gap(gap: dict[str, Any], unit: str) -> str:

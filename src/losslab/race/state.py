@@ -149,21 +149,33 @@ def describe_beaten(rivals: dict[str, dict[str, Any]], leader: str, known: Seque
     return {"ahead": ahead, **left[ahead], "low": low, "high": high, "rivals": left}
 
 
-def read_state(folder: Path, difference: float, claim: str, names: list[str]) -> State:
-    """Read what a race knows, or begin one.
+def load_state(folder: Path) -> State | None:
+    """Read what a race knows; nothing where there is none yet.
 
     Raises:
-        Refused: where the race was for another difference or claim, or its file is not whole.
+        Refused: where its file is not whole, or of other rules.
     """
     file = folder / FILE
     if not file.is_file():
-        return State(difference, claim, list(names))
+        return None
     try:
         state = State(**read_record(file))
     except TypeError:
         raise Refused(f"{file} is not whole: type name=ANOTHER for a race of its own") from None
     if any("rivals" not in found for found in state.beaten.values()):
         raise Refused(f"{file} was begun by an older losslab with other rules: type name=ANOTHER for a new race")
+    return state
+
+
+def read_state(folder: Path, difference: float, claim: str, names: list[str]) -> State:
+    """Read what a race knows, or begin one.
+
+    Raises:
+        Refused: where the race was for another difference or claim, or its file cannot be used.
+    """
+    state = load_state(folder)
+    if state is None:
+        return State(difference, claim, list(names))
     if difference and state.difference != difference:
         raise Refused(
             f"{folder} holds a race for difference={state.difference:g}, and what it said is for that: type "

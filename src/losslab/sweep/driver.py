@@ -23,6 +23,7 @@ from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
 from losslab.sweep.processes import Workers, count_workers
+from losslab.sweep.standing import PLANNED
 
 OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
@@ -73,6 +74,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
     records = ledger.records(keys)
+    announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
@@ -87,6 +89,11 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             workers.replace_dead(ledger, len(keys) - len(records))
             if workers.count:
                 time.sleep(0.2)
+
+
+def announce(ledger: Ledger, count: int) -> None:
+    """Write down for how many jobs this process waits, for `losslab watch`."""
+    write_json(ledger.folder.parent / PLANNED, {"jobs": count, "lock": ledger.lock_name()})
 
 
 def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> None:

@@ -29,7 +29,9 @@ def pick_file(words: Sequence[str]) -> tuple[str, list[str]]:
     files = [word for word in left if not word.startswith("-") and ("=" not in word or Path(word).is_file())]
     if not files:
         if words:
-            raise Refused("a sweep needs its file: type losslab sweep FILE.yaml, and settings after it")
+            raise Refused(
+                "a sweep needs its file: type losslab sweep FILE.yaml, or losslab train -m for one in one line"
+            )
         return "", []
     left.remove(files[0])
     return files[0], [*left, *(word for folder in folders for word in ("--config-dir", folder))]

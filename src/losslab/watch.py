@@ -1,0 +1,132 @@
+"""The page of runs that go on: it renews itself while they are trained, from their files alone.
+
+    losslab watch outputs/sweeps/loss_x_optimizer       # of a sweep, a race, or any folder of runs
+    losslab watch outputs/races/race --serve            # where you have no browser: by ssh, at an address with a token
+
+It writes FOLDER/live/index.html, which a browser reads again by itself, and ends when the runs have ended or at Ctrl-C.
+The runs know nothing of it. While they go on, the page has no verdict: tested at each look, differences are called real
+by chance too often. A race may be looked at at any time, and its page says what is decided.
+
+    every=10       seconds between two looks, at least; a look takes a twentieth of one core at most. default: 10
+    port=8000      with --serve: where it listens, on this machine alone. default: a free one
+"""
+
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before any other import
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from losslab.config.words import command_words, parse_settings
+from losslab.errors import Refused
+from losslab.files import check_writable, make_folder, write
+
+SHARE = 20  # times as long as a look takes, it waits for the next one
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to watch, and how.
+
+    Args:
+        folder: that holds the runs.
+        every: seconds between two looks.
+        serve: whether to serve the page.
+        port: where; 0 for a free one.
+    """
+
+    folder: Path
+    every: float
+    serve: bool
+    port: int
+
+
+def parse_request(words: Sequence[str]) -> Request:
+    """Parse the words of the command.
+
+    Raises:
+        Refused: for anything mistyped.
+
+    >>> parse_request([".", "--serve", "every=5"]).every
+    5.0
+    """
+    words = ["serve=true" if word == "--serve" else word for word in words]
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    typed = parse_settings([word for word in words if word not in folders], ("every", "port", "serve"))
+    if len(folders) != 1:
+        raise Refused("watch needs one folder: type losslab watch outputs/sweeps/NAME, or outputs for all runs")
+    if not Path(folders[0]).is_dir():
+        raise Refused(f"{folders[0]} is not a folder: type the folder of a sweep, of a race, or outputs")
+    if typed.get("serve", "true") not in ("true", "false"):
+        raise Refused(f"serve={typed['serve']} does not fit: type serve=true, or leave it out")
+    numbers = {}
+    for key, usual, least, most in (("every", 10.0, 1.0, 3600.0), ("port", 0, 0, 65535)):
+        text = typed.get(key, str(usual))
+        try:
+            numbers[key] = type(usual)(text)
+        except ValueError:
+            numbers[key] = -1
+        if not least <= numbers[key] <= most:
+            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}=10")
+    folder = Path(folders[0])
+    check_writable(folder / "live", "the folder")
+    return Request(folder, numbers["every"], typed.get("serve") == "true", int(numbers["port"]))
+
+
+def look_at_files(folder: Path) -> int:
+    """Sum up when the files that tell how runs stand were written: another number means that something happened."""
+    found = 0
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ("live", "comparison", "pictures", "wandb", "logs")]
+        for name in files:
+            if name.endswith((".json", ".csv")):
+                try:
+                    facts = os.stat(os.path.join(path, name))  # noqa: PTH116, PTH118 - many of them at each look
+                except FileNotFoundError:
+                    continue
+                found = hash((found, path, name, facts.st_mtime_ns, facts.st_size))
+    return found
+
+
+def watch(request: Request) -> str:
+    """Write the page again and again, until the runs have ended; return what is printed at the end."""
+    from losslab.page.live_page import draw_live
+    from losslab.sweep.standing import read_standing
+
+    page, seen, wait = request.folder / "live" / "index.html", None, request.every
+    while True:
+        now = look_at_files(request.folder)
+        standing = read_standing(request.folder)
+        if now != seen or standing.over:
+            begun, seen = time.process_time(), now
+            text = draw_live(request.folder, standing, 0 if standing.over else round(request.every))
+            write(make_folder(page.parent) / page.name, text)
+            wait = max(request.every, SHARE * (time.process_time() - begun))
+        print(f"\r{standing.sentence}", end="", flush=True)
+        if standing.over:
+            return f"\n{page}\nAll runs have ended: `losslab compare {request.folder}` says what was better."
+        time.sleep(wait)
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it."""
+    with command_words(__doc__) as words:
+        request = parse_request(words)
+        page = request.folder / "live" / "index.html"
+        try:
+            if request.serve:
+                from losslab.page.serve import serve
+
+                print(serve(page, request.port), flush=True)
+            else:
+                print(f"open      {page}", flush=True)
+            print(watch(request), flush=True)
+        except KeyboardInterrupt:
+            print(f"\n{page} stays as it is; the runs go on", flush=True)
+
+
+if __name__ == "__main__":
+    main()
