@@ -13,10 +13,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from losslab import card
-from losslab.card import Card, choose_limits, compute, describe, draw, parse_request
+from losslab.card import Card, compute, describe, parse_request
 from losslab.config.catalogue import CONF, DESCRIPTIONS, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
+from losslab.page.card_picture import choose_limits, draw, split_jumps
 from tests.conftest import some_now
 from tests.losses.examples import LOSSES, TASKS, loss_named, prepared
 from tests.processes import ran
@@ -164,6 +165,60 @@ def test_what_compares_outputs_gets_two() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "jumps"),
+    [
+        ("mse", 0),
+        ("mae", 1),
+        ("huber", 0),
+        ("quantile", 1),
+        ("hinge", 1),
+        ("squared_hinge", 0),
+        ("focal", 0),
+        ("bce", 0),
+    ],
+)
+def test_a_gradient_that_jumps_is_drawn_with_a_gap_and_where_it_jumps(name: str, jumps: int) -> None:
+    for curve in card_of(name).curves:
+        assert split_jumps(curve.x, curve.loss)[2] == [], "no loss jumps"
+        x, y, found = split_jumps(curve.x, curve.gradient)
+        assert len(found) == jumps
+        kept = np.isfinite(y)
+        known = dict(zip(curve.x, curve.gradient, strict=True))
+        assert len(set(x[kept])) >= len(curve.x) - 3 * jumps
+        assert all(known[at] == value for at, value in zip(x[kept], y[kept], strict=True))
+        for at, ends in found:
+            assert abs(at - {"hinge": 1.0 - 2 * curve.side}.get(name, 0.0)) <= 0.02
+            assert {*ends} <= {curve.gradient[0], curve.gradient[-1]}
+            between = np.isnan(y).nonzero()[0]
+            assert len(between) == 1
+            assert x[between[0] - 1] <= at <= x[between[0] + 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_steep_curves_do_not_jump_and_steps_do(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = np.linspace(-4, 4, card.POINTS)
+    smooth = random.normal() * np.tanh(random.uniform(0.1, 8) * (x - random.normal())) + random.normal() * x
+    assert split_jumps(x, smooth)[2] == []
+    at = random.uniform(-3, 3)
+    step = 3 * np.ptp(smooth) * random.choice([-1, 1])
+    (jump,) = split_jumps(x, smooth + step * (x > at))[2]
+    assert abs(jump[0] - at) <= 0.02
+    assert jump[1][1] - jump[1][0] == pytest.approx(step, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["mae", "focal"])
+def test_perfect_and_chance_are_marked(name: str) -> None:
+    found = card_of(name)
+    drawn = draw(found)
+    marks = {text.get_text(): text.xy[1] for text in drawn.axes[0].texts}  # type: ignore[attr-defined]
+    assert marks == {"perfect": found.perfect, "chance": found.chance}
+    lines = [np.asarray(line.get_ydata()).tolist() for line in drawn.axes[0].lines]
+    levels = [line[0] for line in lines if len({*line}) == 1]
+    assert {found.perfect, found.chance} <= {*levels}
+
+
 @pytest.mark.parametrize("name", ["focal", "huber", "multi_label_margin", "quantile"])
 def test_the_picture_is_a_png_whose_axes_hold_the_cards_own_curve(name: str, tmp_path: Path) -> None:
     found = card_of(name)
@@ -235,9 +290,9 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "focal"
-    assert lines[1].startswith(
-        "  is        Focal loss: mean of -weight (1 - p)^gamma log p, p = softmax(input)[target]."
-    )
+    assert lines[1] == "  is        Focal loss: mean of -weight (1 - p)^gamma log p, p ="
+    assert lines[2].startswith(f"{' ' * 12}softmax(input)[target].")
+    assert all(len(line) <= 80 for line in lines)
     assert "  beside    cross_entropy, square" in lines
     assert (tmp_path / lines[-1]).read_bytes().startswith(PNG)
     refused = ran("-m", "losslab.card", "loss=foca", folder=tmp_path)

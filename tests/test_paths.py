@@ -112,6 +112,15 @@ def test_the_picture_shows_every_path_in_a_stroke_of_its_own() -> None:
     lines = [line for line in drawn.axes[0].lines if ", lr " in str(line.get_label())]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(USUAL)
     assert [str(line.get_label()).split(",")[0] for line in lines] == list(USUAL)
+    for name, line in zip(USUAL, lines, strict=True):
+        whole = np.asarray(line.get_xydata())
+        dots = [np.asarray(each.get_xydata()) for each in drawn.axes[0].lines if each.get_marker() == "o"]
+        assert any(np.array_equal(each, whole[::10]) for each in dots), "a dot every ten steps"
+        values = [valley(x, y) - valley(*MINIMA["global"]) for x, y in gone(name).points]
+        curves = [np.asarray(each.get_ydata()) for each in drawn.axes[1].lines]
+        assert any(len(each) == 201 and np.allclose(each, np.maximum(values, paths.LEAST)) for each in curves)
+    assert drawn.axes[1].get_yscale() == "log"
+    assert drawn.axes[1].get_ylabel() == "value above the global minimum (log axis)"
 
 
 def test_what_a_person_sees(tmp_path: Path) -> None:

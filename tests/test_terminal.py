@@ -39,6 +39,7 @@ def test_a_run_that_is_no_better_than_a_constant_is_told_to_have_learnt_nothing(
 ) -> None:
     task, _, y = prepared(name, rows=31, loss=loss)
     data = dataset(y.numpy())
+    data.x = np.linspace(0, 1, len(y))[:, None]
     if weighted:
         data.weight = np.ones(len(y), np.float32)
     constant, best = reference(name, y.numpy()), float(task.mode == "max")
@@ -54,8 +55,10 @@ def test_a_run_that_is_no_better_than_a_constant_is_told_to_have_learnt_nothing(
     assert (said(0.011), said(0.5), said(float("nan"))) == ("", "", "")
 
 
-def test_where_a_constant_is_perfect_nothing_is_said() -> None:
+def test_where_there_is_nothing_to_learn_nothing_is_said() -> None:
     task, _, y = prepared("single_label")
-    data = dataset(torch.zeros_like(y).numpy())
-    parts: Any = SimpleNamespace(task=task, data=data)
-    assert find_nothing_learnt({"test/accuracy": 1.0}, parts) == ""
+    constant, blank = dataset(torch.zeros_like(y).numpy()), dataset(y.numpy())
+    constant.x = np.linspace(0, 1, len(y))[:, None]
+    for data, accuracy in ((constant, 1.0), (blank, 0.1)):
+        parts: Any = SimpleNamespace(task=task, data=data)
+        assert find_nothing_learnt({"test/accuracy": accuracy}, parts) == ""

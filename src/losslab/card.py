@@ -29,7 +29,6 @@ from losslab.errors import Refused
 from losslab.files import check_out, replacing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from losslab.data.dataset import Array, Dataset
@@ -271,7 +270,7 @@ def describe(card: Card) -> str:
     lines: list[str] = []
 
     def say(what: str, value: str) -> None:
-        lines.extend(textwrap.wrap(value, 110, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
+        lines.extend(textwrap.wrap(value, 80, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
 
     for name, (path, keys) in paths.items():
         says, bounds, source = read_header(name, cfg.run.catalogue)
@@ -304,70 +303,16 @@ def format_number(value: float) -> str:
     return f"{value if abs(value) > 1e-9 else 0:.4g}"
 
 
-def draw(card: Card) -> "Figure":
-    """Draw the loss above its gradient, a column for each side; of one side, the two side by side."""
-    from losslab.page.figures import GREY, line_style, make_figure
-
-    several = len(card.sides) > 1
-    drawn, grid = (
-        make_figure(4.5 * len(card.sides), 6.6, 2, len(card.sides)) if several else make_figure(9.0, 4.4, 1, 2)
-    )
-    names = list(dict.fromkeys(curve.name for curve in card.curves))
-    ends = [(curve.x[0], curve.x[-1]) for curve in card.curves]
-    for row, what in enumerate(("loss", "gradient")):
-        panels = grid[row] if several else grid[0, row : row + 1]
-        for side, (panel, title) in enumerate(zip(panels, card.sides, strict=True)):
-            for zero in (panel.axhline, panel.axvline):
-                zero(0, color=GREY, linewidth=0.8, zorder=0)
-            for curve in card.curves:
-                if curve.side == side:
-                    index, width = names.index(curve.name), 3.0 if curve.own else 1.8
-                    panel.plot(curve.x, getattr(curve, what), **line_style(index), linewidth=width, label=curve.name)
-            panel.set(ylim=choose_limits(card.curves, what), xlim=(min(ends)[0], max(end for _, end in ends)))
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.grid(color=GREY, alpha=0.2)
-            if row == 0:
-                panel.set_title(title)
-        panels[0].set_ylabel("loss" if what == "loss" else "gradient: d loss / d score")
-    for panel in grid[-1]:
-        panel.set_xlabel(card.axis)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
-    paths = list(compose.loss_paths(card.cfg))
-    formula = read_header(paths[0], card.cfg.run.catalogue)[0].split(". ")[0].rstrip(".") if len(paths) == 1 else ""
-    drawn.suptitle(f"{name_of(card.cfg)}\n{formula}" if 0 < len(formula) <= 118 else name_of(card.cfg), fontsize=10.5)
-    return drawn
-
-
-def choose_limits(curves: Sequence[Curve], what: str) -> tuple[float, float]:
-    """Choose the vertical range: all of the card's loss and of the flattest beside it, and half as much for others."""
-    import numpy as np
-
-    def ends(name: str | None) -> tuple[float, float]:
-        lines = [getattr(curve, what) for curve in curves if (curve.own if name is None else curve.name == name)]
-        numbers = np.concatenate(lines)
-        return float(numbers[np.isfinite(numbers)].min()), float(numbers[np.isfinite(numbers)].max())
-
-    low, high = ends(None)
-    others = [ends(name) for name in {curve.name for curve in curves if not curve.own}]
-    if others:
-        flattest = min(others, key=lambda end: end[1] - end[0])
-        low, high = min(low, flattest[0]), max(high, flattest[1])
-        beyond = (high - low) / 2
-        low = min(low, max(min(end[0] for end in others), low - beyond))
-        high = max(high, min(max(end[1] for end in others), high + beyond))
-    edge = 0.05 * (high - low) or 1.0
-    return low - edge, high + edge
-
-
 def main() -> None:
     """Run the command: write a card as a picture, print it in words."""
     with command_words(__doc__) as words:
         cfg, others, out = parse_request(words)
         card = compute(cfg, others)
+        from losslab.page.card_picture import draw
+
         drawn = draw(card)
         with replacing(out) as picture:
-            drawn.savefig(picture, format="png", dpi=130)
+            drawn.savefig(picture, format="png", dpi=150)
         print(f"{describe(card)}\n{out}")
 
 

@@ -33,11 +33,11 @@ class Expectation:
 
     metric: str
     settings: str
+    text: str
     range: Range
 
     def __str__(self) -> str:
-        bounds = self.range.words.removeprefix("a number ")
-        return f"{self.metric} {bounds} with {self.settings}" if self.settings else f"{self.metric} {bounds}"
+        return f"{self.settings}: {self.metric} {self.text}" if self.settings else f"{self.metric} {self.text}"
 
     def compute(self, runs: Runs) -> float:
         """Compute the mean of the metric over those of the runs that have the settings; NaN if none has it.
@@ -84,7 +84,9 @@ def read_expectations(name: str, folders: Sequence[str]) -> list[Expectation]:
     try:
         for metric, ranges in expect.items():
             each = ranges if isinstance(ranges, dict) else {"": ranges}
-            found += [Expectation(str(metric), str(settings), read_range(text)) for settings, text in each.items()]
+            found += [
+                Expectation(str(metric), str(settings), str(text), read_range(text)) for settings, text in each.items()
+            ]
     except (AttributeError, ValueError):
         raise Refused(
             f'experiment={name} expects what cannot be read: write expect: {{test/rmse: "< 750"}}, or '

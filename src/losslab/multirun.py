@@ -4,6 +4,7 @@ import math
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -123,7 +124,10 @@ def tabulate(runs: Runs, first: Sequence[str] = (), width: int | None = None) ->
         if max(map(len, align(columns | shown).splitlines())) <= width:
             kept.append(key)
     left = [key for key in others if key not in kept]
-    below = f"\nsummary.json in each run's folder also holds {', '.join(left)}" if left else ""
+    also = textwrap.fill(
+        f"summary.json in each run's folder also holds {', '.join(left)}", width, subsequent_indent="  "
+    )
+    below = f"\n{also}" if left else ""
     return align(columns | {others[key]: texts[key] for key in others if key in kept}) + below
 
 

@@ -33,6 +33,8 @@ USUAL = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
 START = (-0.8, 1.0)
 MINIMA = {"local": (-0.4, 0.16), "global": (0.6, 0.36)}
 SADDLE = (-0.1, 0.01)
+EVERY = 10  # steps: each has a dot
+LEAST = 1e-4  # what is nearer to the value of the global minimum is drawn there
 NEAR = 0.05  # a path that ends within this distance of a minimum has found it
 
 T = TypeVar("T", float, "Tensor", Any)
@@ -152,13 +154,45 @@ def format_table(paths: Sequence[Path2D]) -> str:
 
 
 def draw(paths: Sequence[Path2D]) -> "Figure":
-    """Draw the paths over the contours of the valley."""
+    """Draw the paths over the contours of the valley, with a dot every ten steps, and the value against the step."""
+    from losslab.page.figures import line_style, make_figure
+
+    drawn, grid = make_figure(11.0, 6.2, columns=2)
+    above, beside = grid[0]
+    above.get_gridspec().set_width_ratios([3, 2])
+    draw_valley(above)
+    floor = valley(*MINIMA["global"])
+    for index, path in enumerate(paths):
+        xs, ys = zip(*path.points, strict=True)
+        colour = line_style(index)["color"]
+        label = f"{path.optimizer}, lr {path.lr:g}: {'diverged' if path.diverged else path.found}"
+        above.plot(xs, ys, **line_style(index), linewidth=2, label=label)
+        above.plot(xs[::EVERY], ys[::EVERY], "o", color=colour, markersize=3.5)
+        above.plot(xs[-1], ys[-1], "o", color=colour, markeredgecolor="white", markersize=7, zorder=5)
+        values = [max(valley(*point) - floor, LEAST) for point in path.points]
+        beside.plot(values, **line_style(index), linewidth=2)
+        beside.plot(range(0, len(values), EVERY), values[::EVERY], "o", color=colour, markersize=3.5)
+    above.plot(*START, "s", color="black", markersize=7, label="start")
+    steps = max(len(path.points) for path in paths) - 1
+    above.set(xlabel="x", ylabel="y", title=f"{steps} steps, a dot every {EVERY}")
+    beside.set(xlabel="step", ylabel="value above the global minimum (log axis)", yscale="log", xlim=(0, steps))
+    beside.set_ylim(bottom=LEAST)
+    hollow = valley(*MINIMA["local"]) - floor
+    beside.axhline(hollow, color="black", linewidth=0.8, linestyle=(0, (1, 3)))
+    beside.annotate("local minimum", (1, hollow), (-2, 3), xycoords=("axes fraction", "data"), ha="right",
+                    textcoords="offset points", fontsize=8)  # fmt: skip
+    drawn.legend(
+        *above.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, handlelength=3.5
+    )
+    return drawn
+
+
+def draw_valley(axis: Any) -> None:
+    """Draw the contours of the valley and its minima."""
     import numpy as np
 
-    from losslab.page.figures import GREY, line_style, make_figure
+    from losslab.page.figures import GREY
 
-    drawn, grid = make_figure(9.0, 6.2)
-    axis = grid[0, 0]
     across, up = (-1.05, 1.05), (-0.4, 1.15)
     x, y = np.meshgrid(np.linspace(*across, 400), np.linspace(*up, 400))
     height = valley(x, y) - valley(*MINIMA["global"])
@@ -166,20 +200,10 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     levels = np.union1d(np.geomspace(0.0005, height.max(), 22), [(hollow + saddle) / 2, saddle])
     axis.contourf(x, y, height, [0, *levels], cmap="Greys", alpha=0.45)
     axis.contour(x, y, height, levels, colors=GREY, linewidths=0.5)
-    for index, path in enumerate(paths):
-        xs, ys = zip(*path.points, strict=True)
-        label = f"{path.optimizer}, lr {path.lr:g}: {'diverged' if path.diverged else path.found}"
-        axis.plot(xs, ys, **line_style(index), linewidth=2, label=label)
-        axis.plot(
-            xs[-1], ys[-1], "o", color=line_style(index)["color"], markeredgecolor="white", markersize=7, zorder=5
-        )
-    axis.plot(*START, "s", color="black", markersize=7, label="start")
-    for name, marker, aside, ha in (("local", "^", -14, "right"), ("global", "*", 16, "left")):
+    for name, marker, aside, ha in (("local", "^", -14, "right"), ("global", "*", -14, "right")):
         axis.plot(*MINIMA[name], marker, color="white", markeredgecolor="black", markersize=18, zorder=4)
         axis.annotate(f"{name} minimum", MINIMA[name], (aside, -10), textcoords="offset points", ha=ha)
-    axis.set(xlabel="x", ylabel="y", xlim=across, ylim=up, title=f"{max(len(p.points) for p in paths) - 1} steps")
-    drawn.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
-    return drawn
+    axis.set(xlim=across, ylim=up)
 
 
 def main() -> None:
@@ -189,7 +213,7 @@ def main() -> None:
         paths = [descend(name, steps) for name in names]
         drawn = draw(paths)
         with replacing(out) as picture:
-            drawn.savefig(picture, format="png", dpi=130)
+            drawn.savefig(picture, format="png", dpi=150)
         print(f"{format_table(paths)}\n{out}")
 
 

@@ -4,11 +4,13 @@ import logging
 import shlex
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from losslab.record.record import Record
 
 
+WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False}  # words stay whole where text is wrapped
 EARLY = 5  # epochs: a best epoch of 0 or 1 out of so many is remarked upon
 
 
@@ -173,7 +176,7 @@ def closing(summary: Mapping[str, float], folder: Path, parts: "Parts", alone: b
             "optimizer.lr, or yardstick=METRIC"
         )
     after = end_alone(parts.cfg, folder) if alone else []
-    table += [f"note  {note}" for note in notes if note]
+    table += [textwrap.fill(f"note  {note}", 80, subsequent_indent=" " * 6, **WHOLE) for note in notes if note]
     return "\n".join([head, *table, *after, f"\npictures in {folder / 'pictures'}", str(folder)])
 
 
@@ -190,10 +193,15 @@ def find_nothing_learnt(summary: Mapping[str, float], parts: "Parts") -> str:
     given = () if weight is None else (torch.from_numpy(weight),)
     value, constant = summary[f"test/{metric}"], float(task.metrics(scores.expand(len(y), -1), y, *given)[metric])
     gain, most = (value - constant, 1 - constant) if task.mode == "max" else (constant - value, constant)
-    if not gain < 0.01 * most:  # nor if a metric is NaN
+    if not gain < 0.01 * most or not varies(data.x):  # nor if a metric is NaN
         return ""
     alike = f"{task.constant} gives {constant:.4g}"
     return f"it learnt nothing: {metric} is {value:.4g}, and {alike}; try another optimizer.lr"
+
+
+def varies(x: Any) -> bool:
+    """Tell whether rows differ in their inputs, so that there is something to learn from them."""
+    return not isinstance(x, np.ndarray) or bool((x != x[:1]).any())
 
 
 def end_alone(cfg: DictConfig, folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ from losslab.compare.runs import read_runs
 from losslab.config.check import configure
 from losslab.config.targets import package_finder
 from losslab.errors import Refused
+from losslab.page.card_picture import draw
 from losslab.stacking.group import plan_stacks
 from losslab.stacking.train import train_together
 from losslab.sweep.ledger import Ledger
@@ -238,7 +239,7 @@ def test_its_card_is_drawn_beside_others(typed: Type) -> None:
     found = card.compute(cfg, others)
     assert found.chance == pytest.approx(np.log(3))
     assert found.perfect == pytest.approx(0, abs=1e-6)
-    assert len(card.draw(found).axes) == 6
+    assert len(draw(found).axes) == 6
     cuts = logit([1 / 3, 2 / 3])
     for curve in found.curves:
         if curve.own:

@@ -14,7 +14,7 @@ def levels_of(candidates: int, planned: int, most: int = 35) -> dict[int, float]
     return {n: find_level(candidates, tuple(looks[: number + 1])) for number, (n, _) in enumerate(looks)}
 
 
-@pytest.mark.parametrize("planned", [14, 20, 100])
+@pytest.mark.parametrize("planned", [20, 35, 100])
 def test_the_looks_together_spend_no_more_than_the_level(planned: int) -> None:
     spent = [spend(n, planned) for n in LOOKS]
     assert spent == sorted(spent)

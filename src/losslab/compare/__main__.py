@@ -6,10 +6,10 @@
     losslab compare outputs task=regression data=diamonds    # some of the runs
     losslab compare wandb:ENTITY/PROJECT             # runs on W&B's server; a folder of offline W&B runs works, too
 
-It prints the verdict, the table, the cautions, and last the path of the page. Settings and best epochs are chosen by
-the task's primary metric on the validation rows; test figures choose nothing. The folder of the page also holds each
-plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs as CSV; and the table for a
-paper, table.tex.
+It prints the verdict, which begins with what to use; the table; the cautions; and last the path of the page. Settings
+and best epochs are chosen by the task's primary metric on the validation rows; test figures choose nothing. The folder
+of the page also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs
+as CSV; and the table for a paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
     claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or

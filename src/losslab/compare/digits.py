@@ -23,6 +23,17 @@ def find_decimals(numbers: pd.DataFrame) -> int | None:
     return count_decimals(((numbers["high"] - numbers["low"]) / 2).tolist())
 
 
+def round_figures(values: Sequence[float]) -> list[str]:
+    """Write figures whose intervals are not known: the middle one has three digits, and all have as many decimals.
+
+    >>> round_figures([0.53, 0.496, 0.6]), round_figures([1391.0, 645.4])
+    (['0.530', '0.496', '0.600'], ['1,391', '645'])
+    """
+    sizes = [abs(value) for value in values if np.isfinite(value) and value]
+    decimals = max(0, 2 - int(np.floor(np.log10(np.median(sizes))))) if sizes else 0
+    return [format_decimals(value, min(decimals, 9)) for value in values]
+
+
 def format_decimals(value: float, decimals: int | None) -> str:
     """Write a number with these decimals, or with four digits if these are not known; never with a positive exponent.
 

@@ -133,7 +133,8 @@ def write_lead(comparison: Comparison, findings: Findings, wanted: float) -> lis
         return []
     standing = find_standing(comparison, findings, wanted)
     places = find_places(comparison, standing, wanted)
-    lines = list_places(places, describe_leader(comparison, findings, standing))
+    use, *lines = list_places(places, describe_leader(comparison, findings, standing))
+    lines.insert(0, use._replace(evidence=find_command(comparison, standing.leader)))
     for key, pairs in findings.options.items():
         lines.append(describe_key(comparison, key, pairs, wanted))
     level = f"{100 * (1 - comparison.alpha):g} %"
@@ -146,6 +147,13 @@ def write_lead(comparison: Comparison, findings: Findings, wanted: float) -> lis
         alone = f"Compare new {noun}s by themselves: output_dir=fresh, then losslab compare fresh."
         lines += [Line("To know more", "", f"{need} {alone}")] if need else []
     return lines
+
+
+def find_command(comparison: Comparison, cell: str) -> list[str]:
+    """Return the command that trains a cell once more, with what was chosen for it; nothing where no record has it."""
+    used = comparison.used
+    known = used["command"][used["cell"] == cell].dropna().tolist() if "command" in used else []
+    return [f"To train it again: {known[0]}"] if known else []
 
 
 def describe_leader(comparison: Comparison, findings: Findings, standing: Standing) -> str:

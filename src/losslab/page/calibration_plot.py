@@ -40,7 +40,7 @@ def draw_calibration(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
         axis.plot(part["said"], part["right"], **style, linewidth=1.6, label=shorten(str(name)))
         axis.scatter(part["said"], part["right"], color=style["color"], s=18, gid=f"mark:{index}")
         tips[str(index)] = [
-            Tip(f"{name}\nsaid {said:.3f}, right {right:.3f} of {count:,} predictions", place)
+            Tip(f"{name}\nsaid {said:.3f}, right {right:.3f} of {count:,} predictions", f"cell-{place}")
             for place, said, right, count in part[["place", "said", "right", "rows"]].itertuples(index=False)
         ]
     axis.set(xlabel="probability that the model gives", ylabel="share that is right")

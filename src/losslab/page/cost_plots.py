@@ -44,7 +44,7 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     for axis, (key, front) in zip(axes.flat, fronts.items(), strict=True):
         known = inside[inside[key].notna()]
         draw_front(axis, known, front, key)
-        tips[key] = [Tip(f"{cell}\nmean {format_decimals(mean, decimals)}, {format_cost(cost)} {key}", number)
+        tips[key] = [Tip(f"{cell}\nmean {format_decimals(mean, decimals)}, {format_cost(cost)} {key}", f"cell-{number}")
                      for number, cell, mean, cost in known[["cell", "mean", key]].itertuples()]  # fmt: skip
         for place, (cell, x, y) in enumerate(front[["cell", key, "mean"]].itertuples(index=False)):
             if cell in named:  # in turn above and below the line, as neighbours may be close

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 INK = "#000000"  # follows the page's ink in light and in dark
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7F7F7F"  # blue and orange are from the palette of Okabe and Ito
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # the same palette
+RUNS = 2000  # the page lists so many
 STYLES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1.2, 2)))
 
 
 class Tip(NamedTuple):
-    """What a mark of a plot is, in lines, and the number of the cell whose row of the table it leads to."""
+    """What a mark of a plot is, in lines, and where on the page it leads: to a row, such as cell-3 or run-17."""
 
     text: str
-    cell: int | None = None
+    target: str = ""
 
 
 class Plot(NamedTuple):

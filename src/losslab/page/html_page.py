@@ -157,11 +157,7 @@ def show(text: str) -> str:
 
 def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
     """Render the box that answers what to use, the evidence of each line one click below it, and the whole verdict."""
-    lines = "\n".join(
-        f'<div class="line"><dt>{show(line.question)}</dt><dd>{render_badge(line.badge)}{show(line.answer)}'
-        f"{render_details('Evidence', line.evidence) if line.evidence else ''}</dd></div>"
-        for line in lead
-    )
+    lines = "\n".join(map(render_line, lead))
     whole = (
         render_details("The whole verdict in sentences", verdict[1:])
         if lead and verdict[1:]
@@ -173,6 +169,14 @@ def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
 {whole}
 <p><a href="#how">Model, test and assumptions</a></p>
 </section>"""
+
+
+def render_line(line: Line) -> str:
+    """Render a line of the lead, with what one click shows."""
+    summary = "Its command" if line.question == "Use" else "Evidence"
+    more = render_details(summary, line.evidence) if line.evidence else ""
+    answer = f"{render_badge(line.badge)}{show(line.answer)}{more}"
+    return f'<div class="line"><dt>{show(line.question)}</dt><dd>{answer}</dd></div>'
 
 
 def render_badge(badge: str) -> str:
@@ -195,7 +199,7 @@ def render_plot(plot: DrawnPlot) -> str:
     data = render_download(f"{plot.name}.csv", plot.csv, "data")
     return f"""<figure id="{plot.name}">
 <div class="scroll" tabindex="0" role="group" aria-label="plot: {plot.name}">{plot.svg}</div>
-<figcaption class="wide">{show(plot.caption)} {data}</figcaption>
+<figcaption>{show(plot.caption)} {data}</figcaption>
 </figure>
 """
 

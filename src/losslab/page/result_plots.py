@@ -9,12 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from losslab.compare.design import Comparison, find_mode
-from losslab.compare.digits import find_decimals, format_decimals
+from losslab.compare.digits import find_decimals, format_decimals, round_figures
 from losslab.compare.settings import format_value
 from losslab.errors import Refused
 from losslab.page.figures import (
     COLOURS,
     GREY,
+    RUNS,
     Plot,
     Tip,
     draw_tiles,
@@ -62,14 +63,18 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
         f"Test {comparison.metric} of each cell: mean (dot), {level} interval (line; Student's t), single runs (small "
         f"dots).{grouped}"
     )
-    listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples(index=False)
+    listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples()
+    known = len(comparison.frame) <= RUNS
     tips = {
         "runs": [
-            Tip(f"{cell}\nseed {repeat}: {format_decimals(value, decimals)}\n{Path(folder).name}")
-            for cell, repeat, value, folder in listed
+            Tip(
+                f"{cell}\nseed {repeat}: {format_decimals(value, decimals)}\n{Path(folder).name}",
+                f"run-{index}" * known,
+            )
+            for index, cell, repeat, value, folder in listed
         ],
         "means": [
-            Tip(f"{cell}\n{describe_mean(mean, low, high, decimals)}, {n} runs", number)
+            Tip(f"{cell}\n{describe_mean(mean, low, high, decimals)}, {n} runs", f"cell-{number}")
             for number, cell, mean, low, high, n in numbers[inside][["cell", "mean", "low", "high", "n"]].itertuples()
         ],
     }
@@ -208,8 +213,14 @@ def draw_ranked_table(table: pd.DataFrame, better: Mapping[str, str]) -> Figure:
     cells = list(table.index)
     drawn, axes = make_figure(3.0 + 1.0 * len(better), 1.5 + 0.28 * len(cells))
     axis = axes[0, 0]
-    texts = np.array([[f"{value:.3g}  ({rank:.0f})" for value, rank in zip(*row, strict=True)]
-                      for row in zip(table.to_numpy(float), ranks, strict=True)])  # fmt: skip
+    columns = [
+        [
+            f"{text}  ({rank:.0f})"
+            for text, rank in zip(round_figures(table[name].tolist()), ranks[:, place], strict=True)
+        ]
+        for place, name in enumerate(better)
+    ]
+    texts = np.array(columns).T
     draw_tiles(axis, 1 - (ranks - 1) / max(1, len(cells) - 1), texts)
     note = "" if len(set(better.values())) == 1 else "\n{} is better"
     names = [shorten(name) + note.format("lower" if way == "min" else "higher") for name, way in better.items()]

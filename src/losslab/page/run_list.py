@@ -10,9 +10,8 @@ from losslab.compare.design import Comparison
 from losslab.compare.digits import format_decimals
 from losslab.compare.settings import format_value
 from losslab.compare.table import describe_alike
+from losslab.page.figures import RUNS
 from losslab.page.html_page import Command, Link, Section
-
-MOST = 2000  # runs that the page lists
 
 
 def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Section:
@@ -23,9 +22,7 @@ def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Secti
         page: the folder of the page, which links to folders start from.
         decimals: of a figure.
     """
-    places = {cell: number for number, cell in enumerate(comparison.cells)}
-    frame = comparison.frame.assign(place=comparison.frame["cell"].map(places).fillna(len(places)).astype(int))
-    frame = frame.sort_values(["place", "dataset_key", "repeat", "setting"], kind="stable").head(MOST)
+    frame = sort_runs(comparison).head(RUNS)
     table = frame[comparison.by].map(format_value)
     if len(comparison.datasets) > 1:
         table["data"] = frame["dataset_key"]
@@ -41,11 +38,17 @@ def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Secti
     for column, make in (("wandb", link_wandb), ("command", to_command)):
         if column in frame and frame[column].notna().any():
             table["W&B" if column == "wandb" else "repeat it"] = list(map(make, frame[column]))
-    first = ~frame["place"].duplicated() & (frame["place"] < len(places))
-    ids = [f"runs-{place}" if begins else "" for place, begins in zip(frame["place"], first, strict=True)]
-    more = f" The first {MOST:,} of {len(comparison.frame):,}: all are in runs.csv." * (len(comparison.frame) > MOST)
+    ids = [f"run-{index}" for index in frame.index]
+    more = f" The first {RUNS:,} of {len(comparison.frame):,}: all are in runs.csv." * (len(comparison.frame) > RUNS)
     note = f"Folders open where the page lies beside its runs. Each command repeats its run.{more}"
     return Section(f"All {len(comparison.frame):,} runs", table, note, closed=True, ids=ids)
+
+
+def sort_runs(comparison: Comparison) -> pd.DataFrame:
+    """Sort all runs by cell, data set, seed and setting; those of cells without a finished run come last."""
+    places = {cell: number for number, cell in enumerate(comparison.cells)}
+    frame = comparison.frame.assign(place=comparison.frame["cell"].map(places).fillna(len(places)).astype(int))
+    return frame.sort_values(["place", "dataset_key", "repeat", "setting"], kind="stable")
 
 
 def link_folder(folder: str, page: Path) -> Link:
@@ -75,7 +78,11 @@ def link_cells(comparison: Comparison, table: pd.DataFrame) -> Section:
     table, alike = describe_alike(table, [*comparison.by, *table.columns[len(comparison.by) :][:2]])
     failed = "" if "failed" in table else "No training failed."
     points = f"A point is 0.01 {comparison.metric}." if comparison.points else ""
-    links = [Link(str(n), f"#runs-{place}") for place, n in enumerate(table["n"])]
+    listed = sort_runs(comparison).head(RUNS)
+    first = listed["cell"].drop_duplicates()
+    target = dict(zip(first, first.index, strict=True))
+    links = [Link(n, f"#run-{target[cell]}" if cell in target else "")
+             for cell, n in zip(comparison.cells, table["n"], strict=True)]  # fmt: skip
     table = table.assign(n=pd.Series(links, table.index, dtype=object))
     ids = [f"cell-{place}" for place in range(len(table))]
     return Section("Cells", table, " ".join(filter(None, [alike, failed, points])), ids=ids)

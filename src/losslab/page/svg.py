@@ -52,16 +52,21 @@ def render_svg(plot: Plot) -> str:
 
 
 def add_tips(group: Element, tips: Sequence[Tip]) -> None:
-    """Give each mark of a group its tip; a tip of a cell makes the mark a link to the cell's row."""
+    """Give each mark of a group its tip; a tip with a target makes the mark a link.
+
+    The links to runs are too many to step through by keyboard, which finds the runs in their list.
+    """
     marks = list(find_marks(group))
     assert len(marks) == len(tips), f"{len(marks)} marks have {len(tips)} tips"
     for (parent, mark), tip in zip(marks, tips, strict=True):
         title = Element("title")
         title.text = make_readable(tip.text)
-        if tip.cell is None:
+        if not tip.target:
             mark.insert(0, title)
         else:
-            link = Element("a", {"href": f"#cell-{tip.cell}", "aria-label": title.text})
+            link = Element("a", {"href": f"#{tip.target}", "aria-label": title.text})
+            if tip.target.startswith("run-"):
+                link.set("tabindex", "-1")
             link.extend([title, mark])
             parent[list(parent).index(mark)] = link
 

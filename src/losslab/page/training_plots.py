@@ -40,7 +40,9 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
             name = f"{over}-{index}"
             marker = "o" if len(part) == 1 else ""
             axis.plot(part[over], part["mean"], **style, marker=marker, linewidth=1.8, gid=f"mark:{name}")
-            tips[name] = [Tip(f"{cell}: {part['mean'].iloc[-1]:.4g} at the end", comparison.cells.index(str(cell)))]
+            tips[name] = [
+                Tip(f"{cell}: {part['mean'].iloc[-1]:.4g} at the end", f"cell-{comparison.cells.index(str(cell))}")
+            ]
         axis.set_ylim(low - edge, high + edge)
         axis.xaxis.get_major_locator().set_params(integer=over != "seconds", nbins=6)
         axis.set_xlabel("seconds of training" if over == "seconds" else over)

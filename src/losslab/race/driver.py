@@ -87,17 +87,21 @@ class Race:
 
     def train(self, seeds: int) -> None:
         """Train all that race with all seeds up to this number that they lack."""
+        wanted = self.list_jobs(seeds)
+        given = {job.key for job in self.workers.jobs}
+        self.workers.add([job for job in wanted if job.key not in given])
+        self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
+        self.check_not_all_failed(seeds)
+
+    def list_jobs(self, seeds: int) -> list[Job]:
+        """List the trainings of all that race with so many seeds."""
         for number in range(seeds):
             for name in self.state.racing:
                 if (name, number) not in self.jobs:
                     setting = {**self.settings[name], "stage": "test"}
                     seed = {"seed": self.question.seed(number)}
                     self.jobs[name, number] = make_job(self.cells[name], setting, seed)
-        wanted = [self.jobs[name, number] for number in range(seeds) for name in self.state.racing]
-        given = {job.key for job in self.workers.jobs}
-        self.workers.add([job for job in wanted if job.key not in given])
-        self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
-        self.check_not_all_failed(seeds)
+        return [self.jobs[name, number] for number in range(seeds) for name in self.state.racing]
 
     def check_not_all_failed(self, seeds: int) -> None:
         """Refuse to go on where every training since the last look failed: that says nothing of the candidates.
@@ -205,7 +209,7 @@ class Race:
         budget, (used, unit) = self.question.budget, self.used()
         if budget is None:
             return ""
-        runs = len(self.state.racing) * (seeds - self.state.seeds)
+        runs = sum(job.key not in self.records for job in self.list_jobs(seeds))
         ahead = runs if unit == "runs" else used / max(1, self.count_runs()) * runs
         if used + ahead <= budget.amount or not self.state.looks:
             return ""

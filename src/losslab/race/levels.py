@@ -12,7 +12,7 @@ import numpy as np
 LOOKS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50, 60, 72, 86, 100)  # after so many seeds
 LATE = 0.1  # of the level is kept for looks after the number of seeds that was planned
 FREE = 4  # degrees of freedom of the noise at the first look
-LEAST = 14  # seeds are planned: a plan from few seeds is often far too small, just where the noise looks too small
+LEAST = 20  # seeds are planned: a plan from few seeds is often far too small, just where the noise looks too small
 PACE = 1.5  # the power of the share of the planned seeds that is spent: early looks drop what is much worse
 WORK = 20_000_000  # values that are simulated, about
 PATHS = 4_000, 20_000  # at least and at most so many races are simulated
@@ -30,7 +30,7 @@ def share_of_best(candidates: int) -> float:
 
 
 def spend(n: int, planned: int) -> float:
-    """Return the share of the level that is spent up to n seeds; 14 to 100 are planned, whatever is asked for.
+    """Return the share of the level that is spent up to n seeds; 20 to 100 are planned, whatever is asked for.
 
     >>> round(spend(5, 20), 4), spend(20, 20), round(spend(80, 20), 3)
     (0.1125, 0.9, 0.975)
