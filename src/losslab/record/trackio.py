@@ -81,5 +81,6 @@ class TrackioLogger(Logger):
             with contextlib.redirect_stdout(io.StringIO()):
                 import trackio
 
-                trackio.finish()
+                finish: Any = trackio.finish  # which has no types
+                finish()
             self.begun = None
