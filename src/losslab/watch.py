@@ -54,7 +54,7 @@ def parse_request(words: Sequence[str]) -> Request:
     5.0
     """
     words = ["serve=true" if word == "--serve" else word for word in words]
-    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    folders = [word for word in words if ("=" not in word and word[:1] != "-") or Path(word).is_dir()]
     typed = parse_settings([word for word in words if word not in folders], ("every", "port", "serve"))
     if len(folders) != 1:
         raise Refused("watch needs one folder: type losslab watch outputs/sweeps/NAME, or outputs for all runs")

@@ -213,6 +213,9 @@ def check_chosen(override: Override, value: Any) -> None:
             f"{override.input_line} is a list, and a run has one {group}: type {group}={names.split(',')[0]}{each}"
         )
     for name in value if isinstance(value, list) else [] if value is None else [value]:
+        if group == "loss" and set(as_typed(name)) & set("+*"):
+            listed = f"loss=[{as_typed(name).replace('+', ',')}]"
+            raise Refused(f"{override.input_line} is a weighted sum: type '{listed}'")
         allowlist.check_option(group, as_typed(name))
         if not isinstance(name, str) or group == "hydra":
             known = options([str(CONF)], group)

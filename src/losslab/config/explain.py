@@ -19,6 +19,7 @@ LAUNCHERS = {"slurm": "submitit_slurm", "joblib": "joblib"}  # losslab's extras,
 COMPARED = ("loss", "optimizer", "model")  # groups of which a race compares several
 SYNONYMS = {  # what others call a setting
     **{"learning_rate": "lr", "epochs": "max_epochs", "n_epochs": "max_epochs", "num_epochs": "max_epochs"},
+    "metric": "yardstick",
 }
 WEIGHT = "data.weight=COLUMN"
 FOLDS = ("data.folds", "data.fold")
@@ -56,6 +57,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if absent := NO_DEFAULT.search(text):
         group, _, name = absent[2].rpartition("/")
         known = options([str(CONF), *own_folders(overrides)], group)
+        if absent[1] == "config":  # one of several that were typed
+            return f"{group}={name} is not an option; {nearest(name, known)}"
         return f"{absent[1]}.yaml has {name} in its defaults, which is no option of {group}; {nearest(name, known)}"
     if mixed := NO_LIST.search(text):
         return (

@@ -65,7 +65,10 @@ def read_npz(path: str) -> dict[str, Array]:
         with open_regular(file) as opened, np.load(opened, allow_pickle=False) as held:
             found = {name: held[name] for name in held.files if name in ("x", "y", "outputs")}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise Refused(f"data.path={path} is no file of arrays ({' '.join(str(error).split())[:100]}): {HOW}") from None
+        why = (
+            "pickled objects, or another kind of file" if "pickle" in str(error) else " ".join(str(error).split())[:100]
+        )
+        raise Refused(f"data.path={path} is no file of arrays ({why}): {HOW}") from None
     if lacking := [name for name in ("x", "y") if name not in found]:
         raise Refused(f"data.path={path} lacks {lacking[0]}: {HOW}")
     return found
