@@ -92,7 +92,7 @@ class Job:
         """Time index, forward, backward and step alone, in seconds per epoch."""
         x, y, loss_of, model = self.x.to(self.device), self.y.to(self.device), self.loss, self.model().to(self.device)
         optimizer = self.optimizer(model)
-        wait = torch.cuda.synchronize if self.device == "cuda" else lambda: None
+        wait: Callable[[], None] = torch.cuda.synchronize if self.device == "cuda" else lambda: None
         half = torch.autocast(self.device, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
         wait()
         began = time.perf_counter()

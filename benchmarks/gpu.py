@@ -5,7 +5,7 @@
     python benchmarks/gpu.py device=cpu tiny=true              # all of the code, without a GPU
 
     correctness   a GPU's weights beside the CPU's: tasks, optimizers, precisions, resuming, stacks, memory, prediction
-    speed         training as a share of a bare loop's, how busy the GPU is, and the share of its peak that the model uses
+    speed         training as a share of a bare loop's, how busy the GPU is, what share of its peak the model uses
     sweep         64 and 512 runs trained as one, beside one by one and beside processes
     two           several GPUs beside one
 
@@ -28,13 +28,11 @@ from typing import Any
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what Lightning sets, too late for loops that come first
 os.environ["WANDB_MODE"] = "offline"
 
-from on_gpu.place import Found, Place, Row, judge
-
 from losslab.machine import kill_tree
+from on_gpu.place import Found, Place, Row, judge
 
 SHARES = {"correctness": 0.35, "speed": 0.25, "sweep": 0.3, "two": 0.1}  # of the time; what is left over goes on
 DEFAULTS = {"out": "gpu.json", "minutes": "10", "parts": ",".join(SHARES), "device": "cuda", "tiny": "false"}
-CHILD = ("part", "seconds", "rows")  # what the process of a part is told besides
 GRACE = 20  # seconds that a check may take beyond the time of its part
 
 Check = Callable[[Place], Iterable[Found]]
@@ -86,7 +84,7 @@ def describe(device: str) -> dict[str, str | int | None]:
         "gpus": torch.cuda.device_count(),
         "memory_gb": round(total / 2**30),
         "driver": driver,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 
@@ -177,8 +175,8 @@ def main(typed: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    words = dict(text.split("=", 1) if "=" in text else (text, "") for text in sys.argv[1:])
-    if "part" in words:
+    words = {key: value for key, _, value in (text.partition("=") for text in sys.argv[1:])}
+    if "rows" in words:  # the process of one part
         run_part(words)
     else:
         sys.exit(main(words))

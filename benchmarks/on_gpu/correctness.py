@@ -1,15 +1,14 @@
-"""What a GPU computes beside what the CPU does: weights after a few steps, from the same initial weights and batches."""
+"""What a GPU computes beside what a CPU does: weights after a few steps, from the same weights and batches."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
-from on_gpu.place import Found, Place, quiet
 
 import losslab
 from losslab.config.check import configure
@@ -17,6 +16,7 @@ from losslab.record.row_scores import read_row_scores
 from losslab.restore import load_predictor
 from losslab.stacking.group import plan_stacks
 from losslab.stacking.train import train_together
+from on_gpu.place import Found, Place, quiet
 
 DOUBLE, SINGLE = "trainer.precision=64-true", "trainer.precision=32-true"
 DIGITS = ("task=single_label", "model.hidden=[64,64]", "data.batch_size=256", "trainer.max_epochs=1")
@@ -143,7 +143,7 @@ def half_precision(place: Place) -> Iterator[Found]:
 
 
 def stack(place: Place) -> Iterator[Found]:
-    """Train eight runs as one and one by one: two losses, two learning rates. A GPU draws dropout differently in each."""
+    """Train eight runs as one and one by one: two losses, two learning rates; no dropout, which a stack draws anew."""
     typed = [
         (*STACKED, DOUBLE, f"loss={loss}", f"optimizer.lr={lr}", f"seed={seed}")
         for loss in ("cross_entropy", "mse")
@@ -155,7 +155,7 @@ def stack(place: Place) -> Iterator[Found]:
     yield Found("a stack of 8 beside the runs alone, float64", max(off), "<= 1e-9")
 
 
-def train_stacked(place: Place, typed: list[tuple[str, ...]]) -> tuple[list[Path], str]:
+def train_stacked(place: Place, typed: Sequence[tuple[str, ...]]) -> tuple[list[Path], str]:
     """Train runs as one stack; return their folders in this order, and what was printed."""
     with quiet() as said:
         stacks, refused = plan_stacks([place.words(*words) for words in typed], len(typed))
@@ -189,7 +189,7 @@ def memory(place: Place) -> Iterator[Found]:
     else:
         weights = 4 * (64 * width + width * width + width * 10)  # bytes
         torch.cuda.empty_cache()
-        room = torch.cuda.memory_reserved() + 6 * 4 * weights  # 4 x: weights, gradients and two moments, of six runs
+        room = torch.cuda.memory_reserved() + int(7.5 * 4 * weights)  # weights, gradients and two moments of 7.5 runs
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
         try:
             said = train_stacked(place, typed)[1]
@@ -203,9 +203,13 @@ def on_device(place: Place) -> Iterator[Found]:
     seen: list[str] = []
 
     class Look(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, out: Any, batch: Any, i: int) -> None:
-            moments = [v for s in trainer.optimizers[0].state.values() for v in s.values() if torch.is_tensor(v) and v.ndim]
-            seen.extend(t.device.type for t in (*batch, *module.parameters(), *module.buffers(), *moments))
+        def on_train_batch_end(
+            self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, index: int
+        ) -> None:
+            kept = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
+            moments = [value for value in kept if torch.is_tensor(value) and value.ndim]
+            parts = (*batch, *pl_module.parameters(), *pl_module.buffers(), *moments)
+            seen.extend(each.device.type for each in parts)
 
     place.train(*DIGITS, callback=Look())
     yield Found("tensors of a step on the device", seen.count(place.device) / len(seen), ">= 1")

@@ -1,4 +1,4 @@
-"""Training as a share of a bare loop's speed, how busy the device is, and the share of its peak that the model uses."""
+"""Training as a share of a bare loop's speed, how busy the device is, and what share of its peak the model uses."""
 
 import statistics
 import time
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from epoch import Job
-from on_gpu.place import Found, Place, quiet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
+from epoch import Job
 from losslab.config.check import configure
 from losslab.train import train
+from on_gpu.place import Found, Place, quiet
 
 WANTED = ">= 0.95"
 PEAK = {  # dense bf16 TFLOP/s by the maker's data sheet; the first name that the device's contains
@@ -119,7 +119,8 @@ def resnet(place: Place) -> Iterator[Found]:
     yield from compare("ResNet-18", job, place)
     share, rows_per_second = profile(job, place)
     if share is None:
-        yield Found("ResNet-18: share of time that the GPU is busy", None, reason="no GPU")
+        none = "no GPU" if place.device == "cpu" else "the profiler saw no kernel"
+        yield Found("ResNet-18: share of time that the GPU is busy", None, reason=none)
     else:
         yield Found("ResNet-18: share of time that the GPU is busy", share, ">= 0.9")
     rate = rows_per_second * count_operations(job)
@@ -153,7 +154,7 @@ def count_operations(job: Job) -> float:
     model = job.model().to(job.device)
     with FlopCounterMode(display=False) as counter:
         job.loss(model(job.x[: job.batch].to(job.device)), job.y[: job.batch].to(job.device)).backward()
-    return counter.get_total_flops() / len(job.x[: job.batch])
+    return float(counter.get_total_flops()) / len(job.x[: job.batch])
 
 
 def busy(spans: Iterable[tuple[float, float]]) -> float:
@@ -182,7 +183,7 @@ class Profile(pl.Callback):
             return
         on_gpu = pl_module.device.type == "cuda"
         kind = torch.profiler.ProfilerActivity
-        profiler = torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU])
+        profiler: Any = torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU])
         profiler.start()
         began = time.perf_counter()
 
@@ -191,8 +192,8 @@ class Profile(pl.Callback):
                 torch.cuda.synchronize()
             self.seconds = time.perf_counter() - began
             profiler.stop()
-            events: Any = profiler.events() if on_gpu else []
-            of_device = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+            events = profiler.events() if on_gpu else []
+            of_device = [e for e in events if str(e.device_type).endswith("CUDA")]
             ours = [e for e in of_device if not getattr(e, "is_user_annotation", False)]
             self.spans = [(e.time_range.start / 1e6, e.time_range.end / 1e6) for e in ours]
 
@@ -212,7 +213,7 @@ def profile(job: Job, place: Place) -> tuple[float | None, float]:
     look = Profile()
     with quiet():
         train(configure([*job.typed, *place.words()]), look)
-    return (busy(look.spans) / look.seconds if place.device == "cuda" else None), look.rows / look.seconds
+    return (busy(look.spans) / look.seconds if look.spans else None), look.rows / look.seconds
 
 
 CHECKS = [mnist_linear, mnist_mlp, digits, resnet, compiled]

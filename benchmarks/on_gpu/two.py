@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
 from on_gpu.correctness import DOUBLE, apart
 from on_gpu.place import Found, Place
 
@@ -35,7 +36,8 @@ def launch(place: Place, *words: str) -> Path:
 def metrics_apart(one: Path, other: Path) -> float:
     """Return the largest relative difference between the test metrics of two runs."""
     mine, yours = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
-    return max(abs(mine[key] - value) / max(abs(value), 1e-12) for key, value in yours.items() if key[:5] == "test/")
+    off = [abs(mine[key] - value) / max(abs(value), 1e-12) for key, value in yours.items() if key[:5] == "test/"]
+    return float(max(off))
 
 
 def speed_of(folder: Path) -> float:
@@ -50,7 +52,11 @@ def ddp(place: Place) -> Iterator[Found]:
     if place.device == "cuda" and torch.cuda.device_count() < 2:
         yield Found("ddp beside one GPU", None, reason="one GPU")
         return
-    words = (*SAME, DOUBLE, "model=mlp" if place.device == "cpu" else "model=cnn")  # ddp_cpu: batch norm of each process
+    words = (
+        *SAME,
+        DOUBLE,
+        "model=mlp" if place.device == "cpu" else "model=cnn",
+    )  # ddp_cpu: batch norm of each process
     alone = launch(place, *words)
     yield Found("ddp beside one device, float64", apart(launch(place, many, *words), alone), "<= 1e-9")
     if place.tiny:
