@@ -41,7 +41,7 @@ def parse_request(words: Sequence[str]) -> Request:
     ['loss']
     """
     words, places = take_folders(["json=true" if word == "--json" else word for word in words])
-    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    folders = [word for word in words if ("=" not in word and word[:1] != "-") or Path(word).is_dir()]
     typed = parse_settings([word for word in words if word not in folders], KEYS)
     if not folders:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")

@@ -60,8 +60,8 @@ class Workers:
 
     def describe(self) -> str:
         """Say how many runs are trained at a time."""
-        stacks = f"stacks of up to {self.stack} runs " * (self.stack > 1)
-        return f"{self.count} {stacks}at a time" if self.count else f"one {stacks}after the other, in this process"
+        kind = f"stack{'s' if self.count > 1 else ''} of up to {self.stack} runs " * (self.stack > 1)
+        return f"{self.count} {kind}at a time" if self.count else f"one {kind}after the other, in this process"
 
     def work_here(self, ledger: Ledger) -> None:
         """Do the next free jobs in this process, a stack of them at most; what the runs print goes into a log."""
