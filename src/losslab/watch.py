@@ -15,14 +15,17 @@ if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before any other import
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from losslab.config.words import command_words, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable, make_folder, write
+from losslab.training.preemption import SIGNALS, handle
 
 SHARE = 20  # times as long as a look takes, it waits for the next one
 
@@ -111,10 +114,27 @@ def watch(request: Request) -> str:
         time.sleep(wait)
 
 
+def stop(number: int, frame: FrameType | None) -> None:
+    """End the command by a signal as by Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def leave(request: Request) -> None:
+    """Write the page once more, so that it says that nobody renews it."""
+    from losslab.page.live_page import draw_live
+    from losslab.sweep.standing import read_standing
+
+    page = request.folder / "live" / "index.html"
+    if page.is_file():
+        write(page, draw_live(request.folder, read_standing(request.folder), 0))
+    print(f"\nstopped; {page} is no longer renewed, and the runs go on", flush=True)
+
+
 def main() -> None:
     """Run the command; Ctrl-C ends it."""
     with command_words(__doc__) as words:
         request = parse_request(words)
+        handle(stop, signal.SIGINT, *SIGNALS)
         page = request.folder / "live" / "index.html"
         try:
             if request.serve:
@@ -125,7 +145,7 @@ def main() -> None:
                 print(f"open      {page}", flush=True)
             print(watch(request), flush=True)
         except KeyboardInterrupt:
-            print(f"\n{page} stays as it is; the runs go on", flush=True)
+            leave(request)
 
 
 if __name__ == "__main__":

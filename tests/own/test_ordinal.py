@@ -18,7 +18,7 @@ from scipy.special import logit
 from scipy.stats import logistic
 from sklearn import metrics
 
-from losslab import card, predict
+from losslab import card, experiment, predict
 from losslab.compare.__main__ import compare
 from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
@@ -230,6 +230,17 @@ def test_it_trains_in_a_stack_as_it_does_alone(typed: Type, undrawn: None) -> No
         assert numbers(outcome) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
     known = [json.loads(file.read_text())["facts"].get("stacked") for file in Path("stacked").glob("*/status.json")]
     assert known.count(4) == 4
+
+
+def test_its_experiment_opens_with_its_question_and_expects_a_metric_of_its_own(typed: Type) -> None:
+    cfg = typed("experiment=stars")
+    assert "expect" not in cfg, "it sets nothing"
+    assert experiment.introduce(["stars"], ["conf"])[0].startswith("question Does the order of the stars help?")
+    runs = [({"experiment": "stars"}, {"test/kappa": 0.6})]
+    assert experiment.report("stars", ["conf"], runs, []).splitlines()[1:] == [
+        "test/kappa > 0.5    0.6  yes",
+        "as expected",
+    ]
 
 
 def test_its_card_is_drawn_beside_others(typed: Type) -> None:

@@ -25,9 +25,8 @@ from losslab.sweep.standing import Standing
 
 NO_VERDICT = (
     "No verdict yet. Means change while runs go on, and a test at each look would call differences real by chance in "
-    "more than 5 % of cases. `losslab compare` has the verdict when all have ended."
+    "more than 5 % of cases."
 )
-DONE = "The runs have ended. `losslab compare` has the verdict."
 DRAWN = draw_means, draw_pareto, draw_training
 SHOWN = 200  # runs that go on are listed
 
@@ -43,7 +42,12 @@ def draw_live(folder: Path, standing: Standing, refresh: int) -> str:
     out, clock = folder / "live", time.strftime("%H:%M:%S")
     again = f"; again every {refresh} seconds, as soon as something has changed" if refresh else ""
     lead = [Line("Looked at", "", f"{clock}{again}.")]
-    caution = NO_VERDICT if refresh else DONE
+    verdict = f"`losslab compare {folder}` has the verdict"
+    caution = f"{NO_VERDICT} {verdict} when all have ended."
+    if standing.over:
+        caution = f"All runs have ended: {verdict}."
+    elif not refresh:
+        caution = f"This page is no longer renewed: type `losslab watch {folder}` again. {caution}"
     headline = f"{standing.sentence}."
     running = [Section("Running", tabulate_running(standing, out))] if standing.running else []
     try:

@@ -223,6 +223,9 @@ class Race:
         spent = f", {used:.3g} {unit}" if unit != "runs" else ""
         runs = (state.planned - seeds) * len(state.racing)
         rest = f"; some {runs} runs more are expected" if runs > 0 else "; more seeds than planned are needed"
+        budget = self.question.budget
+        if budget is not None and unit == "runs" and runs > (ahead := max(0.0, budget.amount - used)):
+            rest += f", and the budget has {ahead:.0f}"
         failed = sum(record["state"] == "failed" for record in self.records.values())
         spent = f" ({failed} failed){spent}" if failed else spent
         rest = rest if set(state.undecided) - state.hopeless.keys() else ""
@@ -279,8 +282,9 @@ def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -
         state.never = {}
     workers = Workers(folder, question.tuning or question.plan, count, stack)
     tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
+    budget = f"; budget {question.budget}" if question.budget else ""
     print(
-        f"race      {len(names)} candidates; {tuned}{workers.describe()}\nfolder    {folder}",
+        f"race      {len(names)} candidates; {tuned}{workers.describe()}{budget}\nfolder    {folder}",
         flush=True,
     )
     with ExitStack() as at_the_end:

@@ -23,7 +23,7 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
 
 def write_standing(state: State, unit: str, gap: str) -> list[Line]:
     """Write how the candidates of a race stand after its last look."""
-    gaps = state.looks[-1]["gaps"]
+    gaps = {name: gap for look in state.looks for name, gap in look["gaps"].items()}  # the latest of each
     undecided = sorted(state.undecided, key=lambda name: gaps.get(name, {"mean": 0.0})["mean"])
 
     def describe(name: str) -> str:

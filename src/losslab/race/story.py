@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from losslab.compare.claims import evaluate
+from losslab.compare.lead import find_command
 from losslab.compare.request import Request
 from losslab.compare.wording import describe_wanted, join_phrases
 from losslab.files import write_together
@@ -45,12 +46,13 @@ def write_story(race: "Race", why: str) -> list[str]:
         "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",
         f"The table of pairs is of the last look alone, at {100 * level:.2g} %.",
     ]
-    lead = write_lead(state, comparison.unit, describe_wanted(comparison, state.difference), verdict[-2:])
+    use, *rest = write_lead(state, comparison.unit, describe_wanted(comparison, state.difference), verdict[-2:])
+    lead = [use._replace(evidence=find_command(comparison, state.leader)), *rest]
     report = replace(
         report, lead=lead, verdict=verdict, title=f"race: {report.title}", method=[*method, *report.method],
-        cautions=[caution for caution in report.cautions if not any(word in caution for word in SAID)],
+        cautions=[*warn_of_seeds(comparison), *(each for each in report.cautions if not any(w in each for w in SAID))],
     )  # fmt: skip
-    request = Request([str(race.folder)], out)
+    request = Request([str(race.folder)], out, difference=state.difference)
     plots = draw_story(state, comparison.unit)
     write_together(out, render_files(report, request, plots))
     logged = []
@@ -60,6 +62,16 @@ def write_story(race: "Race", why: str) -> list[str]:
         tables = {"cells": report.cells, "pairs": report.pairs} | {plot.name: plot.data for plot in plots}
         logged = [log_report(report.title, report.verdict + report.cautions, tables, out)]
     return [*format_text(report), *logged, str(out / "index.html")]
+
+
+def warn_of_seeds(comparison: "Comparison") -> list[str]:
+    """Say why the means in the table are over different seeds; nothing where they are not."""
+    if comparison.used.groupby("cell").size().nunique() < 2:
+        return []
+    return [
+        "The candidates have unequal seeds, as one that is decided is trained no further: compare two by the seeds "
+        "that both have, as the verdict does, and not by their means in the table."
+    ]
 
 
 def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]:
@@ -181,10 +193,11 @@ def draw_story(state: State, unit: str) -> list[Plot]:
         axis.set_visible(False)
     drawn.supxlabel("seeds", fontsize=10)
     drawn.supylabel(f"behind the leader,\n{unit}", fontsize=10)
+    crossed = " Orange, with a cross: dropped." if any(data["beaten"]) else ""
     which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
-        "The race: how far each candidate was behind the leader of each look, with the interval of that look. Orange, "
-        f"with a cross: dropped. Grey band: the difference that does not matter; the axis is logarithmic "
-        f"beyond it.{which}"
+        "The race: how far each candidate was behind the leader of each look, with the interval of that look. A "
+        f"line ends where its candidate was decided.{crossed} Grey band: the difference that does not matter; the axis "
+        f"is logarithmic beyond it.{which}"
     )
     return [Plot("race", caption, drawn, data)]

@@ -81,5 +81,6 @@ class TrackioLogger(Logger):
             with contextlib.redirect_stdout(io.StringIO()):
                 import trackio
 
-                trackio.finish()
+                untyped: Any = trackio  # as it is where it is not installed
+                untyped.finish()
             self.begun = None
