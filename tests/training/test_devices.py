@@ -40,7 +40,8 @@ def test_losses_and_metrics_stay_on_the_device() -> None:
         given = scores.detach(), y, torch.ones(len(y))
         with fake, torch.no_grad():
             *plain, weight = (fake.from_tensor(each).to("cuda") for each in given)
-            move(of_task, fake), move(of_loss, fake)
+            move(of_task, fake)
+            move(of_loss, fake)
             total = Sum({"a": of_loss, "b": of_loss}, {"a": 1.0, "b": 0.5})
             for rows in (plain, [*plain, weight]) if of_loss.per == "row" else (plain,):
                 found = {"loss": total.compute(of_task, *rows)}
