@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -48,6 +48,9 @@ class Job:
         batch: rows per step.
         typed: the settings for losslab.
         model, loss, optimizer: the same for the other loops.
+        trainer: the settings of the trainer.
+        device: of the bare loop, which keeps all rows there.
+        bf16: whether it trains under autocast.
     """
 
     def __init__(
@@ -58,9 +61,13 @@ class Job:
         model: Callable[[], nn.Module],
         loss: nn.Module,
         optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+        trainer: Sequence[str] = ("trainer=cpu",),
+        device: str = "cpu",
+        bf16: bool = False,
     ) -> None:
         self.epochs, self.batch, self.model, self.loss, self.optimizer = epochs, batch, model, loss, optimizer
-        self.typed = [*typed, f"data.batch_size={batch}", f"trainer.max_epochs={epochs}", "trainer=cpu"]
+        self.typed = [*typed, f"data.batch_size={batch}", f"trainer.max_epochs={epochs}", *trainer]
+        self.device, self.bf16 = device, bf16
         cfg = configure(self.typed)
         data = make(cfg, "data")
         ((self.x, self.y),) = Batches(data, "train", len(data.split["train"]))
@@ -83,14 +90,20 @@ class Job:
 
     def bare(self) -> Times:
         """Time index, forward, backward and step alone, in seconds per epoch."""
-        x, y, loss_of, model = self.x, self.y, self.loss, self.model()
+        x, y, loss_of, model = self.x.to(self.device), self.y.to(self.device), self.loss, self.model().to(self.device)
         optimizer = self.optimizer(model)
+        wait: Callable[[], None] = torch.cuda.synchronize if self.device == "cuda" else lambda: None
+        half = torch.autocast(self.device, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        wait()
         began = time.perf_counter()
         for _ in range(self.epochs):
-            for rows in torch.split(torch.randperm(len(y)), self.batch):
+            for rows in torch.split(torch.randperm(len(y), device=self.device), self.batch):
                 optimizer.zero_grad()
-                loss_of(model(x[rows]), y[rows]).backward()
+                with half:
+                    loss = loss_of(model(x[rows]), y[rows])
+                loss.backward()
                 optimizer.step()
+        wait()
         return {"bare loop": (time.perf_counter() - began) / self.epochs}
 
     def ours(self) -> Times:

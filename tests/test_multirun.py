@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from losslab.compare.request import parse_request
+from losslab.compare.runs import find_records
+from losslab.config.arguments import key_of, read_value
 from losslab.config.check import configure
 from losslab.multirun import announce, read_runs, tabulate, write_compare, write_race
 from losslab.race.question import read_question, split_words
@@ -66,24 +68,33 @@ def test_runs_of_several_metrics_get_a_table_each_and_one_without_a_metric_comes
     assert [line.split()[0] for line in tabulate(runs, width=80).splitlines()[1:3]] == ["mse", "mae"]
 
 
-@pytest.mark.parametrize(("losses", "seeds", "older"), [(1, 3, 0), (2, 1, 0), (2, 2, 0), (2, 2, 3), (3, 2, 3)])
-def test_what_asks_whether_the_difference_is_real_names_the_folder(
+@pytest.mark.parametrize(
+    ("losses", "seeds", "older"), [(1, 3, 0), (2, 1, 0), (2, 2, 0), (2, 1, 2), (2, 2, 3), (3, 2, 3), (2, 16, 1)]
+)
+def test_what_asks_whether_the_difference_is_real_compares_these_runs_alone(
     losses: int, seeds: int, older: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "my outputs"
     for seed in range(older):
-        run(folder, 1.0, loss="old", seed=seed)
+        run(folder / "sweeps", 1.0, task="single_label", loss="old", seed=seed)
     folders = [run(folder, 1.0, loss=f"loss{n}", seed=seed) for n in range(losses) for seed in range(seeds)]
+    (folder / "loss").mkdir()
     said = write_compare(read_runs(folders), folders)
     if losses == 1:
         assert said == ""
         return
-    assert ("add seed=0,1,2,3,4" in said) == (seeds == 1)
+    assert ("seed=0,1,2,3,4" in said) == (seeds == 1)
     words = shlex.split(said.splitlines()[-1])
     assert words[:2] == ["losslab", "compare"]
-    few = bool(older) and losses * seeds <= 4
-    assert parse_request(words[2:]).folders == ([str(each) for each in folders] if few else [str(folder)])
-    assert ("3 older runs there" in said) == (bool(older) and not few)
+    compared = parse_request(words[2:]).folders
+    if older and (seeds == 1 or seeds > 15):  # for which there must be a new folder
+        (new,) = compared
+        assert not Path(new).exists()
+        added = shlex.split(said.splitlines()[1])
+        assert key_of(added[-1]) == "output_dir"
+        assert read_value(added[-1]) == new == str(folder / "loss-2")
+    else:
+        assert {Path(path) for each in compared for path, _ in find_records(each)} == set(folders)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +123,21 @@ def test_a_run_ends_with_a_race_that_can_be_typed(typed: str, losses: list[str] 
     assert question.plan.grid["loss"] == losses
     asked = configure([f"{key}={value}" for key, value in question.plan.fixed.items()])
     assert (asked.task, asked.optimizer, asked.data.batch_size) == (cfg.task, cfg.optimizer, cfg.data.batch_size)
+
+
+@pytest.mark.parametrize(
+    ("losses", "asked", "shown"), [("mse", [], True), ("mse,mae", [], False), ("mse,mae", ["train/loss"], True)]
+)
+def test_values_of_different_losses_stand_in_no_column_unless_asked_for(
+    losses: str, asked: list[str], shown: bool, tmp_path: Path
+) -> None:
+    others = {"train/loss": 0.5, "train/loss_spread": 0.1, "test/loss": 0.7}
+    cells = [(loss, lr) for loss in losses.split(",") for lr in (0.1, 0.2)]
+    folders = [run(tmp_path, 1.0, loss=loss, optimizer__lr=lr, others=others) for loss, lr in cells]
+    heading, below = tabulate(read_runs(folders), asked, width=80).split("\n", 1)
+    assert ("train/loss" in heading) == shown
+    assert ("test/loss" in heading) == (losses == "mse")
+    assert all(each in heading or each in below for each in ("train/loss", "test/loss"))
 
 
 def test_the_runs_are_announced_with_what_they_share_and_the_question_of_their_experiment() -> None:

@@ -118,8 +118,16 @@ def test_the_picture_shows_every_path_in_a_stroke_of_its_own() -> None:
         assert any(np.array_equal(each, whole[::10]) for each in dots), "a dot every ten steps"
         values = [valley(x, y) - valley(*MINIMA["global"]) for x, y in gone(name).points]
         curves = [np.asarray(each.get_ydata()) for each in drawn.axes[1].lines]
-        assert any(len(each) == 201 and np.allclose(each, np.maximum(values, paths.LEAST)) for each in curves)
+        assert any(
+            len(each) == 201 and np.allclose(np.maximum(each, paths.LEAST), np.maximum(values, paths.LEAST))
+            for each in curves
+        )
     assert drawn.axes[1].get_yscale() == "log"
+    bottom, momentum = drawn.axes[1].get_ylim()[0], drawn.axes[1].lines[2]
+    assert np.asarray(momentum.get_ydata())[-1] < bottom, "what is lower leaves the picture, not along its edge"
+    for names, noted in ((USUAL, True), (["sgd"], False)):
+        title = draw([gone(name) for name in names]).axes[1].get_title()
+        assert title == ("curves that leave below are within 0.0001 of it" if noted else "")
     assert drawn.axes[1].get_ylabel() == "value above the global minimum (log axis)"
 
 

@@ -118,7 +118,7 @@ def test_a_sweep_of_two_processes_and_its_comparison_without_posix(rows: Path) -
     assert [record["state"] for record in records] == ["done"] * 4
     assert len(list(folder.glob("logs/*.txt"))) == 2, "each process has a log"
     assert not list(folder.glob("jobs/.*")), "no lock is left"
-    assert "4 of them over" in run(rows, "sweep", "short.yaml", "n=2")
+    assert "4 finished" in run(rows, "sweep", "short.yaml", "n=2")
     assert len(list(folder.glob("runs/*/summary.json"))) == 8
     run(rows, "compare", str(folder))
     assert (folder / "comparison" / "index.html").is_file()

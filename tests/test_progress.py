@@ -36,7 +36,7 @@ def test_a_log_gets_a_line_every_so_often_and_one_at_the_end(
     said = err.splitlines()
     assert least <= len(said) <= most
     assert all(line.startswith("epoch 1/3, ") and ", val/rmse " in line and len(line) <= 80 for line in said[1:])
-    assert not said or said[-1].startswith(f"epoch 1/3, 100 %, {tqdm.format_interval(steps * step)} gone")
+    assert not said or said[-1].startswith(f"epoch 1/3, 100 %, {tqdm.format_interval(steps * step)} elapsed")
     assert max(b - a for a, b in pairwise(dues)) <= LONGEST + step
 
 

@@ -62,3 +62,14 @@ def test_where_there_is_nothing_to_learn_nothing_is_said() -> None:
     for data, accuracy in ((constant, 1.0), (blank, 0.1)):
         parts: Any = SimpleNamespace(task=task, data=data)
         assert find_nothing_learnt({"test/accuracy": accuracy}, parts) == ""
+
+
+@pytest.mark.parametrize(
+    ("f1", "tuned", "said"), [(0.0, 0.17, True), (0.1, 0.17, False), (0.0, 0.0, False), (0.0, np.nan, False)]
+)
+def test_an_f1_of_0_beside_a_tuned_one_is_explained(f1: float, tuned: float, said: bool) -> None:
+    task, scores, y = prepared("multi_label")
+    remark = task.remark({"f1_micro": f1, "f1_micro_tuned": tuned})
+    assert ("tuned on the validation rows" in remark) == bool(remark) == said
+    assert float(task.metrics(scores.detach().abs().neg(), y)["f1_micro"]) == 0, "which is what it explains"
+    assert prepared("regression")[0].remark({"rmse": 0.0}) == ""

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from omegaconf import DictConfig
 
 from losslab.config import catalogue
-from losslab.config.arguments import as_typed, key_of, read_value, show_sum, take_folders
+from losslab.config.arguments import as_typed, key_of, read_value, show_sum, take_folders, to_paste
 from losslab.config.compose import names_of
 from losslab.config.flat import excluded_from_name
 from losslab.experiment import introduce, read_expectations, report
@@ -24,8 +25,8 @@ from losslab.spreadsheet import align
 from losslab.sweep.plan import REPEATS
 
 WIDTH = 80  # of a terminal that does not say how wide it is, and of a file
-TRAINING = {"train/loss": "train/loss", "train/loss_spread": "its spread"}  # of the last epoch; over the last tenth
-FEW = 4  # runs whose folders are typed one by one
+TRAINING = {"train/loss": "train/loss", "train/loss_spread": "spread over last epochs"}  # of the last epoch; a tenth
+FEW = 30  # runs whose folders are typed one by one where their folder holds others
 WHERE = ("output_dir", "allow", "data.cache", "data.cache_gb", "data.workers")  # these a race is told, too
 Runs = list[tuple[dict[str, Any], dict[str, float]]]  # the recorded settings and the summary of each
 
@@ -89,7 +90,7 @@ def tabulate(runs: Runs, first: Sequence[str] = (), width: int | None = None) ->
 
     `±` is the standard deviation of the primary metric over the repeats. `train/loss` is that of the last epoch, and
     after it comes its standard deviation over the last tenth of the epochs. Columns that do not fit are left out, and
-    named below.
+    named below; so are values of the loss where the losses differ, unless they are among the `first`.
 
     Args:
         runs: what `read_runs` returns.
@@ -116,10 +117,11 @@ def tabulate(runs: Runs, first: Sequence[str] = (), width: int | None = None) ->
         columns["\N{PLUS-MINUS SIGN}"] = [spread(some, primary) for some in rows]
     logged = {key: None for _, summary in runs for key in summary if key.startswith("test/") and "memory" not in key}
     others = {key: key for key in logged if key != primary} | TRAINING
+    own = {"test/loss", *TRAINING} if "loss" in differ else set()  # each run's in a unit of its own
     ranked = sorted(others, key=lambda key: (key not in first, key not in TRAINING, key.startswith("test/loss")))
     texts = {key: [write(mean(some, key)) for some in rows] for key in others}
     kept: list[str] = []
-    for key in ranked:
+    for key in (key for key in ranked if key in first or key not in own):
         shown = {others[other]: texts[other] for other in others if other in (*kept, key)}
         if max(map(len, align(columns | shown).splitlines())) <= width:
             kept.append(key)
@@ -153,18 +155,33 @@ def write_compare(runs: Runs, folders: Sequence[Path]) -> str:
     differ = [key for key in differing([config for config, _ in runs]) if key not in REPEATS]
     if not differ:
         return ""
-    parent = folders[0].parent
-    cells = {str([config.get(key) for key in differ]) for config, _ in runs}
-    if len(runs) < 2 * len(cells):
-        return (
-            "is the difference real? A seed each cannot tell: add seed=0,1,2,3,4, then type\n"
-            f"  {shlex.join(['losslab', 'compare', str(parent)])}"
-        )
-    others = [each.parent for each in parent.glob("*/status.json") if each.parent not in folders]
-    few = bool(others) and len(folders) <= FEW
-    words = [str(folder) for folder in folders] if few else [str(parent)]
-    more = f" (this compares the {len(others)} older runs there, too)" if others and not few else ""
-    return f"is the difference real? type{more}\n  {shlex.join(['losslab', 'compare', *words])}"
+    parent, cells = folders[0].parent, {str([config.get(key) for key in differ]) for config, _ in runs}
+    repeated, mixed = len(runs) >= 2 * len(cells), holds_others(parent, folders)
+    if repeated and (not mixed or len(folders) <= FEW):
+        words = [str(folder) for folder in folders] if mixed else [str(parent)]
+        return f"is the difference real? type\n  {shlex.join(['losslab', 'compare', *words])}"
+    own = name_folder(parent, runs, differ) if mixed else parent
+    then = f"then type\n  {shlex.join(['losslab', 'compare', str(own)])}"
+    if not mixed:
+        return f"is the difference real? A seed each cannot tell: add seed=0,1,2,3,4, {then}"
+    why = "These runs share their folder with others" if repeated else "A seed each cannot tell"
+    seeds = "" if repeated else "seed=0,1,2,3,4 "
+    return f"is the difference real? {why}. Add to the command\n  {seeds}{to_paste('output_dir', own)}\nand {then}"
+
+
+def holds_others(parent: Path, folders: Sequence[Path]) -> bool:
+    """Tell whether runs other than these are below a folder, where `losslab compare` would read them, too."""
+    from losslab.compare.runs import find_records
+
+    return any(Path(path) not in folders for path, _ in find_records(str(parent)))
+
+
+def name_folder(parent: Path, runs: Runs, differ: Sequence[str]) -> Path:
+    """Name a new folder for runs: after their experiment, or else after the settings in which they differ."""
+    asked = {config.get("experiment") for config, _ in runs}
+    name = str(asked.pop() or "-and-".join(differ)[:60]) if len(asked) == 1 else "experiments"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder for each in names if not (folder := parent / each).exists())
 
 
 def write_race(cfg: DictConfig) -> str:

@@ -34,7 +34,7 @@ START = (-0.8, 1.0)
 MINIMA = {"local": (-0.4, 0.16), "global": (0.6, 0.36)}
 SADDLE = (-0.1, 0.01)
 EVERY = 10  # steps: each has a dot
-LEAST = 1e-4  # what is nearer to the value of the global minimum is drawn there
+LEAST = 1e-4  # above the value of the global minimum: the axis ends there
 NEAR = 0.05  # a path that ends within this distance of a minimum has found it
 
 T = TypeVar("T", float, "Tensor", Any)
@@ -169,7 +169,7 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
         above.plot(xs, ys, **line_style(index), linewidth=2, label=label)
         above.plot(xs[::EVERY], ys[::EVERY], "o", color=colour, markersize=3.5)
         above.plot(xs[-1], ys[-1], "o", color=colour, markeredgecolor="white", markersize=7, zorder=5)
-        values = [max(valley(*point) - floor, LEAST) for point in path.points]
+        values = [max(valley(*point) - floor, 1e-3 * LEAST) for point in path.points]
         beside.plot(values, **line_style(index), linewidth=2)
         beside.plot(range(0, len(values), EVERY), values[::EVERY], "o", color=colour, markersize=3.5)
     above.plot(*START, "s", color="black", markersize=7, label="start")
@@ -177,6 +177,8 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     above.set(xlabel="x", ylabel="y", title=f"{steps} steps, a dot every {EVERY}")
     beside.set(xlabel="step", ylabel="value above the global minimum (log axis)", yscale="log", xlim=(0, steps))
     beside.set_ylim(bottom=LEAST)
+    if any(valley(*point) - floor < LEAST for path in paths for point in path.points):
+        beside.set_title(f"curves that leave below are within {LEAST:g} of it", fontsize=9)
     hollow = valley(*MINIMA["local"]) - floor
     beside.axhline(hollow, color="black", linewidth=0.8, linestyle=(0, (1, 3)))
     beside.annotate("local minimum", (1, hollow), (-2, 3), xycoords=("axes fraction", "data"), ha="right",

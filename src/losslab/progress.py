@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 FORMAT = "|{bar}| {elapsed}<{remaining}{postfix}"  # short, as what counts comes last
-SHORTEST, LONGEST = 30.0, 600.0  # seconds between two lines in a log; a twentieth of the time that is gone lies between
+SHORTEST, LONGEST = 30.0, 600.0  # seconds between two lines in a log; a twentieth of the time elapsed lies between
 
 
 def progress_bar(total: int, what: str, unit: str = "", initial: int = 0, leave: bool = True) -> Any:
@@ -44,7 +44,7 @@ class Lines:
     >>> lines.update(30)
     >>> lines.set_postfix({"accuracy": "0.97"})
     >>> lines.describe(now=lines.began + 600)
-    'testing 90/240 runs, 38 %, 10:00 gone, 50:00 left, accuracy 0.97'
+    'testing 90/240 runs, 38 %, 10:00 elapsed, 50:00 left, accuracy 0.97'
     """
 
     disable = False
@@ -77,13 +77,13 @@ class Lines:
 
     def describe(self, now: float) -> str:
         """Write how far it is."""
-        share, gone = self.n / max(1, self.total), now - self.began
-        left = gone * (self.total - self.n) / (self.n - self.initial) if self.n > self.initial else None
+        share, elapsed = self.n / max(1, self.total), now - self.began
+        left = elapsed * (self.total - self.n) / (self.n - self.initial) if self.n > self.initial else None
         return ", ".join(
             [
                 f"{self.what} {self.n}/{self.total} {self.unit}s" if self.unit else self.what,
                 f"{100 * share:.0f} %",
-                f"{tqdm.format_interval(gone)} gone",
+                f"{tqdm.format_interval(elapsed)} elapsed",
                 *([f"{tqdm.format_interval(left)} left"] if left else []),
                 *(f"{name} {value}" for name, value in self.postfix.items()),
             ]

@@ -168,7 +168,7 @@ def closing(summary: Mapping[str, float], folder: Path, parts: "Parts", alone: b
     width, best = max(map(len, tests)), summary["best_epoch"] + 1
     table = [f"  {name:<{width}}  {value:>12.6g}" for name, value in tests.items()]
     head = f"\ntest metrics of epoch {best:g}, the best of {summary['epochs']:g} on the validation rows"
-    notes = [find_nothing_learnt(summary, parts)]
+    notes = [find_nothing_learnt(summary, parts), parts.task.remark(tests)]
     if best <= 2 and summary["epochs"] >= EARLY:
         notes.append(
             f"epoch {best:g} is the best of {summary['epochs']:g} already. An outlier among the "

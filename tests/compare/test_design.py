@@ -71,7 +71,9 @@ def test_a_cell_that_was_tuned_first_is_evaluated_on_its_fresh_seeds(tmp_path: P
         [pytest.approx(0.3), 2],
         [pytest.approx(0.4), 2],
     ]
-    assert find_cautions(found, evaluate(found))[-1].endswith("chose nothing, and the figures are of fresh seeds.")
+    assert find_cautions(found, evaluate(found))[-1].endswith(
+        "never by test figures, and the figures are of fresh seeds."
+    )
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

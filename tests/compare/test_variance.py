@@ -89,7 +89,7 @@ def test_rows_and_trainings_of_one_split_are_those_that_were_written(tmp_path: P
     assert table.at["rows tested", "share"] == pytest.approx(share, rel=1e-3)
     assert found.sentence.endswith(f"{100 * share:.0f} % comes from the rows tested: more test rows, such as those of "
                                    "data.folds=5, which tests every row, buy the most.")  # fmt: skip
-    shown = format_components(found, "points accuracy").set_index("source")
+    shown = format_components(found, "points of accuracy").set_index("source")
     assert list(shown.loc["split"]) == ["1", "", "", ""]
     alone = components_of(tmp_path, claim="seeds")  # on these very rows
     assert "nearly all comes from training again: more seeds buy the most" in alone.sentence

@@ -44,7 +44,7 @@ def test_points_are_for_what_lies_between_0_and_1(tmp_path: Path) -> None:
         run(tmp_path, 0.93 + 0.002 * seed, task="single_label", loss="cross_entropy", seed=seed, data__seed=0)
     headline, first = verdict_of(tmp_path)[:2]
     assert headline == "Use cross_entropy: mse is clearly worse."
-    assert first.startswith("cross_entropy beats mse by 3.2 points accuracy [3.1, 3.4] over 6 seeds")
+    assert first.startswith("cross_entropy beats mse by 3.2 points of accuracy [3.1, 3.4] over 6 seeds")
 
 
 def test_three_seeds_can_say_something_and_one_says_what_is_missing(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_data_sets_are_ranked(tmp_path: Path) -> None:
 
 def test_sound_runs_have_one_caution_that_says_what_selected(tmp_path: Path) -> None:
     assert cautions_of(grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)) == (
-        "Best epochs were chosen by val/rmse; test figures chose nothing."
+        "Best epochs were chosen by val/rmse, never by test figures."
     )
 
 
@@ -124,4 +124,4 @@ def test_learning_rates_at_the_edge_and_unequal_budgets_are_cautions(tmp_path: P
     assert "The best optimizer.lr is the largest tried in mae (0.1): a larger one may be better still." in said
     assert "The best optimizer.lr is the smallest tried in mse (0.01): a smaller one may be better still." in said
     assert "Unequal budgets: from 2 settings tried in mse to 3 in mae" in said
-    assert said.endswith("Best epochs and settings were chosen by val/rmse; test figures chose nothing.")
+    assert said.endswith("Best epochs and settings were chosen by val/rmse, never by test figures.")

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from sklearn.calibration import calibration_curve
 
+from losslab.compare.__main__ import check_finished
+from losslab.compare.cautions import doubt_race
 from losslab.compare.costs import name_fronts
 from losslab.compare.design import arrange
 from losslab.compare.request import parse_request
-from losslab.compare.runs import read_runs
+from losslab.compare.runs import Runs, read_runs
+from losslab.compare.settings import CROSS
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
 from losslab.page.calibration_plot import bin_probabilities, to_probabilities
@@ -68,8 +71,36 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
         assert base64.b64encode(data.encode()).decode() in page
     tables = {"cells.csv", "pairs.csv", "runs.csv", "variance.csv", "table.tex"}
     assert tables <= {file.name for file in folder.iterdir()}
-    assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.index("\nHow\n")
+    assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.rindex("\nHow: model")
     assert base64.b64encode((folder / "table.tex").read_bytes()).decode() in page
+
+
+def test_the_chosen_cell_is_marked_drawn_and_explained_and_what_failed_is_named(tmp_path: Path) -> None:
+    """Of nine cells three tie on validation; the first of them by name is worse than most on test."""
+    for number in range(9):
+        for seed in range(3):
+            value, val = 0.9 - 0.002 * number + 0.01 * ((seed * 7 + number * 3) % 5), 0.95 if number > 5 else 0.8
+            loss, status = f"l{8 - (number + 3) % 9}", "failed" if (number, seed) == (2, 2) else "finished"
+            run(tmp_path, value, val=val, task="single_label", loss=loss, seed=seed, status=status)
+    printed, page = made(tmp_path)
+    said = "".join(Seen(page).said)
+    Seen(page).check()
+    why = "was chosen on the validation rows, where 3 tie: l6, l7 and l8; it is the first by name."
+    cells = pd.read_csv(tmp_path / "comparison" / "cells.csv")
+    assert cells["cell"][cells["chosen"]].tolist() == ["l6"]
+    place = cells["cell"].tolist().index("l6") + 1
+    assert place > 5, "it is drawn nevertheless"
+    assert f"l6 {why} Its test mean is number {place} of 9." in printed
+    assert f"It {why} Its test mean is number {place} of 9." in said
+    assert "\nl6 (chosen)" in printed
+    assert "1 of 27 trainings: l3 (1)." in said
+    assert re.search(r'l3 \(1\)\. <a href="#run-\d+">See these runs</a>', page)
+    assert "P(best) and rank describe these test figures" in said
+    assert "A point is 0.01 accuracy." in said
+    curves = pd.read_csv(tmp_path / "comparison" / "curves.csv")["cell"].unique()
+    assert "l6" in curves
+    assert "of the 4 best of 9 cells by test mean and the chosen one" in said
+    assert sum("l6 (chosen)" in text for text in Seen(page).said) >= 4, "in the table, at its mean, its rank, its curve"
 
 
 def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
@@ -212,3 +243,36 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     assert alone.returncode == 1
     assert re.match(r"task +data +model +loss +optimizer +status +runs\nregression", alone.stdout)
     assert alone.stderr.startswith("losslab: one run is no comparison: only one is finished: run it with another loss")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ([], "no run is finished: run it with another loss, optimizer or seed, then compare again"),
+        (["too hot."], f"no run is finished, and 1 failed (l0{CROSS}adam): too hot; mend that, run it again"),
+        (["cold", "hot", "hot"], f"no run is finished, and 3 failed, most often (l1{CROSS}adam): hot; mend that"),
+        (["x " * 300], f"no run is finished, and 1 failed (l0{CROSS}adam): {'x ' * 99}x\u2026; mend that"),
+    ],
+)
+def test_where_no_run_is_finished_the_most_common_reason_is_told(reasons: list[str], said: str) -> None:
+    records = [{"loss": f"l{number}", "optimizer": "adam", "status": "failed", "reason": reason}
+               for number, reason in enumerate(reasons)]  # fmt: skip
+    with pytest.raises(Refused) as refused:
+        check_finished(Runs(pd.DataFrame([{"loss": "l9", "status": "running", "reason": None}, *records]), ["loss"]))
+    assert str(refused.value).startswith(said)
+
+
+def test_runs_of_a_race_are_told_so_and_its_own_page_stays(tmp_path: Path) -> None:
+    grid(tmp_path / "runs", {"mae": 0.5, "mse": 0.6}, 2)
+    found = arrange(read_runs([str(tmp_path)]))
+    assert list(doubt_race(found)) == []
+    (tmp_path / "race.json").write_text("{}")
+    (told,) = doubt_race(found)
+    assert told.startswith(
+        "These runs are of a race, which stopped training losers: its own verdict counts: losslab watch"
+    )
+    assert parse_request([str(tmp_path)]).out == tmp_path / "runs" / "comparison"
+    page = tmp_path / "comparison" / "index.html"
+    page.parent.mkdir()
+    page.touch()
+    assert next(doubt_race(found)).endswith(f"its own verdict counts, {page}.")

@@ -201,6 +201,41 @@ def test_curves_count_epochs_from_1_and_tell_their_axes(
         assert high < 2, "the jitter is what is seen"
 
 
+@pytest.mark.parametrize("kind", ["falls", "orders", "jitters"])
+def test_the_legend_of_the_curves_covers_no_panel_and_no_title(kind: str) -> None:
+    drawn = figures.add_title(pictures.draw_curves(histories(kind, 30), "rmse", 29), ["test rmse 1", "a run"])
+    figures.save_png(drawn, io.BytesIO())
+    legend = drawn.axes[0].get_legend()
+    assert legend is not None
+    box = legend.get_window_extent()
+    others = [*(axis.get_window_extent() for axis in drawn.axes), *(text.get_window_extent() for text in drawn.texts)]
+    assert not any(box.overlaps(other) for other in others)
+    assert 0 <= box.x0 < box.x1 <= drawn.bbox.x1
+
+
+@pytest.mark.parametrize(
+    ("predicted", "said"),
+    [
+        ([], None),
+        ([-5.0, 0.0], "2 predictions are 0 or less"),
+        ([-5.0], "1 prediction is 0 or less"),
+        ([0.01, -5.0], "2 predictions are below 3.33"),
+    ],
+)
+def test_predictions_that_a_log_axis_cannot_show_have_another_mark(predicted: list[float], said: str | None) -> None:
+    true = np.geomspace(100, 10_000, 50 + len(predicted))[:, None]
+    values = true * 0.9
+    values[: len(predicted), 0] = predicted
+    above, below = pictures.draw_predictions(true, values, ["price"]).axes
+    assert above.get_yscale() == "log"
+    legend = above.get_legend()
+    assert (legend and [text.get_text() for text in legend.get_texts()]) == (said and [said])
+    dots, *others = above.collections
+    np.testing.assert_allclose(np.asarray(dots.get_offsets()), np.c_[true, values][len(predicted) :])
+    assert sum(len(np.asarray(each.get_offsets())) for each in others) == len(predicted)
+    assert len(np.asarray(below.collections[0].get_offsets())) == len(true), "all have their residual"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_thin_bins_are_merged_with_their_neighbours_alone(seed: int) -> None:
     random = np.random.default_rng(seed)

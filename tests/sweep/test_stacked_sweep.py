@@ -162,7 +162,7 @@ def test_of_runs_that_do_not_stack_the_log_says_why(tmp_path: Path, capsys: pyte
     assert sweep(path, [f"output_dir={tmp_path}", "n=1", "stack=2"]) == 0
     said = capsys.readouterr().out
     folder = tmp_path / "sweeps" / "short"
-    assert "sweep     short: 2 runs of 2 cells, 0 of them over; 1 stack of up to 2 runs at a time" in said
+    assert "sweep     short: 2 runs of 2 cells, 0 finished; 1 stack of up to 2 runs at a time" in said
     assert f"stacked   0 of 2 runs; {folder / 'logs'} says why not the others" in said
     (log,) = (folder / "logs").iterdir()
     assert "2 of 2 runs train alone: optimizer=lbfgs is not marked `stacks: true`" in log.read_text()

@@ -7,8 +7,9 @@
     losslab compare wandb:ENTITY/PROJECT             # runs on W&B's server; a folder of offline W&B runs works, too
 
 It prints the verdict, which begins with what to use; the table; the cautions; and last the path of the page. Settings
-and best epochs are chosen by the task's primary metric on the validation rows; test figures choose nothing. The folder
-of the page also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs
+and best epochs are chosen by the task's primary metric on the validation rows, never by test figures. Of up to 8 cells
+the one with the best mean on test is compared with the others; of more, the best on validation. The folder of the page
+also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs
 as CSV; and the table for a paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
@@ -25,13 +26,16 @@ if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before any other import
 
 import sys
+import textwrap
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
+from losslab.compare.settings import name_options
 from losslab.config.words import command_words
 from losslab.errors import Refused
 from losslab.files import write_together
@@ -59,10 +63,12 @@ def compare(request: Request, runs: Runs) -> str:
     check_finished(runs)
     comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 
+    from losslab.compare.cautions import doubt_race
     from losslab.compare.looks import FILE as LOOKS
     from losslab.compare.report import format_json, format_text, write_report
 
     report = write_report(comparison, evaluate(comparison), request.difference, request.out)
+    report = replace(report, cautions=[*doubt_race(comparison), *report.cautions])
     page, logged = request.out / "index.html", []
     found = format_json(report, page, runs.broken)
     write_together(request.out, {LOOKS: found, **render_files(report, request)})
@@ -101,17 +107,20 @@ def build_page(report: "Report", out: "Path", plots: "Sequence[DrawnPlot]", late
     from losslab.compare.variance import format_components
     from losslab.page.html_page import Page, Section
     from losslab.page.plots import LATER
-    from losslab.page.run_list import link_cells, list_runs
+    from losslab.page.run_list import link_cells, list_failed, list_runs
 
     comparison, components = report.comparison, report.components
-    sections = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
+    pairs = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
+    target = report.target.sentence if report.target else ""
+    cells, *sections = link_cells(comparison, format_cells(comparison, report.cells), target)
+    sections += pairs
     if components:
         sections.append(Section("Noise by source", format_components(components, comparison.unit), components.sentence))
     sections.append(list_runs(comparison, out, find_decimals(report.cells)))
-    cells = link_cells(comparison, format_cells(comparison, report.cells))
     shown = [plot for plot in plots if plot.name not in LATER]
+    lead = [*report.lead, list_failed(comparison)]
     return Page(
-        report.title, time.strftime("%Y-%m-%d"), report.lead, report.verdict, report.cautions, cells, latex, shown,
+        report.title, time.strftime("%Y-%m-%d"), lead, report.verdict, report.cautions, cells, latex, shown,
         [plot for plot in plots if plot.name in LATER], sections, report.method,
     )  # fmt: skip
 
@@ -126,7 +135,24 @@ def check_finished(runs: Runs) -> None:
     if finished < 2:
         some = "no run is" if finished == 0 else "one run is no comparison: only one is"
         unread = f" ({describe_broken(runs)})" if runs.broken else ""
+        if why := describe_failed(runs):
+            raise Refused(f"{some} finished{unread}, and {why}; mend that, run it again, then compare again")
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
+
+
+def describe_failed(runs: Runs) -> str:
+    """Say how many runs failed, the most common reason, and of which cell a run has it; empty if none failed."""
+    frame = runs.frame
+    failed = frame[frame["status"].eq("failed")] if len(frame) else frame
+    if failed.empty or failed["reason"].isna().all():
+        return ""
+    reasons = failed["reason"].dropna().map(str).value_counts()
+    reason = str(reasons.index[0])
+    first = failed[failed["reason"].map(str) == reason].head(1)
+    cell = name_options(first, [key for key in ("loss", "optimizer") if key in first]).iloc[0]
+    often = f"{len(failed)} failed" if len(failed) == reasons.iloc[0] else f"{len(failed)} failed, most often"
+    text = textwrap.shorten(reason, 200, placeholder="\u2026").rstrip(".")
+    return f"{often} ({cell}): {text}"
 
 
 def save_plots(report: "Report", request: Request, first: "Sequence[Plot]") -> "list[DrawnPlot]":

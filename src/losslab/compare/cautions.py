@@ -1,6 +1,7 @@
 """Reasons to doubt a comparison, found in the records themselves."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,16 @@ def doubt_unfinished(comparison: Comparison) -> Iterator[str]:
     lost = set(frame["cell"][~frame["status"].eq("failed")]) - set(comparison.cells)
     if lost:
         yield f"No run was finished in {name_some(sorted(lost))}: missing from the table."
+
+
+def doubt_race(comparison: Comparison) -> Iterator[str]:
+    """Find runs of a race: it stops training what loses, so that a comparison of all of them says less than it did."""
+    folders = {Path(folder).absolute() for folder in comparison.frame["folder"].map(str) if ":" not in folder[2:]}
+    near = {above for folder in {folder.parent for folder in folders} for above in (folder, folder.parent)}
+    for place in sorted(folder for folder in near if (folder / "race.json").is_file()):
+        page = place / "comparison" / "index.html"
+        own = f"its own verdict counts, {page}" if page.is_file() else f"its own verdict counts: losslab watch {place}"
+        yield f"These runs are of a race, which stopped training losers: {own}."
 
 
 def doubt_budgets(comparison: Comparison) -> Iterator[str]:
@@ -229,7 +240,7 @@ def doubt_gradients(comparison: Comparison) -> Iterator[str]:
 def describe_selection(comparison: Comparison) -> str:
     """Say which metric selected epochs and settings, and on which seeds the figures are."""
     what = "Best epochs" + (" and settings" if comparison.tuned else "")
-    chosen = f"{what} were chosen by val/{comparison.primary}; test figures chose nothing."
+    chosen = f"{what} were chosen by val/{comparison.primary}, never by test figures."
     if "stage" not in comparison.used or not (fresh := comparison.used["stage"].eq("test")).any():
         return chosen
     other = comparison.used["cell"][~fresh].unique()

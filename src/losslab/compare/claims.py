@@ -77,7 +77,7 @@ class Findings:
         pairs: of cells, those of the leader first.
         options: of each of two keys, as means over the other's options.
         leader: the cell that is compared with all others.
-        picked: how it was picked, where there are many cells: the best, or one of several that tie.
+        tied: where there are many cells, those with the best mean on validation; the leader is the first by name.
         tested: all pairs that were tested, reported or not.
         spreads_differ: whether the cells' spreads differ by more than chance.
         skewed: whether differences of any pair are skewed.
@@ -86,10 +86,17 @@ class Findings:
     pairs: list[Pair]
     options: dict[str, list[Pair]]
     leader: str
-    picked: str = ""
+    tied: list[str] = field(default_factory=list)
     tested: list[Pair] = field(default_factory=list)
     spreads_differ: bool = False
     skewed: bool = False
+
+    @property
+    def picked(self) -> str:
+        """How the leader stands on validation, where it was chosen there."""
+        if len(self.tied) < 2:
+            return "the best" if self.tied else ""
+        return f"one of {len(self.tied)} that tie for the best"
 
     @property
     def every(self) -> list[Pair]:
@@ -119,7 +126,7 @@ class Contrast:
 
 def evaluate(comparison: Comparison) -> Findings:
     """Test every pair of a comparison as one family."""
-    cells, (leader, picked) = comparison.cells, find_leader(comparison)
+    cells, (leader, tied) = comparison.cells, find_leader(comparison)
     if len(cells) < 2:
         return Findings([], {}, leader)
     y = tabulate_units(comparison)
@@ -138,7 +145,7 @@ def evaluate(comparison: Comparison) -> Findings:
         [pair for pair in pairs if not pair.key],
         {key: found for key in comparison.by if (found := [pair for pair in pairs if pair.key == key])},
         leader,
-        picked,
+        tied,
         tested,
         family.spreads_differ,
         bool(family.skewed.any()),
@@ -168,18 +175,19 @@ def lay_out(comparison: Comparison, y: Array, contrasts: Array, tries: Array) ->
     )
 
 
-def find_leader(comparison: Comparison) -> tuple[str, str]:
-    """Return the cell with the best mean on test; of many, one with the best mean on validation, and how it stands."""
+def find_leader(comparison: Comparison) -> tuple[str, list[str]]:
+    """Return the cell with the best mean on test; of many, the first by name of those with the best on validation."""
     cells = comparison.cells
     if len(cells) <= MANY:
-        return cells[0], ""
+        return cells[0], []
     used = comparison.used
     scaled = used.assign(v=used["validation"] / used.groupby("dataset_key")["validation"].transform("mean"))
     covers = used.groupby("cell")["dataset_key"].nunique()
     means = scaled.groupby("cell")["v"].mean()[covers == covers.max()]
     top = means.min() if comparison.primary_mode == "min" else means.max()
     best = means[(means - top).abs() <= 1e-6 * abs(top)]  # accuracies come in single precision
-    return str(best.index[0]), "the best" if len(best) == 1 else f"one of {len(best)} that tie for the best"
+    tied = sorted(map(str, best.index))
+    return tied[0], tied
 
 
 def tabulate_units(comparison: Comparison) -> Array:

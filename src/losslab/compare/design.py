@@ -85,7 +85,7 @@ class Comparison:
     @property
     def unit(self) -> str:
         """The unit of a difference."""
-        return f"points {self.metric}" if self.points else f"% {self.metric}"
+        return f"points of {self.metric}" if self.points else f"% {self.metric}"
 
 
 def arrange(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from losslab.compare.advice import advise, list_lost
-from losslab.compare.claims import Findings, Pair
+from losslab.compare.claims import MANY, Findings, Pair
 from losslab.compare.design import Comparison
 from losslab.compare.standing import Standing, is_sure, sort_pairs, turn
 from losslab.compare.wording import (
@@ -29,12 +29,14 @@ class Line(NamedTuple):
         badge: how sure the answer is: clear, same or undecided; empty where it is no claim.
         answer: one or two sentences.
         evidence: what one click below shows, point by point.
+        target: the id of the row of the page that it leads to.
     """
 
     question: str
     badge: str
     answer: str
     evidence: Sequence[str] = ()
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,7 @@ def find_command(comparison: Comparison, cell: str) -> list[str]:
 
 def describe_leader(comparison: Comparison, findings: Findings, standing: Standing) -> str:
     """Say why the leader leads, and how much one may lose with it where others may be better."""
-    why = ["It has the best mean on test."]
-    if findings.picked:
-        why = [f"It is {findings.picked} on validation."]
-    if standing.leader != findings.leader:
-        why = [f"On test it beats {findings.leader}, which is {findings.picked} on validation."]
+    why = [explain_choice(comparison, findings, standing.leader)]
     lost = max((-pair.low for pair in standing.ties), default=0.0)
     row = comparison.used["score"][comparison.used["cell"] == standing.leader]
     most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
@@ -170,6 +168,27 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
         unit = "points" if comparison.points else "%"
         why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
     return " ".join(why)
+
+
+def explain_choice(comparison: Comparison, findings: Findings, leader: str) -> str:
+    """Say by which rule the leader was chosen and, where it was by validation, why it isn't the best on test."""
+    first, tied, count = findings.leader, findings.tied, len(comparison.cells)
+    if leader != first:
+        where = f"is {findings.picked} on validation" if tied else "has the best mean on test"
+        return f"On test it beats {first}, which {where}."
+    if not tied:
+        rule = f"With up to {MANY} cells this is the rule, as all pairs are tested together."
+        return f"It has the best mean on test. {rule}"
+    chosen = "It was chosen on the validation rows, where it is the best."
+    if len(tied) > 1:
+        names = join_phrases(shorten(tied))
+        chosen = f"It was chosen on the validation rows, where {len(tied)} tie: {names}; it is the first by name."
+    if (place := comparison.cells.index(leader) + 1) == 1:
+        return f"{chosen} It has the best mean on test, too."
+    return (
+        f"{chosen} Its test mean is number {place} of {count}. Test figures choose nothing here, as the best of "
+        f"{count} test means is partly luck."
+    )
 
 
 def find_standing(comparison: Comparison, findings: Findings, wanted: float) -> Standing:

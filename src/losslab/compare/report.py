@@ -1,6 +1,10 @@
 """All that a comparison says, in one place: for the terminal, the page, and as JSON for programs."""
 
 import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,12 @@ from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import Findings
 from losslab.compare.costs import Target, name_fronts, time_to_target
 from losslab.compare.design import Comparison
-from losslab.compare.lead import Line, write_lead
+from losslab.compare.lead import Line, find_standing, write_lead
 from losslab.compare.looks import doubt_looks, list_looks, name_runs
 from losslab.compare.method import describe_method
 from losslab.compare.ranks import DRAWS, rank_cells
 from losslab.compare.settings import CROSS
-from losslab.compare.table import format_cells, summarize_cells, tabulate_pairs
+from losslab.compare.table import format_cells, pick_drawn, summarize_cells, tabulate_pairs
 from losslab.compare.variance import Components, estimate_components
 from losslab.compare.verdict import write_verdict
 from losslab.spreadsheet import text_table
@@ -55,16 +59,19 @@ class Report:
     looks: list[int]
 
 
-def write_report(comparison: Comparison, findings: Findings, wanted: float, folder: Path) -> Report:
+def write_report(comparison: Comparison, findings: Findings, wanted: float, folder: Path, chosen: str = "") -> Report:
     """Write the sentences and tables of a comparison.
 
     Args:
         comparison, findings: what is compared, and what was found.
         wanted: the difference worth finding.
         folder: of the page, where an earlier comparison may be.
+        chosen: the cell to use, where a race has decided it.
     """
     looks = list_looks(comparison, folder)
     target, cells = time_to_target(comparison), summarize_cells(comparison)
+    chosen = chosen or (find_standing(comparison, findings, wanted).leader if findings.pairs else "")
+    cells["chosen"] = cells["cell"] == chosen
     cells = cells.join(rank_cells(comparison)).assign(pareto=name_fronts(comparison, cells))
     if target:
         cells = cells.join(target.table.rename(columns={"to target": f"{target.over} to target"}))
@@ -99,11 +106,27 @@ def describe_extras(comparison: Comparison, target: Target | None) -> list[str]:
 
 
 def format_text(report: Report) -> list[str]:
-    """Write what the terminal shows."""
-    table = text_table(format_cells(report.comparison, report.cells, whole=False).head(SHOWN))
+    """Write what the terminal shows; a terminal's lines end between words, those of a pipe where sentences do."""
+    shown = report.cells["cell"].isin(pick_drawn(report.cells, SHOWN)[0])
+    table = text_table(format_cells(report.comparison, report.cells, whole=False)[shown])
     if len(report.cells) > SHOWN:
         table += f"\nand {len(report.cells) - SHOWN} more: all are in cells.csv and on the page"
-    return [*report.verdict, "", table, "", *(f"caution: {caution}" for caution in report.cautions), ""]
+    cautions = [f"caution: {caution}" for caution in report.cautions]
+    columns = shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
+    return [*wrap_sentences(report.verdict, columns), "", table, "", *wrap_sentences(cautions, columns), ""]
+
+
+def wrap_sentences(sentences: Sequence[str], columns: int) -> list[str]:
+    """Wrap sentences to so many columns, words whole; 0 leaves each on its line.
+
+    >>> wrap_sentences(["mae beats mse by 3 points", "so"], 12)
+    ['mae beats\\n  mse by 3\\n  points', 'so']
+    """
+    if not columns:
+        return list(sentences)
+    wrap = textwrap.TextWrapper(max(columns, 12), subsequent_indent="  ", break_long_words=False)
+    wrap.break_on_hyphens = False
+    return [wrap.fill(sentence) for sentence in sentences]
 
 
 def format_json(report: Report, page: Path, unread: list[str]) -> str:

@@ -61,6 +61,8 @@ def parse_request(words: Sequence[str]) -> Request:
                 f"{key}={typed[key]} does not fit: type a number from {least:g} to {top:g}, such as {key}={usual:g}"
             )
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
+    if (parent / "race.json").is_file():
+        parent /= "runs"  # the folder `comparison` of a race holds its own page
     return Request(
         folders,
         check_writable(Path(typed.get("out") or parent / "comparison"), "out"),

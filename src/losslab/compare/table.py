@@ -12,6 +12,7 @@ from losslab.compare.ranks import format_rank
 from losslab.compare.statistics import iqm, mean_interval
 
 COSTS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
+CHOSEN = " (chosen)"  # stands behind the name of the cell to use
 MOST_PAIRS = 100  # pairs that the page shows
 
 
@@ -75,6 +76,8 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     level = f"{100 * (1 - comparison.alpha):g} %"
     relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
     table, decimals = numbers[comparison.by].map(str), find_decimals(numbers)
+    if "chosen" in numbers:
+        table[comparison.by[-1]] += np.where(numbers["chosen"], CHOSEN, "")
 
     def write(column: str) -> list[str]:
         return [format_decimals(value, decimals) for value in numbers[column]]
@@ -104,10 +107,35 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
         for best, epochs in zip(numbers["best epoch"], numbers["epochs"], strict=True)
     ]
     for key in [*COSTS, *map(str, numbers.filter(like=" to target"))]:
-        table[key] = list(map(format_cost, numbers[key]))
+        table["to target" if key.endswith(" to target") else key] = list(map(format_cost, numbers[key]))
     if "pareto" in numbers:
-        table["Pareto front"] = numbers["pareto"]
+        table["Pareto"] = numbers["pareto"]
     return table
+
+
+def name_chosen(numbers: pd.DataFrame) -> str:
+    """Name the cell that the comparison says to use; empty where it says none.
+
+    >>> name_chosen(pd.DataFrame({"cell": ["mae", "mse"], "chosen": [False, True]}))
+    'mse'
+    """
+    return str(numbers["cell"][numbers["chosen"]].iloc[0]) if "chosen" in numbers and numbers["chosen"].any() else ""
+
+
+def pick_drawn(numbers: pd.DataFrame, most: int) -> tuple[list[str], str]:
+    """Pick the cells that a plot has room for, the chosen one among them, and say in a phrase which they are.
+
+    >>> cells = pd.DataFrame({"cell": ["mae", "mse", "huber"], "chosen": [False, False, True]})
+    >>> pick_drawn(cells, 2), pick_drawn(cells, 3)[1]
+    ((['mae', 'huber'], ' of the best of 3 cells by test mean and the chosen one'), '')
+    """
+    cells, chosen = list(numbers["cell"]), name_chosen(numbers)
+    if len(cells) <= most:
+        return cells, ""
+    if chosen in cells[most:]:
+        best = f"{most - 1} best" if most > 2 else "best"
+        return [*cells[: most - 1], chosen], f" of the {best} of {len(cells)} cells by test mean and the chosen one"
+    return cells[:most], f" of the {most} best of {len(cells)} cells by test mean"
 
 
 def describe_alike(table: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:

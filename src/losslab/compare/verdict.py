@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from losslab.compare.advice import describe_lost, describe_ties
 from losslab.compare.claims import Findings, Pair
 from losslab.compare.design import Comparison
-from losslab.compare.lead import find_places, find_standing, write_headline
+from losslab.compare.lead import explain_choice, find_places, find_standing, write_headline
 from losslab.compare.settings import CROSS
 from losslab.compare.standing import is_same, is_sure, sort_pairs, turn
 from losslab.compare.statistics import Ranking, ranking
@@ -34,12 +34,13 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
         only = f"Only {what} {comparison.cells[0]} has finished runs: nothing to compare it with."
         return [only, *describe_lost(comparison)]
     standing = find_standing(comparison, findings, wanted)
-    leader, pairs, picked = findings.leader, findings.pairs, findings.picked
-    if standing.leader != leader:  # on test, another one is surely better than the best on validation
-        leader, picked = standing.leader, ""
+    leader, pairs, why = standing.leader, findings.pairs, []
+    if leader != findings.leader:  # on test, it is surely better than the best on validation
         pairs = [pair for pair in findings.tested if not pair.key and leader in (pair.first, pair.second)]
+    elif findings.tied:
+        why = [explain_choice(comparison, findings, leader).replace("It", leader, 1)]
     headline = write_headline(find_places(comparison, standing, wanted))
-    sentences = [headline, *describe_group(comparison, pairs, leader, wanted, picked)]
+    sentences = [headline, *why, *describe_group(comparison, pairs, leader, wanted)]
     for key, pairs in findings.options.items():
         sentences += describe_options(comparison, findings, key, pairs, wanted)
     sentences += describe_lost(comparison)
@@ -90,17 +91,14 @@ def opposes(comparison: Comparison, claim: Pair, pair: Pair, key: str) -> bool:
     return (first[side], second[side]) == (claim.second, claim.first)
 
 
-def describe_group(
-    comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float, picked: str = ""
-) -> list[str]:
-    """Describe pairs of cells or of options, beginning with those of the leader, picked on validation or on test."""
+def describe_group(comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float) -> list[str]:
+    """Describe pairs of cells or of options, beginning with those of the leader."""
     _, behind, better, marred, same, ties = sort_pairs(comparison, pairs, leader, wanted)
     ahead = [turn(pair) for pair in better]
     others = [pair for pair in pairs if leader not in (pair.first, pair.second)]
-    name = f"{leader}, {picked} on validation," if picked else leader
     sentences = []
     if ahead:
-        beaten = [f"{pair.first} beats {name} by {describe_gap(comparison, pair)}" for pair in ahead[:NAMED]]
+        beaten = [f"{pair.first} beats {leader} by {describe_gap(comparison, pair)}" for pair in ahead[:NAMED]]
         more = f", and {len(ahead) - NAMED} more" if len(ahead) > NAMED else ""
         sentences.append(f"On test, {join_phrases(beaten)}{more}.")
     if same:
@@ -110,7 +108,7 @@ def describe_group(
     if behind:
         alone = comparison.population.crossed and max(pair.n for pair in behind) == 1
         single = " These are single models: with one seed each, nothing is known of training again." if alone else ""
-        sentences.append(f"{name} beats {describe_beaten(comparison, behind)}.{single}")
+        sentences.append(f"{leader} beats {describe_beaten(comparison, behind)}.{single}")
     sentences += [describe_marred(comparison, pair) for pair in marred]
     if others:
         sentences.append(describe_others(comparison, leader, others, wanted))

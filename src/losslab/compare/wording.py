@@ -24,7 +24,8 @@ def format_amount(amount: float, digits: int = 2) -> str:
 
 def describe_evidence(comparison: Comparison, pair: Pair) -> str:
     """Write a difference with its interval, the number of units, and p."""
-    amount = describe_gap(comparison, pair).replace(" [", f" {comparison.metric} [")
+    of = "of " * comparison.points
+    amount = describe_gap(comparison, pair).replace(" [", f" {of}{comparison.metric} [")
     return f"by {amount} over {describe_units(comparison, pair)} ({format_p(pair.p)})"
 
 

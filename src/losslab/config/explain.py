@@ -124,12 +124,12 @@ def explain_unknown(name: str, overrides: Sequence[str]) -> str:
         return f"{name} is not a setting; `--cfg job` prints them all"
     if name in FOLDS:
         return explain_folds(name, cfg)
-    group, _, key = name.partition(".")
-    if key and group in cfg.run.choices:
-        return explain_key(cfg, group, key)
     if name in cfg.run.choices:  # some keys of several that were set at once
         inner = re.findall(r"([\w.]+):", next(text for text in overrides if key_of(text) == name).partition("=")[2])
         name = next((f"{name}.{key}" for key in inner if f"{name}.{key}" not in known), name)
+    group, _, key = name.partition(".")
+    if key and group in cfg.run.choices:
+        return explain_key(cfg, group, key)
     last = name.split(".")[-1]
     same = sorted(key for key in known if key.split(".")[-1] == SYNONYMS.get(last, last))
     hint = f"nearest: {', '.join(same)}" if same else nearest(name, known)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from losslab.compare.design import Comparison
+from losslab.compare.table import name_chosen, pick_drawn
 from losslab.files import Unreadable
-from losslab.page.figures import GREY, Plot, Tip, add_legend, line_style, make_figure, shorten, use_light_frame
+from losslab.page.figures import GREY, Plot, Tip, add_legend, label_cell, line_style, make_figure, use_light_frame
 from losslab.record.row_scores import RowScores, read_row_scores
 
 LINES = 5  # cells that are legible in one panel
@@ -23,11 +24,13 @@ Array = NDArray[Any]
 def draw_calibration(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the share of right predictions against their probability: of the predicted class, or of every label."""
     used, rows = comparison.used, []
-    for place, cell in enumerate(comparison.cells[:LINES]):
+    cells, which = pick_drawn(numbers, LINES)
+    for cell in cells:
         runs = used["folder"][(used["cell"] == cell) & (used["dataset_key"] == comparison.datasets[0])]
         known = [pair for pair in map(read_probabilities, runs.head(RUNS).map(str)) if pair is not None]
         if known:
             said, right = (np.concatenate(each) for each in zip(*known, strict=True))
+            place = comparison.cells.index(cell)
             rows += [{"cell": cell, "place": place, **each} for each in bin_probabilities(said, right)]
     if not rows:
         return None
@@ -37,7 +40,8 @@ def draw_calibration(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
     for index, (name, part) in enumerate(data.groupby("cell", sort=False)):
         style = line_style(index)
-        axis.plot(part["said"], part["right"], **style, linewidth=1.6, label=shorten(str(name)))
+        label = label_cell(str(name), name_chosen(numbers))
+        axis.plot(part["said"], part["right"], **style, linewidth=1.6, label=label)
         axis.scatter(part["said"], part["right"], color=style["color"], s=18, gid=f"mark:{index}")
         tips[str(index)] = [
             Tip(f"{name}\nsaid {said:.3f}, right {right:.3f} of {count:,} predictions", f"cell-{place}")
@@ -46,7 +50,6 @@ def draw_calibration(comparison: Comparison, numbers: pd.DataFrame) -> Plot | No
     axis.set(xlabel="probability that the model gives", ylabel="share that is right")
     use_light_frame(axis)
     add_legend(drawn, axis)
-    which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
     caption = (
         f"Calibration{which} on test, all seeds together, in {BINS} bins of equally many predictions. Below the dotted "
         "line a model is too sure, above it too careful."

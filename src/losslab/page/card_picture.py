@@ -40,11 +40,13 @@ def draw(card: "Card") -> Figure:
             for said, level in {"perfect": card.perfect, "chance": card.chance}.items() if what == "loss" else ():
                 if level is not None:
                     panel.axhline(level, color="black", linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)
-                    up = {"chance": 2, "perfect": -1}[said]
+                    up = {"chance": 2, "perfect": -3}[said]  # beside the thickest curve
                     panel.annotate(said, (1, level), (-2, up), xycoords=("axes fraction", "data"), ha="right",
                                    va="bottom" if up > 0 else "top", textcoords="offset points", fontsize=7,
                                    annotation_clip=True)  # fmt: skip
-            panel.set(ylim=choose_limits(card.curves, what), xlim=(min(ends)[0], max(end for _, end in ends)))
+            low, high = choose_limits(card.curves, what)
+            low -= (what == "loss") * 0.05 * (high - low)  # there `perfect` is written, above the frame
+            panel.set(ylim=(low, high), xlim=(min(ends)[0], max(end for _, end in ends)))
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(color=GREY, alpha=0.2)
             if row == 0:

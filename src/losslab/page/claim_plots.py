@@ -10,8 +10,21 @@ from losslab.compare.claims import Findings, Pair, improvement, tabulate_wins
 from losslab.compare.design import Comparison
 from losslab.compare.lead import describe_place
 from losslab.compare.standing import is_same, sort_pairs, turn
-from losslab.compare.wording import name_plural
-from losslab.page.figures import BLUE, GREY, INK, ORANGE, Plot, Tip, draw_tiles, make_figure, shorten, use_light_frame
+from losslab.compare.table import name_chosen, pick_drawn
+from losslab.compare.wording import describe_wanted, name_plural
+from losslab.page.figures import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    Plot,
+    Tip,
+    draw_tiles,
+    label_cell,
+    make_figure,
+    shorten,
+    use_light_frame,
+)
 
 MOST = 50  # cells of a matrix of pairs
 LEGIBLE = 20  # cells of a matrix with numbers in it
@@ -31,7 +44,7 @@ def find_state(pair: Pair, wanted: float) -> str:
     return "same" if is_same(pair, wanted) else "undecided"
 
 
-def draw_differences(comparison: Comparison, findings: Findings, wanted: float) -> Plot | None:
+def draw_differences(comparison: Comparison, numbers: pd.DataFrame, findings: Findings, wanted: float) -> Plot | None:
     """Draw how far each option, or each cell of a single key, is behind the leader, with simultaneous intervals."""
     groups = findings.options or {comparison.by[0]: findings.pairs} if len(comparison.by) < 3 else {}
     panels = {key: list_behind(comparison, pairs, "" if findings.options else findings.leader)
@@ -41,10 +54,10 @@ def draw_differences(comparison: Comparison, findings: Findings, wanted: float) 
         return None
     sizes = [1 + len(pairs) for _, pairs in panels.values()]
     drawn, axes = make_figure(7.5, 0.9 * len(sizes) + 0.27 * sum(sizes), len(sizes), height_ratios=sizes)
-    tips, rows = {}, []
+    tips, rows, chosen = {}, [], "" if findings.options else name_chosen(numbers)
     for axis, (key, (leader, pairs)) in zip(axes[:, 0], panels.items(), strict=True):
         draw_behind(axis, comparison, pairs, wanted)
-        axis.set_yticks(range(len(pairs) + 1), [shorten(leader), *(shorten(pair.second) for pair in pairs)])
+        axis.set_yticks(range(len(pairs) + 1), [label_cell(leader, chosen), *(shorten(pair.second) for pair in pairs)])
         axis.set_title(key if findings.options else "", loc="left", fontsize=10)
         for name, collection in zip(("lines", "means"), axis.collections[-2:], strict=True):
             collection.set_gid(f"mark:{key}-{name}")
@@ -54,9 +67,15 @@ def draw_differences(comparison: Comparison, findings: Findings, wanted: float) 
     axes[-1, 0].set_xlabel(f"behind the first, {comparison.unit}")
     others = {key: name_plural(next(name for name in comparison.by if name != key)) for key in findings.options}
     what = " and ".join(f"each {key}, over the {other}," for key, other in others.items()) or "each cell"
+    seen = {find_state(pair, wanted) for _, pairs in panels.values() for pair in pairs}
+    colours = [f"{colour}: {meaning}" for state, colour, meaning in (
+        ("clear", "blue", "clearly worse"),
+        ("same", "orange", "the same, as its interval lies within the grey band"),
+        ("undecided", "grey", "undecided"),
+    ) if state in seen]  # fmt: skip
     caption = (
-        f"How far {what} is behind the first of its list, with the interval of all pairs together. Blue: clearly "
-        "worse; orange: the same, as its interval lies within the grey band; grey: undecided."
+        f"How far {what} is behind the first of its list, with the interval of all pairs together. Grey band: "
+        f"{describe_wanted(comparison, wanted)} either way. {'; '.join(colours).capitalize()}."
     )
     return Plot("differences", caption, drawn, pd.DataFrame(rows), tips)
 
@@ -84,8 +103,10 @@ def draw_behind(axis: Any, comparison: Comparison, pairs: Sequence[Pair], wanted
     use_light_frame(axis)
 
 
-def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plot | None:
+def draw_pairs(comparison: Comparison, numbers: pd.DataFrame, findings: Findings, wanted: float) -> Plot | None:
     """Draw which pairs of cells differ, are the same or are undecided, as a matrix: the row is behind the column."""
+    means = {"clear": "clearly worse", "same": f"the same within {describe_wanted(comparison, wanted)}",
+             "undecided": "undecided"}  # fmt: skip
     cells = comparison.cells[:MOST]
     place = {cell: number for number, cell in enumerate(cells)}
     pairs = [pair for pair in findings.tested if not pair.key and pair.first in place and pair.second in place]
@@ -100,21 +121,24 @@ def draw_pairs(comparison: Comparison, findings: Findings, wanted: float) -> Plo
         if own:
             x, y = ([place[getattr(pair, side)] for pair in own] for side in ("first", "second"))
             axis.scatter(x, y, s=size * (pitch / 0.2) ** 2, color=colour, marker=marker, linewidths=0,
-                         label=f"{state} ({len(own)})", gid=f"mark:{state}")  # fmt: skip
+                         label=f"{means[state]} ({len(own)})", gid=f"mark:{state}")  # fmt: skip
             tips[state] = [Tip(f"{pair.second} against {pair.first}: {describe_place(comparison, pair)} ({state})")
                            for pair in own]  # fmt: skip
-    axis.set_yticks(range(len(cells)), [f"{shorten(cell)}  {number}" for number, cell in enumerate(cells, 1)],
-                    fontsize=9)  # fmt: skip
-    shown = range(0, len(cells), 1 if len(cells) <= 24 else 2)
-    axis.set_xticks(shown, [str(number + 1) for number in shown], fontsize=8.5)
+    names = [f"{label_cell(cell, name_chosen(numbers))}  {number}" for number, cell in enumerate(cells, 1)]
+    axis.set_yticks(range(len(cells)), names, fontsize=9)
+    axis.set_xticks(range(len(cells)), [str(number) for number in range(1, len(cells) + 1)], fontsize=8.5,
+                    rotation=90 if len(cells) > 24 else 0)  # fmt: skip
+    axis.set_xlabel("the number of the other cell")
     axis.set_xlim(-0.6, len(cells) - 0.4)
     axis.set_ylim(len(cells) - 0.4, -0.6)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(loc="upper right", frameon=False)
     which = f" of the {MOST} best of {len(comparison.cells)} cells" if len(comparison.cells) > MOST else ""
+    marks = {"clear": "blue square", "same": "orange diamond", "undecided": "grey dot"}
+    seen = [f"{mark}: {means[state]}" for state, mark in marks.items() if state in tips]
     caption = (
-        f"Which pairs{which} differ: the cell of a row is behind that of a column. Blue square: clearly worse; orange "
-        "diamond: the same; grey dot: undecided."
+        f"Which pairs{which} differ: each mark compares the cell of its row with that of its column, which has the "
+        f"better mean on test. {'; '.join(seen).capitalize()}."
     )
     data = pd.DataFrame(
         {
@@ -130,18 +154,20 @@ def draw_ranks(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     """Draw the interval of each cell's rank, and its probability of being the best."""
     if "rank low" not in numbers:
         return None
-    known = numbers[numbers["rank low"].notna()].head(RANKED)
+    known = numbers[numbers["rank low"].notna()]
+    drawn_cells, which = pick_drawn(known, RANKED)
+    known = known[known["cell"].isin(drawn_cells)]
     if len(known) < 3:
         return None
     best, lines = known["probability of being best"], np.arange(len(known))
     drawn, axes = make_figure(8.0, 1.0 + 0.22 * len(known), 1, 2, width_ratios=[3, 2], sharey=True)
     left, right = axes[0]
     left.hlines(lines, known["rank low"] - 0.2, known["rank high"] + 0.2, color=BLUE, linewidth=2.2, gid="mark:ranks")
-    left.scatter(lines + 1, lines, color=BLUE, s=22)
+    left.scatter(known.index + 1, lines, color=BLUE, s=22)
     left.set(xlabel="place: 95 % interval, and that of the mean")
     right.hlines(lines, 0, best, color=ORANGE, linewidth=5, gid="mark:best")
     right.set(xlabel="probability of being the best", xlim=(0, max(0.05, float(best.max())) * 1.1))
-    left.set_yticks(lines, [shorten(cell) for cell in known["cell"]])
+    left.set_yticks(lines, [label_cell(cell, name_chosen(known)) for cell in known["cell"]])
     left.set_ylim(len(known) - 0.4, -0.6)
     left.xaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
@@ -150,10 +176,9 @@ def draw_ranks(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         Tip(f"{cell}\nplace {low:.0f} to {high:.0f}, best with a probability of {p:.2f}")
         for cell, low, high, p in zip(known["cell"], known["rank low"], known["rank high"], best, strict=True)
     ]
-    which = f" The {RANKED} best of {len(numbers)} cells." if len(numbers) > RANKED else ""
     caption = (
-        "How sure the order is: the places that a cell has where the runs are drawn again (bootstrap), and how often "
-        f"it is the best. These describe the runs and are no claims.{which}"
+        f"How sure the order{which} is: the places that a cell has where the runs are drawn again (bootstrap), and how "
+        "often it is the best. These describe the test figures of these runs; they choose nothing and are no claims."
     )
     columns = ["cell", "probability of being best", "rank low", "rank high"]
     return Plot("ranks", caption, drawn, numbers[columns], {"ranks": tips, "best": tips})
@@ -168,7 +193,7 @@ def draw_win_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
     places = range(len(cells))
     rates = np.array([[improvement(wins, [row], [column]) if row != column else np.nan for column in places]
                       for row in places])  # fmt: skip
-    names = [f"{shorten(cell)}  {number}" for number, cell in enumerate(cells, 1)]
+    names = [f"{label_cell(cell, name_chosen(numbers))}  {number}" for number, cell in enumerate(cells, 1)]
     drawn, axes = make_figure(3.5 + 0.45 * len(cells), 1.0 + 0.3 * len(cells))
     axis = axes[0, 0]
     draw_tiles(axis, rates, np.vectorize("{:.2f}".format)(rates))
@@ -176,8 +201,9 @@ def draw_win_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
     axis.set_yticks(np.arange(len(cells)) + 0.5, names)
     axis.set_xlabel("against")
     which = f" of the {LEGIBLE} best of {len(comparison.cells)} cells" if len(comparison.cells) > LEGIBLE else ""
+    lost = ", a failed training loses" * bool(comparison.ended["status"].eq("failed").any())
     caption = (
         f"Win rates{which}: the share of runs with the same data and seed in which the row beats the column; darker is "
-        "more. Ties count half, a failed training loses. Cells that share no seed meet run by run."
+        f"more. Ties count half{lost}. Cells that share no seed meet run by run."
     )
     return Plot("win_rates", caption, drawn, pd.DataFrame(rates, cells, cells).rename_axis("cell").reset_index())

@@ -192,6 +192,15 @@ def shorten(text: str, letters: int = 40) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "\u2026"
 
 
+def label_cell(cell: str, chosen: str) -> str:
+    """Write the name of a cell at its mark, and whether it is the chosen one.
+
+    >>> label_cell("mae", "mae"), label_cell("mse", "mae")
+    ('mae (chosen)', 'mse')
+    """
+    return f"{shorten(cell)} (chosen)" if cell == chosen else shorten(cell)
+
+
 def write_names(axis: Any, names: Sequence[str]) -> list[str]:
     """Write names at 0, 1, ... along the x- or y-axis of a figure from `make_axes`; ticks would take longer to draw.
 

@@ -122,7 +122,7 @@ def render_page(page: Page) -> str:
 {plots}
 {f'<details class="more"><summary>More plots</summary>{more}</details>' if more else ""}
 {further}
-<h2 id="how">How</h2>
+<h2 id="how">How: model, test and assumptions</h2>
 {render_list(page.method)}
 </main>
 <footer>Made by losslab on <time>{page.date}</time>.</footer>
@@ -167,15 +167,16 @@ def render_lead(lead: Sequence[Line], verdict: Sequence[str]) -> str:
 <h2>{show(verdict[0])}</h2>
 {f"<dl>{lines}</dl>" if lead else ""}
 {whole}
-<p><a href="#how">Model, test and assumptions</a></p>
+<p><a href="#how">How: model, test and assumptions</a></p>
 </section>"""
 
 
 def render_line(line: Line) -> str:
     """Render a line of the lead, with what one click shows."""
-    summary = "Its command" if line.question == "Use" else "Evidence"
+    summary = {"Use": "Its command", "Failed": "Why"}.get(line.question, "Evidence")
     more = render_details(summary, line.evidence) if line.evidence else ""
-    answer = f"{render_badge(line.badge)}{show(line.answer)}{more}"
+    link = f' <a href="#{line.target}">See these runs</a>' if line.target else ""
+    answer = f"{render_badge(line.badge)}{show(line.answer)}{link}{more}"
     return f'<div class="line"><dt>{show(line.question)}</dt><dd>{answer}</dd></div>'
 
 

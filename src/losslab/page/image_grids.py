@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from losslab.data.dataset import Array, Dataset
 from losslab.page.figures import BLUE, GREY, ORANGE, shorten
 
+LETTERS = 152  # of one point that fit below an image: 19 of 8 points
 Caption = list[tuple[str, str]]  # lines of text, each with its colour
 
 
@@ -51,9 +52,12 @@ def draw_labels(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> 
 def draw_grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = None) -> Figure:
     """Draw the first test images, eight in a row, with a caption below each; `key` is a legend above them.
 
+    The captions are as large as the longest line allows, and in the middle where they are no lists with a key.
     All images are copied into one array: one axes draws ten times as fast as one for each image.
     """
-    columns, width, line, letters = 8, 1.35, 0.14, 19  # in inches, and what fits into one line
+    longest = max(len(text) for caption in captions for text, _ in caption)
+    size = next((size for size in (14, 11) if longest <= LETTERS // size), 8)
+    columns, width, line, letters = 8, 1.35, 0.0175 * size, LETTERS // size  # in inches, and what fits into one line
     rows, lines = -(-len(captions) // columns), max(len(caption) for caption in captions)
     images = [data.x[row].transpose(1, 2, 0) for row, _ in zip(data.split["test"], captions, strict=False)]
     tall, across, channels = images[0].shape
@@ -64,9 +68,10 @@ def draw_grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = 
     high, wide = sheet.shape[0] * pixel, sheet.shape[1] * pixel
     drawn = Figure(figsize=(wide, high))
 
-    def write(text: str, colour: str, x: float, y: float) -> None:
+    def write(text: str, colour: str, x: float, y: float, ha: str = "left") -> None:
         """Write a line at `x` and `y`, in inches from the upper left corner."""
-        drawn.text(x / wide, 1 - y / high, shorten(text, letters), color=colour, fontsize=8, va="top", parse_math=False)
+        drawn.text(x / wide, 1 - y / high, shorten(text, letters), color=colour, fontsize=size, ha=ha, va="top",
+                   parse_math=False)  # fmt: skip
 
     for number, (mark, colour) in enumerate(key or []):
         write(mark, colour, (gap + number * (across + gap)) * pixel, 0.08)
@@ -74,7 +79,8 @@ def draw_grid(data: Dataset, captions: Sequence[Caption], key: Caption | None = 
         x, y = gap + number % columns * (across + gap), top + number // columns * (tall + text)
         sheet[y : y + tall, x : x + across] = image
         for place, (words, colour) in enumerate(caption):
-            write(words, colour, x * pixel, (y + tall) * pixel + 0.04 + line * place)
+            at, ha = (x * pixel, "left") if key else ((x + across / 2) * pixel, "center")
+            write(words, colour, at, (y + tall) * pixel + 0.03 + line * place, ha)
     axis = drawn.add_axes((0, 0, 1, 1))
     axis.axis("off")
     axis.imshow(sheet[..., 0] if channels == 1 else sheet, cmap="gray_r" if channels == 1 else None, aspect="auto")

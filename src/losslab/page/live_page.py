@@ -58,7 +58,10 @@ def draw_live(folder: Path, standing: Standing, refresh: int) -> str:
         state = load_state(folder)
         if state is not None and state.looks:  # what a race says holds at any look
             lead += write_standing(state, comparison.unit, describe_wanted(comparison, state.difference))
-        report = replace(report, lead=lead, verdict=[headline], cautions=[caution], pairs=report.pairs.head(0))
+        cells = report.cells.assign(chosen=False)  # there is no verdict yet
+        report = replace(
+            report, lead=lead, verdict=[headline], cautions=[caution], pairs=report.pairs.head(0), cells=cells
+        )
         plots = [plot for draw in DRAWN if (plot := draw(comparison, report.cells))]
         page = build_page(report, out, list(map(to_files, plots)), "")
         page = replace(page, sections=[*running, *page.sections])

@@ -1,5 +1,5 @@
 "use strict";
-// Sort and filter tables, show what a mark is, copy a command. Without it everything is there, too.
+// Sort and filter tables, show what a mark is, copy a command, open the lead on paper. Without it everything is there, too.
 (() => {
   const make = (tag, attributes, ...children) => {
     const node = Object.assign(document.createElement(tag), attributes);
@@ -61,6 +61,17 @@
       }
     });
   }
+
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  });
+  for (const scroll of document.querySelectorAll(".scroll")) observer.observe(scroll);
+
+  // On paper the evidence is open, and afterwards as it was.
+  const closed = () => document.querySelectorAll(".lead dl details:not([open])");
+  let opened = [];
+  addEventListener("beforeprint", () => (opened = [...closed()]).forEach((each) => (each.open = true)));
+  addEventListener("afterprint", () => opened.forEach((each) => (each.open = false)));
 
   const copy = async (code) => {
     try {

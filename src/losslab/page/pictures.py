@@ -162,7 +162,8 @@ def draw_curves(
         else:
             axis.set_xlim(0, 1.04 * ends[-1])
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, fontsize=8, frameon=False, borderaxespad=0,
+                      borderpad=0.2)  # fmt: skip # above both panels, where no curve is
     return fit_margins(drawn)
 
 
@@ -170,7 +171,8 @@ def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: In
     """Plot predicted against true values, and below them the residuals, up to four targets.
 
     A prediction on the diagonal is right. Both axes are logarithmic where the largest true value is 30 times the
-    smallest, as prices are; predictions below all of them then stand at the edge.
+    smallest, as prices are; predictions of 0 or less, or far below all true values, are then counted, and have
+    another mark at the lower edge.
 
     Args:
         y, values: true and predicted `(N, D)`.
@@ -186,13 +188,19 @@ def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: In
         (above, below), true, predicted = axes[:, column], y[:, column], values[:, column]
         low, high = float(true.min()), float(true.max())
         logs = spans(true, 30) and bool((predicted > 0).mean() > 0.9)
-        least = min(low, float(predicted[predicted > 0].min())) if logs else -np.inf
+        least = max(low / 30, min(low, float(predicted[predicted > 0].min()))) if logs else -np.inf
+        beyond = predicted < least
         above.plot([low, high], [low, high], color=GREY, linewidth=1)
         if interval is not None:
             ends = [np.maximum(end[:, column], least) for end in (interval.low, interval.high)]
             above.vlines(true, *ends, color=BLUE, alpha=0.25, linewidth=1, label=interval.describe(column, true))
+        above.scatter(true[~beyond], predicted[~beyond], s=10, alpha=0.5, color=BLUE, linewidths=0)
+        if beyond.any():
+            said = describe_beyond(predicted[beyond], least)
+            edge = np.full(beyond.sum(), least)
+            above.scatter(true[beyond], edge, s=24, marker="v", color=ORANGE, linewidths=0, label=said)
+        if beyond.any() or interval is not None:
             above.legend(loc="upper left")
-        above.scatter(true, np.maximum(predicted, least), s=10, alpha=0.5, color=BLUE, linewidths=0)
         below.axhline(0, color=GREY, linewidth=1)
         below.scatter(true, predicted - true, s=6, alpha=0.5, color=BLUE, linewidths=0)
         for axis, side in ((above, "x"), (above, "y"), (below, "x")) if logs else ():
@@ -203,6 +211,16 @@ def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: In
         below.yaxis.set_major_locator(MaxNLocator(3))
     fit_margins(drawn).subplots_adjust(hspace=0.06)
     return drawn
+
+
+def describe_beyond(values: Array, least: float) -> str:
+    """Say how many predictions a logarithmic axis that begins at `least` can't show.
+
+    >>> describe_beyond(np.array([-3.0, 0.0]), 50.0), describe_beyond(np.array([2.0]), 50.0)
+    ('2 predictions are 0 or less', '1 prediction is below 50')
+    """
+    are = "predictions are" if len(values) > 1 else "prediction is"
+    return f"{len(values)} {are} {'0 or less' if values.max() <= 0 else f'below {least:.3g}'}"
 
 
 def draw_one_row(y: Array, values: Array, names: Sequence[str]) -> Figure:
@@ -266,7 +284,9 @@ def draw_average_precisions(average_precisions: Array, shares: Array, names: Seq
     axis = axes[0, 0]
     axis.hlines(range(len(names)), 0, average_precisions[order], color=BLUE, linewidth=13, label="average precision")
     shown = write_names(axis.yaxis, [names[i] for i in order])
-    axis.scatter(shares[order], range(len(names)), color=ORANGE, marker="|", s=90, zorder=3, label="share of rows")
+    axis.scatter(
+        shares[order], range(len(names)), color=ORANGE, marker="|", s=90, zorder=3, label="share of rows (chance)"
+    )
     axis.set(xlabel="average precision on test rows", xlim=(0, 1))
     axis.legend(loc="lower right")
     return fit_margins(drawn, shown)
@@ -302,7 +322,7 @@ def draw_reliability(p: Array, y: Array, bins: int = 15) -> Figure:
     above.vlines(mean, middle - reach, middle + reach, color=BLUE, alpha=0.5)
     above.plot(mean, share, color=BLUE, label="test rows")
     above.scatter(mean, share, s=6 + 90 * np.sqrt(n / n.max()), color=BLUE, zorder=3)
-    above.set(ylabel="share that is there", xlim=(0, 1), ylim=(-0.02, 1.02))
+    above.set(ylabel="share of true labels", xlim=(0, 1), ylim=(-0.02, 1.02))
     above.legend(loc="upper left")
     below.stairs(decisions, np.linspace(0, 1, bins + 1), baseline=0.5, fill=True, color=BLUE)
     below.set(xlabel="predicted probability", ylabel="decisions", xlim=(0, 1), ylim=(0.5, None))

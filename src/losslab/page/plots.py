@@ -22,7 +22,7 @@ from losslab.page.training_plots import draw_training
 
 DPI = 150  # of the PNG
 LATER = ("win_rates", "metrics", "parallel_coordinates", "importance", "budget", "cross")  # one click opens them
-CLAIMS: tuple[Callable[[Comparison, Findings, float], Plot | None], ...] = (draw_differences, draw_pairs)
+CLAIMS: tuple[Callable[[Comparison, pd.DataFrame, Findings, float], Plot | None], ...] = (draw_differences, draw_pairs)
 DRAW: tuple[Callable[[Comparison, pd.DataFrame], Plot | None], ...] = (
     draw_ranks,
     draw_pareto,
@@ -53,7 +53,7 @@ def draw_plots(
     """
     draws: list[Callable[[], Plot | None]] = [partial(draw_means, comparison, numbers)]
     if findings is not None:
-        draws += [partial(draw, comparison, findings, wanted) for draw in CLAIMS]
+        draws += [partial(draw, comparison, numbers, findings, wanted) for draw in CLAIMS]
     draws += [partial(draw, comparison, numbers) for draw in DRAW]
     for each in draws:
         with mpl.rc_context({"text.parse_math": False}):  # names are no mathematics

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from losslab.compare.design import Comparison, find_mode
 from losslab.compare.digits import find_decimals, format_decimals, round_figures
 from losslab.compare.settings import format_value
+from losslab.compare.table import name_chosen
 from losslab.errors import Refused
 from losslab.page.figures import (
     COLOURS,
@@ -20,6 +21,7 @@ from losslab.page.figures import (
     Tip,
     draw_tiles,
     find_limits,
+    label_cell,
     make_figure,
     shorten,
     use_light_frame,
@@ -59,10 +61,10 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     use_light_frame(axis)
     level = f"{100 * (1 - comparison.alpha):g} %"
     grouped = f" Groups: {comparison.by[0]}; colours: {comparison.by[1]}." if len(comparison.by) == 2 else ""
-    caption = (
-        f"Test {comparison.metric} of each cell: mean (dot), {level} interval (line; Student's t), single runs (small "
-        f"dots).{grouped}"
-    )
+    marks = ["mean (dot)", *([f"{level} interval (line; Student's t)"] if numbers["low"].notna().any() else [])]
+    marks += ["single runs (small dots)"] if numbers["n"].max() > 1 else []
+    beyond = "" if inside.all() else " An arrow points to a mean beyond the axis."
+    caption = f"Test {comparison.metric} of each cell: {', '.join(marks)}.{grouped}{beyond}"
     listed = runs[["cell", "repeat", "value", "folder"]].astype({"folder": str}).itertuples()
     known = len(comparison.frame) <= RUNS
     tips = {
@@ -122,8 +124,9 @@ def write_lines(axis: Any, comparison: Comparison, numbers: pd.DataFrame, height
     """Name the lines at the left: cells, or the options of the second key below that of the first."""
     grouped = len(comparison.by) == 2
     names = numbers[comparison.by[1]].map(format_value) if grouped else numbers["cell"]
-    axis.set_yticks(list(heights.values()),
-                    [shorten(dict(zip(numbers["cell"], names, strict=True))[cell]) for cell in heights])  # fmt: skip
+    named, chosen = dict(zip(numbers["cell"], names, strict=True)), name_chosen(numbers)
+    axis.set_yticks(list(heights.values()), [label_cell(named[cell], named.get(chosen, "") * (cell == chosen))
+                                             for cell in heights])  # fmt: skip
     if grouped:
         first = numbers[comparison.by[0]].map(format_value)
         for option, group in numbers.groupby(first, sort=False):

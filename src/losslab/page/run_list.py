@@ -8,10 +8,18 @@ import pandas as pd
 
 from losslab.compare.design import Comparison
 from losslab.compare.digits import format_decimals
+from losslab.compare.lead import Line
 from losslab.compare.settings import format_value
 from losslab.compare.table import describe_alike
-from losslab.page.figures import RUNS
+from losslab.compare.wording import join_phrases
+from losslab.compare.wording import shorten as name_few
+from losslab.page.figures import RUNS, shorten
 from losslab.page.html_page import Command, Link, Section
+
+REASONS = 5  # why trainings failed: so many are told
+LATER = (  # columns of the second table of cells
+    *("tried", "best on validation", "IQM", "best epoch", "updates", "samples/s", "MB", "to target", "Pareto"),
+)
 
 
 def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Section:
@@ -73,11 +81,49 @@ def to_command(command: object) -> Command:
     return Command(command if isinstance(command, str) else "")
 
 
-def link_cells(comparison: Comparison, table: pd.DataFrame) -> Section:
-    """Return the table of cells, whose numbers of runs lead to these runs, and whose rows other links lead to."""
-    table, alike = describe_alike(table, [*comparison.by, *table.columns[len(comparison.by) :][:2]])
-    failed = "" if "failed" in table else "No training failed."
-    points = f"A point is 0.01 {comparison.metric}." if comparison.points else ""
+def list_failed(comparison: Comparison) -> Line:
+    """Write the line of the lead on the trainings that failed, with the reasons; it leads to the first of them."""
+    runs = sort_runs(comparison)
+    failed = runs[runs["status"] == "failed"]
+    if failed.empty:
+        return Line("Failed", "", "No training failed.")
+    cells = [f"{cell} ({count})" for cell, count in failed["cell"].value_counts(sort=False).items()]
+    count = f"{len(failed):,} of {len(runs):,} trainings"
+    reasons = failed["reason"].fillna("no reason is recorded").map(str).value_counts().head(REASONS)
+    evidence = [f"{number} \N{MULTIPLICATION SIGN} {shorten(str(reason), 300)}" for reason, number in reasons.items()]
+    first = failed.index.intersection(runs.head(RUNS).index, sort=False)
+    target = f"run-{first[0]}" if len(first) else ""
+    return Line("Failed", "", f"{count}: {join_phrases(name_few(cells))}.", evidence, target)
+
+
+def link_cells(comparison: Comparison, table: pd.DataFrame, target_note: str) -> list[Section]:
+    """Return the table of cells, and a second one of what they cost and of their settings, which one click opens.
+
+    The numbers of runs lead to these runs, and other links lead to the rows.
+
+    Args:
+        comparison: what is compared.
+        table: the whole of it, in texts.
+        target_note: what "to target" means; empty if there is no such column.
+    """
+    by, width = comparison.by, len(comparison.by)
+    n, metric = table.columns[width : width + 2]
+    table, alike = describe_alike(table, [*by, n, metric])
+    count = table.pop(n)
+    table.insert(width + min(2, len(table.columns) - width), n, count)  # behind the metric and its interval
+    later = [name for name in LATER if name in table]
+    notes = [
+        alike,
+        f"A point is 0.01 {comparison.metric}." * comparison.points,
+        f"P(best) and rank describe these test figures: how often a cell would be the best, and its places, if the "
+        f"{comparison.population.noun}s were drawn again. They choose nothing and are no claims."
+        * ("P(best)" in table),
+    ]
+    later_notes = [
+        "IQM is the mean of the middle half of the runs." * ("IQM" in table),
+        target_note * ("to target" in table),
+        "Pareto: no other cell has both a better mean and a lower cost of this kind." * ("Pareto" in table),
+    ]
     listed = sort_runs(comparison).head(RUNS)
     first = listed["cell"].drop_duplicates()
     target = dict(zip(first, first.index, strict=True))
@@ -85,4 +131,8 @@ def link_cells(comparison: Comparison, table: pd.DataFrame) -> Section:
              for cell, n in zip(comparison.cells, table["n"], strict=True)]  # fmt: skip
     table = table.assign(n=pd.Series(links, table.index, dtype=object))
     ids = [f"cell-{place}" for place in range(len(table))]
-    return Section("Cells", table, " ".join(filter(None, [alike, failed, points])), ids=ids)
+    cells = Section("Cells", table.drop(columns=later), " ".join(filter(None, notes)), ids=ids)
+    if not later:
+        return [cells]
+    note = " ".join(filter(None, later_notes))
+    return [cells, Section("Cells: settings, costs and further figures", table[[*by, *later]], note, closed=True)]

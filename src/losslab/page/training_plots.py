@@ -9,7 +9,8 @@ from scipy import stats
 
 from losslab.compare.costs import are_stacked, collect_epochs
 from losslab.compare.design import Comparison
-from losslab.page.figures import Plot, Tip, find_limits, line_style, make_figure, shorten, use_light_frame
+from losslab.compare.table import name_chosen, pick_drawn
+from losslab.page.figures import Plot, Tip, find_limits, label_cell, line_style, make_figure, use_light_frame
 
 LINES = 5  # cells that are legible in one panel
 SEEDS = 10  # runs of a cell that are drawn one by one
@@ -21,7 +22,8 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     By epochs, which count from 1; by updates or samples, too, where these are no multiple of epochs that all cells
     share, and by seconds where a run's are its own.
     """
-    epochs = collect_epochs(comparison, comparison.cells[:LINES])
+    cells, which = pick_drawn(numbers, LINES)
+    epochs = collect_epochs(comparison, cells)
     if epochs.empty:
         return None
     epochs = epochs.assign(epoch=epochs["epoch"] + 1)
@@ -48,13 +50,12 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         axis.set_xlabel("seconds of training" if over == "seconds" else over)
         axis.set_ylabel(f"val/{comparison.primary}")
         use_light_frame(axis)
-        label_lines(axis, shown, over)
-    which = f" of the {LINES} best cells of {len(comparison.cells)}" if len(comparison.cells) > LINES else ""
+        label_lines(axis, shown, over, name_chosen(numbers))
     on = f" on {comparison.datasets[0]}" if len(comparison.datasets) > 1 else ""
-    caption = (
-        f"val/{comparison.primary}{which}{on}: the mean (thick) and the runs (thin) of each; epochs count from 1, and "
-        "what lies far behind is cut off."
-    )
+    lines = "the mean (thick) and the runs (thin) of each" if shown["runs"].max() > 1 else "a line for each"
+    beyond = epochs["value"].lt(low - edge) | epochs["value"].gt(high + edge)
+    cut = " What lies far behind is cut off." if beyond.any() else ""
+    caption = f"val/{comparison.primary}{which}{on}: {lines}. Epochs count from 1.{cut}"
     return Plot("curves", caption, drawn, shown, tips)
 
 
@@ -68,7 +69,7 @@ def choose_axes(comparison: Comparison, epochs: pd.DataFrame) -> list[str]:
     return chosen
 
 
-def label_lines(axis: Any, shown: pd.DataFrame, over: str) -> None:
+def label_lines(axis: Any, shown: pd.DataFrame, over: str, chosen: str) -> None:
     """Name the lines at their right ends, moved apart where they would overlap."""
     low, high = axis.get_ylim()
     ends = shown.groupby("cell", sort=False).tail(1)
@@ -80,7 +81,7 @@ def label_lines(axis: Any, shown: pd.DataFrame, over: str) -> None:
     placed -= max(0.0, placed.max() - 1.0)
     for index, (cell, height) in enumerate(zip(ends["cell"], placed, strict=True)):
         axis.plot([1.01, 1.05], [height, height], **line_style(index), transform=axis.transAxes, clip_on=False)
-        axis.text(1.06, height, shorten(str(cell)), va="center", fontsize=9, transform=axis.transAxes)
+        axis.text(1.06, height, label_cell(str(cell), chosen), va="center", fontsize=9, transform=axis.transAxes)
 
 
 def average_epochs(epochs: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def write_story(race: "Race", why: str) -> list[str]:
         return verdict
     level = state.looks[-1]["level"] or comparison.alpha
     findings = evaluate(replace(comparison, alpha=level))
-    report = write_report(comparison, findings, state.difference, out)
+    report = write_report(comparison, findings, state.difference, out, state.leader)
     method = [
         f"A race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look spends a "
         "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",

@@ -82,8 +82,8 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
-            best = {plan.metric: f"{better(values):.4g}"} if values else {}
-            bar.set_postfix({**best, "failed": failed}, refresh=True)
+            best = {f"best {unit}'s val/{plan.metric}": f"{better(values):.4g}"} if values else {}
+            bar.set_postfix({**best, **({"failed": failed} if failed else {})}, refresh=True)
             if len(records) == len(keys):
                 return records
             workers.replace_dead(ledger, len(keys) - len(records))
@@ -108,7 +108,7 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
         print(f"failed    {' '.join(to_overrides(varied))}: {record['reason']}")
     write_json(folder / "failed.json", never)
     if failures:
-        print("          retry=true does them again")
+        print("          type retry=true to train them again")
     stopped = sum(bool(record.get("pruned")) for record in records.values())
     each = len({hash_setting(record["setting"]) for record in records.values()}) / len(plan.cells)
     cells, epochs = notes.count(len(plan.cells), "cell"), notes.count(plan.epochs, "epoch")
@@ -205,11 +205,12 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
         ledger.forget_failures()
     runs = sum(len(job.repeats) for job in jobs)
     workers = Workers(folder, plan, count, min(stack, max(1, runs // max(1, count))))  # so that none of them is idle
-    done = len(ledger.records([job.key for job in jobs]))
+    states = [record["state"] for record in ledger.records([job.key for job in jobs]).values()]
+    failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
         f"{notes.count(len(plan.cells), 'cell')}, "
-        f"{done} of them over; {workers.describe()}\n"
+        f"{len(states) - failed} finished{f', {failed} failed' if failed else ''}; {workers.describe()}\n"
         f"folder    {folder}",
         flush=True,
     )

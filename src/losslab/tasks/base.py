@@ -158,6 +158,10 @@ class Task(nn.Module, ABC):
         """Return tables of the test rows, whose scores are given in order: a list of rows for each."""
         return {"samples": self.sample(data, scores)}
 
+    def remark(self, tests: Mapping[str, float]) -> str:
+        """Explain what surprises in the test metrics; nothing if nothing does."""
+        return ""
+
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         """Draw the test rows, whose scores are given in order."""
         return {}

@@ -1,5 +1,6 @@
 """Multi-label classification: any number of labels at once."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -121,6 +122,14 @@ class MultiLabel(Task):
             for label in y.sum(0).argsort(descending=True, stable=True).tolist()
         ]
         return {**super().tables(data, scores), "labels": rows}
+
+    def remark(self, tests: Mapping[str, float]) -> str:
+        if not tests["f1_micro"] == 0 < tests["f1_micro_tuned"]:
+            return ""
+        return (
+            "f1 and f1_micro are 0, as no label that a row has gets a probability above 0.5; f1_tuned and "
+            "f1_micro_tuned use a threshold for each label, tuned on the validation rows"
+        )
 
     def pictures(self, data: Dataset, scores: Tensor) -> dict[str, "Figure"]:
         from losslab.page import image_grids, pictures

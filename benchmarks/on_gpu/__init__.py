@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/gpu.py`: what is checked on a GPU, one file for each."""

@@ -1,0 +1,219 @@
+"""Training as a share of a bare loop's speed, how busy the device is, and what share of its peak the model uses."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import resnet18
+
+from epoch import Job
+from losslab.config.check import configure
+from losslab.train import train
+from on_gpu.place import Found, Place, quiet
+
+WANTED = ">= 0.95"
+PEAK = {  # dense bf16 TFLOP/s by the maker's data sheet; the first name that the device's contains
+    "B200": 2250, "GH200": 989, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "A40": 150,
+    "A10G": 70, "A10": 125, "L40S": 362, "L4": 121, "RTX 4090": 165, "RTX 3090": 71, "RTX A6000": 155,
+}  # fmt: skip
+
+
+def mlp(inputs: int, *hidden: int) -> nn.Sequential:
+    """Make the model that `model=mlp` makes, or `model=linear` without hidden layers."""
+    layers = [layer for a, b in pairwise((inputs, *hidden, 10)) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *layers[:-1])
+
+
+def write_images(place: Place, rows: int, shape: tuple[int, ...]) -> str:
+    """Write random images of ten classes; return what is typed for them."""
+    drawn, path = np.random.default_rng(0), place.folder / f"{rows}.npz"
+    np.savez(path, x=drawn.integers(0, 256, (rows, *shape), np.uint8), y=drawn.integers(0, 10, rows))
+    return f"data.path='{path.as_posix()}'"
+
+
+def make_small(place: Place, name: str) -> Job:
+    """Make a job of small steps, where overhead is everything."""
+    hidden = {"MNIST-shaped, linear": (), "MNIST-shaped, MLP": (256, 256), "digits, MLP": (256, 256)}[name]
+    trainer = ("trainer=gpu" if place.device == "cuda" else "trainer=cpu", "logger=false")
+    if name.startswith("digits"):
+        data, inputs, rows = ["task=single_label"], 64, 32
+    else:
+        path = write_images(place, 300 if place.tiny else 20_000, (1, 28, 28))
+        data, inputs, rows = ["task=single_label", "data=arrays", path], 784, 64
+    model = "model=mlp" if hidden else "model=linear"
+    return Job(
+        epochs=1 if place.tiny else 10,
+        batch=rows,
+        typed=[*data, model, "optimizer=adam", "loss=cross_entropy"],
+        model=lambda: mlp(inputs, *hidden),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=lambda model: torch.optim.Adam(model.parameters(), lr=0.001, fused=True),
+        trainer=trainer,
+        device=place.device,
+    )
+
+
+def make_large(place: Place) -> Job:
+    """Make the job of ResNet-18 on images of 96 x 144, in bf16 and channels last."""
+    path = write_images(place, 20 if place.tiny else 1500, (3, 144, 96))
+    where = "trainer=gpu" if place.device == "cuda" else "trainer=cpu"
+    return Job(
+        epochs=2 if place.tiny else 6,
+        batch=4 if place.tiny else 128,
+        typed=["task=single_label", "data=arrays", path, "model=resnet18", "optimizer=adamw", "loss=cross_entropy"],
+        model=lambda: resnet18(num_classes=10).to(memory_format=torch.channels_last),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=0.001),
+        trainer=(where, "logger=false", "trainer.precision=bf16-mixed", "trainer.channels_last=true"),
+        device=place.device,
+        bf16=True,
+    )
+
+
+def shares(job: Job, rounds: int) -> dict[str, float]:
+    """Return the medians of losslab's speed relative to the bare loops before and after it."""
+    torch.use_deterministic_algorithms(True)  # as losslab's trainer is
+    found: dict[str, list[float]] = {}
+    with quiet():
+        job.bare(), job.ours()  # the first of each also loads kernels
+        for _ in range(rounds):
+            before, mine, after = job.bare(), job.ours(), job.bare()
+            bare = (before["bare loop"] + after["bare loop"]) / 2
+            for name, seconds in mine.items():
+                found.setdefault(name, []).append(bare / seconds)
+    return {name: statistics.median(each) for name, each in found.items()}
+
+
+def compare(name: str, job: Job, place: Place) -> Iterator[Found]:
+    """Report a job: training is judged; all of `fit` holds validation, metrics and checkpoints too."""
+    share = shares(job, 1 if place.tiny else 3)
+    yield Found(f"{name}: training, x bare loop", share["its training"], "" if place.tiny else WANTED)
+    yield Found(f"{name}: all of fit, x bare loop", share["losslab"])
+
+
+def mnist_linear(place: Place) -> Iterable[Found]:
+    """A linear model on images of MNIST's shape."""
+    return compare("MNIST-shaped, linear", make_small(place, "MNIST-shaped, linear"), place)
+
+
+def mnist_mlp(place: Place) -> Iterable[Found]:
+    """An MLP on images of MNIST's shape."""
+    return compare("MNIST-shaped, MLP", make_small(place, "MNIST-shaped, MLP"), place)
+
+
+def digits(place: Place) -> Iterable[Found]:
+    """An MLP on digits."""
+    return compare("digits, MLP", make_small(place, "digits, MLP"), place)
+
+
+def resnet(place: Place) -> Iterator[Found]:
+    """ResNet-18: its share, how busy the device is, and the share of its peak that the arithmetic is."""
+    job = make_large(place)
+    yield from compare("ResNet-18", job, place)
+    share, rows_per_second = profile(job, place)
+    if share is None:
+        none = "no GPU" if place.device == "cpu" else "the profiler saw no kernel"
+        yield Found("ResNet-18: share of time that the GPU is busy", None, reason=none)
+    else:
+        yield Found("ResNet-18: share of time that the GPU is busy", share, ">= 0.9")
+    rate = rows_per_second * count_operations(job)
+    yield Found("ResNet-18: TFLOP/s", rate / 1e12)
+    name = torch.cuda.get_device_name() if place.device == "cuda" else "a CPU"
+    peak = next((value for key, value in PEAK.items() if key in name), None)
+    if peak is None:
+        yield Found("ResNet-18: share of the peak", None, reason=f"the peak of {name} is not known here")
+    else:
+        yield Found("ResNet-18: share of the peak", rate / 1e12 / peak)
+
+
+def compiled(place: Place) -> Iterator[Found]:
+    """What `torch.compile` would add: the bare loop of ResNet-18 compiled, beside itself as it is."""
+    if place.device == "cpu":
+        yield Found("ResNet-18: compiled bare loop, x bare loop", None, reason="no GPU")
+        return
+    job, plain = make_large(place), []
+    make = job.model
+    job.bare()
+    plain.append(job.bare()["bare loop"])
+    fast: Any = torch.compile(make().to(place.device))
+    job.model = lambda: fast
+    job.bare()
+    quick = job.bare()["bare loop"]
+    yield Found("ResNet-18: compiled bare loop, x bare loop", statistics.median(plain) / quick)
+
+
+def count_operations(job: Job) -> float:
+    """Count the floating-point operations of a training step, for each row."""
+    model = job.model().to(job.device)
+    with FlopCounterMode(display=False) as counter:
+        job.loss(model(job.x[: job.batch].to(job.device)), job.y[: job.batch].to(job.device)).backward()
+    return float(counter.get_total_flops()) / len(job.x[: job.batch])
+
+
+def busy(spans: Iterable[tuple[float, float]]) -> float:
+    """Return the time that is covered by spans, which may overlap.
+
+    >>> busy([(0.0, 2.0), (1.0, 3.0), (5.0, 6.0)])
+    4.0
+    """
+    covered, end = 0.0, float("-inf")
+    for first, last in sorted(spans):
+        covered += max(0.0, last - max(first, end))
+        end = max(end, last)
+    return covered
+
+
+class Profile(pl.Callback):
+    """Profile the training of the second epoch, whose kernels are loaded."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+        self.seconds, self.rows = 0.0, 0
+        self.stop: Callable[[], None] = lambda: None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch != 1:
+            return
+        on_gpu = pl_module.device.type == "cuda"
+        kind = torch.profiler.ProfilerActivity
+        profiler: Any = torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU])
+        profiler.start()
+        began = time.perf_counter()
+
+        def stop() -> None:
+            if on_gpu:
+                torch.cuda.synchronize()
+            self.seconds = time.perf_counter() - began
+            profiler.stop()
+            events = profiler.events() if on_gpu else []
+            of_device = [e for e in events if str(e.device_type).endswith("CUDA")]
+            ours = [e for e in of_device if not getattr(e, "is_user_annotation", False)]
+            self.spans = [(e.time_range.start / 1e6, e.time_range.end / 1e6) for e in ours]
+
+        self.stop = stop
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if trainer.current_epoch == 1:
+            self.rows += len(batch[0])
+            if index + 1 == trainer.num_training_batches:
+                self.stop()
+
+
+def profile(job: Job, place: Place) -> tuple[float | None, float]:
+    """Return the share of the time of training in which a kernel or a copy runs, and the rows a second."""
+    look = Profile()
+    with quiet():
+        train(configure([*job.typed, *place.words()]), look)
+    return (busy(look.spans) / look.seconds if look.spans else None), look.rows / look.seconds
+
+
+CHECKS = [mnist_linear, mnist_mlp, digits, resnet, compiled]
