@@ -72,9 +72,10 @@ def test_runs_of_several_metrics_get_a_table_each_and_one_without_a_metric_comes
     ("losses", "seeds", "older"), [(1, 3, 0), (2, 1, 0), (2, 2, 0), (2, 1, 2), (2, 2, 3), (3, 2, 3), (2, 16, 1)]
 )
 def test_what_asks_whether_the_difference_is_real_compares_these_runs_alone(
-    losses: int, seeds: int, older: int, tmp_path: Path
+    losses: int, seeds: int, older: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "my outputs"
+    monkeypatch.setattr("sys.argv", ["losslab", "-m"] if older else ["losslab", "experiment=outliers"])
     for seed in range(older):
         run(folder / "sweeps", 1.0, task="single_label", loss="old", seed=seed)
     folders = [run(folder, 1.0, loss=f"loss{n}", seed=seed) for n in range(losses) for seed in range(seeds)]
@@ -84,6 +85,7 @@ def test_what_asks_whether_the_difference_is_real_compares_these_runs_alone(
         assert said == ""
         return
     assert ("seed=0,1,2,3,4" in said) == (seeds == 1)
+    assert ("-m seed" in said) == (seeds == 1 and not older), "unless it is typed"
     words = shlex.split(said.splitlines()[-1])
     assert words[:2] == ["losslab", "compare"]
     compared = parse_request(words[2:]).folders

@@ -127,7 +127,7 @@ def test_the_picture_shows_every_path_in_a_stroke_of_its_own() -> None:
     assert np.asarray(momentum.get_ydata())[-1] < bottom, "what is lower leaves the picture, not along its edge"
     for names, noted in ((USUAL, True), (["sgd"], False)):
         title = draw([gone(name) for name in names]).axes[1].get_title()
-        assert title == ("curves that leave below are within 0.0001 of it" if noted else "")
+        assert title == ("a curve below the axis is within 0.0001 of the global minimum" if noted else "")
     assert drawn.axes[1].get_ylabel() == "value above the global minimum (log axis)"
 
 

@@ -208,7 +208,8 @@ def on_device(place: Place) -> Iterator[Found]:
         ) -> None:
             kept = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
             moments = [value for value in kept if torch.is_tensor(value) and value.ndim]
-            parts = (*batch, *pl_module.parameters(), *pl_module.buffers(), *moments)
+            loader: Any = trainer.train_dataloader
+            parts = (loader.x, *loader.truth, *batch, *pl_module.parameters(), *pl_module.buffers(), *moments)
             seen.extend(each.device.type for each in parts)
 
     place.train(*DIGITS, callback=Look())

@@ -161,12 +161,13 @@ def write_compare(runs: Runs, folders: Sequence[Path]) -> str:
         words = [str(folder) for folder in folders] if mixed else [str(parent)]
         return f"is the difference real? type\n  {shlex.join(['losslab', 'compare', *words])}"
     own = name_folder(parent, runs, differ) if mixed else parent
+    seeds = "seed=0,1,2,3,4" if {"-m", "--multirun"} & {*sys.argv} else "-m seed=0,1,2,3,4"  # not in an experiment
     then = f"then type\n  {shlex.join(['losslab', 'compare', str(own)])}"
     if not mixed:
-        return f"is the difference real? A seed each cannot tell: add seed=0,1,2,3,4, {then}"
+        return f"is the difference real? A seed each cannot tell: add {seeds}, {then}"
     why = "These runs share their folder with others" if repeated else "A seed each cannot tell"
-    seeds = "" if repeated else "seed=0,1,2,3,4 "
-    return f"is the difference real? {why}. Add to the command\n  {seeds}{to_paste('output_dir', own)}\nand {then}"
+    added = " ".join([*([] if repeated else [seeds]), to_paste("output_dir", own)])
+    return f"is the difference real? {why}. Add to the command\n  {added}\nand {then}"
 
 
 def holds_others(parent: Path, folders: Sequence[Path]) -> bool:

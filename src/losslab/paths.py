@@ -178,7 +178,7 @@ def draw(paths: Sequence[Path2D]) -> "Figure":
     beside.set(xlabel="step", ylabel="value above the global minimum (log axis)", yscale="log", xlim=(0, steps))
     beside.set_ylim(bottom=LEAST)
     if any(valley(*point) - floor < LEAST for path in paths for point in path.points):
-        beside.set_title(f"curves that leave below are within {LEAST:g} of it", fontsize=9)
+        beside.set_title(f"a curve below the axis is within {LEAST:g} of the global minimum", fontsize=9)
     hollow = valley(*MINIMA["local"]) - floor
     beside.axhline(hollow, color="black", linewidth=0.8, linestyle=(0, (1, 3)))
     beside.annotate("local minimum", (1, hollow), (-2, 3), xycoords=("axes fraction", "data"), ha="right",

@@ -2,6 +2,7 @@
 
 import random
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides, quote_names, read_value
-from losslab.config.command_line import check_command_line
+from losslab.config.command_line import check_command_line, rewrite_arguments
 from losslab.errors import Refused
+from losslab.internals.hydra import parse_command_line
 from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT, some_now
 
@@ -148,3 +150,12 @@ def test_a_path_below_the_home_folder_is_found(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     cfg = check.configure(["data=csv", "data.path=~/a (1).csv", "data.target=y", "output_dir=~/out"])
     assert (cfg.data.path, cfg.output_dir) == (f"{tmp_path}/a (1).csv", f"{tmp_path}/out")
+
+
+@pytest.mark.parametrize(
+    "typed", ["-m loss=mse seed=0,1", "loss=mse -m seed=0,1", "loss=mse seed=0,1 -m", "loss=mse --multirun seed=0,1"]
+)
+def test_settings_may_stand_on_both_sides_of_m(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["losslab", *typed.split()])
+    rewrite_arguments()
+    assert parse_command_line(sys.argv[1:]).overrides == ["loss=mse", "seed=0,1"]

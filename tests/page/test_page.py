@@ -26,6 +26,8 @@ from losslab.page.cost_plots import draw_pareto
 from losslab.page.plots import draw_plots
 from losslab.page.result_plots import draw_means
 from losslab.page.search_plots import plateau_width
+from losslab.page.svg import render_svg
+from losslab.page.training_plots import draw_training
 from losslab.record.row_scores import RowScores
 from tests.compare.written import grid, run
 from tests.page.opened import Seen, made
@@ -118,6 +120,16 @@ def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:
     assert curve["samples"].tolist() == [100, 200, 300]
     assert curve["seconds"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert drawn["metrics"].data.columns.tolist() == ["cell", "rmse", "r2"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_curve_of_each_cell_is_one_mark_even_after_one_epoch(epochs: int, tmp_path: Path) -> None:
+    for number in range(4):
+        run(tmp_path, 1.0, history=[1.0 + number] * epochs, loss=("mae", "mse")[number % 2], seed=number // 2)
+    found = arrange(read_runs([str(tmp_path)]))
+    plot = draw_training(found, summarize_cells(found))
+    assert plot is not None
+    assert [render_svg(plot).count(f"<title>{cell}: ") for cell in ("mae", "mse")] == [1, 1]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 8])
@@ -226,7 +238,7 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "Use mae: mse is clearly worse."
     assert lines[1].startswith("mae beats mse by ")
-    assert re.match(r"loss  n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1])
+    assert re.match(r"loss +n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1])
     assert lines[-1] == "outputs/comparison/index.html"
 
     (next(folder for folder in (tmp_path / "outputs").iterdir() if "mse" in folder.name) / "config.yaml").unlink()

@@ -61,8 +61,9 @@ def test_below_each_image_stand_its_labels_right_missed_and_wrong(shape: tuple[i
     assert box.height / box.width == pytest.approx(sheet.shape[0] / sheet.shape[1], rel=0.01), "pixels are square"
 
 
-def test_no_caption_touches_another_or_an_image(tmp_path: Path) -> None:
-    names = [f"Documentary number {i}" for i in range(12)]
+@pytest.mark.parametrize("name", ["Documentary number", "Drama no", "Film"])
+def test_no_caption_touches_another_or_an_image(name: str, tmp_path: Path) -> None:
+    names = [f"{name} {i}" for i in range(12)]
     y = np.random.default_rng(1).integers(0, 2, (24, 12))
     data = labelled(y, names)
     drawn = image_grids.draw_labels(data, 1 - y)
@@ -219,7 +220,7 @@ def test_the_legend_of_the_curves_covers_no_panel_and_no_title(kind: str) -> Non
         ([], None),
         ([-5.0, 0.0], "2 predictions are 0 or less"),
         ([-5.0], "1 prediction is 0 or less"),
-        ([0.01, -5.0], "2 predictions are below 3.33"),
+        ([0.01, -5.0], "2 predictions are below 3.33, 1 of them 0 or less"),
     ],
 )
 def test_predictions_that_a_log_axis_cannot_show_have_another_mark(predicted: list[float], said: str | None) -> None:

@@ -29,6 +29,7 @@ from losslab.config.credentials import check_secrets
 from losslab.errors import Refused, yaml_fault
 from losslab.internals.hydra import is_group, loader_for, parse_command_line
 
+MULTIRUN = {"-m", "--multirun"}
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]+)?(?:=|\Z)")
 
 
@@ -36,8 +37,9 @@ def rewrite_arguments() -> None:
     """Turn what was typed into overrides that Hydra reads as they were meant."""
     if "--version" in sys.argv[1:]:
         sys.exit(print(f"losslab {__version__}"))
-    multirun = bool({"-m", "--multirun"} & set(sys.argv))
-    words = [quote_names(text, multirun) for text in as_overrides(sys.argv[1:])]
+    multirun = bool(MULTIRUN & set(sys.argv))
+    typed = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # Hydra reads no settings after others and it
+    words = [quote_names(text, multirun) for text in as_overrides(typed)]
     sys.argv[1:] = open_keys([add_search(quote_option(text)) for text in words])
     check_command_line(sys.argv[1:])
     if multirun:  # each job of a sweep is spelled out when its turn comes

@@ -20,6 +20,7 @@ from losslab.data.dataset import Array, Dataset
 COUNTING = {"max_steps", "limit_train_batches", "val_check_interval", "overfit_batches", "fast_dev_run"}
 TOGETHER = 2**23  # bytes: batches that fit are returned together
 NORMALISED_AHEAD = 2**29  # bytes: images that fit are normalised once, larger sets batch by batch
+KEPT = 2**30  # bytes: rows that fit stay on a GPU, those of larger sets are sent there batch by batch
 
 
 class Order:
@@ -162,10 +163,17 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield inputs and targets, and weights where the data have them."""
         begin, self.begin = self.begin, 0
-        orders = [self.rows.index_select(0, rows) for rows in islice(self.sampler, begin, None)]
+        here = self.rows.device
+        orders = [self.rows.index_select(0, rows.to(here)) for rows in islice(self.sampler, begin, None)]
         images = map(self.pick, orders) if self.files is None else self.read(orders)
         for self.taken, (rows, x) in enumerate(zip(orders, images, strict=True), begin + 1):
             yield x, *(each.index_select(0, rows) for each in self.truth)
+
+    def keep_on(self, device: torch.device) -> None:
+        """Keep this part's rows on a device if they fit, so that picking a batch copies nothing to it."""
+        if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT:
+            self.x, *self.truth = (each[self.rows].to(device) for each in (self.x, *self.truth))
+            self.rows = torch.arange(len(self.rows), device=device)
 
     def pick(self, rows: Tensor) -> Tensor:
         """Return inputs that are in memory."""

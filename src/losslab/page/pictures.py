@@ -218,9 +218,14 @@ def describe_beyond(values: Array, least: float) -> str:
 
     >>> describe_beyond(np.array([-3.0, 0.0]), 50.0), describe_beyond(np.array([2.0]), 50.0)
     ('2 predictions are 0 or less', '1 prediction is below 50')
+    >>> describe_beyond(np.array([-3.0, 2.0]), 50.0)
+    '2 predictions are below 50, 1 of them 0 or less'
     """
     are = "predictions are" if len(values) > 1 else "prediction is"
-    return f"{len(values)} {are} {'0 or less' if values.max() <= 0 else f'below {least:.3g}'}"
+    negative = int((values <= 0).sum())
+    if negative == len(values):
+        return f"{len(values)} {are} 0 or less"
+    return f"{len(values)} {are} below {least:.3g}{f', {negative} of them 0 or less' if negative else ''}"
 
 
 def draw_one_row(y: Array, values: Array, names: Sequence[str]) -> Figure:

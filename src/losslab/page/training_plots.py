@@ -40,8 +40,8 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
             for run in runs if len(runs) > 1 else ():
                 axis.plot(run[over], run["value"], color=style["color"], linewidth=0.6, alpha=0.45)
             name = f"{over}-{index}"
-            marker = "o" if len(part) == 1 else ""
-            axis.plot(part[over], part["mean"], **style, marker=marker, linewidth=1.8, gid=f"mark:{name}")
+            alone = {"marker": "o", "linestyle": ""} if len(part) == 1 else {}  # of which an SVG would hold a line, too
+            axis.plot(part[over], part["mean"], **style | alone, linewidth=1.8, gid=f"mark:{name}")
             tips[name] = [
                 Tip(f"{cell}: {part['mean'].iloc[-1]:.4g} at the end", f"cell-{comparison.cells.index(str(cell))}")
             ]

@@ -231,6 +231,9 @@ class Experiment(EpochModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.bypasses_hooks, self.world = hook_listener(self.trainer) is None, distributed.processes()
+        for loader in (self.trainer.train_dataloader, self.trainer.val_dataloaders):
+            if self.device.type == "cuda" and isinstance(loader, Batches):
+                loader.keep_on(self.device)
         if self.resumed is None:
             return
         self.state.restore(self.resumed["epoch_so_far"])
