@@ -281,7 +281,7 @@ def test_runs_of_a_race_are_told_so_and_its_own_page_stays(tmp_path: Path) -> No
     (tmp_path / "race.json").write_text("{}")
     (told,) = doubt_race(found)
     assert told.startswith(
-        "These runs are of a race, which stopped training losers: its own verdict counts: losslab watch"
+        "These runs are of a race, which stopped training losers: its own verdict counts, which the race's "
     )
     assert parse_request([str(tmp_path)]).out == tmp_path / "runs" / "comparison"
     page = tmp_path / "comparison" / "index.html"
