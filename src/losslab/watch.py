@@ -100,6 +100,7 @@ def watch(request: Request) -> str:
     from losslab.sweep.standing import read_standing
 
     page, seen, wait = request.folder / "live" / "index.html", None, request.every
+    said = ""
     while True:
         now = look_at_files(request.folder)
         standing = read_standing(request.folder)
@@ -108,7 +109,9 @@ def watch(request: Request) -> str:
             text = draw_live(request.folder, standing, 0 if standing.over else round(request.every))
             write(make_folder(page.parent) / page.name, text)
             wait = max(request.every, SHARE * (time.process_time() - begun))
-        print(f"\r{standing.sentence}", end="", flush=True)
+        if standing.sentence != said:
+            said = standing.sentence
+            print(f"\r{said}", end="", flush=True)
         if standing.over:
             return f"\n{page}\nAll runs have ended: `losslab compare {request.folder}` says what was better."
         time.sleep(wait)

@@ -238,7 +238,7 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "Use mae: mse is clearly worse."
     assert lines[1].startswith("mae beats mse by ")
-    assert re.match(r"loss  n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1])
+    assert re.match(r"loss +n +rmse +95 % interval +median +seconds$", lines[lines.index("") + 1])
     assert lines[-1] == "outputs/comparison/index.html"
 
     (next(folder for folder in (tmp_path / "outputs").iterdir() if "mse" in folder.name) / "config.yaml").unlink()

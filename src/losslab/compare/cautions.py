@@ -108,8 +108,8 @@ def doubt_race(comparison: Comparison) -> Iterator[str]:
     near = {above for folder in {folder.parent for folder in folders} for above in (folder, folder.parent)}
     for place in sorted(folder for folder in near if (folder / "race.json").is_file()):
         page = place / "comparison" / "index.html"
-        own = f"its own verdict counts, {page}" if page.is_file() else f"its own verdict counts: losslab watch {place}"
-        yield f"These runs are of a race, which stopped training losers: {own}."
+        own = str(page) if page.is_file() else "which the race's command writes when it is typed again"
+        yield f"These runs are of a race, which stopped training losers: its own verdict counts, {own}."
 
 
 def doubt_budgets(comparison: Comparison) -> Iterator[str]:

@@ -62,9 +62,8 @@
     });
   }
 
-  const observer = new ResizeObserver((entries) => {
-    for (const { target } of entries) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
-  });
+  const mark = (each) => each.classList.toggle("wide", each.scrollWidth > each.clientWidth + 1);
+  const observer = new ResizeObserver((all) => requestAnimationFrame(() => all.forEach(({ target }) => mark(target))));
   for (const scroll of document.querySelectorAll(".scroll")) observer.observe(scroll);
 
   // On paper the evidence is open, and afterwards as it was.
