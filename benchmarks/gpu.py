@@ -157,7 +157,7 @@ def main(typed: dict[str, str]) -> int:
     if wrong := [part for part in parts if part not in SHARES]:
         sys.exit(f"parts={','.join(wrong)} does not fit: type some of parts={','.join(SHARES)}")
     rows: list[Row] = []
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = {"torch": torch.__version__}
     for part in parts:
         if chosen["device"] == "cuda" and not torch.cuda.is_available():
             rows.append(Row(part, part, None, "", None, "no GPU"))
