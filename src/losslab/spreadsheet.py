@@ -71,7 +71,7 @@ def align(columns: Mapping[str, Sequence[str]]) -> str:
     """Align columns of texts, given by their headings: those of numbers to the right, all others to the left.
 
     >>> align({"b": ["x", ""], "a": ["1", "10"]})
-    'b   a\nx   1\n   10'
+    'b   a\\nx   1\\n   10'
     """
     padded = []
     for name, texts in columns.items():

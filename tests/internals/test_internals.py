@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from losslab.internals.lightning import update_best, update_early_stopping
 
 SRC = Path(__file__).parents[2] / "src"
-PUBLIC = {"_exit", "_replace", "_target_", "_partial_"}  # of os, of named tuples, and keys of Hydra's
+PUBLIC = {"_exit", "_replace", "_asdict", "_target_", "_partial_"}  # of os, of named tuples, and keys of Hydra's
 
 
 def private_names(code: str) -> set[str]:
