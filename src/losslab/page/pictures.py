@@ -200,7 +200,7 @@ def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: In
             edge = np.full(beyond.sum(), least)
             above.scatter(true[beyond], edge, s=24, marker="v", color=ORANGE, linewidths=0, label=said)
         if beyond.any() or interval is not None:
-            above.legend(loc="upper left")
+            above.legend(loc="lower right")
         below.axhline(0, color=GREY, linewidth=1)
         below.scatter(true, predicted - true, s=6, alpha=0.5, color=BLUE, linewidths=0)
         for axis, side in ((above, "x"), (above, "y"), (below, "x")) if logs else ():
