@@ -29,6 +29,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what Lightning se
 os.environ["WANDB_MODE"] = "offline"
 
 from losslab.machine import kill_tree
+
+sys.path.insert(0, str(Path(__file__).parent))  # also where Python does not add the folder of a script by itself
 from on_gpu.place import Found, Place, Row, judge
 
 SHARES = {"correctness": 0.35, "speed": 0.25, "sweep": 0.3, "two": 0.1}  # of the time; what is left over goes on

@@ -34,11 +34,8 @@ ONLY_TYPED = {
     *("allow", "ckpt", "output_dir", "data.cache", "data.root", "callbacks.*.dirpath"),
     *("callbacks.*._target_", "trainer._target_"),
     *(f"logger.{key}" for key in ("_target_", "id", "mode", "name", "project", "save_dir", "version", "entity")),
-    *(f"logger.{key}" for key in ("log_model", "library", "experiment_name", "run_name", "folder")),
-    *(
-        f"logger.{key}"
-        for key in ("tracking_uri", "artifact_location", "server_url", "tags.losslab", "default_hp_metric")
-    ),
+    *(f"logger.{key}" for key in ("log_model", "experiment_name", "run_name", "folder")),
+    *(f"logger.{key}" for key in ("tracking_uri", "artifact_location", "server_url", "default_hp_metric")),
 }
 LATER = {  # what is refused for another reason once a file may set it
     "ckpt": ["ckpt=null"],

@@ -168,14 +168,19 @@ def test_a_run_on_two_nodes_whose_time_is_up_queues_itself_again_and_goes_on(
     assert summary(run) == pytest.approx(whole(typed, *LONG), rel=1e-3)
 
 
+def list_means(out: str) -> list[list[str]]:
+    """The first two columns of the table of means: its heading, and its rows by name."""
+    (table,) = (block.splitlines() for block in out.split("\n\n") if block.lstrip().startswith("loss  runs"))
+    heading, *rows = (line.split()[:2] for line in table if not line.startswith(("summary.json", " ")))
+    return [heading, *sorted(rows)]
+
+
 def test_a_sweep_is_an_array_of_jobs_with_the_numbers_of_runs_here(begun: Begun, typed: Typed, undrawn: None) -> None:
     out, err = begun.sweep.communicate()
     assert begun.sweep.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("outputs/*/summary.json"))
     assert len(runs) == 4
-    table = out.strip().split("\n\n")[-1].splitlines()
-    assert table[0].split()[:2] == ["loss", "seed"]
-    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "01"]
+    assert list_means(out) == [["loss", "runs"], ["mae", "2"], ["mse", "2"]]
     for run in runs:
         status = json.loads((run / "status.json").read_text())
         assert status["status"] == "finished"
@@ -196,8 +201,7 @@ def test_a_job_takes_a_stack_whose_runs_have_the_numbers_of_runs_here(
     assert begun.stacks.returncode == 0, err
     runs = sorted(path.parent for path in begun.folder.glob("stacked/*/summary.json"))
     assert len(runs) == 4
-    table = out.strip().split("\n\n")[-1].splitlines()
-    assert [line.split()[:2] for line in table[1:]] == [[loss, seed] for loss in ("mse", "mae") for seed in "01"]
+    assert list_means(out) == [["loss", "runs"], ["mae", "2"], ["mse", "2"]]
     assert len(list(begun.folder.glob("stacked/multirun/jobs/*_[0-9]"))) == 2, "an array of two jobs"
     for run in runs:
         status = json.loads((run / "status.json").read_text())

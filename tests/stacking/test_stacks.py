@@ -314,7 +314,7 @@ def test_a_folder_that_takes_no_file_is_told_in_a_sentence_and_the_others_are_re
     assert len(found) == 3
     assert (found[name]["status"], said in found[name]["reason"]) == ("failed", True)
     table = out.strip().split("\n\n")[-1].splitlines()
-    assert [line.split()[0] for line in table] == ["seed", "0", "2"]
+    assert [line.split()[0] for line in table[:2]] == ["runs", "2"], "those that finished"
 
 
 @pytest.mark.system
@@ -331,10 +331,11 @@ def test_a_sweep_in_which_runs_fail_ends_as_with_hydras_own_launcher(tmp_path: P
             err.count("the loss became inf at step 2 (epoch 0) with learning rate 1e+200: try optimizer.lr=1e+199") >= 1
         )
     assert stacked[2].splitlines()[-1] == basic[2].splitlines()[-1]
-    tables = [out.strip().split("\n\n")[-1] for _, out, _ in (stacked, basic)]
+    tables = [out.strip().split("\n\n")[-2] for _, out, _ in (stacked, basic)]
     assert tables[0] == tables[1]
-    assert [line.split()[0] for line in tables[0].splitlines()] == ["optimizer.lr", "0.02", "0.01"]
-    assert len(stacked[1].splitlines()) < 12, "one screen"
+    heading, *rows = (line.split()[0] for line in tables[0].splitlines()[:3])
+    assert (heading, sorted(rows)) == ("optimizer.lr", ["0.01", "0.02"])
+    assert len(stacked[1].splitlines()) < 24, "one screen"
     assert "3 runs trained as one, which differ in optimizer.lr" in stacked[1]
 
 

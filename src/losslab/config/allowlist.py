@@ -77,7 +77,7 @@ ENVIRONMENT = ("HOME", "LOSSLAB_DATA", "SCRATCH", "SLURM_ARRAY_TASK_ID", "SLURM_
 REFERENCE = re.compile(rf"\$\{{(?:\.*\w[\w.\[\]]*|oc\.env:(?:{'|'.join(ENVIRONMENT)})(?:,[^${{}}]*)?)\}}")
 RANGES = re.compile(r"(data|trainer|logger|callbacks\.[^.]+)\.ranges\b")  # what fits the option's own keys
 PART = re.compile(r"loss\.parts\.\w[\w-]*")  # one loss of a weighted sum
-SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host|tracking_uri|server_url)")
+SERVER = re.compile(r"logger\.(?:.*\.)?(?:base_url|host)")
 STEERS = (
     "sets more of Hydra than hydra.mode and hydra.sweeper.params, which could run any code: "
     "if you trust it, type allow=hydra"

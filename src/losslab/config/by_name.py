@@ -13,6 +13,7 @@ from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
 from losslab.errors import Refused, nearest
 
 WIDER = 30.0
+LIBRARIES = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow", "TrackioLogger": "trackio"}
 
 
 def fill_by_name(cfg: DictConfig) -> list[str]:
@@ -30,8 +31,8 @@ def fill_by_name(cfg: DictConfig) -> list[str]:
     if library := cfg.model.pop("library", None):
         name_model(cfg, str(library))
     for name, logger in list_loggers(cfg).items():
-        if library := logger.pop("library", None):
-            check_installed(f"logger={name}", str(library))
+        if library := LIBRARIES.get(str(logger.get("_target_")).rpartition(".")[2]):
+            check_installed(f"logger={name}", library)
     option: DictConfig = cfg.optimizer
     if "rates" not in option:
         return []

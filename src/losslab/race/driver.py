@@ -289,6 +289,7 @@ def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -
     )
     with ExitStack() as at_the_end:
         stopping.workers = workers.processes
+        at_the_end.callback(ledger.close)
         at_the_end.callback(stopping.stop_workers)
         one = Race(folder, question, workers, ledger, state)
         why = one.run()

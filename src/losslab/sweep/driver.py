@@ -218,6 +218,7 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     tested: dict[str, Record] = {}
     with ExitStack() as at_the_end:
         stopping.workers = workers.processes
+        at_the_end.callback(ledger.close)
         at_the_end.callback(stopping.stop_workers)
         workers.add(jobs)
         records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else plan.name)
