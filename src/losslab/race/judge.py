@@ -64,10 +64,9 @@ def judge(
 ) -> Look:
     """Decide what can be decided of these candidates at a level.
 
-    If a candidate is the best, no other one is ahead of it by more than noise, by the intervals of its differences from
-    all others. A candidate of which this does not hold is beaten. These intervals have a share of the level; the rest
-    is for how far those that are beaten are behind at least. Those that wait count among the others, as the ones that
-    race on are the extremes of all.
+    Each candidate is compared with all others as if it were the best. It is beaten if one of them is ahead of it by
+    more than noise. These comparisons use `share_of_best` of the level. The rest is for the least that a beaten
+    candidate is behind. Those that wait count among the others, as the ones that race on are the extremes of all.
 
     A candidate is the same as the leader if the interval of their difference lies within `difference` on both sides.
     These intervals hold together for all that are compared with the leader, at twice the level: such a sentence can be

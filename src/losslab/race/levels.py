@@ -53,8 +53,8 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
     """Return the level of the last of some looks.
 
     All candidates are simulated to be equal, with normal noise. How far one is behind the best mean, in standard errors
-    with a pooled variance, crosses its bound for the first time at a look with the probability that this look may
-    spend, times the share of the level that is for that.
+    with a pooled variance, crosses its bound for the first time at a look with a fixed probability: what this look may
+    spend, times `share_of_best`.
 
     Args:
         candidates: at the start.
