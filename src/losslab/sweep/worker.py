@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.config import check
 from losslab.errors import Pruned, Refused
+from losslab.machine import collect_seldom
 from losslab.stacking.group import group_key
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, read_record
@@ -354,6 +355,7 @@ def receive(line: str) -> tuple[Path, Plan, list[Job], int, Ledger]:
 def main() -> None:
     """Run the command `python -P -m losslab.sweep.worker`, which a driver starts."""
     stop.listen()
+    collect_seldom()
     parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
     try:
         while stop.by is None:
