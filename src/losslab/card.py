@@ -260,7 +260,7 @@ def name_of(cfg: DictConfig) -> str:
 
 
 def read_header(name: str, catalogue: Sequence[str]) -> Header:
-    """Read the comment at the top of a loss's file: description with formula, when to use it and when not, range, source.
+    """Read the comment at the top of a loss's file: formula, when to use it and when not, range, source.
 
     >>> read_header("mae", [str(catalogue.CONF)]).use
     'targets have outliers, or the median is wanted'
