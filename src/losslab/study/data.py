@@ -33,7 +33,7 @@ def find_file(name: str, source: Source) -> Path:
         raise Refused(f"data={name} is a file of the package {source['package']}, which is not installed; {ask}")
     if hashlib.sha256(read_bytes(file)).hexdigest() != source["sha256"]:
         raise Refused(f"{file} is not the file that this study was made with; {ask}")
-    return file
+    return Path(file)
 
 
 def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
@@ -57,7 +57,8 @@ def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
     options.mkdir(parents=True, exist_ok=True)
     for name, source in sources.items():
         table = folder / f"{name}.csv"
-        frame = pd.read_csv(find_file(name, source), dtype=str, keep_default_na=False, **source.get("read", {}))
+        how: dict[str, Any] = {"dtype": str, "keep_default_na": False, **source.get("read", {})}
+        frame = pd.DataFrame(pd.read_csv(find_file(name, source), **how))
         write(table, frame.to_csv(index=False))
         option = {"defaults": ["csv", "_self_"], "path": str(table.absolute()), **source["option"]}
         write(options / f"{name}.yaml", f"# {source['about']}\n{yaml.safe_dump(option, sort_keys=False)}")
