@@ -11,8 +11,8 @@ import sys
 sys.argv = ["losslab", "trainer.max_epochs=1"]
 from losslab.cli import train
 train()
-unused = {"torchvision", "torch._inductor.utils", "torch._dynamo.utils", "torch.distributed.fsdp",
-          "torchmetrics.functional", "scipy", "sympy", "sklearn", "wandb.sdk.launch", "wandb.apis.public", "pytorch_optimizer", "optuna"}
+unused = {"torchvision", "torch._inductor.utils", "torch._dynamo.utils", "torch.distributed.fsdp", "scipy", "sympy"}
+unused |= {"torchmetrics.functional", "sklearn", "wandb.sdk.launch", "wandb.apis.public", "pytorch_optimizer", "optuna"}
 sys.exit(", ".join(sorted(unused & set(sys.modules))) or 0)
 """
 
