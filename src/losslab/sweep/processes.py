@@ -16,10 +16,12 @@ from pathlib import Path
 
 from losslab.errors import Refused
 from losslab.machine import cores, total_memory
+from losslab.sweep import stopping
 from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, explain
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan
 
+PAUSE = 0.2  # seconds between two looks at the workers
 CRASHES = 3  # a job that killed so many workers is given up, and so is a sweep whose workers get nothing done
 
 
@@ -46,10 +48,12 @@ class Workers:
         plan: the sweep.
         count: of processes; 0 lets this process do the jobs itself.
         stack: at most how many runs each of them trains as one.
+        ledger: the folder of the jobs' ledger, if it is not the sweep's.
     """
 
-    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1) -> None:
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1, ledger: Path | None = None) -> None:
         self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
+        self.ledger = ledger or folder / "jobs"
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
         self.logs: dict[int, Path] = {}
@@ -104,6 +108,7 @@ class Workers:
         """Send jobs to a worker."""
         message = {
             "folder": str(self.folder),
+            "ledger": str(self.ledger),
             "plan": asdict(self.plan),
             "jobs": [asdict(job) for job in jobs],
             "stack": self.stack,
@@ -119,8 +124,8 @@ class Workers:
         for process in self.processes:
             self.send(process, jobs)
 
-    def replace_dead(self, ledger: Ledger, left: int) -> None:
-        """Start as many workers as there is work for, and give up jobs that keep killing them.
+    def advance(self, ledger: Ledger, left: int) -> None:
+        """Start as many workers as there is work for, and give up jobs that keep killing them; wait a moment.
 
         Args:
             ledger: of the jobs.
@@ -152,6 +157,11 @@ class Workers:
                     self.give_up(ledger, job, process.returncode)
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
+        time.sleep(PAUSE)
+
+    def close(self) -> None:
+        """End the processes."""
+        stopping.stop_workers()
 
     def give_up(self, ledger: Ledger, job: Job, code: int) -> None:
         """Record that a job failed, because processes died at it; the last one ended with this exit code."""

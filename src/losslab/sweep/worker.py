@@ -348,7 +348,7 @@ def receive(line: str) -> tuple[Path, Plan, list[Job], int, Ledger]:
     stop.importing = False
     if not (folder / "sweep.json").is_file():  # the driver wrote it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    return folder, plan, [Job(**job) for job in message["jobs"]], stack, Ledger(folder / "jobs")
+    return folder, plan, [Job(**job) for job in message["jobs"]], stack, Ledger(Path(message["ledger"]))
 
 
 def main() -> None:
