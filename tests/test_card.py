@@ -276,11 +276,9 @@ def test_settings_of_which_a_loss_cannot_be_made_are_refused() -> None:
 
 def test_every_header_has_its_parts() -> None:
     for name in options([str(CONF)], "loss"):
-        says, bounds, source = card.read_header(name, [str(CONF)])
-        assert "not" not in (bounds[:3], source[:3])
-        assert " to " in bounds
-        assert says
-        assert source
+        header = card.read_header(name, [str(CONF)])
+        assert not any(part.startswith(("not stated", "not described")) for part in header), name
+        assert " to " in header.range
     examples = prepared("regression")[0].examples()[0]
     assert (examples.mean(), examples.std()) == (3, 1)
 
@@ -292,6 +290,7 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     assert lines[0] == "focal"
     assert lines[1] == "  is        Focal loss: mean of -weight (1 - p)^gamma log p, p ="
     assert lines[2].startswith(f"{' ' * 12}softmax(input)[target].")
+    assert "  use when  most rows are easy and the rare hard ones matter" in lines
     assert all(len(line) <= 80 for line in lines)
     assert "  beside    cross_entropy, square" in lines
     assert (tmp_path / lines[-1]).read_bytes().startswith(PNG)

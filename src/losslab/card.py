@@ -18,7 +18,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 KEYS = ("loss", "loss.*", "task", "vs", "out", "allow")
 POINTS = 401  # of a curve; an odd number, so that the middle is one of them
 NO_SETTINGS = {"_target_", *catalogue.OWN_KEYS["loss"]} - {"reduction"}  # keys of a loss's file that say what it is
+
+
+class Header(NamedTuple):
+    """What the comment at the top of a loss's file says."""
+
+    description: str
+    use: str
+    avoid: str
+    range: str
+    source: str
 
 
 @dataclass
@@ -249,17 +259,23 @@ def name_of(cfg: DictConfig) -> str:
     return f"{cfg.run.choices.loss} ({', '.join(typed)})" if typed else str(cfg.run.choices.loss)
 
 
-def read_header(name: str, catalogue: Sequence[str]) -> tuple[str, str, str]:
-    """Return what a loss's file says at its top: description with formula, range, source."""
+def read_header(name: str, catalogue: Sequence[str]) -> Header:
+    """Read the comment at the top of a loss's file: formula, when to use it and when not, range, source.
+
+    >>> read_header("mae", [str(catalogue.CONF)]).use
+    'targets have outliers, or the median is wanted'
+    """
     file = next(file for folder in catalogue if (file := Path(folder, "loss", f"{name}.yaml")).is_file())
     comments: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         comments.append(line.removeprefix("#").strip())
-    parts = re.fullmatch(r"(.*?)(?: Range: (.*?)\.)?(?: Source: (.*?)\.?)?", " ".join(comments))
+    parts = re.fullmatch(
+        r"(.*?)(?: Use: (.*?)\.)?(?: Avoid: (.*?)\.)?(?: Range: (.*?)\.)?(?: Source: (.*?)\.?)?", " ".join(comments)
+    )
     assert parts
-    return parts[1] or "not described in its file", parts[2] or "not stated", parts[3] or "not stated"
+    return Header(parts[1] or "not described in its file", *(part or "not stated" for part in parts.groups()[1:]))
 
 
 def describe(card: Card) -> str:
@@ -273,16 +289,18 @@ def describe(card: Card) -> str:
         lines.extend(textwrap.wrap(value, 80, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
 
     for name, (path, keys) in paths.items():
-        says, bounds, source = read_header(name, cfg.run.catalogue)
+        header = read_header(name, cfg.run.catalogue)
         several = f", {card.scores_per_target} scores for each target" if keys.input == "heads" else ""
         domain = f" {keys.domain}" if "domain" in keys else ""
         settings = [key for key in flat if key.startswith(f"{path}.") and key.split(".")[-1] not in NO_SETTINGS]
         lines.append(name)
-        say("is", says)
+        say("is", header.description)
+        say("use when", header.use)
+        say("not when", header.avoid)
         say("wants", f"{keys.input}; targets as {keys.target}{domain}{several}")
-        say("range", bounds)
+        say("range", header.range)
         say("settings", " ".join(f"{key}={arguments.as_typed(flat[key])}" for key in settings) or "none")
-        say("source", source)
+        say("source", header.source)
         say("differs", str(losses[name].get("differs", "from no other that is known under its names")))
         say("also", ", ".join(losses[name].get("also", [])) or "no other name")
     if len(paths) > 1:

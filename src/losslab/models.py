@@ -25,15 +25,50 @@ class Linear(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), outputs))
 
 
+class SmoothClip(nn.Module):
+    """Squash values into (-limit, limit): `x / sqrt(1 + (x / limit)^2)`, so that an outlier in a column stays bounded.
+
+    >>> SmoothClip(3)(torch.tensor([0.1, 1.0, 100.0]))
+    tensor([0.0999, 0.9487, 2.9987])
+
+    Source: Holzmüller, Grinsztajn, Steinwart, Better by Default, NeurIPS 2024.
+    """
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (1 + (x / self.limit) ** 2).sqrt()
+
+
 class MLP(nn.Sequential):
-    """Fully connected layers with ReLU and optional dropout on the flattened input.
+    """Fully connected layers with ReLU on the flattened input.
+
+    Args:
+        shape: of one input.
+        outputs: the number of scores.
+        hidden: the width of the hidden layer, or one width for each.
+        dropout: the share of hidden values that are dropped in training.
+        input_dropout: the share of inputs that are dropped in training.
+        clip: a bound on the size of inputs, see `SmoothClip`; `None` for none.
 
     >>> MLP((26,), 1, hidden=[64, 64])(torch.zeros(2, 26)).shape
     torch.Size([2, 1])
     """
 
-    def __init__(self, shape: Sequence[int], outputs: int, hidden: int | Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: int,
+        hidden: int | Sequence[int],
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        clip: float | None = None,
+    ) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
+        layers += [SmoothClip(clip)] if clip else []
+        layers += [nn.Dropout(input_dropout)] if input_dropout else []
         width = torch.Size(shape).numel()
         for wider in [hidden] if isinstance(hidden, int) else hidden:
             layers += [nn.Linear(width, wider), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]

@@ -57,7 +57,9 @@ def draw(card: "Card") -> Figure:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
     paths = list(compose.loss_paths(card.cfg))
-    formula = read_header(paths[0], card.cfg.run.catalogue)[0].split(". ")[0].rstrip(".") if len(paths) == 1 else ""
+    formula = (
+        read_header(paths[0], card.cfg.run.catalogue).description.split(". ")[0].rstrip(".") if len(paths) == 1 else ""
+    )
     drawn.suptitle(f"{name_of(card.cfg)}\n{formula}" if 0 < len(formula) <= 118 else name_of(card.cfg), fontsize=10.5)
     return drawn
 

@@ -1,0 +1,377 @@
+"""README and docs tell the truth: their trees, tables, links and numbers, and every block of code in them."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from docs import gallery, reference
+
+import losslab
+from losslab.cli import COMMANDS
+from losslab.config.catalogue import CONF, fits, options
+from losslab.config.check import configure
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(file for file in DOCS.glob("*.md") if file.name not in ("log.md", "questions.md"))]
+TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+GENERATED = ("losses", "optimizers", "schedules", "tasks", "settings")  # pages of the gallery
+KINDS = ("bash", "console", "python", "yaml", "")  # of blocks; one without a name is a tree of files
+TOLERANCE, OF_INTERVALS = 0.05, 0.3  # by how much numbers may differ on another machine; ends of intervals more
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+class Block(NamedTuple):
+    """A block of code on a page."""
+
+    page: str
+    kind: str
+    text: str
+
+
+def find_blocks() -> Iterator[Block]:
+    for page, text in TEXT.items():
+        yield from (Block(page, kind, body) for kind, body in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S))
+
+
+BLOCKS = list(find_blocks())
+COMMANDS_SHOWN = list(
+    dict.fromkeys(line for block in BLOCKS if block.kind == "bash" for line in block.text.strip().splitlines())
+)
+
+
+def table() -> str:
+    """The loss x task table, as the catalogue has it."""
+    tasks = {name: file["task"] for name, file in options([str(CONF)], "task").items()}
+    lines = [f"| loss | wants | {' | '.join(tasks)} |", f"|---|---|{'---|' * len(tasks)}"]
+    for name, loss in options([str(CONF)], "loss").items():
+        marks = " | ".join("yes" if fits(task, loss) else "no" for task in tasks.values())
+        lines.append(f"| `{name}` | {loss['input']}, {loss['target']} | {marks} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_losses_and_tasks_is_the_catalogues() -> None:
+    assert table() in TEXT["losses.md"], f"put this into docs/losses.md:\n{table()}"
+
+
+def test_the_tree_names_every_file_of_the_package() -> None:
+    tree = re.search(r"```\nREADME.md.*?```", TEXT["contributing.md"], re.DOTALL)
+    assert tree
+    for file in (ROOT / "src").rglob("*.py"):
+        assert file.name == "__init__.py" or file.name in tree[0], file.name
+    for folder in CONF.iterdir():
+        assert folder.name in tree[0], folder.name
+    for path in ROOT.iterdir():
+        if path.is_dir() and not path.name.startswith(".") and path.name not in ("outputs", "site", "dist", "shared"):
+            assert re.search(rf"^{path.name}/", tree[0], re.MULTILINE), path.name
+
+
+def test_every_picture_and_file_that_a_page_shows_is_there() -> None:
+    for page in PAGES:
+        for path in re.findall(r"\]\((?!http)([^)#\s]+)[^)]*\)", TEXT[page.name]):
+            made = path.startswith("gallery/") and Path(path).stem in GENERATED
+            assert made or (page.parent / path).exists(), f"{page.name}: {path}"
+            assert page.parent == ROOT or not path.startswith(".."), f"{page.name}: {path} is not on the site"
+
+
+def test_every_page_is_on_the_site_and_every_page_of_the_site_is_there() -> None:
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {page.name for page in PAGES[1:]} | {f"gallery/{name}.md" for name in GENERATED}
+
+
+def test_the_readme_is_short_and_its_numbers_are_the_catalogues() -> None:
+    readme = TEXT["README.md"]
+    assert len(readme.splitlines()) < 200
+    counts = {group: len(options([str(CONF)], group)) for group in ("loss", "scheduler", "experiment")}
+    named = options([str(CONF)], "optimizer")["any"]["rates"]
+    optimizers = len(options([str(CONF)], "optimizer")) - 1  # without `any`
+    for text in (
+        f"| losses | {counts['loss']}, ",
+        f"| optimizers | {optimizers}, and {len(named)} of pytorch_optimizer",
+        f"| schedules | {counts['scheduler']}, ",
+        f"| questions that one command answers | {counts['experiment']} |",
+    ):
+        assert text in readme
+    assert f"any of {counts['loss']} losses and {optimizers} optimizers" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_version_is_in_one_place_and_the_others_follow() -> None:
+    assert f"\n## {losslab.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == losslab.__version__
+
+
+def test_every_option_and_every_metric_has_its_words() -> None:
+    settings, tasks = reference.write_settings(), reference.write_tasks()
+    for group in sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
+        for name in options([str(CONF)], group):
+            assert re.search(rf"\| `{name}` \| \w.{{10,}} \|", settings), f"conf/{group}/{name}.yaml"
+    for task, file in options([str(CONF)], "task").items():
+        for metric, line in reference.read_metrics(task).items():
+            assert len(line.comment) > 20, f"{task}: {metric}: say in conf/task/{task}.yaml what it is"
+            assert (line.default, f"| `{metric}`" in tasks) == (file["task"]["metrics"][metric], True)
+
+
+def test_the_gallerys_examples_are_right() -> None:
+    import doctest
+
+    for module in (gallery, reference):
+        assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mse", "shrinks to 0 at the target, and grows with the error"),
+        ("mae", "keeps its size close to the target, and is the same for medium and large errors"),
+        ("huber", "shrinks to 0 at the target, and is the same for medium and large errors"),
+        ("cross_entropy", "shrinks to 0 at the target, and grows with the error and levels off"),
+        ("tversky", "fades to almost nothing where the prediction is far off"),
+    ],
+)
+def test_the_gallery_describes_a_gradient_as_the_textbooks_do(name: str, words: str) -> None:
+    from losslab import card
+
+    cfg = gallery.compose_loss(name, card.choose_task([name], []), {})
+    assert words in gallery.describe_gradient(card.compute(cfg, {}).curves)
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("sgd", 0), ("momentum", 1), ("adam", 2), ("amsgrad", 3), ("lion", 1)])
+def test_the_gallery_measures_the_memory_that_the_papers_state(name: str, numbers: float) -> None:
+    assert gallery.measure_memory(name, gallery.OPTIMIZERS[name]) == numbers
+
+
+def test_the_gallery_draws_a_schedule_as_its_formula_has_it() -> None:
+    rates = gallery.follow_schedule("polynomial")
+    np.testing.assert_allclose(rates, 1 - np.arange(len(rates)) / len(rates), atol=1e-6)
+    assert gallery.follow_schedule("step")[:: 10 * gallery.STEPS] == pytest.approx([10.0**-n for n in range(6)])
+
+
+def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
+    for block in BLOCKS:
+        assert block.kind in KINDS, block
+        if block.kind in ("python", "yaml") and block.page == "extending.md":
+            assert re.match(r"# [\w./]+\.(py|yaml)\n", block.text), f"say which file it is:\n{block.text}"
+    first = [block.text.splitlines() for block in BLOCKS if block.kind == "bash"][:2]
+    assert [len(lines) for lines in first] == [1, 1]
+    assert ("pip install" in first[0][0], first[1][0]) == (True, "pytest")  # what .ci/run types
+
+
+# what is printed, and by how much it may differ
+
+
+def numbers_agree(shown: str, printed: str) -> bool:
+    """Whether two lines have the same words, and the same numbers within the tolerance that the pages state.
+
+    >>> numbers_agree("mae  629.1", "mae 640"), numbers_agree("mae 629.1", "mae 790"), numbers_agree("a 1", "b 1")
+    (True, False, False)
+    >>> numbers_agree("59 % [22, 89]", "59 % [27, 80]")
+    True
+    """
+    if NUMBER.sub("#", " ".join(shown.split())) != NUMBER.sub("#", " ".join(printed.split())):
+        return False
+    for left, right in zip(NUMBER.finditer(shown), NUMBER.finditer(printed), strict=True):
+        inside = shown.rfind("[", 0, left.start()) > shown.rfind("]", 0, left.start())
+        a, b = (float(match[0].rstrip(",").replace(",", "")) for match in (left, right))
+        if a != pytest.approx(b, rel=OF_INTERVALS if inside else TOLERANCE):
+            return False
+    return True
+
+
+def find_missing(shown: Sequence[str], printed: Sequence[str]) -> str | None:
+    """Return the first line that is shown and was not printed where it should be; `…` stands for any lines.
+
+    >>> find_missing(["a", "…", "c 10"], ["a", "b", "b", "c 10.1"]), find_missing(["a", "c"], ["a", "b", "c"])
+    (None, 'c')
+    """
+    place, skipping = 0, False
+    for line in shown:
+        if line.strip() == "…":
+            skipping = True
+            continue
+        rest = list(printed[place:]) if skipping else list(printed[place : place + 1])
+        found = next((n for n, each in enumerate(rest) if numbers_agree(line, each)), None)
+        if found is None:
+            return line
+        place, skipping = place + found + 1, False
+    return None
+
+
+def read_transcripts() -> dict[str, list[str]]:
+    """Every command that is shown with what it prints."""
+    found: dict[str, list[str]] = {}
+    for block in BLOCKS:
+        if block.kind == "console":
+            for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+                command, *lines = part.rstrip().splitlines()
+                assert found.setdefault(command, lines) == lines, f"{command} is shown in two ways"
+    return found
+
+
+def run_losslab(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    words = shlex.split(command, comments=True)
+    module = {"losslab": "losslab", "losslab-train": "losslab.app"}[words[0]]
+    return subprocess.run(
+        [sys.executable, "-m", module, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=500
+    )
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("command", read_transcripts())
+def test_what_is_shown_is_what_is_printed(command: str, tmp_path: Path) -> None:
+    done = run_losslab(command, tmp_path)
+    missing = find_missing(read_transcripts()[command], (done.stdout + done.stderr).splitlines())
+    assert missing is None, f"not printed: {missing}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+
+
+# what is typed
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the commands of the pages work: the tables, images and the run that they name."""
+    from PIL import Image
+
+    home = tmp_path_factory.mktemp("home")
+    for name in ("sweeps", "cluster", "docker", "benchmarks"):
+        (home / name).symlink_to(ROOT / name)
+    chance = np.random.default_rng(0)
+    carat = chance.uniform(0.3, 2, 200)
+    frame = pd.DataFrame({"price": 4000 * carat + 100, "carat": carat, "kind": chance.choice(["a", "b"], 200)})
+    for name in ("my.csv", "new.csv"):
+        frame.to_csv(home / name, index=False)
+    (home / "FOLDER").mkdir()
+    for place in range(12):
+        Image.fromarray(chance.integers(0, 255, (8, 8, 3), np.uint8)).save(home / "FOLDER" / f"{place}.png")
+    train = "losslab data=csv data.path=my.csv data.target=price trainer.max_epochs=1 logger=false"
+    folder = run_losslab(train, home).stdout.splitlines()[-1]
+    (home / "outputs" / "RUN").symlink_to(home / folder)
+    (home / "outputs" / "sweeps" / "loss_x_optimizer").mkdir(parents=True)
+    return home
+
+
+def check_run(words: list[str]) -> None:
+    """Compose what is typed; of several values, with -m, the first and the last."""
+    if {"--help", "--cfg"} & set(words):
+        return  # tests/test_main.py has them
+    several, words = "-m" in words, [word for word in words if word != "-m" and not word.startswith("hydra")]
+    for place in (0, -1) if several else (None,):
+        one = [word if place is None else choose_value(word, place) for word in words]
+        configure([*one, "logger=false"] if not any("logger" in word for word in one) else one)
+
+
+def choose_value(word: str, place: int) -> str:
+    key, _, value = word.partition("=")
+    return f"{key}={0 if value.startswith('range') else value.split(',')[place]}"
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("line", COMMANDS_SHOWN)
+def test_what_is_shown_can_be_typed(line: str, at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from losslab import card, export, paths, predict, watch
+    from losslab.compare import request
+    from losslab.race import driver as races
+    from losslab.sweep import driver as sweeps
+
+    monkeypatch.chdir(at_home)
+    for module in (races, sweeps):
+        monkeypatch.setattr(module, "run", lambda *_: 0)
+        if "FOLDER" in line:
+            monkeypatch.setattr(module, "check_data", lambda *_: None)
+    words = shlex.split(line, comments=True)
+    if words[:2] == ["python", "train.py"]:
+        words[:2] = ["losslab"]
+    if words[0] not in ("losslab", "losslab-train"):
+        assert re.fullmatch(r"python3?|pip|pytest|ruff|docker|wandb|zensical|twine|check-wheel-contents", words[0]), (
+            line
+        )
+        for word in words:
+            assert not re.fullmatch(r"(cluster|sweeps|docker)/\S+", word) or (ROOT / word).is_file(), line
+    elif "--config-dir" in words:
+        return  # test_what_extends_losslab_works
+    elif words[1:2] == ["race"]:
+        assert races.race(words[2:]) == 0
+    elif words[1:2] == ["sweep"]:
+        assert sweeps.sweep(words[2], words[3:]) == 0
+    elif words[1:2] and words[1] in COMMANDS:
+        check: Any = {"compare": request, "predict": predict, "export": export, "card": card, "paths": paths}
+        (check | {"watch": watch})[words[1]].parse_request(words[2:])
+    else:
+        check_run(words[1:])
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("line", [line for line in COMMANDS_SHOWN if "--config-dir" in line])
+def test_what_extends_losslab_works(line: str, tmp_path: Path) -> None:
+    for block in BLOCKS:
+        if block.page == "extending.md" and block.kind in ("python", "yaml"):
+            name = block.text.split("\n")[0].removeprefix("# ")
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(block.text.partition("\n")[2])
+    done = run_losslab(f"{line} trainer.max_epochs=1 logger=false", tmp_path)
+    assert done.returncode == 0, done.stderr
+    history = (tmp_path / done.stdout.splitlines()[-1] / "history.csv").read_text()
+    for name, column in {"task=grades": "val/top3", "callbacks=norm": "weight_norm"}.items():
+        assert name not in line or column in history.splitlines()[0]
+
+
+@pytest.mark.system
+def test_what_is_shown_in_python_runs(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(at_home)
+    frame = pd.read_csv("my.csv")
+    space: dict[str, Any] = {"frame": frame, "new": frame[["carat", "kind"]]}
+    blocks = [block for block in BLOCKS if block.kind == "python" and block.page != "extending.md"]
+    for block in sorted(blocks, key=lambda block: "class Net" not in block.text):  # others use it
+        small = re.sub(
+            r"(trainer__max_epochs)=\d+|range\(\d+\)",
+            lambda found: f"{found[1]}=1" if found[1] else "range(2)",
+            block.text,
+        )
+        small = re.sub(r"\bsweep\((.*)\)", r"sweep(\1, trainer__max_epochs=1)", small)
+        small = re.sub(r"\brace\((.*)\)", r"race(\1, trainer__max_epochs=1, tune=0, difference=50)", small)
+        exec(compile(small, block.page, "exec"), space)
+
+
+@pytest.mark.system
+def test_the_site_builds_without_a_warning_and_shows_every_option(tmp_path: Path) -> None:
+    pytest.importorskip("zensical")
+    for name in ("mkdocs.yml", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("gallery", "__pycache__"))
+    pages = tmp_path / "docs" / "gallery"
+    gallery.main(pages)
+    for group, page in {"loss": "losses", "optimizer": "optimizers", "scheduler": "schedules", "task": "tasks"}.items():
+        text = (pages / f"{page}.md").read_text(encoding="utf-8")
+        for name, file in options([str(CONF)], group).items():
+            assert f"\n## `{name}` {{#{name}}}\n" in text or "rates" in file, f"{group}={name}"
+        for picture in re.findall(r"\]\((pictures/[^)]+)\)", text):
+            assert (pages / picture).stat().st_size > 5000, picture
+    build = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "Warning" in done.stdout + done.stderr) == (0, False), done.stdout + done.stderr
+    assert (tmp_path / "site" / "gallery" / "losses" / "index.html").is_file()
+
+
+@pytest.mark.system
+def test_a_release_is_what_an_index_takes(tmp_path: Path) -> None:
+    pytest.importorskip("twine")
+    pytest.importorskip("check_wheel_contents")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    wheel, source = sorted(map(str, tmp_path.iterdir()), key=lambda name: name.endswith(".gz"))
+    assert f"-{losslab.__version__}" in wheel
+    assert source.endswith(f"-{losslab.__version__}.tar.gz")
+    for tool in (["twine", "check", "--strict", wheel, source], ["check_wheel_contents", wheel]):
+        done = subprocess.run([sys.executable, "-m", *tool], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
