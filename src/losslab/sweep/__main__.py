@@ -12,6 +12,8 @@
     retry=true            do failed jobs again
     dry=true              print the cells, the runs and their time, and run nothing
     run_cap=24            at most so many runs, as many for each cell: of a grid, the first seeds
+    engine=ray            train on the machines of a Ray cluster, which need share nothing: pip install 'losslab[ray]'
+    address=HEAD:6379     of the cluster; else RAY_ADDRESS, else one of this machine; cpus_per_run=1, gpus_per_run=0.125
     --config-dir FOLDER   options of your own
     test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
 

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -65,29 +67,28 @@ class Cluster:
 
 
 def connect(engine: Engine) -> Cluster:
-    """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine.
+    """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine that is started.
+
+    Ray listens to the network. A cluster of this machine answers nobody who does not know its token.
 
     Raises:
         Refused: without Ray, without a cluster there, and where no node has room for a run.
     """
+    if find_spec("ray") is None:
+        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
-    try:
-        import ray
-    except ImportError:
-        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'") from None
     address = engine.address or os.environ.get("RAY_ADDRESS", "")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not address and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+    import ray
+
+    own = {} if address else {"include_dashboard": False}
     try:
-        try:
-            ray.init(address=address or "auto", **quiet)
-        except ConnectionError:
-            if address:
-                raise
-            ray.init(address="local", include_dashboard=False, **quiet)
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Refused(
-            f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HOST:6379 of "
-            "its head, or leave it out for one on this machine"
+            f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
+            "the name of its head, or leave it out for a cluster of this machine"
         ) from None
     until_signalled(stop_driver)  # Ray has replaced the handlers
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -192,11 +192,10 @@ class NodeWorker:
             self.take(tasks)
             deadline = time.monotonic() + wait
             while True:
-                records = self.ledger.records(self.left)
-                due = bool(self.left) and time.monotonic() >= self.next
-                if records or due or not self.left or time.monotonic() >= deadline:
-                    return self.report(records, due)
-                self.workers.advance(self.ledger, len(self.left) - len(records))
+                self.workers.advance(self.ledger, len(self.left))
+                records, now = self.ledger.records(self.left), time.monotonic()
+                if records or now >= min(self.next, deadline):
+                    return self.report(records, now >= self.next)
         except Refused as error:
             return Report(error=str(error))
         except OSError as error:
