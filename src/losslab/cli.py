@@ -4,6 +4,7 @@
     losslab sweep FILE                      the runs of a W&B sweep file, here
     losslab race loss=mse,mae,huber         which of them to use, with as few runs as possible
     losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
+    losslab study                           published claims, each repeated by one command
     losslab watch FOLDER                    the page of runs that go on, which renews itself
     losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
     losslab export ckpt=FILE out=model.onnx a trained model, to be handed on, with its card
@@ -25,6 +26,7 @@ COMMANDS = {
     "sweep": "losslab.sweep.__main__",
     "race": "losslab.race.__main__",
     "compare": "losslab.compare.__main__",
+    "study": "losslab.study.__main__",
     "watch": "losslab.watch",
     "predict": "losslab.predict",
     "export": "losslab.export",

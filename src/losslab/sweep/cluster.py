@@ -7,7 +7,7 @@ driver is killed, Ray ends its workers; started again, it sends out what is not 
 
 import os
 import sys
-from collections import deque
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +20,6 @@ from uuid import uuid4
 from losslab import __version__
 from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
-from losslab.stacking.group import group_key
 from losslab.sweep.archive import Archive, find_paths, pack
 from losslab.sweep.engine import Engine, share_out
 from losslab.sweep.faults import GO_ON
@@ -29,6 +28,7 @@ from losslab.sweep.mirror import put_files, read_files
 from losslab.sweep.node import NodeWorker, Opened, Report, Setup, Task
 from losslab.sweep.plan import Job, Plan
 from losslab.sweep.processes import CRASHES, PAUSE
+from losslab.sweep.queue import Queue
 from losslab.sweep.stopping import stop_driver, until_signalled
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def first_line(error: BaseException) -> str:
 
 
 @dataclass
-class Held:
+class Assigned:
     """A job that a worker has.
 
     Args:
@@ -141,7 +141,7 @@ class Seat:
         host: the machine's name.
         ready: whether it takes jobs.
         shared: whether it sees the sweep's folder.
-        held: the jobs that it has, by key.
+        jobs: the jobs that it has, by key.
         locks: of the run folders that its files are written to.
     """
 
@@ -152,7 +152,7 @@ class Seat:
     host: str = ""
     ready: bool = False
     shared: bool = False
-    held: dict[str, Held] = field(default_factory=dict)
+    jobs: dict[str, Assigned] = field(default_factory=dict)
     locks: dict[str, int] = field(default_factory=dict)
 
 
@@ -171,13 +171,13 @@ class ClusterWorkers:
         self.count = cluster.count
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []  # none of this machine
-        self.queue: deque[Job] = deque()
+        self.queue: Queue | None = None
+        self.left = 0
         self.seats: list[Seat] = []
         self.near, self.far = find_paths(plan)
         self.archive: Archive | None = None
         self.in_vain = 0
         self.token = f".{uuid4().hex}.here"
-        self.ledger: Ledger
 
     def describe(self) -> str:
         """Say how many runs are trained at a time, and with what."""
@@ -188,7 +188,6 @@ class ClusterWorkers:
     def add(self, jobs: list[Job]) -> None:
         """Take more jobs."""
         self.jobs += jobs
-        self.queue.extend(jobs)
 
     def advance(self, ledger: Ledger, left: int) -> None:
         """Start as many workers as there is work for, send jobs, and take in what the workers hand in; wait a moment.
@@ -200,15 +199,18 @@ class ClusterWorkers:
         Raises:
             Refused: where workers end and nothing gets done.
         """
-        self.ledger = ledger
         (self.folder / self.token).touch()
+        self.queue, self.left = self.queue or Queue(ledger, []), left
+        if len(self.queue.jobs) < len(self.jobs):
+            self.queue.add(self.jobs)
         while len(self.seats) < min(self.count, left):
             self.seats.append(self.start())
         for seat in self.seats:
-            if seat.ready and seat.answer is None and self.queue:
-                self.send(seat)
+            if seat.ready and seat.answer is None and not self.send(seat):
+                break  # no job is free
         waiting = {seat.answer: seat for seat in self.seats if seat.answer is not None}
-        if not waiting:
+        if not waiting:  # others are at the jobs
+            time.sleep(PAUSE)
             return
         answers, _ = self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=PAUSE)
         for answer in answers:
@@ -265,49 +267,39 @@ class ClusterWorkers:
         seat.ready, seat.receive = True, self.reported
         self.send(seat)
 
-    def send(self, seat: Seat) -> None:
-        """Send a worker as many jobs as it should have, and ask for what it has to hand in."""
-        tasks = [self.make_task(held, seat) for held in self.pick_jobs(seat)]
-        if seat.held:
+    def send(self, seat: Seat) -> bool:
+        """Send a worker as many jobs as it should have, and ask for what it has to hand in; return whether it has any."""
+        tasks = [self.make_task(assigned, seat) for assigned in self.pick_jobs(seat)]
+        if seat.jobs:
             seat.answer = seat.actor.work.remote(tasks, WAIT)
+        return bool(seat.jobs)
 
-    def pick_jobs(self, seat: Seat) -> Iterator[Held]:
+    def pick_jobs(self, seat: Seat) -> Iterator[Assigned]:
         """Claim the next jobs for a worker: a stack of them, and another to go on with while many are left.
 
         A job at which a worker died comes last and alone.
         """
-        many = len(self.queue) > 2 * self.stack * len(self.seats) and self.plan.method != "bayes"
-        while len(seat.held) <= (self.stack if many else 0) and (first := self.claim_next("")) is not None:
-            turn = [first]
-            like, runs = group_key(first.job.setting), len(first.job.repeats)
-            while runs < self.stack and self.plan.method != "bayes" and (more := self.claim_next(like)) is not None:
-                turn.append(more)
-                runs += len(more.job.repeats)
-            for held in turn:
-                seat.held[held.job.key] = held
-                yield held
+        assert self.queue is not None
+        bayes = self.plan.method == "bayes"  # which draws by finished trials
+        many = not bayes and self.left > 3 * self.stack * len(self.seats)
+        while len(seat.jobs) <= (self.stack if many else 0) and (first := self.queue.take(self.stack)) is not None:
+            alone = bayes or self.stack == 1 or self.queue.ledger.crashes(first[0].key)
+            for job, claim in [first, *([] if alone else self.queue.take_like(first[0], self.stack))]:
+                seat.jobs[job.key] = Assigned(job, claim)
+                yield seat.jobs[job.key]
 
-    def claim_next(self, like: str) -> Held | None:
-        """Claim the next job, of those whose settings let them train with others if `like` says which."""
-        for job in list(self.queue) if not like else [job for job in self.queue if group_key(job.setting) == like]:
-            claim = self.ledger.claim(job.key)
-            if claim is not None or self.ledger.over(job.key):
-                self.queue.remove(job)
-            if claim is not None:
-                return Held(job, claim)
-        return None
-
-    def make_task(self, held: Held, seat: Seat) -> Task:
+    def make_task(self, assigned: Assigned, seat: Seat) -> Task:
         """Make the task of a job, with what other workers have done of it."""
-        job, number = held.job, ""
+        assert self.queue is not None
+        job, number = assigned.job, ""
         if job.draw and (self.plan.method == "bayes" or self.plan.early):
             from losslab.sweep.search import draw
 
-            trial = draw(self.folder, self.ledger, self.plan, job)
+            trial = draw(self.folder, self.queue.ledger, self.plan, job)
             if self.plan.early:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
-                held.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
+                assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
         runs = (self.folder / "runs").glob(f"*-{job.key[:6]}")
         files = {} if seat.shared else read_files(self.folder, runs)
         return Task(asdict(job), files, number)
@@ -325,7 +317,7 @@ class ClusterWorkers:
         self.lock_runs(seat, report.files)
         put_files(self.folder, report.files, report.gone)
         for key, record in report.records.items():
-            self.finish(seat, seat.held.pop(key), record)
+            self.finish(seat, seat.jobs.pop(key), record)
         self.send(seat)
 
     def lock_runs(self, seat: Seat, files: Iterable[str]) -> None:
@@ -340,15 +332,15 @@ class ClusterWorkers:
         for run in [run for run in seat.locks if run.endswith(f"-{key[:6]}" if key else "")]:
             os.close(seat.locks.pop(run))
 
-    def finish(self, seat: Seat, held: Held, record: Record) -> None:
+    def finish(self, seat: Seat, assigned: Assigned, record: Record) -> None:
         """Record that a job is over."""
         self.in_vain = 0
-        if held.trial is not None:
+        if assigned.trial is not None:
             from losslab.sweep.search import tell
 
-            tell(held.trial, record["value"], failed=record["state"] == "failed")
-        held.claim.finish(record)
-        self.unlock_runs(seat, held.job.key)
+            tell(assigned.trial, record["value"], failed=record["state"] == "failed")
+        assigned.claim.finish(record)
+        self.unlock_runs(seat, assigned.job.key)
 
     def lose(self, seat: Seat, error: Exception) -> None:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
@@ -361,20 +353,19 @@ class ClusterWorkers:
             self.cluster.ray.kill(seat.actor)
         died = bool(seat.node) and self.cluster.has_node(seat.node)
         self.unlock_runs(seat)
-        self.in_vain += not seat.held
+        self.in_vain += not seat.jobs
         if self.in_vain >= CRASHES:
             raise Refused(
                 f"{CRASHES} workers of the cluster ended before they had done anything, the last one: "
                 f"{first_line(error)}; {GO_ON}"
             )
-        for held in seat.held.values():
+        for assigned in seat.jobs.values():
             if died:
-                held.claim.crash()
-            if self.ledger.crashes(held.job.key) >= CRASHES:
-                held.claim.finish(give_up(held.job))
+                assigned.claim.crash()
+            if died and assigned.claim.ledger.crashes(assigned.job.key) >= CRASHES:
+                assigned.claim.finish(give_up(assigned.job))
             else:
-                held.claim.release()
-                (self.queue.append if died else self.queue.appendleft)(held.job)
+                assigned.claim.release()
 
     def close(self) -> None:
         """End the workers, and leave the cluster."""

@@ -214,6 +214,7 @@ class NodeWorker:
         if tasks:
             jobs = [Job(**{**task.job, "setting": self.move_folders(task.job["setting"])}) for task in tasks]
             self.workers.jobs = [job for job in self.workers.jobs if job.key in self.left]
+            self.workers.sent = 0, ""
             self.workers.add(jobs)
 
     def report(self, records: dict[str, Record], due: bool) -> Report:
