@@ -14,7 +14,7 @@ import pytest
 
 from losslab.errors import Refused
 from losslab.sweep import node
-from losslab.sweep.archive import CHUNK, find_paths, pack, unpack
+from losslab.sweep.archive import find_paths, pack, unpack
 from losslab.sweep.cluster import Cluster, ClusterWorkers, connect
 from losslab.sweep.engine import Engine, share_out, take_engine
 from losslab.sweep.ledger import Ledger
@@ -112,9 +112,13 @@ def test_data_are_the_same_once_unpacked_and_are_unpacked_once(tmp_path: Path, m
         (home / "images" / "cat" / f"{number}.png").write_bytes(random.Random(number).randbytes(777))
     (home / "mine.py").write_text("x = 1\n")
     pieces: list[bytes] = []
-    archive = pack(["images", "mine.py"], lambda piece: pieces.append(piece) or len(pieces) - 1)
+
+    def put(piece: bytes) -> int:
+        pieces.append(piece)
+        return len(pieces) - 1
+
+    archive = pack(["images", "mine.py"], put)
     assert len(pieces) > 5
-    assert CHUNK > 1000
     for name in ("one", "two"):
         sent = map(pieces.__getitem__, archive.pieces) if name == "one" else iter(())  # the second reads none
         unpack(archive.digest, sent, store, tmp_path / name)
@@ -221,20 +225,27 @@ class Steps:
     """In the place of the processes of a node: each time it is looked at, each of its jobs gets a step further."""
 
     def __init__(self, folder: Path, plan: Plan, count: int, stack: int, ledger: Path) -> None:
-        self.folder, self.stack, self.jobs, self.processes = folder, stack, list[Job](), []
+        self.folder, self.stack, self.jobs = folder, stack, list[Job]()
+        self.processes: list[Any] = []
 
     def add(self, jobs: list[Job]) -> None:
         self.jobs += jobs
 
     def advance(self, ledger: Ledger, left: int) -> None:
-        for job in self.jobs:
+        for job in (job for job in self.jobs if not ledger.over(job.key)):
             run = self.folder / "runs" / f"run-{job.key[:6]}"
             run.mkdir(parents=True, exist_ok=True)
             file = run / "last.ckpt"
             steps = [*json.loads(file.read_text() if file.is_file() else "[]"), str(Path.cwd())]
             file.write_text(json.dumps(steps))
-            if len(steps) >= 5 and not ledger.over(job.key):
-                record = {"state": "done", "reason": None, "value": len(steps), "setting": job.setting, "runs": [{}]}
+            if len(steps) >= 5:
+                record: dict[str, Any] = {
+                    "state": "done",
+                    "reason": None,
+                    "value": len(steps),
+                    "setting": job.setting,
+                    "runs": [{}],
+                }
                 ledger.write(f"{job.key}.json", json.dumps(record))
 
     def close(self) -> None:
@@ -246,7 +257,7 @@ def test_each_job_has_one_result_whatever_is_lost(tmp_path: Path, monkeypatch: p
     """Workers and nodes are lost at random, and the driver is killed now and then; steps that got home are kept."""
     chance = random.Random(stack)
     monkeypatch.setattr(node, "Workers", Steps)
-    monkeypatch.setattr(node.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("losslab.sweep.cluster.EVERY", 0.0)
     (tmp_path / "home" / "sweep").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "home")

@@ -268,7 +268,7 @@ class ClusterWorkers:
         self.send(seat)
 
     def send(self, seat: Seat) -> bool:
-        """Send a worker as many jobs as it should have, and ask for what it has to hand in; return whether it has any."""
+        """Send a worker its next jobs, and ask for what it has to hand in; return whether it has any."""
         tasks = [self.make_task(assigned, seat) for assigned in self.pick_jobs(seat)]
         if seat.jobs:
             seat.answer = seat.actor.work.remote(tasks, WAIT)
