@@ -143,6 +143,12 @@ class LostError(Exception):
     """What Ray raises for an actor that is gone."""
 
 
+class TaskError(Exception):
+    """What Ray raises for an error in an actor."""
+
+    cause: Exception
+
+
 @dataclass
 class Actor:
     """An actor of Ray's in this process, with a current folder of its own."""
@@ -173,7 +179,7 @@ class FakeRay:
     deadly: float
     actors: list[Actor] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
-    exceptions: Any = field(default_factory=lambda: SimpleNamespace(RayActorError=LostError))
+    exceptions: Any = field(default_factory=lambda: SimpleNamespace(RayActorError=LostError, RayTaskError=TaskError))
 
     def remote(self, kind: type) -> Any:
         def start() -> Actor:

@@ -22,7 +22,7 @@ from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.archive import Archive, find_paths, pack
 from losslab.sweep.engine import Engine, share_out
-from losslab.sweep.faults import GO_ON
+from losslab.sweep.faults import GO_ON, explain
 from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.mirror import put_files, read_files
 from losslab.sweep.node import NodeWorker, Opened, Report, Setup, Task
@@ -225,12 +225,21 @@ class ClusterWorkers:
         return Seat(actor, actor.open.remote(setup, find_node), self.opened)
 
     def take_in(self, seat: Seat) -> None:
-        """Take in a worker's answer, or notice that it is lost."""
+        """Take in a worker's answer, or notice that it is lost.
+
+        Raises:
+            Refused: for a fault of its disk.
+        """
         answer, seat.answer = seat.answer, None
         try:
             found = self.cluster.ray.get(answer)
         except self.cluster.ray.exceptions.RayActorError as error:
             self.lose(seat, error)
+        except self.cluster.ray.exceptions.RayTaskError as error:
+            if not isinstance(fault := error.cause, OSError):
+                raise  # a bug
+            place = Path(fault.filename or self.folder)
+            raise Refused(f"node {seat.host or 'of the cluster'}: {explain(place, fault)}") from error
         else:
             seat.receive(seat, found)
 

@@ -145,13 +145,13 @@ class NodeWorker:
         return Opened(__version__, find_node(), platform.node(), self.shared, missing)
 
     def clean_up(self) -> None:
-        """Remove what workers left that were killed."""
-        for place in self.store.glob("node-*"):
-            if is_locked(place / ".lock") is False and time.time() - place.stat().st_mtime > MINUTE:
-                shutil.rmtree(place, ignore_errors=True)
-        for place in self.store.glob("data-*"):
-            if time.time() - place.stat().st_mtime > WEEK:
-                shutil.rmtree(place, ignore_errors=True)
+        """Remove what workers left that were killed, and data that nobody has used for a week."""
+        for place in [*self.store.glob("node-*"), *self.store.glob("data-*")]:
+            with suppress(FileNotFoundError):  # another worker cleans up, too
+                age = time.time() - place.stat().st_mtime
+                left = age > MINUTE and is_locked(place / ".lock") is False
+                if left if place.name.startswith("node-") else age > WEEK:
+                    shutil.rmtree(place, ignore_errors=True)
 
     def prepare(self, digest: str, pieces: Sequence[Any], get: Callable[[Any], bytes]) -> None:
         """Start to take jobs; before that, unpack the data into the current folder unless the disk is shared.
