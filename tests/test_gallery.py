@@ -1,4 +1,4 @@
-"""The gallery says what the code does, every option and metric is in it, and the site is built of it without a warning."""
+"""The gallery says what the code does, every option and metric is in it, and the site builds without a warning."""
 
 import re
 import shutil
