@@ -46,9 +46,8 @@ def find_blocks() -> Iterator[Block]:
 
 
 BLOCKS = list(find_blocks())
-COMMANDS_SHOWN = list(
-    dict.fromkeys(line for block in BLOCKS if block.kind == "bash" for line in block.text.strip().splitlines())
-)
+SHOWN = [line for block in BLOCKS if block.kind == "bash" for line in block.text.strip().splitlines()]
+COMMANDS_SHOWN = list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in SHOWN))
 
 
 def table() -> str:
