@@ -19,6 +19,7 @@ import losslab.safe_path  # noqa: F401  # before all else is imported
 # isort: split
 import sys
 
+from losslab.machine import collect_seldom
 from losslab.training.preemption import exit_on_signals
 
 COMMANDS = {
@@ -42,6 +43,7 @@ def main() -> None:
     signal without a handler, so `docker stop` would wait.
     """
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     from losslab.errors import nearest, one_sentence
@@ -64,6 +66,7 @@ def main() -> None:
 def train() -> None:
     """Run `losslab-train`, which is also `python train.py`."""
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     import_module(COMMANDS["train"]).main()
