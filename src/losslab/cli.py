@@ -4,6 +4,7 @@
     losslab race loss=mse,mae,huber         find out which of them to use, with as few runs as possible
     losslab sweep FILE                      train the runs of a W&B sweep file on this machine
     losslab compare FOLDER                  say what was better in the runs of a folder, and how sure that is
+    losslab study                           list published claims that one command repeats
     losslab watch FOLDER                    follow runs on a page that renews itself
     losslab predict ckpt=FILE input=FILE    predict for new rows with a trained model
     losslab export ckpt=FILE out=model.onnx write a trained model as ONNX, with a model card
@@ -18,6 +19,7 @@ import losslab.safe_path  # noqa: F401  # before all else is imported
 # isort: split
 import sys
 
+from losslab.machine import collect_seldom
 from losslab.training.preemption import exit_on_signals
 
 COMMANDS = {
@@ -25,6 +27,7 @@ COMMANDS = {
     "sweep": "losslab.sweep.__main__",
     "race": "losslab.race.__main__",
     "compare": "losslab.compare.__main__",
+    "study": "losslab.study.__main__",
     "watch": "losslab.watch",
     "predict": "losslab.predict",
     "export": "losslab.export",
@@ -40,6 +43,7 @@ def main() -> None:
     signal without a handler, so `docker stop` would wait.
     """
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     from losslab.errors import nearest, one_sentence
@@ -62,6 +66,7 @@ def main() -> None:
 def train() -> None:
     """Run `losslab-train`, which is also `python train.py`."""
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     import_module(COMMANDS["train"]).main()

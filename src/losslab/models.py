@@ -25,15 +25,50 @@ class Linear(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), outputs))
 
 
+class SmoothClip(nn.Module):
+    """Squash values into (-limit, limit): `x / sqrt(1 + (x / limit)^2)`, so that an outlier in a column stays bounded.
+
+    >>> SmoothClip(3)(torch.tensor([0.1, 1.0, 100.0]))
+    tensor([0.0999, 0.9487, 2.9987])
+
+    Source: Holzmüller, Grinsztajn, Steinwart, Better by Default, NeurIPS 2024.
+    """
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (1 + (x / self.limit) ** 2).sqrt()
+
+
 class MLP(nn.Sequential):
-    """Fully connected layers with ReLU and optional dropout on the flattened input.
+    """Fully connected layers with ReLU on the flattened input.
+
+    Args:
+        shape: of one input.
+        outputs: the number of scores.
+        hidden: the width of the hidden layer, or one width for each.
+        dropout: the share of hidden values that are dropped in training.
+        input_dropout: the share of inputs that are dropped in training.
+        clip: a bound on the size of inputs, see `SmoothClip`; `None` for none.
 
     >>> MLP((26,), 1, hidden=[64, 64])(torch.zeros(2, 26)).shape
     torch.Size([2, 1])
     """
 
-    def __init__(self, shape: Sequence[int], outputs: int, hidden: int | Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: int,
+        hidden: int | Sequence[int],
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        clip: float | None = None,
+    ) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
+        layers += [SmoothClip(clip)] if clip else []
+        layers += [nn.Dropout(input_dropout)] if input_dropout else []
         width = torch.Size(shape).numel()
         for wider in [hidden] if isinstance(hidden, int) else hidden:
             layers += [nn.Linear(width, wider), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
@@ -64,13 +99,18 @@ class BagOfWords(nn.Module):
     Args:
         shape: the number of token ids; id 0 is padding.
         hidden: the width of the hidden layer; 0 for none, which is a linear model of the words.
+        dropout: the share of hidden values that are dropped in training.
+        word_dropout: the share of words that are dropped in training.
 
     >>> BagOfWords((100,), 21)(torch.tensor([[3, 7, 0], [5, 0, 0]])).shape
     torch.Size([2, 21])
     """
 
-    def __init__(self, shape: Sequence[int], outputs: int, hidden: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, shape: Sequence[int], outputs: int, hidden: int = 0, dropout: float = 0.0, word_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.keep = nn.Dropout(word_dropout)
         self.words = nn.Embedding(shape[0], hidden or outputs, padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.01)
         self.bias = nn.Parameter(torch.zeros(hidden or outputs))
@@ -78,7 +118,8 @@ class BagOfWords(nn.Module):
         self.scores = nn.Sequential(*after)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        vectors = self.words(tokens) * (tokens != 0)[..., None]  # nn.EmbeddingBag cannot run batched under vmap
+        kept = self.keep((tokens != 0).to(self.bias.dtype))
+        vectors = self.words(tokens) * kept[..., None]  # nn.EmbeddingBag cannot run batched under vmap
         scores: Tensor = self.scores(vectors.sum(-2) + self.bias)
         return scores
 

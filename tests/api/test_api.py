@@ -156,7 +156,7 @@ def test_arrays_and_datasets_of_torch_are_the_same_rows(run: Callable[..., lossl
     )
     assert list(images.predict(pixels[:2])["predicted"])
     several = run((x, np.eye(3, dtype=int)[y]))
-    assert (several.config["task"], several.config["model"]) == ("multi_label", "mlp")
+    assert (several.config["task"], several.config["model"]) == ("multi_label", "tabular")
 
 
 class Column:

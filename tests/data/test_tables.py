@@ -448,9 +448,9 @@ def test_zeros_and_ones_that_are_trained_as_numbers_are_named() -> None:
 @pytest.mark.parametrize(
     ("words", "model"),
     [
-        (["data.target=[good,bad]", "data.drop=[note]"], "mlp"),
+        (["data.target=[good,bad]", "data.drop=[note]"], "tabular"),
         (["data.target=[good,bad]"], "bag_of_words"),
-        (["data.target=note", "data.drop=[tags]"], "mlp"),
+        (["data.target=note", "data.drop=[tags]"], "tabular"),
         (["data.target=[good,bad]", "data.drop=[note]", "model=bag_of_words"], "bag_of_words"),
         (["data.target=[good,bad]", "data.drop=[note]", "model.hidden=0"], "bag_of_words"),
     ],

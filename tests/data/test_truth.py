@@ -12,6 +12,7 @@ from losslab.config.catalogue import TRUTHS
 from losslab.config.check import configure
 from losslab.data.dataset import Dataset, arrays
 from losslab.data.folder import images
+from losslab.data.noise import flip_classes
 from losslab.data.tables import csv
 from losslab.errors import Refused
 from tests.data.pictures import pictures
@@ -133,3 +134,20 @@ def test_a_task_that_does_not_say_it_is_refused(tmp_path: Path) -> None:
     sentence = "task=mine does not say what its targets are: write truth: numbers, class or labels into its YAML"
     with pytest.raises(Refused, match=sentence):
         configure([f"hydra.searchpath=[{tmp_path}]", "task=mine"])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_label_noise_is_symmetric_and_spares_the_test_rows(share: float) -> None:
+    x, y = np.zeros((3000, 2)), np.arange(3000) % 3
+    data = arrays(lambda: (x, y), "single_label", val=0.2, test=0.2, seed=0)
+    flip_classes(data, share, seed=0)
+    wrong = {part: np.mean(data.y[rows] != y[rows]) for part, rows in data.split.items()}
+    assert wrong == pytest.approx({"train": share, "val": share, "test": 0.0}, abs=1e-3)
+    moved = (data.y - y)[data.split["train"]] % 3  # 1 and 2 are as often drawn: a binomial, within five deviations
+    assert np.bincount(moved)[1] == pytest.approx(900 * share, abs=5 * (450 * share) ** 0.5)
+
+
+def test_label_noise_is_for_classes() -> None:
+    data = arrays(lambda: (np.zeros((40, 2)), np.zeros((40, 3), int)), "multi_label", val=0.2, test=0.2, seed=0)
+    with pytest.raises(Refused, match=r"data.label_noise=0.1 is for classes"):
+        flip_classes(data, 0.1, seed=0)

@@ -121,7 +121,7 @@ def ask(
     method = str(dotted.pop("method", "grid"))
     found = give_data(data, target, chosen.get("task"), root)
     if found.get("task") == "multi_label" and found["data"] == "arrays":
-        found.setdefault("model", "mlp")
+        found.setdefault("model", "tabular")
     found |= {key: value for key, value in chosen.items() if key not in GROUPS and value is not None}
     asked = Asked(found, own, None, method, places, allowed)
     for group in GROUPS:

@@ -102,7 +102,7 @@ def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[
         overrides = [f"task={wanted}", *overrides]
         cfg, ranges = compose_run(overrides)
     if wants_vectors(cfg, overrides):
-        overrides = ["model=mlp", *overrides]
+        overrides = ["model=tabular", *overrides]
         cfg, ranges = compose_run(overrides)
     return overrides, cfg, ranges
 

@@ -8,6 +8,7 @@ from losslab.config.catalogue import fits, options
 from losslab.config.compose import loss_paths
 from losslab.config.make import make
 from losslab.data.class_weights import CLASS_WEIGHTS, are_class_weights, read_class_weights
+from losslab.data.noise import flip_classes
 from losslab.errors import Refused
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def make_data(cfg: DictConfig) -> "Dataset":
         Refused: where they cannot be read, or do not fit a loss.
     """
     data: Dataset = make(cfg, "data")
+    flip_classes(data, float(cfg.data.get("label_noise", 0.0)), int(cfg.data.get("seed", 0)))
     check_losses(cfg, data)
     return data
 

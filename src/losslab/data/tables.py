@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, type_of
-from losslab.data.dataset import Array, Dataset, Split
+from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
+from losslab.data.noise import slip_decimals
 from losslab.data.notes import count, few, write_setting
 from losslab.data.reading import Format, name_lines, note_doubled, read_table
 from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
@@ -369,17 +370,6 @@ def check_columns(
             raise Refused(
                 f"{type_of(name, kind)} does not fit: type {type_of(name, 'number')}, or {', '.join(KINDS[1:])}"
             )
-
-
-def slip_decimals(y: Array, train: NDArray[np.int64], share: float, seed: int, truth: str, task: str) -> list[str]:
-    """Multiply a share of the training targets by ten, in place, and return a note of it."""
-    rows = np.random.default_rng(seed).permutation(train)[: round(share * len(train))]
-    if not len(rows):
-        return []
-    if truth != "numbers":
-        raise Refused(f"data.outliers={share} is for numbers, and task={task} has {truth}: type data.outliers=0")
-    y[rows] *= 10
-    return [f"{count(len(rows), 'training target')} multiplied by ten (data.outliers={share})"]
 
 
 def name_features(encoders: list[ColumnEncoder], takes: list[str]) -> tuple[list[str], list[str]]:

@@ -25,6 +25,7 @@ from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overr
 from losslab.sweep.processes import Workers, count_workers
 from losslab.sweep.standing import PLANNED
 
+SHARE = 20  # a driver looks at the records of its jobs for a twentieth of its time at most
 OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
 
@@ -78,6 +79,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
+            began = time.monotonic()
             records = ledger.records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
@@ -86,9 +88,13 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             bar.set_postfix({**best, **({"failed": failed} if failed else {})}, refresh=True)
             if len(records) == len(keys):
                 return records
-            workers.replace_dead(ledger, len(keys) - len(records))
-            if workers.count:
-                time.sleep(0.2)
+            due = time.monotonic() + SHARE * (time.monotonic() - began)
+            while True:
+                workers.replace_dead(ledger, len(keys) - len(records))
+                if workers.count:
+                    time.sleep(0.2)
+                if time.monotonic() >= due:
+                    break
 
 
 def announce(ledger: Ledger, count: int) -> None:
@@ -100,9 +106,10 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
     """Print what failed, the budget of each cell and the best setting; write `failed.json`."""
     failures = [(job, records[job.key]) for job in jobs if records[job.key]["state"] == "failed"]
     never = []
+    begun = {file.parent.name[-6:] for file in (folder / "runs").glob("*/status.json")} if failures else set()
     for job, record in failures:
         run = record["runs"][-1]["overrides"]
-        if not list((folder / "runs").glob(f"*-{job.key[:6]}/status.json")):
+        if job.key[:6] not in begun:
             never.append({"overrides": run, "reason": record["reason"]})
         varied = {key: run[key] for key in run if key not in plan.fixed}
         print(f"failed    {' '.join(to_overrides(varied))}: {record['reason']}")

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,27 @@ def read_record(file: Path) -> Record:
     return found
 
 
+@dataclass
+class Listing:
+    """What a look at the folder shows.
+
+    Args:
+        over: keys of the jobs that have a record.
+        claims: how often each job was claimed.
+        crashed: keys of the jobs at which processes died, or ran out of memory.
+        processes: how many have been at work here; those that were killed count, too.
+        entries: how many files there are.
+        seconds: how long the look took.
+    """
+
+    over: set[str] = field(default_factory=set)
+    claims: dict[str, int] = field(default_factory=dict)
+    crashed: set[str] = field(default_factory=set)
+    processes: int = 0
+    entries: int = 0
+    seconds: float = 0.0
+
+
 class Ledger:
     """The jobs of a sweep.
 
@@ -56,12 +78,29 @@ class Ledger:
         self.lock: tuple[int, str] | None = None  # descriptor and name, from the first claim on
         folder.mkdir(parents=True, exist_ok=True)
 
+    def look(self) -> Listing:
+        """List the folder. This takes a third of a second for 100,000 jobs: never do it once per job."""
+        began, found = time.monotonic(), Listing()
+        for name in os.listdir(self.folder):  # noqa: PTH208 - twice as fast as paths
+            key, _, rest = name.partition(".")
+            found.entries += 1
+            if rest == "json":
+                found.over.add(key)
+            elif rest.isdigit():
+                found.claims[key] = max(found.claims.get(key, 0), int(rest))
+            elif rest.endswith(".crashed"):
+                found.crashed.add(key)
+            elif not key and rest.endswith(".alive"):
+                found.processes += 1
+        found.seconds = time.monotonic() - began
+        return found
+
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
         """Return the records of those of these jobs that are over."""
-        there = {entry.name for entry in os.scandir(self.folder)}
+        there = self.look().over
         found = {}
         for key in keys:
-            if f"{key}.json" in there:
+            if key in there:
                 if key not in self.known:
                     record = read_record(self.folder / f"{key}.json")
                     if "state" not in record:
@@ -83,25 +122,39 @@ class Ledger:
 
     def forget_failures(self) -> None:
         """Delete the records of failed jobs, so that they are done again."""
-        for key, record in self.records([file.stem for file in self.folder.glob("*.json")]).items():
+        listing = self.look()
+        for key, record in self.records(listing.over).items():
             if record["state"] == "failed":
                 del self.known[key]
-                for file in (self.folder / f"{key}.json", *self.folder.glob(f"{key}.*.crashed")):
-                    file.unlink(missing_ok=True)
+                numbers = range(1, listing.claims.get(key, 0) + 1) if key in listing.crashed else ()
+                for name in (f"{key}.json", *(f"{key}.{number}.crashed" for number in numbers)):
+                    (self.folder / name).unlink(missing_ok=True)
 
-    def last_claim(self, key: str) -> Path | None:
-        """Return the newest claim of the job."""
+    def count_claims(self, key: str) -> int:
+        """Count the claims of a job: the number of the newest one."""
         number = 0
         while (self.folder / f"{key}.{number + 1}").exists():
             number += 1
-        return self.folder / f"{key}.{number}" if number else None
+        return number
 
-    def claim(self, key: str) -> "Claim | None":
-        """Claim a job for this process; return `None` if it is over or someone else holds it."""
-        last = self.last_claim(key)
-        if self.over(key) or (last is not None and self.held(last)):
-            return None
-        path = self.folder / f"{key}.{int(last.suffix[1:]) + 1 if last else 1}"
+    def claim(self, key: str, free: bool = False) -> "Claim | None":
+        """Claim a job for this process; return `None` if it is over or someone else holds it.
+
+        Args:
+            key: of the job.
+            free: whether nobody had claimed it when the folder was last listed; one look then says if that has changed.
+        """
+        if free:
+            if (self.folder / f"{key}.1").exists():
+                return None
+            number = 0
+        else:
+            if self.over(key):
+                return None
+            number = self.count_claims(key)
+            if number and self.held(self.folder / f"{key}.{number}"):
+                return None
+        path = self.folder / f"{key}.{number + 1}"
         text = json.dumps({"host": HERE, "pid": os.getpid(), "lock": self.lock_name()})
         if not self.write(path.name, text, durable=False):
             return None
@@ -163,12 +216,12 @@ class Ledger:
 
     def crashes(self, key: str) -> int:
         """Count the processes that died at a job."""
-        return len(list(self.folder.glob(f"{key}.*.crashed")))
+        numbers = range(1, self.count_claims(key) + 1)
+        return sum((self.folder / f"{key}.{number}.crashed").exists() for number in numbers)
 
-    def crashed_last(self, keys: Sequence[str]) -> list[str]:
+    def crashed_last(self, keys: Sequence[str], listing: Listing | None = None) -> list[str]:
         """Sort jobs such that those at which processes died come last."""
-        names = [entry.name for entry in os.scandir(self.folder)]
-        crashed = {name.partition(".")[0] for name in names if name.endswith(".crashed")}
+        crashed = (listing or self.look()).crashed
         return sorted(keys, key=lambda key: key in crashed)
 
     def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
@@ -178,10 +231,12 @@ class Ledger:
             pid: of the process.
             keys: of the jobs that it may have held.
         """
-        found = {}
+        found, listing = {}, self.look()
         for key in keys:
-            last = self.last_claim(key)
-            if last is None or self.over(key) or not last.stat().st_mtime:  # free, finished or released
+            if key not in listing.claims or key in listing.over:  # free or finished
+                continue
+            last = self.folder / f"{key}.{listing.claims[key]}"
+            if not last.stat().st_mtime:  # released
                 continue
             holder = read_record(last)
             if (holder.get("host"), holder.get("pid")) != (HERE, pid):

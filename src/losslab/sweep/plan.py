@@ -127,6 +127,28 @@ def make_job(cell: Setting, setting: Setting, repeat: Setting) -> Job:
     return Job(hash_setting(setting, *(f"{key} {value}" for key, value in repeat.items())), cell, setting, [repeat])
 
 
+def pack_jobs(fixed: Setting, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Pack jobs for JSON: what most of them share is in it once.
+
+    >>> job = make_job({"loss": "mae"}, {"data": "digits", "loss": "mae"}, {"seed": 0})
+    >>> packed = pack_jobs({"data": "digits"}, [job])
+    >>> packed["jobs"]
+    [['f94c3063d642', {'loss': 'mae'}, {'loss': 'mae'}, [{'seed': 0}], False]]
+    >>> unpack_jobs(**packed) == [job]
+    True
+    """
+    shared = {key: value for key, value in fixed.items() if all(key in job.setting for job in jobs)}
+    texts = {key: repr(value) for key, value in shared.items()}
+    own = [{key: value for key, value in job.setting.items() if texts.get(key) != repr(value)} for job in jobs]
+    packed = [[job.key, job.cell, rest, job.repeats, job.draw] for job, rest in zip(jobs, own, strict=True)]
+    return {"shared": shared, "jobs": packed}
+
+
+def unpack_jobs(shared: Setting, jobs: Iterable[Sequence[Any]]) -> list[Job]:
+    """Return the jobs that were packed."""
+    return [Job(key, cell, {**shared, **own}, repeats, draw) for key, cell, own, repeats, draw in jobs]
+
+
 def hash_setting(setting: Mapping[str, Any], *more: str) -> str:
     """Return a name that follows from all overrides that can change the numbers."""
     typed = sorted(text for text in to_overrides(setting) if not excluded_from_name(text))

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from math import isfinite
@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.config import check
 from losslab.errors import Pruned, Refused
-from losslab.stacking.group import group_key
+from losslab.machine import collect_seldom
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, read_record
-from losslab.sweep.plan import QUIET, Job, Plan, Setting, to_overrides
+from losslab.sweep.plan import QUIET, Job, Plan, Setting, to_overrides, unpack_jobs
+from losslab.sweep.queue import Held, Queue
 from losslab.sweep.stopping import Stop
 from losslab.training import preemption
 
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 
 # For runs that were trained in a stack, by job and number of the repeat: the folder and the summary, or the error.
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
-Held = tuple[Job, Claim]
-
+PAUSES = 0.2, 5.0  # seconds between two looks for a job where none is free, at first and at last
 SIGNALLED = 128  # the exit code of a run that a signal ended is this plus the signal's number
 
 stop = Stop()
@@ -243,29 +243,7 @@ def keep_claims(claims: Sequence[Claim]) -> Iterator[None]:
         thread.join()
 
 
-def claim_more(ledger: Ledger, job: Job, later: Iterable[Job], like: Mapping[str, str], stack: int) -> list[Held]:
-    """Claim further jobs whose overrides let them train in one stack with this one.
-
-    Args:
-        ledger: of the sweep's jobs.
-        job: that this process has claimed.
-        later: those that come after it.
-        like: for the key of each job a text, the same for those that may train as one.
-        stack: at most how many runs are trained as one.
-    """
-    runs, found = len(job.repeats), []
-    for other in later:
-        if runs + len(other.repeats) > stack:
-            break
-        if like[other.key] == like[job.key] and not ledger.crashes(other.key):
-            claim = ledger.claim(other.key)
-            if claim is not None:
-                runs += len(other.repeats)
-                found.append((other, claim))
-    return found
-
-
-def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: Ledger | None = None) -> int:
+def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
     """Do each job that is free, in order; jobs at which processes died come last.
 
     Args:
@@ -273,31 +251,29 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1, ledger: 
         plan: the sweep.
         jobs: all that are to be done.
         stack: at most how many runs are trained as one.
-        ledger: of the jobs.
 
     Returns:
         How many jobs were done.
     """
-    if ledger is None:
-        with closing(Ledger(folder / "jobs")) as own:
-            return work(folder, plan, jobs, stack, own)
-    count = 0
-    like = {job.key: group_key(job.setting) for job in jobs} if stack > 1 else {}
-    by_key = {job.key: job for job in jobs}
-    jobs = [by_key[key] for key in ledger.crashed_last(list(by_key))]
-    for number, job in enumerate(jobs):
-        if stop.by is not None:
-            break
-        claim = ledger.claim(job.key)
-        if claim is None:
-            continue
-        turn: list[Held] = [(job, claim)]
-        width = stack if stack > 1 and not ledger.crashes(job.key) else 1  # a job that kills its process does so alone
-        if width > 1 and plan.method != "bayes":  # which draws by finished trials
-            turn += claim_more(ledger, job, jobs[number + 1 :], like, width)
-        do_turn(folder, ledger, plan, turn, width)
-        count += len(turn)
-    return count
+    with closing(Ledger(folder / "jobs")) as ledger:
+        queue, count = Queue(ledger, jobs), 0
+        while done := do_next(folder, plan, queue, stack):
+            count += done
+        return count
+
+
+def do_next(folder: Path, plan: Plan, queue: Queue, stack: int) -> int:
+    """Do the next free job, and those that train as one with it; return how many there were."""
+    held = queue.take(stack) if stop.by is None else None
+    if held is None:
+        return 0
+    turn, width = [held], stack
+    if stack > 1 and queue.ledger.crashes(held[0].key):  # a job that kills its process does so alone
+        width = 1
+    if width > 1 and plan.method != "bayes":  # which draws by finished trials
+        turn += queue.take_like(held[0], width)
+    do_turn(folder, queue.ledger, plan, turn, width)
+    return len(turn)
 
 
 def do_turn(folder: Path, ledger: Ledger, plan: Plan, turn: Sequence[Held], stack: int) -> None:
@@ -336,8 +312,12 @@ def import_early(plan: Plan, stack: int) -> None:
     imported.update(name.partition(".")[0] for name in sys.modules)
 
 
-def receive(line: str) -> tuple[Path, Plan, list[Job], int, Ledger]:
-    """Parse a line of the driver's and get ready to work on its jobs; return the arguments of `work`.
+def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
+    """Parse a line of the driver's and get ready to work on its jobs; return the arguments of `do_next`.
+
+    Args:
+        line: JSON with more jobs of the same plan.
+        queue: of the jobs so far.
 
     Raises:
         FileNotFoundError: where the sweep's folder is gone.
@@ -348,19 +328,29 @@ def receive(line: str) -> tuple[Path, Plan, list[Job], int, Ledger]:
     stop.importing = False
     if not (folder / "sweep.json").is_file():  # the driver wrote it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    return folder, plan, [Job(**job) for job in message["jobs"]], stack, Ledger(folder / "jobs")
+    if queue is None:
+        queue = Queue(Ledger(folder / "jobs"), [])
+    queue.add(unpack_jobs(**message["jobs"]))
+    return folder, plan, queue, stack
 
 
 def main() -> None:
     """Run the command `python -P -m losslab.sweep.worker`, which a driver starts."""
     stop.listen()
-    parts: list[tuple[Path, Plan, list[Job], int, Ledger]] = []
+    collect_seldom()
+    sweep: tuple[Path, Plan, Queue, int] | None = None
+    pause, due = PAUSES[0], 0.0  # where there is nothing to do, look again ever more seldom
     try:
         while stop.by is None:
             with suppress(Empty):
-                parts.append(receive(stop.lines.get(timeout=0 if parts else 1)))
-            if parts and not sum(work(*part) for part in parts):
-                time.sleep(0.2)
+                line = stop.lines.get(timeout=PAUSES[0] if time.monotonic() < due else 0)
+                sweep, due = receive(line, sweep and sweep[2]), 0.0
+            if time.monotonic() < due:
+                continue
+            if sweep and do_next(*sweep):
+                pause, due = PAUSES[0], 0.0
+            else:
+                pause, due = min(1.5 * pause, PAUSES[1]), time.monotonic() + pause
         code = 128 + stop.by
     except SystemExit as ended:  # a run that was stopped
         code = ended.code if isinstance(ended.code, int) else 1
@@ -368,8 +358,8 @@ def main() -> None:
         code = exit_code(error)
         with suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()
-    for *_, ledger in parts:
-        ledger.close()
+    if sweep:
+        sweep[2].ledger.close()
     with suppress(OSError):
         sys.stdout.flush()
     os._exit(code)  # all is on record, and threads of libraries do not matter

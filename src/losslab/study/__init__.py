@@ -1,0 +1,1 @@
+"""Studies: published claims, repeated by one command."""

@@ -1,0 +1,139 @@
+"""Published claims about losses and optimizers, each repeated by one command.
+
+    losslab study                            # list them, with what each one found
+    losslab study robust_targets             # train its runs, compare them and answer its claims
+    losslab study robust_targets tiny=true   # the same with a few short runs, to see how it goes
+    losslab study robust_targets kept=true   # train nothing: compute the answers from the runs that are kept with it
+
+    n=2              processes at a time; default: as many as there are cores or GPUs
+    output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
+    data.root=DIR    where MNIST lies; it is downloaded there if it is missing
+
+The same command again does what is missing. Runs, pages and README.md go to OUTPUT/studies/NAME. The file study.yaml
+of each study holds its question, its protocol and what would bear the claim out.
+"""
+
+if __name__ == "__main__":
+    import losslab.safe_path  # noqa: F401  # before all else is imported
+
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from losslab.config.words import command_words, parse_settings
+from losslab.errors import Refused
+from losslab.study.file import Study, list_studies, load_sources, load_study, name_sweeps, simplify
+from losslab.sweep.stopping import stop_driver, until_signalled
+
+KEYS = ("tiny", "kept", "n", "output_dir", "data.root")
+
+
+def study(name: str, typed: Mapping[str, str]) -> int:
+    """Repeat a study, or compute its answers from kept runs; print them.
+
+    Args:
+        name: of the study.
+        typed: settings by key, those of `KEYS`.
+
+    Returns:
+        The exit code: 1 where runs failed.
+    """
+    asked = load_study(name)
+    for key in ("tiny", "kept"):
+        if typed.get(key, "true") not in ("true", "false"):
+            raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
+    tiny = typed.get("tiny") == "true"
+    folder = Path(typed.get("output_dir", "outputs")) / "studies" / (f"{name}_tiny" if tiny else name)
+    if asked.show:
+        from importlib import import_module
+
+        return int(import_module(asked.show).main(folder) or 0)
+    if typed.get("kept") == "true":
+        report(asked, asked.folder / "results.csv.gz")
+        return 0
+    return train(asked, folder, tiny, [f"{key}={typed[key]}" for key in ("n", "data.root") if key in typed])
+
+
+def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
+    """Run the sweeps of a study, write a page for each, and answer its claims; return the exit code."""
+    from losslab.compare.__main__ import compare
+    from losslab.compare.request import Request
+    from losslab.compare.runs import read_runs
+    from losslab.study import data
+    from losslab.study.findings import Results, gather, save_runs
+    from losslab.study.story import write_readme
+    from losslab.sweep.driver import sweep
+
+    code = 0
+    own = ["n=0", *asked.tiny] if tiny else []
+    names = next((word.removeprefix("data=").split(",") for word in own if word.startswith("data=")), asked.data)
+    options = data.offer(data.pick(names, load_sources()), folder.parent / "data")
+    for part, sweeps in asked.parts.items():
+        for place, settings in name_sweeps(asked, part).items():
+            usable = [word for word in words if not word.startswith("data.root=") or "data=mnist" in settings]
+            file = next((word for word in settings if word.endswith(".yaml")), sweeps["sweep"])
+            settings = [word for word in settings if word != file]
+            typed = [*merge([*settings, *own, *usable]), *options, f"output_dir={folder}", f"name={place}"]
+            code |= sweep(str(asked.folder / file), typed)
+    frame = gather(asked, folder)
+    save_runs(frame, folder / "results.csv.gz")
+    results = Results(asked, frame)
+    for part, sweeps in asked.parts.items():
+        runs = [str(folder / "sweeps" / place) for place in name_sweeps(asked, part)]
+        page = Request(runs, folder / "pages" / simplify(part), list(sweeps["by"]), alpha=results.alpha)
+        print(f"page      {compare(page, read_runs(runs)).splitlines()[-1]}")
+    report(asked, folder / "results.csv.gz")
+    (folder / "README.md").write_text(write_readme(asked, results), encoding="utf-8")
+    print(folder / "README.md")
+    return code
+
+
+def merge(words: Sequence[str]) -> list[str]:
+    """Keep the last of several words of one key.
+
+    >>> merge(["stack=32", "data=auto", "stack=4"])
+    ['stack=4', 'data=auto']
+    """
+    return [
+        f"{key}={value}" for key, value in {word.partition("=")[0]: word.partition("=")[2] for word in words}.items()
+    ]
+
+
+def report(asked: Study, kept: Path) -> None:
+    """Print the question and the answer to each claim, as some runs give it."""
+    from losslab.study.findings import Results, load_runs
+    from losslab.study.story import summarize
+
+    results = Results(asked, load_runs(kept))
+    print(f"question  {asked.question}")
+    for answer in results.answers:
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.lstrip('% ')}")
+    print(f"answer    {summarize(results)}")
+
+
+def describe() -> str:
+    """List all studies: the question, and what to do tomorrow."""
+    from losslab.study.story import PLANNED
+
+    lines = []
+    for each in map(load_study, list_studies()):
+        lines += [each.name, textwrap.indent(textwrap.fill(each.question, 100), "  ")]
+        lines += [textwrap.indent(textwrap.fill(each.advice or PLANNED, 98), "  > ")]
+    return "\n".join([*lines, "", "losslab study NAME repeats one; losslab study --help says more"])
+
+
+def main() -> None:
+    """Run the command. A mistake ends in one sentence and exit code 1, a signal in how to go on."""
+    until_signalled(stop_driver)  # before the imports, which take a second
+    with command_words(__doc__) as words:
+        if not words:
+            sys.exit(print(describe()))
+        names = [word for word in words if "=" not in word]
+        if len(names) != 1:
+            raise Refused("losslab study takes one name: type losslab study NAME, or losslab study for a list")
+        sys.exit(study(names[0], parse_settings([word for word in words if word not in names], KEYS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What the runs of a study say of its claims: from kept runs to answers, in the statistics of `losslab compare`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from losslab.compare.claims import Findings, Pair, evaluate
+from losslab.compare.design import Comparison, arrange
+from losslab.compare.runs import Runs, read_runs
+from losslab.compare.settings import changes_figures
+from losslab.compare.table import summarize_cells
+from losslab.compare.wording import format_amount
+from losslab.errors import Refused, nearest
+from losslab.study.file import Study, name_sweeps
+
+RECORD = ("part", "status", "reason", "seconds", "started", "folder", "epochs", "best_epoch", "stage")
+FACTS = ("facts.test_rows", "facts.train_rows", "facts.test_split", "facts.stacked", "facts.updates")
+CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say of a claim: a difference with its interval in `unit`, and whether it bears the claim out."""
+
+    claim: Mapping[str, Any]
+    says: str
+    unit: str
+    mean: float
+    low: float
+    high: float
+    found: str
+
+    @property
+    def size(self) -> str:
+        """The difference and its interval, such as `12 % [8, 16]`."""
+        unit = "%" if self.unit.startswith("%") else "points"
+        return f"{format_amount(self.mean)} {unit} [{format_amount(self.low)}, {format_amount(self.high)}]"
+
+
+class Results:
+    """The runs of a study, and what they say.
+
+    Args:
+        study: its question, parts and claims.
+        frame: all of its runs, one row each, with the column `part`.
+    """
+
+    def __init__(self, study: Study, frame: pd.DataFrame) -> None:
+        self.study, self.frame = study, frame
+        self._compared: dict[tuple[str, str], tuple[Comparison, Findings]] = {}
+
+    @property
+    def alpha(self) -> float:
+        """The level of each comparison: all sentences of the study hold together at 5 %."""
+        return 0.05 / len({(claim["in"], claim.get("metric", "")) for claim in self.study.claims})
+
+    def runs(self, part: str) -> Runs:
+        """Return the runs of a part, as `losslab compare` reads them."""
+        frame = self.frame[self.frame["part"].map(str) == part].drop(columns="part").dropna(axis=1, how="all")
+        frame = frame.reset_index(drop=True)
+        for key in ("reason", "started"):
+            frame[key] = frame.get(key, None)
+        known = (*RECORD, *FACTS, "seconds")
+        settings = [key for key in map(str, frame) if key not in known and "/" not in key]
+        return Runs(frame, [*settings, *(["stage"] if "stage" in frame else [])])
+
+    def compare(self, part: str, metric: str = "") -> tuple[Comparison, Findings]:
+        """Compare the runs of a part by a metric; by default the primary one."""
+        if (part, metric) not in self._compared:
+            asked = self.study.parts[part]
+            comparison = arrange(self.runs(part), asked["by"], metric, alpha=self.alpha, claim=asked.get("claim", ""))
+            self._compared[part, metric] = comparison, evaluate(comparison)
+        return self._compared[part, metric]
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What the runs say of each claim."""
+        return [self.answer(claim) for claim in self.study.claims]
+
+    def answer(self, claim: Mapping[str, Any]) -> Answer:
+        """Say whether the runs of a part bear out a claim."""
+        part, metric = str(claim["in"]), claim.get("metric", "")
+        comparison, findings = self.compare(part, metric)
+        first, second = claim["same"] if "same" in claim else (claim["better"], claim["than"])
+        mean, low, high = find_difference(findings.tested, str(first), str(second))
+        unit = "%" if not comparison.points else "points"
+        if "same" in claim:
+            limit = float(claim["within"])
+            says = f"{first} and {second} are the same within {limit:g} {unit}"
+            inside, outside = -limit < low and high < limit, low > limit or high < -limit
+        else:
+            limit = float(claim.get("by", 0))
+            says = f"{first} beats {second}" + (f" by at least {limit:g} {unit}" if limit else "")
+            inside, outside = low > 0 and low >= limit, high <= 0 or high < limit
+        found = CONFIRMED if inside else REFUTED if outside else UNDECIDED
+        return Answer(claim, says, comparison.unit, mean, low, high, found)
+
+    def means(self) -> dict[str, pd.DataFrame]:
+        """Tabulate the mean of each cell (rows) in each part (columns), for each metric that a claim is about."""
+        tables: dict[str, dict[str, pd.Series[float]]] = {}
+        for part, metric in dict.fromkeys((str(c["in"]), c.get("metric", "")) for c in self.study.claims):
+            comparison = self.compare(part, metric)[0]
+            cells = summarize_cells(comparison).set_index("cell")["mean"]
+            relative = len(comparison.datasets) > 1 and comparison.mode == "min"
+            name = f"test {comparison.metric}{', as a multiple of the mean on each data set' if relative else ''}"
+            tables.setdefault(name, {})[part] = cells
+        return {name: pd.DataFrame(columns) for name, columns in tables.items()}
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of training: the runs of a stack share its time."""
+        stacked = pd.to_numeric(self.frame.get("facts.stacked", 1), errors="coerce")
+        shared = self.frame["seconds"] / (stacked.fillna(1) if isinstance(stacked, pd.Series) else stacked)
+        return float(shared.sum() / 60)
+
+
+def find_difference(pairs: Sequence[Pair], first: str, second: str) -> tuple[float, float, float]:
+    """Return by how much the first is better than the second, with its interval.
+
+    Raises:
+        Refused: if they were not compared.
+    """
+    for pair in pairs:
+        if (pair.first, pair.second) == (first, second):
+            return pair.mean, pair.low, pair.high
+        if (pair.first, pair.second) == (second, first):
+            return -pair.mean, -pair.high, -pair.low
+    names = {name for pair in pairs for name in (pair.first, pair.second)}
+    raise Refused(f"{first} and {second} were not compared; {nearest(first, names)}")
+
+
+def gather(study: Study, folder: Path) -> pd.DataFrame:
+    """Gather all runs of a study from its sweeps.
+
+    Args:
+        study: which parts it has.
+        folder: that holds `sweeps/PART`.
+
+    Returns:
+        One row for each run: its part, the settings that vary or that a comparison needs, metrics and costs.
+    """
+    frames = []
+    for part in study.parts:
+        runs = read_runs([str(folder / "sweeps" / name) for name in name_sweeps(study, part)])
+        frame = runs.frame.assign(part=part)
+        frame["folder"] = [Path(name).name for name in frame["folder"]]
+        kept = [key for key in runs.settings if changes_figures(key) and key != "data.path"]
+        numbers = [key for key in map(str, frame) if re.match(r"(test|val)/(?!loss)", key)]
+        columns = dict.fromkeys([*RECORD, *kept, "task.yardstick", "task.mode", *FACTS, *numbers])
+        frames.append(frame[[key for key in columns if key in frame]])
+    whole = pd.concat(frames, ignore_index=True)
+    settings = [key for key in map(str, whole) if key not in (*RECORD, *FACTS) and "/" not in key]
+    needed = ("task", "data", "model", "loss", "optimizer", "seed", "data.seed", "data.fold", "data.folds")
+    same = [key for key in settings if whole[key].map(str).nunique() < 2]
+    return whole.drop(columns=[key for key in same if key not in (*needed, "task.yardstick", "task.mode")])
+
+
+def save_runs(frame: pd.DataFrame, file: Path) -> None:
+    """Write runs as packed CSV: six digits a number, the same bytes for the same runs."""
+    rounded = frame.map(lambda value: float(f"{value:.6g}") if isinstance(value, float | np.floating) else value)
+    rounded.to_csv(file, index=False, compression={"method": "gzip", "mtime": 0}, lineterminator="\n")
+
+
+def load_runs(file: Path) -> pd.DataFrame:
+    """Read the runs that `save_runs` wrote."""
+    return pd.read_csv(file, dtype={"part": str}, low_memory=False)

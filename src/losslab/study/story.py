@@ -1,0 +1,110 @@
+"""A study as a page of text: README.md of its folder, made from its file and its kept runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from losslab.compare.digits import round_figures
+from losslab.study.file import Study, load_sources
+from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLANNED = "Not answered yet: the protocol is written, and the runs are to come."
+
+
+def write_readme(study: Study, results: Results) -> str:
+    """Write README.md of a study: every number in it follows from the runs."""
+    answers = results.answers
+    several = len(study.parts) > 1
+    rows = [[*([str(a.claim["in"])] if several else []), a.says, a.size, a.unit, f"**{a.found}**"] for a in answers]
+    heading = [*(["where"] if several else []), "claim", "difference [interval]", "unit", "here"]
+    sizes = {str(number): answer.size for number, answer in enumerate(answers, 1)}
+    parts = [
+        f"# {study.question}",
+        f"**Claim.** {study.claim} ({study.source})",
+        f"**Here: {summarize(results)}.** {fill(study.answer, sizes)}".strip(),
+        write_table(heading, rows),
+        *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
+          results.means().items()),
+        f"**Tomorrow.** {study.advice}",
+        f"**Protocol**, written before the first run. {study.protocol}",
+        f"**Data.**\n\n{describe_data(study)}",
+        f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
+        "runs are in `results.csv.gz`.",
+        f"**Not tried.** {study.not_tried}",
+        f"**Repeat it:** `losslab study {study.name}`. `losslab study {study.name} kept=true` computes this page again "
+        "from the kept runs.",
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def summarize(results: Results) -> str:
+    """Count the claims by what was found.
+
+    Returns:
+        Such as `confirmed`, or `2 of 3 claims confirmed, 1 undecided`.
+    """
+    found = [answer.found for answer in results.answers]
+    if len(set(found)) == 1:
+        return found[0]
+    counts = [(kind, found.count(kind)) for kind in (CONFIRMED, REFUTED, UNDECIDED) if kind in found]
+    first, *others = counts
+    return ", ".join([f"{first[1]} of {len(found)} claims {first[0]}", *(f"{count} {kind}" for kind, count in others)])
+
+
+def fill(answer: str, sizes: Mapping[str, str]) -> str:
+    """Put the differences in the place of their numbers: `{1}` is the first claim's.
+
+    >>> fill("MAE is {1} better.", {"1": "12 % [8, 16]"})
+    'MAE is 12 % [8, 16] better.'
+    """
+    for number, size in sizes.items():
+        answer = answer.replace(f"{{{number}}}", size)
+    return " ".join(answer.split())
+
+
+def tabulate(table: "pd.DataFrame") -> list[list[str]]:
+    """Write the means of cells, one column a part."""
+    columns = [round_figures(table[name].tolist()) for name in table]
+    return [[str(cell), *row] for cell, row in zip(table.index, zip(*columns, strict=True), strict=True)]
+
+
+def describe_data(study: Study) -> str:
+    """Write a table of the data sets: what they hold, where they come from, their licence."""
+    sources = load_sources()
+    rows = []
+    for name in study.data:
+        known = sources.get(name)
+        rows.append(
+            [f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]]
+            if known
+            else [f"`{name}`", "an option of losslab", "", f"see conf/data/{name}.yaml"]
+        )
+    return write_table(["data", "what", "package", "licence"], rows)
+
+
+def write_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_index(studies: Sequence[Study]) -> str:
+    """Write studies/README.md: one line of advice for each study."""
+    rows = [
+        [
+            f"[{study.name}]({study.name}/{'README.md' if study.advice else 'study.yaml'})",
+            study.question,
+            study.advice or PLANNED,
+        ]
+        for study in studies
+    ]
+    return (
+        "# Studies\n\nEach asks whether a published claim holds on data that comes with packages. The protocol was "
+        "written before the runs, and all runs are kept. `losslab study NAME` repeats one, `losslab study NAME "
+        "tiny=true` shows it in seconds, and `losslab study NAME kept=true` computes its page from the kept runs.\n\n"
+        + write_table(["study", "question", "what to do tomorrow"], rows)
+        + "\n\nThe data sets and their licences are in [data.yaml](data.yaml).\n"
+    )

@@ -1,0 +1,156 @@
+"""Studies: their files, what runs say of a claim, and the pages that follow from the runs that are kept."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from losslab.errors import Refused
+from losslab.study.__main__ import study
+from losslab.study.__main__ import train as run
+from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
+from losslab.study.data import find_file
+from losslab.study.file import STUDIES, Study, list_studies, load_sources, load_study
+from losslab.study.findings import Results, load_runs
+from losslab.study.story import write_index, write_readme
+from losslab.sweep.file import load_file
+from tests.conftest import ROOT
+
+KEPT = [name for name in list_studies() if (STUDIES / name / "results.csv.gz").is_file()]
+BETTER, SAME = {"in": "p", "better": "mae", "than": "mse"}, {"in": "p", "same": ["mae", "mse"], "within": 10}
+
+
+def study_of(claim: dict[str, Any]) -> Study:
+    parts = {"p": {"by": ["loss"], "settings": [], "each": [[]]}}
+    return Study("s", Path(), "Q?", "C.", "S", "P.", parts=parts, claims=[claim], answer="By {1}.")
+
+
+def runs_of(mae: float, mse: float, spread: float) -> pd.DataFrame:
+    """Ten runs of each loss on ten splits, paired; the differences have this spread."""
+    draw = np.random.default_rng(0)
+    level = draw.normal(0, 0.1, 10)
+    rows = [
+        {"part": "p", "status": "finished", "folder": f"{loss}{seed}", "seconds": 6.0, "task": "regression",
+         "task.yardstick": "rmse", "task.mode": "min", "data": "d", "data.seed": seed, "loss": loss, "seed": seed,
+         "val/rmse_best": 1.0, "test/rmse": mean + level[seed] + draw.normal(0, spread)}
+        for loss, mean in (("mae", mae), ("mse", mse)) for seed in range(10)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("claim", "mae", "mse", "spread", "found"),
+    [
+        ({**BETTER, "by": 10}, 5.0, 10.0, 0.05, "confirmed"),
+        ({**BETTER, "by": 60}, 5.0, 10.0, 0.05, "not confirmed"),
+        ({**BETTER, "by": 10}, 9.9, 10.0, 0.05, "not confirmed"),
+        ({**BETTER, "by": 10}, 10.0, 5.0, 0.05, "not confirmed"),
+        (BETTER, 9.9, 10.0, 0.01, "confirmed"),
+        (BETTER, 9.9, 10.0, 1.5, "undecided"),
+        ({**BETTER, "by": 10}, 9.0, 10.0, 0.3, "undecided"),
+        (SAME, 9.9, 10.0, 0.05, "confirmed"),
+        (SAME, 5.0, 10.0, 0.05, "not confirmed"),
+        (SAME, 10.0, 5.0, 0.05, "not confirmed"),
+        (SAME, 9.9, 10.0, 6.0, "undecided"),
+    ],
+)
+def test_a_claim_is_confirmed_only_where_its_whole_interval_bears_it_out(
+    claim: dict[str, Any], mae: float, mse: float, spread: float, found: str
+) -> None:
+    asked = study_of(claim)
+    results = Results(asked, runs_of(mae, mse, spread))
+    answer = results.answers[0]
+    assert answer.found == found
+    assert answer.low <= answer.mean <= answer.high
+    page = write_readme(asked, results)
+    assert f"By {answer.size}." in page
+    assert "20 runs, 2 minutes" in page
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_page_of_a_study_follows_from_the_runs_that_are_kept(name: str) -> None:
+    kept = load_study(name)
+    page = write_readme(kept, Results(kept, load_runs(STUDIES / name / "results.csv.gz")))
+    assert page == (STUDIES / name / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_index_lists_all_studies_with_what_to_do() -> None:
+    studies = list(map(load_study, list_studies()))
+    assert write_index(studies) == (STUDIES / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_the_file_of_a_study_says_what_is_needed(name: str) -> None:
+    asked, sources = load_study(name), load_sources()
+    assert (STUDIES / name / "README.md").is_file() == bool(asked.advice)
+    assert bool(asked.show) == (not asked.parts)
+    for part in asked.parts.values():
+        load_file(str(asked.folder / part["sweep"]))
+    for data in asked.data:
+        assert data in sources or (ROOT / "conf" / "data" / f"{data}.yaml").is_file()
+    assert {str(claim["in"]) for claim in asked.claims} == asked.parts.keys()
+
+
+def test_a_file_of_a_package_must_be_there_and_the_right_one() -> None:
+    wine = load_sources()["wine"]
+    assert find_file("wine", wine).is_file()
+    with pytest.raises(Refused, match="is not the file that this study was made with; type: pip install --no-deps"):
+        find_file("wine", {**wine, "sha256": "0" * 64})
+    with pytest.raises(Refused, match=r"data=x is a file of the package nowhere, which is not installed; type: pip"):
+        find_file("x", {**wine, "package": "nowhere", "file": "nowhere_at_all/x.csv"})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gradients_by_hand_are_those_of_autograd(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=len(INPUTS)).tolist()
+    inputs = dict(zip(INPUTS, values, strict=True)) if seed else INPUTS
+    mine, theirs = backward(NEURON, forward(NEURON, inputs)), ask_autograd(NEURON, inputs)
+    assert mine == pytest.approx(theirs, rel=1e-12)
+
+
+def test_the_page_of_backpropagation_shows_what_the_command_prints() -> None:
+    assert write_steps(NEURON, INPUTS) in (STUDIES / "backpropagation" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.system
+def test_each_loss_has_the_slope_that_autograd_says_and_a_step_makes_it_smaller() -> None:
+    for line in step_losses().splitlines()[1:]:
+        *_, loss, slope, autograd, after = line.replace(",", "").split()
+        assert float(slope) == pytest.approx(float(autograd), rel=2e-3), line
+        assert float(after) < float(loss), line
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "sentence"),
+    [
+        ("robust", {}, "robust is not a study; nearest: robust_targets"),
+        ("robust_targets", {"tiny": "yes"}, "tiny=yes does not fit: type tiny=true or tiny=false"),
+    ],
+)
+def test_mistakes_are_one_sentence(name: str, typed: dict[str, str], sentence: str) -> None:
+    with pytest.raises(Refused) as refused:
+        study(name, typed)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", [name for name in list_studies() if not load_study(name).show])
+def test_the_first_part_of_each_study_runs_at_a_reduced_size(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_study(name)
+    part = next(iter(whole.parts))
+    small = replace(whole, parts={part: whole.parts[part]}, claims=[c for c in whole.claims if c["in"] == part])
+    try:
+        code = run(small, tmp_path / "studies" / name, True, [])
+    except Refused as missing:
+        if "pip install" in str(missing):
+            pytest.skip(str(missing))
+        raise
+    assert code == 0
+    assert "answer    " in capfd.readouterr().out
+    assert (tmp_path / "studies" / name / "README.md").is_file()
+    assert list(tmp_path.rglob("index.html"))
