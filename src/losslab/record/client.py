@@ -6,16 +6,17 @@ Without torch, as a comparison needs it too.
 from typing import Any
 
 from losslab.errors import Refused
-from losslab.internals.wandb import ignore_workspace_settings
+from losslab.internals.wandb import ignore_workspace_settings, skip_launch_inputs
 
 FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the server's
 
 
 def client() -> Any:
-    """Import `wandb` so that it ignores `./wandb/settings`."""
+    """Import `wandb` so that it ignores `./wandb/settings` and its own job launcher."""
     import wandb
 
     ignore_workspace_settings(wandb)
+    skip_launch_inputs(wandb)
     return wandb
 
 

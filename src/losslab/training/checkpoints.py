@@ -185,7 +185,7 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
     if changed := find_change(saved, data):
         raise Refused(
             f"ckpt={path} was trained on other data ({changed}), and rows that it was trained on may be tested now: "
-            "put the data back, or begin anew with resume=never"
+            "put the data back, or start over with resume=never"
         )
     if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
         trained = saved["epoch"] + 1
