@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(file for file in DOCS.glob("*.md") if file.name not in ("log.md", "questions.md"))]
 TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-GENERATED = ("losses", "optimizers", "schedules", "tasks", "settings")  # pages of the gallery
+GENERATED = ("losses", "optimizers", "schedules", "tasks", "settings", "studies")  # pages of the gallery
 KINDS = ("bash", "console", "python", "yaml", "")  # of blocks; one without a name is a tree of files
 TOLERANCE, OF_INTERVALS = 0.05, 0.3  # by how much numbers may differ on another machine; ends of intervals more
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -100,6 +100,7 @@ def test_the_readme_is_short_and_its_numbers_are_the_catalogues() -> None:
         f"| optimizers | {optimizers}, and {len(named)} of pytorch_optimizer",
         f"| schedules | {counts['scheduler']}, ",
         f"| questions that one command answers | {counts['experiment']} |",
+        f"| studies: published claims, repeated by `losslab study` | {len(list(ROOT.glob('studies/*/study.yaml')))} |",
     ):
         assert text in readme
     assert f"any of {counts['loss']} losses and {optimizers} optimizers" in (ROOT / "CHANGELOG.md").read_text()
