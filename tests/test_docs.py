@@ -266,9 +266,9 @@ def test_what_is_shown_can_be_typed(line: str, at_home: Path, monkeypatch: pytes
     if words[:2] == ["python", "train.py"]:
         words[:2] = ["losslab"]
     if words[0] not in ("losslab", "losslab-train"):
-        assert re.fullmatch(r"python3?|pip|pytest|ruff|docker|wandb|zensical|twine|check-wheel-contents", words[0]), (
-            line
-        )
+        assert re.fullmatch(
+            r"python3?|pip|pytest|ruff|docker|wandb|zensical|ray|kubectl|twine|check-wheel-contents", words[0]
+        ), line
         for word in words:
             assert not re.fullmatch(r"(cluster|sweeps|docker)/\S+", word) or (ROOT / word).is_file(), line
     elif "--config-dir" in words:

@@ -20,6 +20,7 @@ and whenever it is stopped and started again.
                     suggest
     n=2             processes at a time; default: as many as there are cores or GPUs; n=0 trains in this process
     stack=32        the most runs that each of them trains as one; default: 32
+    engine=ray      train on the machines of a Ray cluster, with the words of losslab sweep
     retry=true      do failed trainings again
     log=true        log verdict, tables and the race's state to W&B as a run of type report
     name=prices     the name of the race and its folder, OUTPUT/races/NAME; default: race, or the name of the sweep file

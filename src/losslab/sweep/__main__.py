@@ -12,6 +12,8 @@
     retry=true            do failed jobs again
     dry=true              print the cells, the runs and their time, and run nothing
     run_cap=24            at most this many runs, the same number for each cell; of a grid, the first seeds
+    engine=ray            train on the machines of a Ray cluster, which need share nothing: pip install 'losslab[ray]'
+    address=HEAD:6379     of the cluster; else RAY_ADDRESS, else one of this machine; cpus_per_run=1, gpus_per_run=0.125
     --config-dir FOLDER   options of your own
     test_seeds=[100,101]  after tuning, run each cell's best setting, by the validation rows, with these seeds
 
