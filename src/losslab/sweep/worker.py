@@ -329,7 +329,7 @@ def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
     if not (folder / "sweep.json").is_file():  # the driver wrote it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     if queue is None:
-        queue = Queue(Ledger(folder / "jobs"), [])
+        queue = Queue(Ledger(Path(message["ledger"])), [])
     queue.add(unpack_jobs(**message["jobs"]))
     return folder, plan, queue, stack
 
