@@ -108,7 +108,7 @@ def report(asked: Study, kept: Path) -> None:
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.lstrip('% ')}")
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
     print(f"answer    {summarize(results)}")
 
 
