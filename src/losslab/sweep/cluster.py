@@ -199,7 +199,6 @@ class ClusterWorkers:
         Raises:
             Refused: where workers end and nothing gets done.
         """
-        (self.folder / self.token).touch()
         self.queue, self.left = self.queue or Queue(ledger, []), left
         if len(self.queue.jobs) < len(self.jobs):
             self.queue.add(self.jobs)
@@ -212,12 +211,13 @@ class ClusterWorkers:
         if not waiting:  # others are at the jobs
             time.sleep(PAUSE)
             return
-        answers, _ = self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=PAUSE)
-        for answer in answers:
-            self.take_in(waiting[answer])
+        if self.cluster.ray.wait([*waiting], timeout=PAUSE)[0]:
+            for answer in self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=0)[0]:
+                self.take_in(waiting[answer])
 
     def start(self) -> Seat:
         """Start a worker."""
+        (self.folder / self.token).touch()
         threads, gpu = max(1, int(self.cluster.cpus)), bool(self.cluster.gpus)
         place = str(self.folder), str(Path.cwd())
         setup = Setup(asdict(self.plan), *place, self.token, self.stack, threads, gpu, EVERY, self.far)
@@ -225,21 +225,17 @@ class ClusterWorkers:
         return Seat(actor, actor.open.remote(setup, find_node), self.opened)
 
     def take_in(self, seat: Seat) -> None:
-        """Take in a worker's answer, or notice that it is lost.
-
-        Raises:
-            Refused: for a fault of its disk.
-        """
+        """Take in a worker's answer, or notice that it is lost."""
         answer, seat.answer = seat.answer, None
         try:
             found = self.cluster.ray.get(answer)
         except self.cluster.ray.exceptions.RayActorError as error:
-            self.lose(seat, error)
+            died = bool(seat.node) and self.cluster.has_node(seat.node)
+            self.lose(seat, first_line(error), died)
         except self.cluster.ray.exceptions.RayTaskError as error:
             if not isinstance(fault := error.cause, OSError):
                 raise  # a bug
-            place = Path(fault.filename or self.folder)
-            raise Refused(f"node {seat.host or 'of the cluster'}: {explain(place, fault)}") from error
+            self.lose(seat, explain(Path(fault.filename or self.folder), fault))
         else:
             seat.receive(seat, found)
 
@@ -309,18 +305,16 @@ class ClusterWorkers:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
                 assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
-        runs = (self.folder / "runs").glob(f"*-{job.key[:6]}")
-        files = {} if seat.shared else read_files(self.folder, runs)
+        files = {}
+        if not seat.shared and assigned.claim.path.suffix != ".1":  # it is not the job's first worker
+            files = read_files(self.folder, (self.folder / "runs").glob(f"*-{job.key[:6]}"))
         return Task(asdict(job), files, number)
 
     def reported(self, seat: Seat, report: Report) -> None:
-        """Write down what a worker hands in, and send it the next jobs.
-
-        Raises:
-            Refused: where it cannot go on.
-        """
+        """Write down what a worker hands in, and send it the next jobs."""
         if report.error:
-            raise Refused(f"node {seat.host}: {report.error}")
+            self.lose(seat, report.error)
+            return
         for name in report.too_large:
             print(f"{name} is too large to be sent and stays on node {seat.host}", file=sys.stderr, flush=True)
         self.lock_runs(seat, report.files)
@@ -351,8 +345,13 @@ class ClusterWorkers:
         assigned.claim.finish(record)
         self.unlock_runs(seat, assigned.job.key)
 
-    def lose(self, seat: Seat, error: Exception) -> None:
+    def lose(self, seat: Seat, why: str, died: bool | None = None) -> None:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
+
+        Args:
+            seat: the worker.
+            why: it is lost.
+            died: whether it died and its node did not; `None` if it could not go on.
 
         Raises:
             Refused: where workers end and nothing gets done.
@@ -360,13 +359,12 @@ class ClusterWorkers:
         self.seats.remove(seat)
         with suppress(Exception):  # it may have been cut off, and live on
             self.cluster.ray.kill(seat.actor)
-        died = bool(seat.node) and self.cluster.has_node(seat.node)
         self.unlock_runs(seat)
-        self.in_vain += not seat.jobs
+        self.in_vain += died is None or not seat.jobs
         if self.in_vain >= CRASHES:
+            last = (f"on node {seat.host}: {why}" if seat.host else why).removesuffix(f"; {GO_ON}")
             raise Refused(
-                f"{CRASHES} workers of the cluster ended before they had done anything, the last one: "
-                f"{first_line(error)}; {GO_ON}"
+                f"{CRASHES} workers of the cluster ended before they had done anything, the last one {last}; {GO_ON}"
             )
         for assigned in seat.jobs.values():
             if died:
