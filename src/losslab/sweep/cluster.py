@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from losslab import __version__
+from losslab.config.compose import SEARCHPATH
 from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.archive import Archive, find_paths, pack
@@ -245,7 +246,7 @@ class ClusterWorkers:
         Raises:
             Refused: where the node lacks what runs need.
         """
-        seat.shared = found.shared
+        seat.node, seat.host, seat.shared = found.node, found.host, found.shared
         if found.version != __version__:
             raise Refused(
                 f"node {found.host} has losslab {found.version}, and this is {__version__}: install the same on all "
@@ -264,7 +265,7 @@ class ClusterWorkers:
         if self.archive is None and self.near and not found.shared:
             self.archive = pack(self.near, self.cluster.ray.put)
         digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
-        seat.node, seat.host, seat.receive = found.node, found.host, self.prepared
+        seat.receive = self.prepared
         seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
 
     def prepared(self, seat: Seat, _: None) -> None:
@@ -342,6 +343,9 @@ class ClusterWorkers:
             from losslab.sweep.search import tell
 
             tell(assigned.trial, record["value"], failed=record["state"] == "failed")
+        for setting in (record["setting"], *(run.get("overrides", {}) for run in record["runs"])):
+            if SEARCHPATH in setting:  # the folders that travelled, where they are at home
+                setting[SEARCHPATH] = assigned.job.setting[SEARCHPATH]
         assigned.claim.finish(record)
         self.unlock_runs(seat, assigned.job.key)
 
@@ -378,7 +382,7 @@ class ClusterWorkers:
         """End the workers, and leave the cluster."""
         ray = self.cluster.ray
         with suppress(Exception):
-            ended = [seat.actor.close.remote() for seat in self.seats if seat.ready]
+            ended = [seat.actor.close.remote() for seat in self.seats if seat.host]
             ray.wait(ended, num_returns=len(ended), timeout=WAIT)
         for seat in self.seats:
             self.unlock_runs(seat)
