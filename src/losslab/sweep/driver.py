@@ -20,12 +20,11 @@ from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
 from losslab.sweep.faults import explain
-from losslab.sweep.ledger import Ledger, Record, read_record
+from losslab.sweep.ledger import SHARE, Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
 from losslab.sweep.processes import Workers, count_workers
 from losslab.sweep.standing import PLANNED
 
-SHARE = 20  # a driver looks at the records of its jobs for a twentieth of its time at most
 OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
 
 
@@ -74,13 +73,16 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
     """Show progress until all jobs are over, whoever does them; return their records by key."""
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
-    records = ledger.records(keys)
+    records, due = ledger.records(keys), 0.0
+    workers.tells = ledger.listen()
     announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             began = time.monotonic()
-            records = ledger.records(keys)
+            if began >= due:
+                due = began + ledger.catch_up(keys, workers.count)
+            records = ledger.known_records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
@@ -88,12 +90,13 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
             bar.set_postfix({**best, **({"failed": failed} if failed else {})}, refresh=True)
             if len(records) == len(keys):
                 return records
-            due = time.monotonic() + SHARE * (time.monotonic() - began)
+            after = time.monotonic() + SHARE * (time.monotonic() - began)
             while True:
-                workers.replace_dead(ledger, len(keys) - len(records))
+                if workers.replace_dead(ledger, len(keys) - len(records)):
+                    due = 0.0
                 if workers.count:
                     time.sleep(0.2)
-                if time.monotonic() >= due:
+                if time.monotonic() >= after and (ledger.hear() or time.monotonic() >= due):
                     break
 
 

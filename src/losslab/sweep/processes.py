@@ -60,6 +60,7 @@ class Workers:
         self.gpus = gpus() if count > 1 else []  # a single worker may use all of them
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
+        self.tells = ""  # the file in which workers say which jobs are over
         self.sent = 0, ""  # the line with all jobs, and how many these were
         self.queue: Queue | None = None  # where this process does the jobs itself
         (folder / "logs").mkdir(exist_ok=True)
@@ -114,6 +115,7 @@ class Workers:
         """Write jobs as a line for workers: 13 MB for 100,000."""
         packed = pack_jobs(self.plan.fixed, jobs)
         message = {"folder": str(self.folder), "plan": asdict(self.plan), "jobs": packed, "stack": self.stack}
+        message["tells"] = self.tells
         return json.dumps(message) + "\n"
 
     def send(self, process: "subprocess.Popen[str]", line: str) -> None:
@@ -130,22 +132,26 @@ class Workers:
         for process in self.processes:
             self.send(process, line)
 
-    def replace_dead(self, ledger: Ledger, left: int) -> None:
+    def replace_dead(self, ledger: Ledger, left: int) -> bool:
         """Start as many workers as there is work for, and give up jobs that keep killing them.
 
         Args:
             ledger: of the jobs.
             left: how many jobs are left.
 
+        Returns:
+            Whether a worker died.
+
         Raises:
             Refused: where workers end and nothing gets done.
         """
         if not self.count:
             self.work_here(ledger)
-            return
+            return False
         if left != self.left:
             self.left, self.in_vain = left, 0
-        for process in [process for process in self.processes if process.poll() is not None]:
+        dead = [process for process in self.processes if process.poll() is not None]
+        for process in dead:
             self.processes.remove(process)
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # lines that it has not read
@@ -163,6 +169,7 @@ class Workers:
                     self.give_up(ledger, job, process.returncode)
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
+        return bool(dead)
 
     def give_up(self, ledger: Ledger, job: Job, code: int) -> None:
         """Record that a job failed, because processes died at it; the last one ended with this exit code."""
