@@ -13,6 +13,8 @@ from inspect import Signature, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from losslab.internals import late
+
 if TYPE_CHECKING:
     from losslab.api import Comparison, Result, Sweep, compare, race, run, sweep  # predict is typed as its module
     from losslab.errors import Refused
@@ -58,3 +60,4 @@ class Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = Package
+late.install()

@@ -1,13 +1,13 @@
-"""A card for a loss: its curve and its gradient, drawn without training, and what its file says of it.
+"""Draw a loss and its gradient without training, and print its formula, when to use it, its settings and its source.
 
     losslab card loss=focal                               # beside two others; writes card-focal.png
     losslab card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for train.py
     losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
     losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 
-It draws `Loss.compute` through the task's own views: the loss of one row as its score moves, and the gradient that the
-score receives. In regression the targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn. Type options
-of your own as for train.py: --config-dir FOLDER, allow=PACKAGE.
+The picture shows the loss of one row as its score moves, and the gradient that the score receives. In regression the
+targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn. For options of your own, type
+--config-dir FOLDER and allow=PACKAGE.
 """
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """The command `losslab`: a run, or one of the commands that go with runs.
 
-    losslab loss=mae optimizer=adam         one run, or with -m a sweep in one line: the command losslab-train
-    losslab sweep FILE                      the runs of a W&B sweep file, here
-    losslab race loss=mse,mae,huber         which of them to use, with as few runs as possible
-    losslab compare FOLDER                  what was better in the runs below a folder, and how sure that is
-    losslab study                           published claims, each repeated by one command
-    losslab watch FOLDER                    the page of runs that go on, which renews itself
-    losslab predict ckpt=FILE input=FILE    what a trained model says of new rows
-    losslab export ckpt=FILE out=model.onnx a trained model, to be handed on, with its card
-    losslab card loss=focal                 a loss and its gradient, drawn
-    losslab paths                           optimizers down a valley with two minima, drawn
+    losslab loss=mae optimizer=adam         train one run, or with -m several: the same as losslab-train
+    losslab race loss=mse,mae,huber         find out which of them to use, with as few runs as possible
+    losslab sweep FILE                      train the runs of a W&B sweep file on this machine
+    losslab compare FOLDER                  say what was better in the runs of a folder, and how sure that is
+    losslab study                           list published claims that one command repeats
+    losslab watch FOLDER                    follow runs on a page that renews itself
+    losslab predict ckpt=FILE input=FILE    predict for new rows with a trained model
+    losslab export ckpt=FILE out=model.onnx write a trained model as ONNX, with a model card
+    losslab card loss=focal                 draw and explain a loss and its gradient
+    losslab paths                           draw how optimizers move down a valley with two minima
 
-`losslab sweep --help` and its like say more. What a run is made of:
+`losslab race --help` says more about a race, and so on. The parts of a run, and the options of each:
 """
 
 import losslab.safe_path  # noqa: F401  # before all else is imported
@@ -19,6 +19,7 @@ import losslab.safe_path  # noqa: F401  # before all else is imported
 # isort: split
 import sys
 
+from losslab.machine import collect_seldom
 from losslab.training.preemption import exit_on_signals
 
 COMMANDS = {
@@ -42,6 +43,7 @@ def main() -> None:
     signal without a handler, so `docker stop` would wait.
     """
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     from losslab.errors import nearest, one_sentence
@@ -64,6 +66,7 @@ def main() -> None:
 def train() -> None:
     """Run `losslab-train`, which is also `python train.py`."""
     exit_on_signals()
+    collect_seldom()
     from importlib import import_module
 
     import_module(COMMANDS["train"]).main()

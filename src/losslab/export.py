@@ -1,4 +1,4 @@
-"""A trained model as an ONNX file, with how its inputs are made beside it, and a model card.
+"""Write a trained model as an ONNX file, with a description of its inputs and a model card.
 
     losslab export ckpt=outputs/…/best.ckpt out=model.onnx
 
@@ -10,7 +10,8 @@ writes three files:
     model.md      a model card: data, split, test metrics with intervals, loss, optimizer, limits; and how to use it
 
 It needs the packages onnx and onnxscript: pip install 'losslab[onnx]'. ONNX Runtime, where it is installed, must agree
-with the model to 1e-5, or nothing is written. Options of your own: --config-dir FOLDER, allow=PACKAGE.
+with the model to 1e-5, or nothing is written. For options of your own, type --config-dir FOLDER and
+allow=PACKAGE.
 """
 
 if __name__ == "__main__":

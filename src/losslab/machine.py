@@ -21,6 +21,8 @@ from losslab import __version__
 # A repository's configuration can name programs. Run none: no hook, no monitor. Take no lock.
 NO_PROGRAMS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
+COLLECT = gc.get_threshold()  # how many new objects make the garbage collector look for cycles, as Python sets it
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -37,10 +39,16 @@ def speed_up_cpu() -> None:
             libc.mallopt(option, limit)
 
 
+def collect_seldom() -> None:
+    """Let imports be: the garbage collector walks over all modules time and again while more of them are imported."""
+    gc.set_threshold(100_000, *COLLECT[1:])
+
+
 @contextmanager
 def frozen_heap() -> Iterator[None]:
     """Keep the garbage collector from scanning what exists already: a pass over it takes a quarter of a second."""
     gc.freeze()
+    gc.set_threshold(*COLLECT)
     try:
         yield
     finally:

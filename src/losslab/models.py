@@ -99,13 +99,18 @@ class BagOfWords(nn.Module):
     Args:
         shape: the number of token ids; id 0 is padding.
         hidden: the width of the hidden layer; 0 for none, which is a linear model of the words.
+        dropout: the share of hidden values that are dropped in training.
+        word_dropout: the share of words that are dropped in training.
 
     >>> BagOfWords((100,), 21)(torch.tensor([[3, 7, 0], [5, 0, 0]])).shape
     torch.Size([2, 21])
     """
 
-    def __init__(self, shape: Sequence[int], outputs: int, hidden: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, shape: Sequence[int], outputs: int, hidden: int = 0, dropout: float = 0.0, word_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.keep = nn.Dropout(word_dropout)
         self.words = nn.Embedding(shape[0], hidden or outputs, padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.01)
         self.bias = nn.Parameter(torch.zeros(hidden or outputs))
@@ -113,7 +118,8 @@ class BagOfWords(nn.Module):
         self.scores = nn.Sequential(*after)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        vectors = self.words(tokens) * (tokens != 0)[..., None]  # nn.EmbeddingBag cannot run batched under vmap
+        kept = self.keep((tokens != 0).to(self.bias.dtype))
+        vectors = self.words(tokens) * kept[..., None]  # nn.EmbeddingBag cannot run batched under vmap
         scores: Tensor = self.scores(vectors.sum(-2) + self.bias)
         return scores
 

@@ -1,4 +1,4 @@
-"""What a trained model predicts for new rows: labels with their probabilities, or numbers in the data's units.
+"""Predict for new rows with a trained model: labels with their probabilities, or numbers in the data's units.
 
     losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
     losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
@@ -6,12 +6,12 @@
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv id=patient threshold=tuned
 
 The checkpoint stays in its run's folder, which says what was typed. It holds names, medians, categories and scales: the
-data that it was trained on may have changed, or be gone. Columns are matched by name. Type options of your own as for
-train.py: --config-dir FOLDER, allow=PACKAGE.
+data that it was trained on may have changed, or be gone. Columns are matched by name. For options of your
+own, type --config-dir FOLDER and allow=PACKAGE.
 
-`out=` gets a line for each row: its id (the column `id=`, or one that is called so, or its number), what is predicted,
-and the probability of every class or label. What is predicted is marked * in the terminal: the most probable class, and
-each label whose probability is above one half, or above what you type:
+`out=` gets a line for each row: its id (the column that `id=` names, the column `id`, or its number), what is
+predicted, and the probability of every class or label. In the terminal, a * marks what is predicted: the most
+probable class, and each label whose probability is above one half, or above what you type:
 
     threshold=0.3       that number; for two classes the second is predicted above it
     threshold=tuned     a threshold for each label, the one with the best F1 on the validation rows: more labels
@@ -153,7 +153,7 @@ def predict(
 
     run = load_predictor(cfg)
     if run.encoder is None:
-        raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read anew")
+        raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read")
     found = predict_rows(run, run.encoder.read(source, id), threshold)
     outputs, numbers = run.data.outputs, list(zip(*(column.tolist() for column in found.columns.values()), strict=True))
     rows = [[found.named, "predicted", *found.columns]]

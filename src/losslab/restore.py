@@ -87,7 +87,7 @@ def load_older(cfg: DictConfig) -> Predictor:
 
 
 def read_encoder(cfg: DictConfig, state: Mapping[str, Any] | None) -> Encoder | None:
-    """Make the encoder of a checkpoint; `None` where there is nothing to read anew."""
+    """Make the encoder of a checkpoint; `None` where there is nothing to read."""
     encoder = make_encoder(state) if state else None
     return encoder.set_aside(cfg.data) if isinstance(encoder, TableEncoder) else encoder
 

@@ -38,7 +38,7 @@ EARLY = 5  # epochs: a best epoch of 0 or 1 out of so many is remarked upon
 class Progress(ProgressBar):
     """One progress bar for the whole run: the epoch, and the primary metric on the validation rows.
 
-    Lightning's own bar starts anew each epoch, which costs more than the epoch where epochs are short.
+    Lightning makes a new bar for each epoch, which costs more than the epoch where epochs are short.
 
     Args:
         cfg: the run's configuration, or that of the first run of a stack.

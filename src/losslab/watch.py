@@ -1,4 +1,4 @@
-"""The page of runs that go on: it renews itself while they are trained, from their files alone.
+"""Follow runs on a page that renews itself while they are trained, from their files alone.
 
     losslab watch outputs/sweeps/loss_x_optimizer       # of a sweep, a race, or any folder of runs
     losslab watch outputs/races/race --serve            # where you have no browser: by ssh, at an address with a token

@@ -30,8 +30,8 @@ def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:
     assert headline == "Use mae for now: huber cannot be told apart from it yet, and mse is clearly worse."
     assert re.fullmatch(r"mae beats mse by 16 % rmse \[\S+, \S+\] over 10 splits \(p < 0\.001\)\.", first)
     assert re.fullmatch(
-        r"mae and huber cannot be told apart at 10 splits\. More than 200 new splits would be needed for a difference "
-        r"of 1 %\.",
+        r"mae and huber cannot be told apart at 10 splits\. It would take more than 200 new splits to find a "
+        r"difference of 1 %\.",
         second,
     )
     assert re.fullmatch(r"huber beats mse by 15 % \[\S+, \S+\]\.", third)

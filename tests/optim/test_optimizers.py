@@ -1,8 +1,6 @@
 """Every optimizer of the catalogue: its formula, its groups, and a run that resumes as if it had never stopped."""
 
 import io
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -351,8 +349,3 @@ def test_gradients_are_clipped_one_by_one_or_all_together(typed: Typed, monkeypa
 def test_what_an_optimizer_cannot_do_is_refused_at_once(typed_now: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         configure(typed_now.split())
-
-
-def test_an_optimizer_that_is_not_chosen_is_not_imported() -> None:
-    program = "import sys, losslab.optim.optimizers, losslab.train; sys.exit('pytorch_optimizer' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -32,6 +32,9 @@ class MadeUp:
     def describe(self) -> str:
         return "1 at a time"
 
+    def close(self) -> None:
+        pass
+
 
 class Killed(Exception):
     """What ends a race in the middle."""
@@ -67,7 +70,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
 
     for module in (driver, tuning):
         monkeypatch.setattr(module, "follow", follow)
-    monkeypatch.setattr(driver, "Workers", MadeUp)
+    monkeypatch.setattr("losslab.sweep.engine.Workers", MadeUp)
     monkeypatch.setattr("losslab.page.plots.draw_plots", lambda *_: [])  # those of a comparison; the race's stay
     monkeypatch.setattr("losslab.race.levels.WORK", 2_000_000)  # coarser levels do for these tests
     monkeypatch.chdir(tmp_path)

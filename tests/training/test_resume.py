@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Callback
 from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.train import train
+from losslab.training.checkpoints import relocate
 from tests.conftest import ROOT, numbers, until, without_pictures
 from tests.processes import Fork
 
@@ -70,6 +71,24 @@ def same(one: Path, other: Path) -> bool:
     (numbers_one, *weights_one), (numbers_other, *weights_other) = outcome(one), outcome(other)
     pairs = [(a[name], b[name]) for a, b in zip(weights_one, weights_other, strict=True) for name in a]
     return numbers_one == numbers_other and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_run_whose_folder_has_moved_knows_its_best_epoch(tmp_path: Path) -> None:
+    before, after = (
+        pl.callbacks.ModelCheckpoint(tmp_path / name, filename="best", monitor="val/rmse") for name in "ab"
+    )
+    best = str(tmp_path / "a" / "best.ckpt")
+    before.best_model_path = before.kth_best_model_path = best
+    before.best_model_score = before.kth_value = torch.tensor(0.5)
+    before.best_k_models = {best: torch.tensor(0.5)}
+    saved = {"callbacks": {"best": before.state_dict()}}
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "best.ckpt").touch()
+    relocate(saved, tmp_path / "b")
+    after.load_state_dict(saved["callbacks"]["best"])  # which would warn, and forget, if the folder were another
+    assert after.best_model_score == 0.5
+    assert after.best_k_models == {str(tmp_path / "b" / "best.ckpt"): torch.tensor(0.5)}
+    assert after.best_model_path == after.kth_best_model_path == str(tmp_path / "b" / "best.ckpt")
 
 
 @pytest.mark.system

@@ -72,7 +72,7 @@ def read_new(run: "Predictor", data: Any, id: str | None) -> New:
     """
     encoder, shape = run.encoder, run.data.shape
     if encoder is None:
-        raise Refused("the run's data are neither a table nor arrays nor images: there is nothing to read anew")
+        raise Refused("the run's data are neither a table nor arrays nor images: there is nothing to read")
     if isinstance(data, str | Path):
         if not Path(data).expanduser().exists():
             raise Refused(f"{data} is not there: give a table, an array, or the path of a table or of images")

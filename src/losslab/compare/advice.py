@@ -61,7 +61,7 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     if min(needs) > RATHER:
         seen = max(abs(pair.mean) for pair in ties)
         apart = f"; type difference={seen:.2g} for one as large as here" if seen > wanted else ""
-        return f"More than {RATHER} new {population.noun}s would be needed for a difference of {gap}{apart}."
+        return f"It would take more than {RATHER} new {population.noun}s to find a difference of {gap}{apart}."
     low, high = (round_up(need) for need in (min(needs), max(needs)))
     about = f"About {low:,}" if high <= 1.1 * low else f"{low:,} to {high:,}" if high <= RATHER else f"{low:,} or more"
     return f"{about} new {population.noun}s would decide whether they differ by {gap}."

@@ -59,6 +59,7 @@ class Order:
         self.at_once, self.rank, self.world = at_once, rank, world
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, from which the order follows."""
         self.epoch = epoch
 
     def __len__(self) -> int:

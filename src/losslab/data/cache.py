@@ -87,7 +87,7 @@ def decode_all(root: Path, files: list[str], size: tuple[int, int], cache: str, 
     x = map_pixels(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
     note = f"{count(len(readable), 'image')} of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
     if not keep:
-        note = f"{count(len(readable), 'image')} decoded anew each epoch: decoded, they take {need / 1e9:.3g} GB, {why}"
+        note = f"{count(len(readable), 'image')} decoded again in each epoch: they take {need / 1e9:.3g} GB, {why}"
     return Decoded(x, readable, sums, index["copies"], index["broken"], folder, note)
 
 

@@ -35,13 +35,20 @@ class Written(Protocol):
     """How a table is written in its file."""
 
     @property
-    def encoding(self) -> str: ...
+    def encoding(self) -> str:
+        """The encoding of its text."""
+
     @property
-    def delimiter(self) -> str: ...
+    def delimiter(self) -> str:
+        """What stands between two columns."""
+
     @property
-    def header(self) -> bool: ...
+    def header(self) -> bool:
+        """Whether its first line names the columns."""
+
     @property
-    def skip(self) -> int: ...
+    def skip(self) -> int:
+        """How many lines stand above the table."""
 
 
 def read_lines(

@@ -39,6 +39,7 @@ class Files:
 
     @property
     def size(self) -> int:
+        """The number of pixels, as of an array."""
         return int(np.prod(self.shape))
 
     def __len__(self) -> int:

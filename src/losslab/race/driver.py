@@ -27,13 +27,13 @@ from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep import stopping
 from losslab.sweep.data import check_data
-from losslab.sweep.driver import check_same_sweep, explain_faults, follow, parse_flag, parse_number, take_folder
+from losslab.sweep.driver import check_same_sweep, explain_faults, follow, parse_flag, take_folder
+from losslab.sweep.engine import KEYS, AnyWorkers, Engine, take_engine
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Setting, make_job
-from losslab.sweep.processes import Workers, count_workers
 
 Array = NDArray[Any]
-OWN = ("n", "name", "stack", "output_dir", "tune", "difference", "budget", "claim", "log", "retry")
+OWN = (*KEYS, "name", "output_dir", "tune", "difference", "budget", "claim", "log", "retry")
 ALPHA = 0.05
 USUAL = 20  # seeds, within which a difference is looked for that the user has not chosen
 GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes
@@ -50,7 +50,7 @@ class Race:
         state: what it knows.
     """
 
-    def __init__(self, folder: Path, question: Question, workers: Workers, ledger: Ledger, state: State) -> None:
+    def __init__(self, folder: Path, question: Question, workers: AnyWorkers, ledger: Ledger, state: State) -> None:
         self.folder, self.question, self.workers, self.ledger, self.state = folder, question, workers, ledger, state
         self.cells = {name_candidate(question, cell): cell for cell in question.plan.cells}
         self.settings: dict[str, Setting] = {}
@@ -255,8 +255,7 @@ def race(words: Sequence[str]) -> int:
     """
     files, words, folders = split_words(words)
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
-    count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
-    stack = parse_number("stack", typed.pop("stack", "32"))
+    engine = take_engine(typed, stack="32")
     retry, log = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "log"))
     folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
     try:
@@ -266,10 +265,10 @@ def race(words: Sequence[str]) -> int:
     check_writable(folder, "output_dir")
     check_data(question.plan)
     with explain_faults(folder):
-        return run(folder, question, count, stack, retry)
+        return run(folder, question, engine, retry)
 
 
-def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -> int:
+def run(folder: Path, question: Question, engine: Engine, retry: bool) -> int:
     """Run a race: start the workers, race, and write what was found."""
     from losslab.race.story import write_story
 
@@ -280,7 +279,7 @@ def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -
     if retry:
         ledger.forget_failures()
         state.never = {}
-    workers = Workers(folder, question.tuning or question.plan, count, stack)
+    workers = engine.start(folder, question.tuning or question.plan)
     tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
     budget = f"; budget {question.budget}" if question.budget else ""
     print(
@@ -290,7 +289,7 @@ def run(folder: Path, question: Question, count: int, stack: int, retry: bool) -
     with ExitStack() as at_the_end:
         stopping.workers = workers.processes
         at_the_end.callback(ledger.close)
-        at_the_end.callback(stopping.stop_workers)
+        at_the_end.callback(workers.close)
         one = Race(folder, question, workers, ledger, state)
         why = one.run()
     for line in write_story(one, why):

@@ -6,15 +6,15 @@ from pathlib import Path
 from losslab.files import write_json
 from losslab.race.question import CHEAP, Question, finalists
 from losslab.sweep.driver import follow
+from losslab.sweep.engine import AnyWorkers
 from losslab.sweep.ledger import Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, Setting, hash_setting, make_job
-from losslab.sweep.processes import Workers
 
 FILE = "tuned.json"
 
 
 def tune(
-    folder: Path, question: Question, workers: Workers, ledger: Ledger, cells: Mapping[str, Setting]
+    folder: Path, question: Question, workers: AnyWorkers, ledger: Ledger, cells: Mapping[str, Setting]
 ) -> tuple[dict[str, Setting], dict[str, str]]:
     """Choose a setting for each candidate, and write the choice down: it does not change once tests were seen.
 
@@ -69,7 +69,7 @@ def trial_of(plan: Plan, cell: Setting, number: int, epochs: int) -> Job:
     return Job(hash_setting(setting, f"trial {number}"), cell, setting, [{"seed": 0}], draw=True)
 
 
-def run_jobs(workers: Workers, ledger: Ledger, plan: Plan, jobs: list[Job], what: str) -> dict[str, Record]:
+def run_jobs(workers: AnyWorkers, ledger: Ledger, plan: Plan, jobs: list[Job], what: str) -> dict[str, Record]:
     """Run jobs to their ends."""
     if not jobs:
         return {}

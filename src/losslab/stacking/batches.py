@@ -21,6 +21,7 @@ class StackedOrder(Order):
         self.orders = orders
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, from which the order of each run follows."""
         for order in self.orders:
             order.set_epoch(epoch)
 
@@ -39,6 +40,7 @@ class StackedBatches:
 
     @property
     def sampler(self) -> StackedOrder:
+        """The orders of all runs, for Lightning, which sets their epoch."""
         return StackedOrder([loader.sampler for loader in self.loaders])
 
     def __len__(self) -> int:

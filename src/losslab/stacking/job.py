@@ -22,7 +22,7 @@ from losslab.record.record import Record, claim
 from losslab.stacking.group import Planned
 from losslab.stacking.module import optimizer_settings
 from losslab.training.callbacks import build_callbacks
-from losslab.training.checkpoints import WholeCheckpointIO, find_change, find_misfit, read
+from losslab.training.checkpoints import WholeCheckpointIO, find_change, find_misfit, read, relocate
 from losslab.training.module import Experiment
 
 
@@ -100,6 +100,7 @@ def resume_key(job: Job) -> object:
     try:
         saved = read(path)
         (process,) = saved["processes"]
+        relocate(saved, job.record.folder)
     except (Refused, ValueError):  # no whole checkpoint, or one of several processes
         return str(job.record.folder)
     scalars = any(not weight.ndim for weight in job.run.parameters())  # their state looks like a step count

@@ -71,8 +71,11 @@ def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
     options = data.offer(data.pick(names, load_sources()), folder.parent / "data")
     for part, sweeps in asked.parts.items():
         for place, settings in name_sweeps(asked, part).items():
-            typed = [*merge([*settings, *own, *words]), *options, f"output_dir={folder}", f"name={place}"]
-            code |= sweep(str(asked.folder / sweeps["sweep"]), typed)
+            usable = [word for word in words if not word.startswith("data.root=") or "data=mnist" in settings]
+            file = next((word for word in settings if word.endswith(".yaml")), sweeps["sweep"])
+            settings = [word for word in settings if word != file]
+            typed = [*merge([*settings, *own, *usable]), *options, f"output_dir={folder}", f"name={place}"]
+            code |= sweep(str(asked.folder / file), typed)
     frame = gather(asked, folder)
     save_runs(frame, folder / "results.csv.gz")
     results = Results(asked, frame)
@@ -105,7 +108,7 @@ def report(asked: Study, kept: Path) -> None:
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.lstrip('% ')}")
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
     print(f"answer    {summarize(results)}")
 
 

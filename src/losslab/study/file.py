@@ -26,8 +26,8 @@ class Study:
         data: the data sets.
         settings: of all sweeps.
         tiny: settings that make it small.
-        parts: by name, each with its file `sweep`, `settings`, `each` (a list of settings for each of several sweeps
-            whose runs are compared together), and what is compared: `by`, and `claim`.
+        parts: by name, each with its file `sweep`, `settings`, what is compared, `by`, and `claim`. `each` holds the
+            settings of each of several sweeps whose runs are compared together; a file among them replaces `sweep`.
         claims: each `{in: PART, better: A, than: B, by: 10}` or `{in: PART, same: [A, B], within: 10}`, with `metric`.
         show: a module whose `main(folder)` prints and draws the study, where it has no runs.
     """

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from losslab.compare.digits import round_figures
+from losslab.config.catalogue import CONF
 from losslab.study.file import Study, load_sources
 from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
 
@@ -76,12 +77,11 @@ def describe_data(study: Study) -> str:
     sources = load_sources()
     rows = []
     for name in study.data:
-        known = sources.get(name)
-        rows.append(
-            [f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]]
-            if known
-            else [f"`{name}`", "an option of losslab", "", f"see conf/data/{name}.yaml"]
-        )
+        if known := sources.get(name):
+            rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
+        else:
+            first = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+            rows.append([f"`{name}`", first.lstrip("# ").rstrip("."), "losslab reads it itself", "named in its file"])
     return write_table(["data", "what", "package", "licence"], rows)
 
 

@@ -2,24 +2,26 @@
 
     losslab sweep sweeps/loss_x_optimizer.yaml          # as many runs at a time as there are cores
     losslab sweep sweeps/tune.yaml n=4 trainer.max_epochs=9    # settings for every run, as in train.py
-    losslab sweep sweeps/loss_x_optimizer.yaml seed=0,1 optimizer=adam,sgd    # these values in the place of the file's
+    losslab sweep sweeps/loss_x_optimizer.yaml seed=0,1 optimizer=adam,sgd    # these values instead of the file's
     losslab sweep sweeps/loss_x_optimizer.yaml dry=true        # what it would run, and how long that would take
     losslab sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
     n=2                   runs at a time; n=0 trains them in this process, one after the other
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
-    name=other            of the sweep and its folder, OUTPUT/sweeps/NAME; else the file's name
+    name=other            the name of the sweep and its folder, OUTPUT/sweeps/NAME; default: the file's name
     retry=true            do failed jobs again
     dry=true              print the cells, the runs and their time, and run nothing
-    run_cap=24            at most so many runs, as many for each cell: of a grid, the first seeds
+    run_cap=24            at most this many runs, the same number for each cell; of a grid, the first seeds
+    engine=ray            train on the machines of a Ray cluster, which need share nothing: pip install 'losslab[ray]'
+    address=HEAD:6379     of the cluster; else RAY_ADDRESS, else one of this machine; cpus_per_run=1, gpus_per_run=0.125
     --config-dir FOLDER   options of your own
-    test_seeds=[100,101]  when all is tuned, run the setting of each cell that is best on the validation rows with these
+    test_seeds=[100,101]  after tuning, run each cell's best setting, by the validation rows, with these seeds
 
 A sweep that tunes needs one split for all seeds, data.seed=0, unless the test rows are fixed: else rows that were tuned
 on with one seed would be tested with another.
 
-The same command again does what is missing. On other machines that share the folder, it helps. Random and Bayesian
-search and hyperband are Optuna's.
+Type the same command again to do what is missing. Type it on other machines that share the folder, and they help.
+Random and Bayesian search and hyperband are Optuna's.
 """
 
 if __name__ == "__main__":

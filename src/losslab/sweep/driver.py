@@ -19,21 +19,13 @@ from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
+from losslab.sweep.engine import KEYS, AnyWorkers, Engine, parse_number, take_engine
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import SHARE, Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
-from losslab.sweep.processes import Workers, count_workers
 from losslab.sweep.standing import PLANNED
 
-OWN = ("n", "name", "retry", "dry", "stack", "test_seeds")
-
-
-def parse_number(key: str, value: str) -> int:
-    """Parse a number that was typed."""
-    least = 1 if key == "stack" else 0
-    if not value.isdigit() or int(value) < least:
-        raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
-    return int(value)
+OWN = ("name", "retry", "dry", "test_seeds", *KEYS)
 
 
 def parse_flag(key: str, value: str) -> bool:
@@ -69,12 +61,11 @@ def check_same_sweep(folder: Path, plan: Plan) -> None:
             )
 
 
-def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
+def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
     """Show progress until all jobs are over, whoever does them; return their records by key."""
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
     records, due = ledger.records(keys), 0.0
-    workers.tells = ledger.listen()
     announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
@@ -92,10 +83,7 @@ def follow(ledger: Ledger, workers: Workers, plan: Plan, jobs: Sequence[Job], wh
                 return records
             after = time.monotonic() + SHARE * (time.monotonic() - began)
             while True:
-                if workers.replace_dead(ledger, len(keys) - len(records)):
-                    due = 0.0
-                if workers.count:
-                    time.sleep(0.2)
+                workers.advance(ledger, len(keys) - len(records))
                 if time.monotonic() >= after and (ledger.hear() or time.monotonic() >= due):
                     break
 
@@ -147,22 +135,21 @@ def sweep(path: str, words: Sequence[str]) -> int:
     """
     words, folders = arguments.take_folders(words)
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
-    count = parse_number("n", typed.pop("n")) if "n" in typed else count_workers()
-    stack = parse_number("stack", typed.pop("stack", "1"))
+    engine = take_engine(typed)
     retry, dry = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "dry"))
     test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     folder = take_folder(typed, "sweeps", Path(path).stem)
     plan = read(path, typed, folder.name, str(folder.parent.parent))
-    if plan.early and stack > 1:
-        raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={stack}")
+    if plan.early and engine.stack > 1:
+        raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={engine.stack}")
     check_selection(plan, path, test_seeds)
     check_writable(folder, "output_dir")
     check_data(plan)
     if dry:
-        print(describe(plan, folder.parent.parent, folder, count))
+        print(describe(plan, folder.parent.parent, folder, engine.count()))
         return 0
     with explain_faults(folder):
-        return run(folder, plan, count, stack, test_seeds, retry)
+        return run(folder, plan, engine, test_seeds, retry)
 
 
 def take_folder(typed: dict[str, str], kind: str, usual: str) -> Path:
@@ -195,14 +182,13 @@ def explain_faults(folder: Path) -> Iterator[None]:
         raise Refused(explain(folder, error)) from error
 
 
-def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[int], retry: bool) -> int:
+def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], retry: bool) -> int:
     """Run a plan to its end.
 
     Args:
         folder: the sweep's.
         plan: the sweep.
-        count: how many workers.
-        stack: at most how many runs each of them trains as one.
+        engine: where the jobs are done.
         test_seeds: with which the best setting of each cell is tested.
         retry: whether failed jobs are done again.
 
@@ -213,8 +199,7 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
-    runs = sum(len(job.repeats) for job in jobs)
-    workers = Workers(folder, plan, count, min(stack, max(1, runs // max(1, count))))  # so that none of them is idle
+    workers = engine.start(folder, plan, sum(len(job.repeats) for job in jobs))
     states = [record["state"] for record in ledger.records([job.key for job in jobs]).values()]
     failed = states.count("failed")
     print(
@@ -229,7 +214,7 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
     with ExitStack() as at_the_end:
         stopping.workers = workers.processes
         at_the_end.callback(ledger.close)
-        at_the_end.callback(stopping.stop_workers)
+        at_the_end.callback(workers.close)
         workers.add(jobs)
         records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else plan.name)
         if test_seeds:
@@ -237,7 +222,7 @@ def run(folder: Path, plan: Plan, count: int, stack: int, test_seeds: Sequence[i
             workers.add(tests)
             tested = follow(ledger, workers, plan, tests, "testing")
     report(folder, plan, jobs, records)
-    if stack > 1:
+    if engine.stack > 1:
         report_stacks(folder, [*records.values(), *tested.values()])
     if test_seeds:
         report_tests(tested, test_seeds)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from losslab.errors import Refused
 from losslab.machine import cores, total_memory
+from losslab.sweep import stopping
 from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, explain
 from losslab.sweep.ledger import HERE, Ledger
 from losslab.sweep.plan import Job, Plan, pack_jobs
@@ -24,6 +25,7 @@ from losslab.sweep.plan import Job, Plan, pack_jobs
 if TYPE_CHECKING:
     from losslab.sweep.queue import Queue
 
+PAUSE = 0.2  # seconds between two looks at the workers
 CRASHES = 3  # a job that killed so many workers is given up, and so is a sweep whose workers get nothing done
 
 
@@ -50,10 +52,12 @@ class Workers:
         plan: the sweep.
         count: of processes; 0 lets this process do the jobs itself.
         stack: at most how many runs each of them trains as one.
+        ledger: the folder of the jobs' ledger, if it is not the sweep's.
     """
 
-    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1) -> None:
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1, ledger: Path | None = None) -> None:
         self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
+        self.ledger = ledger or folder / "jobs"
         self.jobs: list[Job] = []
         self.processes: list[subprocess.Popen[str]] = []
         self.logs: dict[int, Path] = {}
@@ -114,7 +118,8 @@ class Workers:
     def encode(self, jobs: Sequence[Job]) -> str:
         """Write jobs as a line for workers: 13 MB for 100,000."""
         packed = pack_jobs(self.plan.fixed, jobs)
-        message = {"folder": str(self.folder), "plan": asdict(self.plan), "jobs": packed, "stack": self.stack}
+        places = {"folder": str(self.folder), "ledger": str(self.ledger)}
+        message = {**places, "plan": asdict(self.plan), "jobs": packed, "stack": self.stack}
         message["tells"] = self.tells
         return json.dumps(message) + "\n"
 
@@ -132,27 +137,25 @@ class Workers:
         for process in self.processes:
             self.send(process, line)
 
-    def replace_dead(self, ledger: Ledger, left: int) -> bool:
-        """Start as many workers as there is work for, and give up jobs that keep killing them.
+    def advance(self, ledger: Ledger, left: int) -> None:
+        """Start as many workers as there is work for, and give up jobs that keep killing them; wait a moment.
 
         Args:
             ledger: of the jobs.
             left: how many jobs are left.
-
-        Returns:
-            Whether a worker died.
 
         Raises:
             Refused: where workers end and nothing gets done.
         """
         if not self.count:
             self.work_here(ledger)
-            return False
+            return
+        self.tells = ledger.listen()
         if left != self.left:
             self.left, self.in_vain = left, 0
-        dead = [process for process in self.processes if process.poll() is not None]
-        for process in dead:
+        for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
+            ledger.records([job.key for job in self.jobs])  # it may have ended a job and not said so
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # lines that it has not read
                     process.stdin.close()
@@ -169,7 +172,11 @@ class Workers:
                     self.give_up(ledger, job, process.returncode)
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
-        return bool(dead)
+        time.sleep(PAUSE)
+
+    def close(self) -> None:
+        """End the processes."""
+        stopping.stop_workers()
 
     def give_up(self, ledger: Ledger, job: Job, code: int) -> None:
         """Record that a job failed, because processes died at it; the last one ended with this exit code."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.config import check
 from losslab.errors import Pruned, Refused
+from losslab.machine import collect_seldom
 from losslab.sweep.faults import exit_code, imported, no_result, out_of_memory
 from losslab.sweep.ledger import Claim, Ledger, Record, read_record
 from losslab.sweep.plan import QUIET, Job, Plan, Setting, to_overrides, unpack_jobs
@@ -328,7 +329,7 @@ def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
     if not (folder / "sweep.json").is_file():  # the driver wrote it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     if queue is None:
-        queue = Queue(Ledger(folder / "jobs"), [])
+        queue = Queue(Ledger(Path(message["ledger"])), [])
     queue.ledger.tells = message["tells"]
     queue.add(unpack_jobs(**message["jobs"]))
     return folder, plan, queue, stack
@@ -337,6 +338,7 @@ def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
 def main() -> None:
     """Run the command `python -P -m losslab.sweep.worker`, which a driver starts."""
     stop.listen()
+    collect_seldom()
     sweep: tuple[Path, Plan, Queue, int] | None = None
     pause, due = PAUSES[0], 0.0  # where there is nothing to do, look again ever more seldom
     try:

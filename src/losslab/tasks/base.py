@@ -32,7 +32,8 @@ class Reading(Protocol):
     prediction_index: int
 
     @property
-    def parts(self) -> Mapping[str, Any]: ...
+    def parts(self) -> Mapping[str, Any]:
+        """The losses that are added up, by name; none where it is a single one."""
 
 
 class Task(nn.Module, ABC):

@@ -1,5 +1,6 @@
 """Write checkpoints often enough and whole; read them without running code."""
 
+import os
 import time
 from pathlib import Path
 from signal import SIGTERM
@@ -58,6 +59,12 @@ class LastCheckpoint(ModelCheckpoint):
         trainer.should_stop = any(each.stopped_epoch > 0 for each in stopped)  # only its test is left to do
         self.saved = time.monotonic()
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a run go on in a folder that has moved; Lightning calls this before any callback reads its state."""
+        relocate(checkpoint, Path(str(self.dirpath)))
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.early = False
 
@@ -95,6 +102,24 @@ class LastCheckpoint(ModelCheckpoint):
             self.saved = time.monotonic()
         if stop and not over:
             raise Preempted(notice.by or SIGTERM)
+
+
+def relocate(checkpoint: dict[str, Any], folder: Path) -> None:
+    """Name the files of a run by the folder that they are in now.
+
+    A run folder may have moved since, for example to another node of a cluster. Lightning would then forget which epoch
+    was the best, and test a later one.
+    """
+    place = os.path.realpath(folder)
+    for state in checkpoint.get("callbacks", {}).values():
+        before = state.get("dirpath") if isinstance(state, dict) else None
+        if before is None or before == place or not (folder / Path(state["best_model_path"]).name).is_file():
+            continue
+        moved = {str(path): str(Path(place, Path(path).name)) for path in state["best_k_models"]}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[key] = state[key] and str(Path(place, Path(state[key]).name))
+        state["best_k_models"] = {moved[path]: score for path, score in state["best_k_models"].items()}
+        state["dirpath"] = place
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -160,7 +185,7 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
     if changed := find_change(saved, data):
         raise Refused(
             f"ckpt={path} was trained on other data ({changed}), and rows that it was trained on may be tested now: "
-            "put the data back, or begin anew with resume=never"
+            "put the data back, or start over with resume=never"
         )
     if isinstance(saved["epoch"], int) and saved["epoch"] > epochs:
         trained = saved["epoch"] + 1

@@ -1,0 +1,395 @@
+"""engine=ray: the jobs of a driver, done by workers on the nodes of a Ray cluster.
+
+The driver alone keeps the ledger, and claims a job when it sends it to a node. What a node writes comes back every few
+seconds (`node.py`), so that a job whose worker or node is gone goes on elsewhere from its last checkpoint. If the
+driver is killed, Ray ends its workers; started again, it sends out what is not over yet, with what has come back.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from losslab import __version__
+from losslab.errors import Refused
+from losslab.locks import open_lock, try_lock
+from losslab.sweep.archive import Archive, find_paths, pack
+from losslab.sweep.engine import Engine, share_out
+from losslab.sweep.faults import GO_ON, explain
+from losslab.sweep.ledger import Claim, Ledger, Record
+from losslab.sweep.mirror import put_files, read_files
+from losslab.sweep.node import NodeWorker, Opened, Report, Setup, Task
+from losslab.sweep.plan import Job, Plan
+from losslab.sweep.processes import CRASHES, PAUSE
+from losslab.sweep.queue import Queue
+from losslab.sweep.stopping import stop_driver, until_signalled
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from optuna.trial import Trial
+
+EVERY = 10.0  # seconds between two looks at the files of runs that go on
+WAIT = 5.0  # seconds after which a worker answers at the latest
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster that this process is connected to.
+
+    Args:
+        ray: the module, which only this engine imports.
+        count: how many workers are wanted.
+        cpus: cores for each.
+        gpus: GPUs for each.
+    """
+
+    ray: Any
+    count: int
+    cpus: float
+    gpus: float
+
+    def start(self) -> Any:
+        """Ask for a worker; it starts when a node has room for it."""
+        actor = self.ray.remote(NodeWorker)
+        return actor.options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0).remote()
+
+    def has_node(self, name: str) -> bool:
+        """Return whether a node is still there."""
+        return any(node["NodeID"] == name and node["Alive"] for node in self.ray.nodes())
+
+
+def connect(engine: Engine) -> Cluster:
+    """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine that is started.
+
+    Ray listens to the network. A cluster of this machine answers nobody who does not know its token.
+
+    Raises:
+        Refused: without Ray, without a cluster there, and where no node has room for a run.
+    """
+    if find_spec("ray") is None:
+        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
+    address = engine.address or os.environ.get("RAY_ADDRESS", "")
+    if not address and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+    import ray
+
+    own = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise Refused(
+            f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
+            "the name of its head, or leave it out for a cluster of this machine"
+        ) from None
+    until_signalled(stop_driver)  # Ray has replaced the handlers
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = engine.gpus if engine.gpus is not None else float(any(node.get("GPU") for node in nodes))
+    room = share_out(nodes, engine.cpus, gpus)
+    if not room and engine.n is None:
+        raise Refused(
+            f"no node of the cluster has {engine.cpus:g} cores and {gpus:g} GPUs for a run: type smaller cpus_per_run= "
+            "or gpus_per_run=, or n= for as many workers as the cluster is to grow to"
+        )
+    return Cluster(ray, engine.n or room, engine.cpus, gpus)
+
+
+def find_node() -> str:
+    """Return Ray's name of the node that this runs on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, for a sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+
+
+@dataclass
+class Assigned:
+    """A job that a worker has.
+
+    Args:
+        job: as the driver knows it.
+        claim: of it in the driver's ledger.
+        trial: of Optuna's, if the driver has drawn its setting.
+    """
+
+    job: Job
+    claim: Claim
+    trial: "Trial | None" = None
+
+
+@dataclass
+class Seat:
+    """A worker on a node, seen from the driver.
+
+    Args:
+        actor: its handle.
+        answer: what it was asked for, to be answered.
+        receive: what is done with the answer.
+        node: Ray's id of its node, once it has one.
+        host: the machine's name.
+        ready: whether it takes jobs.
+        shared: whether it sees the sweep's folder.
+        jobs: the jobs that it has, by key.
+        locks: of the run folders that its files are written to.
+    """
+
+    actor: Any
+    answer: Any
+    receive: Callable[["Seat", Any], None]
+    node: str = ""
+    host: str = ""
+    ready: bool = False
+    shared: bool = False
+    jobs: dict[str, Assigned] = field(default_factory=dict)
+    locks: dict[str, int] = field(default_factory=dict)
+
+
+class ClusterWorkers:
+    """The workers of a driver on the nodes of a cluster; one that is lost is replaced, and its jobs go on elsewhere.
+
+    Args:
+        folder: the sweep's.
+        plan: the sweep.
+        cluster: where they are.
+        stack: at most how many runs each of them trains as one.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, cluster: Cluster, stack: int) -> None:
+        self.folder, self.plan, self.cluster, self.stack = folder, plan, cluster, stack
+        self.count = cluster.count
+        self.jobs: list[Job] = []
+        self.processes: list[subprocess.Popen[str]] = []  # none of this machine
+        self.queue: Queue | None = None
+        self.left = 0
+        self.seats: list[Seat] = []
+        self.near, self.far = find_paths(plan)
+        self.archive: Archive | None = None
+        self.in_vain = 0
+        self.token = f".{uuid4().hex}.here"
+
+    def describe(self) -> str:
+        """Say how many runs are trained at a time, and with what."""
+        kind = f"stack{'s' if self.count > 1 else ''} of up to {self.stack} runs " * (self.stack > 1)
+        gpus = f" and {self.cluster.gpus:g} GPU" if self.cluster.gpus else ""
+        return f"{self.count} {kind}at a time on a Ray cluster, each with {self.cluster.cpus:g} cores{gpus}"
+
+    def add(self, jobs: list[Job]) -> None:
+        """Take more jobs."""
+        self.jobs += jobs
+
+    def advance(self, ledger: Ledger, left: int) -> None:
+        """Start as many workers as there is work for, send jobs, and take in what the workers hand in; wait a moment.
+
+        Args:
+            ledger: of the jobs.
+            left: how many jobs are left.
+
+        Raises:
+            Refused: where workers end and nothing gets done.
+        """
+        (self.folder / self.token).touch()
+        self.queue, self.left = self.queue or Queue(ledger, []), left
+        if len(self.queue.jobs) < len(self.jobs):
+            self.queue.add(self.jobs)
+        while len(self.seats) < min(self.count, left):
+            self.seats.append(self.start())
+        for seat in self.seats:
+            if seat.ready and seat.answer is None and not self.send(seat):
+                break  # no job is free
+        waiting = {seat.answer: seat for seat in self.seats if seat.answer is not None}
+        if not waiting:  # others are at the jobs
+            time.sleep(PAUSE)
+            return
+        answers, _ = self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=PAUSE)
+        for answer in answers:
+            self.take_in(waiting[answer])
+
+    def start(self) -> Seat:
+        """Start a worker."""
+        threads, gpu = max(1, int(self.cluster.cpus)), bool(self.cluster.gpus)
+        place = str(self.folder), str(Path.cwd())
+        setup = Setup(asdict(self.plan), *place, self.token, self.stack, threads, gpu, EVERY, self.far)
+        actor = self.cluster.start()
+        return Seat(actor, actor.open.remote(setup, find_node), self.opened)
+
+    def take_in(self, seat: Seat) -> None:
+        """Take in a worker's answer, or notice that it is lost.
+
+        Raises:
+            Refused: for a fault of its disk.
+        """
+        answer, seat.answer = seat.answer, None
+        try:
+            found = self.cluster.ray.get(answer)
+        except self.cluster.ray.exceptions.RayActorError as error:
+            self.lose(seat, error)
+        except self.cluster.ray.exceptions.RayTaskError as error:
+            if not isinstance(fault := error.cause, OSError):
+                raise  # a bug
+            place = Path(fault.filename or self.folder)
+            raise Refused(f"node {seat.host or 'of the cluster'}: {explain(place, fault)}") from error
+        else:
+            seat.receive(seat, found)
+
+    def opened(self, seat: Seat, found: Opened) -> None:
+        """Send the data to a worker that has started.
+
+        Raises:
+            Refused: where the node lacks what runs need.
+        """
+        seat.shared = found.shared
+        if found.version != __version__:
+            raise Refused(
+                f"node {found.host} has losslab {found.version}, and this is {__version__}: install the same on all "
+                "nodes"
+            )
+        if found.missing:
+            raise Refused(
+                f"{found.missing[0]} is not on node {found.host}: put it there, on a disk that all nodes share, or "
+                "into the current folder and type its path from there, and it is sent to every node"
+            )
+        if self.plan.early and not found.shared:
+            raise Refused(
+                f"early_terminate compares runs while they train, and node {found.host} does not see {self.folder}: "
+                "put output_dir on a disk that all nodes share, or leave early_terminate out"
+            )
+        if self.archive is None and self.near and not found.shared:
+            self.archive = pack(self.near, self.cluster.ray.put)
+        digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
+        seat.node, seat.host, seat.receive = found.node, found.host, self.prepared
+        seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
+
+    def prepared(self, seat: Seat, _: None) -> None:
+        """Send the first jobs to a worker."""
+        seat.ready, seat.receive = True, self.reported
+        self.send(seat)
+
+    def send(self, seat: Seat) -> bool:
+        """Send a worker its next jobs, and ask for what it has to hand in; return whether it has any."""
+        tasks = [self.make_task(assigned, seat) for assigned in self.pick_jobs(seat)]
+        if seat.jobs:
+            seat.answer = seat.actor.work.remote(tasks, WAIT)
+        return bool(seat.jobs)
+
+    def pick_jobs(self, seat: Seat) -> Iterator[Assigned]:
+        """Claim the next jobs for a worker: a stack of them, and another to go on with while many are left.
+
+        A job at which a worker died comes last and alone.
+        """
+        assert self.queue is not None
+        bayes = self.plan.method == "bayes"  # which draws by finished trials
+        many = not bayes and self.left > 3 * self.stack * len(self.seats)
+        while len(seat.jobs) <= (self.stack if many else 0) and (first := self.queue.take(self.stack)) is not None:
+            alone = bayes or self.stack == 1 or self.queue.ledger.crashes(first[0].key)
+            for job, claim in [first, *([] if alone else self.queue.take_like(first[0], self.stack))]:
+                seat.jobs[job.key] = Assigned(job, claim)
+                yield seat.jobs[job.key]
+
+    def make_task(self, assigned: Assigned, seat: Seat) -> Task:
+        """Make the task of a job, with what other workers have done of it."""
+        assert self.queue is not None
+        job, number = assigned.job, ""
+        if job.draw and (self.plan.method == "bayes" or self.plan.early):
+            from losslab.sweep.search import draw
+
+            trial = draw(self.folder, self.queue.ledger, self.plan, job)
+            if self.plan.early:
+                number = str(trial.number)  # the run reports to the study on the shared disk
+            else:
+                assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
+        runs = (self.folder / "runs").glob(f"*-{job.key[:6]}")
+        files = {} if seat.shared else read_files(self.folder, runs)
+        return Task(asdict(job), files, number)
+
+    def reported(self, seat: Seat, report: Report) -> None:
+        """Write down what a worker hands in, and send it the next jobs.
+
+        Raises:
+            Refused: where it cannot go on.
+        """
+        if report.error:
+            raise Refused(f"node {seat.host}: {report.error}")
+        for name in report.too_large:
+            print(f"{name} is too large to be sent and stays on node {seat.host}", file=sys.stderr, flush=True)
+        self.lock_runs(seat, report.files)
+        put_files(self.folder, report.files, report.gone)
+        for key, record in report.records.items():
+            self.finish(seat, seat.jobs.pop(key), record)
+        self.send(seat)
+
+    def lock_runs(self, seat: Seat, files: Iterable[str]) -> None:
+        """Lock the run folders that files are written to, as the process that trains there does."""
+        for run in {name.split("/")[1] for name in files if name.startswith("runs/")} - seat.locks.keys():
+            (self.folder / "runs" / run).mkdir(parents=True, exist_ok=True)
+            seat.locks[run] = open_lock(self.folder / "runs" / run / ".lock")
+            try_lock(seat.locks[run])
+
+    def unlock_runs(self, seat: Seat, key: str = "") -> None:
+        """Unlock the run folders of a job, or of all jobs of a worker."""
+        for run in [run for run in seat.locks if run.endswith(f"-{key[:6]}" if key else "")]:
+            os.close(seat.locks.pop(run))
+
+    def finish(self, seat: Seat, assigned: Assigned, record: Record) -> None:
+        """Record that a job is over."""
+        self.in_vain = 0
+        if assigned.trial is not None:
+            from losslab.sweep.search import tell
+
+            tell(assigned.trial, record["value"], failed=record["state"] == "failed")
+        assigned.claim.finish(record)
+        self.unlock_runs(seat, assigned.job.key)
+
+    def lose(self, seat: Seat, error: Exception) -> None:
+        """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
+
+        Raises:
+            Refused: where workers end and nothing gets done.
+        """
+        self.seats.remove(seat)
+        with suppress(Exception):  # it may have been cut off, and live on
+            self.cluster.ray.kill(seat.actor)
+        died = bool(seat.node) and self.cluster.has_node(seat.node)
+        self.unlock_runs(seat)
+        self.in_vain += not seat.jobs
+        if self.in_vain >= CRASHES:
+            raise Refused(
+                f"{CRASHES} workers of the cluster ended before they had done anything, the last one: "
+                f"{first_line(error)}; {GO_ON}"
+            )
+        for assigned in seat.jobs.values():
+            if died:
+                assigned.claim.crash()
+            if died and assigned.claim.ledger.crashes(assigned.job.key) >= CRASHES:
+                assigned.claim.finish(give_up(assigned.job))
+            else:
+                assigned.claim.release()
+
+    def close(self) -> None:
+        """End the workers, and leave the cluster."""
+        ray = self.cluster.ray
+        with suppress(Exception):
+            ended = [seat.actor.close.remote() for seat in self.seats if seat.ready]
+            ray.wait(ended, num_returns=len(ended), timeout=WAIT)
+        for seat in self.seats:
+            self.unlock_runs(seat)
+        (self.folder / self.token).unlink(missing_ok=True)
+        ray.shutdown()
+
+
+def give_up(job: Job) -> Record:
+    """Return the record of a job at which several workers died."""
+    why = f"{CRASHES} workers of the cluster died at it; out of memory is the usual reason"
+    runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
+    return {"state": "failed", "reason": why, "value": None, "setting": job.setting, "runs": runs}

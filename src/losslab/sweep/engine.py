@@ -1,0 +1,134 @@
+"""Where the jobs of a sweep or a race are done: in processes of this machine, or on the nodes of a Ray cluster."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from losslab.errors import Refused, nearest
+from losslab.sweep.plan import Plan
+from losslab.sweep.processes import Workers, count_workers
+
+if TYPE_CHECKING:
+    from losslab.sweep.cluster import ClusterWorkers
+
+AnyWorkers: TypeAlias = "Workers | ClusterWorkers"
+ENGINES = ("local", "ray")
+OF_A_CLUSTER = ("address", "cpus_per_run", "gpus_per_run")
+KEYS = ("engine", "n", "stack", *OF_A_CLUSTER)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where jobs are done, and how many at a time.
+
+    Args:
+        name: one of `ENGINES`.
+        n: runs at a time, or stacks of them; `None` for what the machine or the cluster holds.
+        stack: at most how many runs are trained as one.
+        address: of the cluster; empty for `RAY_ADDRESS`, else a cluster of this machine, which is started if need be.
+        cpus: cores for each run of a cluster.
+        gpus: GPUs, or the share of one, for each run; `None` for 1 if the cluster has any.
+    """
+
+    name: str = "local"
+    n: int | None = None
+    stack: int = 1
+    address: str = ""
+    cpus: float = 1.0
+    gpus: float | None = None
+
+    def count(self) -> int:
+        """Return how many runs this machine trains at a time; of a cluster we know that only when we are connected."""
+        return count_workers() if self.n is None else self.n
+
+    def start(self, folder: Path, plan: Plan, runs: int = 0) -> AnyWorkers:
+        """Return the workers of a sweep, which start once they have jobs.
+
+        Args:
+            folder: the sweep's.
+            plan: the sweep.
+            runs: in all; stacks are made so small that no worker is idle. 0 if nobody knows.
+
+        Raises:
+            Refused: where there is no such cluster.
+        """
+        if self.name == "local":
+            count = self.count()
+            return Workers(folder, plan, count, self.fit_stack(runs, count))
+        from losslab.sweep.cluster import ClusterWorkers, connect
+
+        cluster = connect(self)
+        return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count))
+
+    def fit_stack(self, runs: int, count: int) -> int:
+        """Return how many runs a stack may hold if each of `count` workers is to have some of `runs`."""
+        return min(self.stack, max(1, runs // max(1, count))) if runs else self.stack
+
+
+def take_engine(typed: dict[str, str], stack: str = "1") -> Engine:
+    """Take the keys of an engine out of what was typed.
+
+    >>> take_engine({"engine": "ray", "gpus_per_run": "0.125", "n": "16"})
+    Engine(name='ray', n=16, stack=1, address='', cpus=1.0, gpus=0.125)
+
+    Args:
+        typed: settings by key.
+        stack: the usual number of runs that are trained as one.
+
+    Raises:
+        Refused: for what does not fit.
+    """
+    found = {key: typed.pop(key) for key in KEYS if key in typed}
+    name = found.get("engine", "local")
+    if name not in ENGINES:
+        raise Refused(f"engine={name} is not an option; {nearest(name, ENGINES)}")
+    if name == "local" and (alone := [key for key in OF_A_CLUSTER if key in found]):
+        raise Refused(f"{alone[0]}={found[alone[0]]} is for a cluster: type engine=ray too, or leave it out")
+    n = parse_number("n", found["n"]) if "n" in found else None
+    if name == "ray" and n == 0:
+        raise Refused("n=0 trains in this process, and engine=ray on the nodes of a cluster: type n=1 or more")
+    cpus, gpus = (parse_share(key, found[key]) if key in found else None for key in ("cpus_per_run", "gpus_per_run"))
+    if cpus == 0 and not gpus:
+        raise Refused("cpus_per_run=0 would start any number of runs on a node: type cpus_per_run=1")
+    width = parse_number("stack", found.get("stack", stack))
+    return Engine(name, n, width, found.get("address", ""), 1.0 if cpus is None else cpus, gpus)
+
+
+def parse_number(key: str, value: str) -> int:
+    """Parse a number that was typed."""
+    least = 1 if key == "stack" else 0
+    if not value.isdigit() or int(value) < least:
+        raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
+    return int(value)
+
+
+def parse_share(key: str, value: str) -> float:
+    """Parse a number of cores or GPUs: a whole number, or the share of one.
+
+    >>> parse_share("gpus_per_run", "0.125"), parse_share("cpus_per_run", "4")
+    (0.125, 4.0)
+    """
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1e6 or (share > 1 and share != int(share)) or 0 < share < 1e-3:
+        raise Refused(f"{key}={value} does not fit: it must be a whole number, or a share of one such as {key}=0.125")
+    return share
+
+
+def share_out(nodes: list[dict[str, float]], cpus: float, gpus: float) -> int:
+    """Count the runs that nodes hold at a time.
+
+    >>> share_out([{"CPU": 8, "GPU": 1}, {"CPU": 8}], cpus=1, gpus=0.25)
+    4
+    """
+    return sum(min(divide(node, cpus, gpus)) for node in nodes)
+
+
+def divide(node: dict[str, float], cpus: float, gpus: float) -> Iterator[int]:
+    """Yield how many runs each resource of a node is enough for."""
+    for name, need in (("CPU", cpus), ("GPU", gpus)):
+        if need:
+            yield int(node.get(name, 0.0) / need + 1e-6)

@@ -1,0 +1,111 @@
+"""Folders that are kept alike on two machines: which files changed in one, and how they are put into the other."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from losslab.errors import Refused
+from losslab.files import PART, write
+
+LARGEST = 4_000_000_000  # bytes of one file; a larger one stays where it is
+LATE = {"status.json": 2}  # read after all else
+
+Files = dict[str, bytes]  # by their paths below the folder, with slashes
+
+
+class Mirror:
+    """The files of a folder, as they were when they were last read.
+
+    Args:
+        folder: its path.
+        below: the folders in it that are read.
+    """
+
+    def __init__(self, folder: Path, below: Sequence[str]) -> None:
+        self.folder, self.below = folder, below
+        self.known: dict[str, tuple[int, int]] = {}
+        self.too_large: set[str] = set()
+
+    def list_files(self) -> dict[str, tuple[int, int]]:
+        """Return the files below the folder, with when they were written and their sizes."""
+        return {name: facts for place in self.below for name, facts in list_files(self.folder, self.folder / place)}
+
+    def read_changes(self) -> tuple[Files, list[str]]:
+        """Read the files that are new or have changed, and list those that are gone.
+
+        `last.ckpt` is read first. What the others hold is then as new or newer, and a run that resumes from that
+        checkpoint writes it again. The other way around it could miss a row of the history, or the best weights.
+        """
+        found: Files = {}
+        there = self.list_files()
+        for name in sorted(there, key=read_order):
+            if self.known.get(name) == there[name]:
+                continue
+            if there[name][1] > LARGEST:
+                self.too_large.add(name)
+                continue
+            with suppress(FileNotFoundError):  # it was replaced or deleted just now
+                found[name] = (self.folder / name).read_bytes()
+                self.known[name] = there[name]
+        gone = [name for name in self.known if name not in there]
+        for name in gone:
+            del self.known[name]
+        return found, gone
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Write files that the other side has, too."""
+        put_files(self.folder, files)
+        there = self.list_files()
+        self.known |= {name: there[name] for name in files}
+
+    def forget(self, folder: Path) -> None:
+        """Remove a folder below this one, which the other side keeps."""
+        below = f"{folder.relative_to(self.folder).as_posix()}/"
+        shutil.rmtree(folder, ignore_errors=True)
+        self.known = {name: facts for name, facts in self.known.items() if not name.startswith(below)}
+
+
+def read_order(name: str) -> tuple[int, str]:
+    """Sort the name of a file such that checkpoints to resume from come first, and what says how a run stands last."""
+    last = PurePosixPath(name).name
+    return 0 if last == "last.ckpt" else LATE.get(last, 1), name
+
+
+def list_files(folder: Path, below: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the files of a folder below another, but for locks and half-written ones: path, time of writing, size."""
+    for place, _, names in os.walk(below):
+        for name in names:
+            if name != ".lock" and not name.endswith(PART):
+                with suppress(FileNotFoundError):
+                    facts = (file := Path(place, name)).stat()
+                    yield file.relative_to(folder).as_posix(), (facts.st_mtime_ns, facts.st_size)
+
+
+def read_files(folder: Path, below: Iterable[Path]) -> Files:
+    """Read all files of some folders below a folder."""
+    names = [name for place in below for name, _ in list_files(folder, place)]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def put_files(folder: Path, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+    """Write files below a folder, each of them whole, and remove those that are gone.
+
+    Raises:
+        Refused: for a path that leads out of the folder.
+    """
+    for name in gone:
+        (folder / check_below(name)).unlink(missing_ok=True)
+    for name, content in files.items():
+        file = folder / check_below(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, content)
+
+
+def check_below(name: str) -> PurePosixPath:
+    """Refuse a path that leads out of the folder that it is in."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+        raise Refused(f"a worker sent a file named {name}, which leads out of the sweep's folder: it was not written")
+    return path

@@ -1,0 +1,104 @@
+"""A real Ray cluster of nodes without a shared disk: what is lost on the way, and what becomes of a sweep's jobs."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from losslab.sweep import cluster
+from tests.cluster.nodes import Cluster, missing
+from tests.processes import Fork, execute
+from tests.sweep.short import done_here, sweep_file, table
+
+WHY_NOT = missing()
+pytestmark = [pytest.mark.system, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
+
+TABLE = {"data": {"value": "csv"}, "data.path": {"value": "prices.csv"}, "data.target": {"value": "price"}}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Cluster]:
+    """Two nodes of two cores each, and a table in the driver's folder, which they do not see."""
+    found = Cluster(tmp_path, tmp_path / "home")
+    try:
+        found.add("n1", "n2", cpus=2)
+        rows = (f"{i},{i * i % 7},{2 * i + i * i % 7}\n" for i in range(200))
+        (tmp_path / "home" / "prices.csv").write_text("a,b,price\n" + "".join(rows))
+        yield found
+    finally:
+        found.stop()
+
+
+def drive(nodes: Cluster, path: str, *words: str) -> Fork:
+    """`losslab sweep` on the cluster."""
+    command = ("-m", "losslab.sweep", path, "engine=ray", f"address={nodes.address}", *words)
+    return Fork(partial(execute_hastily, command), nodes.hidden, nodes.env)
+
+
+def execute_hastily(words: tuple[str, ...]) -> None:
+    """The same as `execute`, but that the driver looks at the files of runs twice a second."""
+    cluster.EVERY = 0.5
+    execute(words)
+
+
+def records(nodes: Cluster) -> list[Path]:
+    return list(nodes.hidden.glob("outputs/sweeps/short/jobs/*.json"))
+
+
+def test_each_of_60_jobs_has_one_result_whatever_is_killed(
+    tmp_path: Path, nodes: Cluster, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizers = {"optimizer": {"values": ["adam", "sgd", "momentum"]}, "seed": {"values": [*range(10)]}}
+    path = sweep_file(tmp_path, parameters={**TABLE, **optimizers})
+    driver = drive(nodes, path)
+
+    def over(count: int) -> None:
+        nodes.until(lambda: len(records(nodes)) >= count or driver.poll() is not None, f"{count} jobs")
+        assert driver.returncode is None, driver.said()
+
+    over(4)
+    os.kill(nodes.workers("n1")[0], signal.SIGKILL)
+    over(12)
+    os.kill(nodes.actors("n1")[0], signal.SIGKILL)
+    over(20)
+    nodes.take_away("n2")
+    over(28)
+    driver.kill()
+    driver.wait()
+    nodes.until(lambda: not nodes.actors("n1"), "Ray ends the workers of a driver that is gone")
+    assert len(records(nodes)) < 60
+    nodes.add("n3", cpus=2)
+    driver = drive(nodes, path)
+    said, errors = driver.communicate()
+    assert driver.returncode == 0, errors
+    assert len(records(nodes)) == 60
+    assert {json.loads(record.read_text())["state"] for record in records(nodes)} == {"done"}
+    monkeypatch.chdir(nodes.hidden)
+    done_here(path, tmp_path / "alone")
+    found = nodes.hidden / "outputs" / "sweeps" / "short"
+    assert table(found) == table(tmp_path / "alone")
+    assert len(list(found.glob("runs/*"))) == 60
+    assert f"compare   losslab compare {found.relative_to(nodes.hidden)}" in said
+
+
+def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
+    tmp_path: Path, nodes: Cluster, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sweep_file(tmp_path, parameters={**TABLE, "trainer.max_epochs": {"value": 300}, "seed": {"value": 0}})
+    driver = drive(nodes, path, "n=1")
+    found = nodes.hidden / "outputs" / "sweeps" / "short"
+    nodes.until(lambda: [*found.glob("runs/*/last.ckpt")] or driver.poll() is not None, "a checkpoint")
+    assert driver.returncode is None, driver.said()
+    (begun,) = found.glob("runs/*")
+    (busy,) = [name for name in ("n1", "n2") if nodes.workers(name)]
+    nodes.take_away(busy)
+    assert driver.wait() == 0, driver.said()
+    overrides = json.loads((begun / "status.json").read_text())["overrides"]
+    assert any(text.startswith("ckpt=") for text in overrides), "it went on from its checkpoint"
+    monkeypatch.chdir(nodes.hidden)
+    done_here(path, tmp_path / "alone")
+    assert table(found) == table(tmp_path / "alone")

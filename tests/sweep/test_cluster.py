@@ -1,0 +1,298 @@
+"""Jobs on the nodes of a cluster, without Ray: what may be typed, what travels, and what is lost on the way."""
+
+import filecmp
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from losslab.errors import Refused
+from losslab.sweep import node
+from losslab.sweep.archive import find_paths, pack, unpack
+from losslab.sweep.cluster import Cluster, ClusterWorkers, connect
+from losslab.sweep.engine import Engine, share_out, take_engine
+from losslab.sweep.ledger import Ledger
+from losslab.sweep.mirror import Mirror, check_below, put_files
+from losslab.sweep.plan import Job, Plan, make_job
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("engine=rai", "engine=rai is not an option; nearest: ray"),
+        ("address=head:6379", "address=head:6379 is for a cluster: type engine=ray too"),
+        ("gpus_per_run=1", "gpus_per_run=1 is for a cluster: type engine=ray too"),
+        ("engine=ray n=0", "n=0 trains in this process, and engine=ray on the nodes of a cluster"),
+        ("engine=ray gpus_per_run=1.5", "must be a whole number, or a share of one such as gpus_per_run=0.125"),
+        ("engine=ray gpus_per_run=nan", "gpus_per_run=nan does not fit"),
+        ("engine=ray cpus_per_run=-1", "cpus_per_run=-1 does not fit"),
+        ("engine=ray cpus_per_run=0", "cpus_per_run=0 would start any number of runs on a node"),
+        ("engine=ray stack=0", "stack=0 does not fit"),
+        ("n=many", "n=many does not fit: it must be a whole number of at least 0"),
+    ],
+)
+def test_what_does_not_fit_an_engine_is_a_sentence(typed: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        take_engine(dict(word.split("=") for word in typed.split()))
+
+
+def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.sweep.cluster.find_spec", lambda _: None)
+    with pytest.raises(Refused, match=r"type pip install 'losslab\[ray\]'"):
+        connect(Engine("ray"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "runs"),
+    [
+        ([{"CPU": 8}, {"CPU": 3}], 1, 0, 11),
+        ([{"CPU": 8}, {"CPU": 3}], 2, 0, 5),  # no run has cores of two nodes
+        ([{"CPU": 64, "GPU": 8}], 1, 0.125, 64),
+        ([{"CPU": 64, "GPU": 1}], 1, 0.3, 3),
+        ([{"CPU": 64, "GPU": 1}], 1, 0.1, 10),  # 1 / 0.1 is a little less than 10 in some arithmetic
+        ([{"CPU": 4}], 0, 1, 0),
+    ],
+)
+def test_a_cluster_holds_as_many_runs_as_fit_its_nodes(
+    nodes: list[dict[str, float]], cpus: float, gpus: float, runs: int
+) -> None:
+    assert share_out(nodes, cpus, gpus) == runs
+
+
+def test_two_folders_are_kept_alike_whatever_happens_in_one(tmp_path: Path) -> None:
+    chance, here, there = random.Random(0), tmp_path / "here", tmp_path / "there"
+    mirror = Mirror(here, ("runs", "logs"))
+    for step in range(60):
+        file = here / chance.choice(["runs", "logs"]) / chance.choice("ab") / f"{chance.randrange(5)}.txt"
+        if file.is_file() and chance.random() < 0.4:
+            file.unlink()
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(chance.randbytes(chance.randrange(99)))
+            os.utime(file, ns=(step, step))
+        if chance.random() < 0.3:
+            put_files(there, *mirror.read_changes())
+    (here / "runs" / "a" / ".lock").touch()
+    (here / "runs" / "a" / ".last.ckpt.1.part").touch()
+    put_files(there, *mirror.read_changes())
+    assert mirror.read_changes() == ({}, [])
+    files = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(here) for path in here.rglob("*.txt")}
+    assert filecmp.cmpfiles(here, there, [str(file) for file in files], shallow=False)[0] == [str(f) for f in files]
+
+
+def test_a_checkpoint_is_read_before_what_it_is_compared_with(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    for name in ("best.ckpt", "history.csv", "last.ckpt", "status.json"):
+        (tmp_path / "runs" / "a" / name).touch()
+    found, _ = Mirror(tmp_path, ("runs",)).read_changes()
+    names = [Path(name).name for name in found]
+    assert (names[0], names[-1]) == ("last.ckpt", "status.json")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "runs/../../a", "..", "C:/a", "a\\..\\b", ""])
+def test_no_file_is_written_outside_the_sweeps_folder(name: str) -> None:
+    with pytest.raises(Refused, match="leads out of the sweep's folder"):
+        check_below(name)
+
+
+def test_data_are_the_same_once_unpacked_and_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, store = tmp_path / "home", tmp_path / "store"
+    (home / "images" / "cat").mkdir(parents=True)
+    store.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("losslab.sweep.archive.CHUNK", 1000)
+    for number in range(5):
+        (home / "images" / "cat" / f"{number}.png").write_bytes(random.Random(number).randbytes(777))
+    (home / "mine.py").write_text("x = 1\n")
+    pieces: list[bytes] = []
+
+    def put(piece: bytes) -> int:
+        pieces.append(piece)
+        return len(pieces) - 1
+
+    archive = pack(["images", "mine.py"], put)
+    assert len(pieces) > 5
+    for name in ("one", "two"):
+        sent = map(pieces.__getitem__, archive.pieces) if name == "one" else iter(())  # the second reads none
+        unpack(archive.digest, sent, store, tmp_path / name)
+        compared = filecmp.dircmp(home, tmp_path / name)
+        assert (compared.left_only, compared.right_only, compared.diff_files) == ([], [], [])
+        assert not filecmp.dircmp(home / "images" / "cat", tmp_path / name / "images" / "cat").diff_files
+
+
+def test_what_lies_in_the_current_folder_travels_and_the_rest_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "mine.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "my_conf").mkdir()
+    fixed = {"allow": "[mine,installed]", "hydra.searchpath": f"['{tmp_path}/my_conf','/etc']", "data.labels": None}
+    plan = Plan("a", "grid", fixed, {"data.path": ["a.csv", "/data/b.csv", "../c.csv"]}, {}, {"seed": [0]})
+    assert find_paths(plan) == (["a.csv", "mine.py", "my_conf"], ["../c.csv", "/data/b.csv", "/etc"])
+
+
+class LostError(Exception):
+    """What Ray raises for an actor that is gone."""
+
+
+class TaskError(Exception):
+    """What Ray raises for an error in an actor."""
+
+    cause: Exception
+
+
+@dataclass
+class Actor:
+    """An actor of Ray's in this process, with a current folder of its own."""
+
+    worker: Any
+    number: int
+    cwd: str = ""
+    dead: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *given: Answer(self, name, given))
+
+
+@dataclass(eq=False)
+class Answer:
+    """What an actor was asked."""
+
+    actor: Actor
+    name: str
+    given: tuple[Any, ...]
+
+
+@dataclass
+class FakeRay:
+    """As much of Ray as a driver uses, where actors die as they are told to."""
+
+    chance: random.Random
+    deadly: float
+    actors: list[Actor] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    exceptions: Any = field(default_factory=lambda: SimpleNamespace(RayActorError=LostError, RayTaskError=TaskError))
+
+    def remote(self, kind: type) -> Any:
+        def start() -> Actor:
+            self.actors.append(Actor(kind(), len(self.actors)))
+            return self.actors[-1]
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
+
+    def get(self, answer: Any) -> Any:
+        if not isinstance(answer, Answer):
+            return answer
+        actor = answer.actor
+        if answer.name == "work" and self.chance.random() < self.deadly:
+            actor.dead = True
+            if self.chance.random() < 0.5:
+                self.gone.add(str(actor.number))
+        if actor.dead:
+            raise LostError("it has died")
+        given = [lambda: str(actor.number)] if answer.name == "open" else []
+        before = str(Path.cwd())
+        os.chdir(actor.cwd or before)
+        try:
+            if answer.name == "open":  # the node does not see the driver's disk
+                setup = answer.given[0]
+                return actor.worker.open(node.Setup(**{**setup.__dict__, "token": "none"}), *given)
+            return getattr(actor.worker, answer.name)(*answer.given)
+        finally:
+            actor.cwd = str(Path.cwd())
+            os.chdir(before)
+
+    def wait(self, answers: list[Answer], **_: Any) -> tuple[list[Answer], list[Answer]]:
+        return self.chance.sample(answers, len(answers)), []
+
+    def kill(self, actor: Actor) -> None:
+        actor.dead = True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        names = {str(actor.number) for actor in self.actors}
+        return [{"NodeID": name, "Alive": name not in self.gone, "Resources": {"CPU": 1}} for name in names]
+
+    def put(self, piece: bytes) -> bytes:
+        return piece
+
+    def shutdown(self) -> None:
+        pass
+
+
+class Steps:
+    """In the place of the processes of a node: each time it is looked at, each of its jobs gets a step further."""
+
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int, ledger: Path) -> None:
+        self.folder, self.stack, self.jobs = folder, stack, list[Job]()
+        self.processes: list[Any] = []
+
+    def add(self, jobs: list[Job]) -> None:
+        self.jobs += jobs
+
+    def advance(self, ledger: Ledger, left: int) -> None:
+        for job in (job for job in self.jobs if not ledger.over(job.key)):
+            run = self.folder / "runs" / f"run-{job.key[:6]}"
+            run.mkdir(parents=True, exist_ok=True)
+            file = run / "last.ckpt"
+            steps = [*json.loads(file.read_text() if file.is_file() else "[]"), str(Path.cwd())]
+            file.write_text(json.dumps(steps))
+            if len(steps) >= 5:
+                record: dict[str, Any] = {
+                    "state": "done",
+                    "reason": None,
+                    "value": len(steps),
+                    "setting": job.setting,
+                    "runs": [{}],
+                }
+                ledger.write(f"{job.key}.json", json.dumps(record))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_each_job_has_one_result_whatever_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: int) -> None:
+    """Workers and nodes are lost at random, and the driver is killed now and then; steps that got home are kept."""
+    chance = random.Random(stack)
+    monkeypatch.setattr(node, "Workers", Steps)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("losslab.sweep.cluster.EVERY", 0.0)
+    (tmp_path / "home" / "sweep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home")
+    plan = Plan("a", "grid", {}, {}, {}, {"seed": [0]})
+    jobs = [make_job({}, {"loss": loss}, {"seed": seed}) for seed in range(10) for loss in ("mae", "mse", "huber")]
+    folder, taken_up = Path("sweep"), 0
+    for killed in (*(chance.randrange(2, 12) for _ in range(3)), 10_000):
+        ray = FakeRay(chance, deadly=0.1)
+        workers = ClusterWorkers(folder, plan, Cluster(ray, 4, 1.0, 0.0), stack)
+        ledger = Ledger(folder / "jobs")
+        workers.add(list(jobs))
+        for _ in range(killed):
+            left = len(jobs) - len(ledger.records([job.key for job in jobs]))
+            if not left:
+                break
+            workers.advance(ledger, left)
+        ledger.close()  # as the system does
+        for seat in workers.seats:
+            workers.unlock_runs(seat)
+    workers.close()
+    records = Ledger(folder / "jobs").records([job.key for job in jobs])
+    assert len(records) == len(list((folder / "jobs").glob("*.json"))) == 30
+    for job in jobs:
+        if records[job.key]["state"] == "done":
+            steps = json.loads((folder / "runs" / f"run-{job.key[:6]}" / "last.ckpt").read_text())
+            assert len(steps) >= 5
+            taken_up += len({*steps}) > 1
+        else:
+            assert "workers of the cluster died at it" in records[job.key]["reason"]
+    assert sum(record["state"] == "done" for record in records.values()) > 25
+    assert taken_up > 3, "they went on from what another worker had done"
+    shutil.rmtree(tmp_path / "home")
