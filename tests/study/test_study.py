@@ -130,6 +130,7 @@ def test_each_loss_has_the_slope_that_autograd_says_and_a_step_makes_it_smaller(
     ("name", "typed", "sentence"),
     [
         ("robust", {}, "robust is not a study; nearest: robust_targets"),
+        ("backpropagation", {"kept": "1"}, "kept=1 does not fit: type kept=true or kept=false"),
         ("robust_targets", {"tiny": "yes"}, "tiny=yes does not fit: type tiny=true or tiny=false"),
     ],
 )
