@@ -140,7 +140,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     folder = take_folder(typed, "sweeps", Path(path).stem)
     plan = read(path, typed, folder.name, str(folder.parent.parent))
-    if plan.early and engine.stack > 1:
+    if plan.early and (engine.stack or 1) > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={engine.stack}")
     check_selection(plan, path, test_seeds)
     check_writable(folder, "output_dir")
@@ -222,7 +222,7 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
             workers.add(tests)
             tested = follow(ledger, workers, plan, tests, "testing")
     report(folder, plan, jobs, records)
-    if engine.stack > 1:
+    if workers.stack > 1:
         report_stacks(folder, [*records.values(), *tested.values()])
     if test_seeds:
         report_tests(tested, test_seeds)
