@@ -17,7 +17,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from docs.reference import code, read_comment, shown_settings, tidy, write_settings, write_table, write_tasks
+from docs.reference import (
+    code,
+    read_comment,
+    shown_settings,
+    tidy,
+    write_settings,
+    write_studies,
+    write_table,
+    write_tasks,
+)
 from losslab import card, paths
 from losslab.config import check
 from losslab.config.catalogue import CONF, DESCRIPTIONS, find_by_alias, fits, options
@@ -266,6 +275,7 @@ def main(folder: Path) -> None:
             "write_schedules": write_schedules(pictures),
             "write_tasks": write_tasks(),
             "write_settings": write_settings(),
+            "write_studies": write_studies(pictures),
         }
         pages |= {name: page.result() for name, page in drawn.items()}
     for name, text in pages.items():

@@ -52,6 +52,18 @@ def test_each_logger_has_the_numbers_of_the_record(typed: Typed, monkeypatch: py
     assert (folder_of(cfg) / "csv" / "metrics.csv").is_file()
 
 
+@pytest.mark.system
+@pytest.mark.filterwarnings("ignore")  # of the other packages
+@pytest.mark.parametrize(("name", "setting"), [("mlflow", "tracking_uri"), ("trackio", "server_url")])
+def test_a_server_that_does_not_answer_is_one_sentence(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, name: str, setting: str
+) -> None:
+    pytest.importorskip(name)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Refused, match=rf"could not start .* type logger.{setting}=null"):
+        train(typed(*HEIGHTS, f"logger={name}", f"logger.{setting}=http://127.0.0.1:9"))
+
+
 @pytest.mark.parametrize(
     ("typed", "expanded"),
     [

@@ -9,6 +9,8 @@ from losslab.errors import Refused
 from losslab.internals.wandb import ignore_workspace_settings, skip_launch_inputs
 
 FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the server's
+# loggers that write to a file, or to the server that this setting names
+HERE = {"MLFlowLogger": ("MLflow", "tracking_uri"), "TrackioLogger": ("Trackio", "server_url")}
 
 
 def client() -> Any:
@@ -30,8 +32,17 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def refused(error: Exception) -> Refused:
-    """Return the sentence for a run that W&B cannot start."""
+def refused(error: Exception, logger: str = "WandbLogger") -> Refused:
+    """Return the sentence for a run that a logger cannot start.
+
+    Args:
+        error: what it raised.
+        logger: its class.
+    """
+    if logger in HERE:
+        name, server = HERE[logger]
+        given = f"type logger.{server}=null to log to a file here, or logger=false"
+        return Refused(f"{name} could not start ({reason(error)}): is its server running? If not, {given}")
     if isinstance(error, OSError) and error.filename:
         return Refused(f"W&B cannot write {error.filename} ({error.strerror}): type output_dir=FOLDER, or logger=false")
     return Refused(f"W&B could not start ({reason(error)}): type logger.mode=offline, or `wandb login` first")

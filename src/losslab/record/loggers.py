@@ -25,6 +25,7 @@ def build_loggers(cfg: DictConfig) -> tuple[list[Logger], dict[str, Any]]:
         return [], {}
     for service in ("MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(service, "true")  # a run sends nothing anywhere that its user has not named
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take five minutes where no server answers
     filled = wandb.prepare(cfg)
     paths = {"logger": cfg.logger} | {f"logger.more.{name}": each for name, each in cfg.logger.get("more", {}).items()}
     more = {path: fill(cfg, option) for path, option in paths.items()}

@@ -21,7 +21,7 @@ from losslab.config.arguments import key_of
 from losslab.config.flat import excluded_from_name
 from losslab.files import check_no_link
 from losslab.record import artifacts
-from losslab.record.client import client, is_fault, reason, refused
+from losslab.record.client import HERE, client, is_fault, reason, refused
 from losslab.record.offline import mend, offline
 from losslab.training import distributed
 
@@ -168,17 +168,18 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
         plain: the primary metric, as it is logged.
 
     Raises:
-        Refused: where W&B cannot begin.
+        Refused: where a logger cannot begin.
     """
     for logger in mirrors:
+        kind = type(logger).__name__
         try:
             if isinstance(logger, Mirror):
                 logger.goals, logger.plain = goals, plain
             logger.log_hyperparams(dict(hyperparameters))
         except Exception as error:
-            if not is_fault(error):
+            if kind not in HERE and not is_fault(error):
                 raise
-            raise refused(error) from error
+            raise refused(error, kind) from error
 
 
 def catch_up(mirrors: Iterable[Logger], history: Sequence[Mapping[str, float]]) -> None:
