@@ -12,7 +12,7 @@ from losslab.errors import Refused
 from losslab.study.__main__ import study
 from losslab.study.__main__ import train as run
 from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
-from losslab.study.data import find_file
+from losslab.study.data import check_files
 from losslab.study.file import STUDIES, Study, list_studies, load_sources, load_study
 from losslab.study.findings import Results, load_runs
 from losslab.study.story import write_index, write_readme
@@ -95,13 +95,15 @@ def test_the_file_of_a_study_says_what_is_needed(name: str) -> None:
     assert {str(claim["in"]) for claim in asked.claims} == asked.parts.keys()
 
 
-def test_a_file_of_a_package_must_be_there_and_the_right_one() -> None:
+def test_files_of_packages_must_be_there_and_the_right_ones() -> None:
     wine = load_sources()["wine"]
-    assert find_file("wine", wine).is_file()
-    with pytest.raises(Refused, match="is not the file that this study was made with; type: pip install --no-deps"):
-        find_file("wine", {**wine, "sha256": "0" * 64})
-    with pytest.raises(Refused, match=r"data=x is a file of the package nowhere, which is not installed; type: pip"):
-        find_file("x", {**wine, "package": "nowhere", "file": "nowhere_at_all/x.csv"})
+    check_files({"wine": wine})
+    with pytest.raises(Refused, match=r"which are others here .*: type pip install --no-deps 'scikit-learn=="):
+        check_files({"wine": {**wine, "sha256": "0" * 64}})
+    absent = {**wine, "package": "a", "version": "1", "file": "nowhere_at_all/x.csv"}
+    several = {"x": absent, "wine": wine, "y": {**absent, "package": "b"}, "z": absent}
+    with pytest.raises(Refused, match=r"which are not here .*: type pip install --no-deps 'a==1' 'b==1'$"):
+        check_files(several)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -128,6 +130,7 @@ def test_each_loss_has_the_slope_that_autograd_says_and_a_step_makes_it_smaller(
     ("name", "typed", "sentence"),
     [
         ("robust", {}, "robust is not a study; nearest: robust_targets"),
+        ("backpropagation", {"kept": "1"}, "kept=1 does not fit: type kept=true or kept=false"),
         ("robust_targets", {"tiny": "yes"}, "tiny=yes does not fit: type tiny=true or tiny=false"),
     ],
 )

@@ -21,11 +21,10 @@ def write_readme(study: Study, results: Results) -> str:
     several = len(study.parts) > 1
     rows = [[*([str(a.claim["in"])] if several else []), a.says, a.size, a.unit, f"**{a.found}**"] for a in answers]
     heading = [*(["where"] if several else []), "claim", "difference [interval]", "unit", "here"]
-    sizes = {str(number): answer.size for number, answer in enumerate(answers, 1)}
     parts = [
         f"# {study.question}",
         f"**Claim.** {study.claim} ({study.source})",
-        f"**Here: {summarize(results)}.** {fill(study.answer, sizes)}".strip(),
+        f"**Here: {summarize(results)}.** {fill(study.answer, list_sizes(results))}".strip(),
         write_table(heading, rows),
         *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
           results.means().items()),
@@ -53,6 +52,11 @@ def summarize(results: Results) -> str:
     counts = [(kind, found.count(kind)) for kind in (CONFIRMED, REFUTED, UNDECIDED) if kind in found]
     first, *others = counts
     return ", ".join([f"{first[1]} of {len(found)} claims {first[0]}", *(f"{count} {kind}" for kind, count in others)])
+
+
+def list_sizes(results: Results) -> dict[str, str]:
+    """List the difference that each claim is about, by the claim's number."""
+    return {str(number): answer.size for number, answer in enumerate(results.answers, 1)}
 
 
 def fill(answer: str, sizes: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from losslab import __version__
+from losslab.config.compose import SEARCHPATH
 from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.archive import Archive, find_paths, pack
@@ -199,7 +200,6 @@ class ClusterWorkers:
         Raises:
             Refused: where workers end and nothing gets done.
         """
-        (self.folder / self.token).touch()
         self.queue, self.left = self.queue or Queue(ledger, []), left
         if len(self.queue.jobs) < len(self.jobs):
             self.queue.add(self.jobs)
@@ -212,12 +212,13 @@ class ClusterWorkers:
         if not waiting:  # others are at the jobs
             time.sleep(PAUSE)
             return
-        answers, _ = self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=PAUSE)
-        for answer in answers:
-            self.take_in(waiting[answer])
+        if self.cluster.ray.wait([*waiting], timeout=PAUSE)[0]:
+            for answer in self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=0)[0]:
+                self.take_in(waiting[answer])
 
     def start(self) -> Seat:
         """Start a worker."""
+        (self.folder / self.token).touch()
         threads, gpu = max(1, int(self.cluster.cpus)), bool(self.cluster.gpus)
         place = str(self.folder), str(Path.cwd())
         setup = Setup(asdict(self.plan), *place, self.token, self.stack, threads, gpu, EVERY, self.far)
@@ -225,21 +226,17 @@ class ClusterWorkers:
         return Seat(actor, actor.open.remote(setup, find_node), self.opened)
 
     def take_in(self, seat: Seat) -> None:
-        """Take in a worker's answer, or notice that it is lost.
-
-        Raises:
-            Refused: for a fault of its disk.
-        """
+        """Take in a worker's answer, or notice that it is lost."""
         answer, seat.answer = seat.answer, None
         try:
             found = self.cluster.ray.get(answer)
         except self.cluster.ray.exceptions.RayActorError as error:
-            self.lose(seat, error)
+            died = bool(seat.node) and self.cluster.has_node(seat.node)
+            self.lose(seat, first_line(error), died)
         except self.cluster.ray.exceptions.RayTaskError as error:
             if not isinstance(fault := error.cause, OSError):
                 raise  # a bug
-            place = Path(fault.filename or self.folder)
-            raise Refused(f"node {seat.host or 'of the cluster'}: {explain(place, fault)}") from error
+            self.lose(seat, explain(Path(fault.filename or self.folder), fault))
         else:
             seat.receive(seat, found)
 
@@ -249,7 +246,7 @@ class ClusterWorkers:
         Raises:
             Refused: where the node lacks what runs need.
         """
-        seat.shared = found.shared
+        seat.node, seat.host, seat.shared = found.node, found.host, found.shared
         if found.version != __version__:
             raise Refused(
                 f"node {found.host} has losslab {found.version}, and this is {__version__}: install the same on all "
@@ -268,7 +265,7 @@ class ClusterWorkers:
         if self.archive is None and self.near and not found.shared:
             self.archive = pack(self.near, self.cluster.ray.put)
         digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
-        seat.node, seat.host, seat.receive = found.node, found.host, self.prepared
+        seat.receive = self.prepared
         seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
 
     def prepared(self, seat: Seat, _: None) -> None:
@@ -309,18 +306,16 @@ class ClusterWorkers:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
                 assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
-        runs = (self.folder / "runs").glob(f"*-{job.key[:6]}")
-        files = {} if seat.shared else read_files(self.folder, runs)
+        files = {}
+        if not seat.shared and assigned.claim.path.suffix != ".1":  # it is not the job's first worker
+            files = read_files(self.folder, (self.folder / "runs").glob(f"*-{job.key[:6]}"))
         return Task(asdict(job), files, number)
 
     def reported(self, seat: Seat, report: Report) -> None:
-        """Write down what a worker hands in, and send it the next jobs.
-
-        Raises:
-            Refused: where it cannot go on.
-        """
+        """Write down what a worker hands in, and send it the next jobs."""
         if report.error:
-            raise Refused(f"node {seat.host}: {report.error}")
+            self.lose(seat, report.error)
+            return
         for name in report.too_large:
             print(f"{name} is too large to be sent and stays on node {seat.host}", file=sys.stderr, flush=True)
         self.lock_runs(seat, report.files)
@@ -348,11 +343,19 @@ class ClusterWorkers:
             from losslab.sweep.search import tell
 
             tell(assigned.trial, record["value"], failed=record["state"] == "failed")
+        for setting in (record["setting"], *(run.get("overrides", {}) for run in record["runs"])):
+            if SEARCHPATH in setting:  # the folders that travelled, where they are at home
+                setting[SEARCHPATH] = assigned.job.setting[SEARCHPATH]
         assigned.claim.finish(record)
         self.unlock_runs(seat, assigned.job.key)
 
-    def lose(self, seat: Seat, error: Exception) -> None:
+    def lose(self, seat: Seat, why: str, died: bool | None = None) -> None:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
+
+        Args:
+            seat: the worker.
+            why: it is lost.
+            died: whether it died and its node did not; `None` if it could not go on.
 
         Raises:
             Refused: where workers end and nothing gets done.
@@ -360,13 +363,12 @@ class ClusterWorkers:
         self.seats.remove(seat)
         with suppress(Exception):  # it may have been cut off, and live on
             self.cluster.ray.kill(seat.actor)
-        died = bool(seat.node) and self.cluster.has_node(seat.node)
         self.unlock_runs(seat)
-        self.in_vain += not seat.jobs
+        self.in_vain += died is None or not seat.jobs
         if self.in_vain >= CRASHES:
+            last = (f"on node {seat.host}: {why}" if seat.host else why).removesuffix(f"; {GO_ON}")
             raise Refused(
-                f"{CRASHES} workers of the cluster ended before they had done anything, the last one: "
-                f"{first_line(error)}; {GO_ON}"
+                f"{CRASHES} workers of the cluster ended before they had done anything, the last one {last}; {GO_ON}"
             )
         for assigned in seat.jobs.values():
             if died:
@@ -380,7 +382,7 @@ class ClusterWorkers:
         """End the workers, and leave the cluster."""
         ray = self.cluster.ray
         with suppress(Exception):
-            ended = [seat.actor.close.remote() for seat in self.seats if seat.ready]
+            ended = [seat.actor.close.remote() for seat in self.seats if seat.host]
             ray.wait(ended, num_returns=len(ended), timeout=WAIT)
         for seat in self.seats:
             self.unlock_runs(seat)

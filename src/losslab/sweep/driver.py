@@ -21,11 +21,10 @@ from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
 from losslab.sweep.engine import KEYS, AnyWorkers, Engine, parse_number, take_engine
 from losslab.sweep.faults import explain
-from losslab.sweep.ledger import Ledger, Record, read_record
+from losslab.sweep.ledger import SHARE, Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
 from losslab.sweep.standing import PLANNED
 
-SHARE = 20  # a driver looks at the records of its jobs for a twentieth of its time at most
 OWN = ("name", "retry", "dry", "test_seeds", *KEYS)
 
 
@@ -66,13 +65,15 @@ def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job],
     """Show progress until all jobs are over, whoever does them; return their records by key."""
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
-    records = ledger.records(keys)
+    records, due = ledger.records(keys), 0.0
     announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             began = time.monotonic()
-            records = ledger.records(keys)
+            if began >= due:
+                due = began + ledger.catch_up(keys, workers.count)
+            records = ledger.known_records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
@@ -80,10 +81,10 @@ def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job],
             bar.set_postfix({**best, **({"failed": failed} if failed else {})}, refresh=True)
             if len(records) == len(keys):
                 return records
-            due = time.monotonic() + SHARE * (time.monotonic() - began)
+            after = time.monotonic() + SHARE * (time.monotonic() - began)
             while True:
                 workers.advance(ledger, len(keys) - len(records))
-                if time.monotonic() >= due:
+                if time.monotonic() >= after and (ledger.hear() or time.monotonic() >= due):
                     break
 
 
