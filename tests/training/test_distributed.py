@@ -60,7 +60,14 @@ def summary(out: Path) -> dict[str, float]:
         ("data=diabetes", "data.batch_size=33", "trainer.gradient_clip_val=0.5", "callbacks=ema"),
         ("task=single_label", "loss=focal", "data.batch_size=7", "trainer.accumulate_grad_batches=3"),
         ("task=single_label", "data.batch_size=all", "optimizer=momentum"),
-        ("task=multi_label", "loss=[bce,0.5*asymmetric]", "data.batch_size=500", "data.buckets=512", "model.dropout=0"),
+        (
+            "task=multi_label",
+            "loss=[bce,0.5*asymmetric]",
+            "data.batch_size=500",
+            "data.buckets=512",
+            "model.dropout=0",
+            "model.word_dropout=0",
+        ),
         ("data=diabetes", "data.batch_size=103", "scheduler=plateau"),  # one row is left for the last batch
     ],
     ids=["clipped", "accumulated", "all", "multi_label", "one_row"],

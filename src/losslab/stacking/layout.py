@@ -4,7 +4,8 @@ The first dimension of every weight is the run.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +15,7 @@ from torch.optim import Optimizer
 PER_GROUP = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")  # lists in a schedule's state: a value per group
 
 State = dict[str, Any]
-
-
-def stored(values: Tensor) -> Tensor:
-    """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round.
-
-    The gradient of a linear layer's weight comes transposed, so the weight is stored like that: nothing need be copied.
-    """
-    return values.mT if values.ndim == 3 else values
+Turn = Callable[[str, Tensor], Tensor]  # `Stacked.turn`
 
 
 def is_per_number(value: Any, weight: Tensor) -> bool:
@@ -34,40 +28,52 @@ def keep_rows(state: Mapping[str, Any], weight: Tensor, rows: Sequence[int]) -> 
     return {key: value[rows] if is_per_number(value, weight) else value for key, value in state.items()}
 
 
-def pack_state(state: Mapping[str, Any], weight: Tensor, row: int) -> State:
-    """Return one run's part of a weight's optimizer state as an ordinary run would keep it."""
+def pack_state(state: Mapping[str, Any], weight: Tensor, row: int, turn: Callable[[Tensor], Tensor]) -> State:
+    """Return one run's part of a weight's optimizer state as an ordinary run would keep it.
+
+    Args:
+        state: beside a weight as the optimizer has it.
+        weight: the same for all runs, as it lies in memory.
+        row: the run's number in it.
+        turn: gives such a tensor the weight's shape.
+    """
     return {
-        key: stored(value)[row].clone(memory_format=torch.contiguous_format)
+        key: turn(value)[row].clone(memory_format=torch.contiguous_format)
         if is_per_number(value, weight)
         else copy.deepcopy(value)
         for key, value in state.items()
     }
 
 
-def pack_optimizer(optimizer: Optimizer, groups: Sequence[int], row: int) -> State:
+def pack_optimizer(
+    optimizer: Optimizer, groups: Sequence[int], names: Sequence[list[str]], row: int, turn: Turn
+) -> State:
     """Return one run's part of an optimizer's state, as `Optimizer.state_dict` of an ordinary run.
 
     Args:
         optimizer: of the stack.
         groups: the indices of the run's parameter groups.
+        names: of the parameters in each of them.
         row: the run's number among those that share these groups.
+        turn: between a named weight's shape and how it lies in memory.
     """
     state: dict[int, State] = {}
     packed, count = [], 0
-    for group in (optimizer.param_groups[index] for index in groups):
+    for index, group_names in zip(groups, names, strict=True):
+        group = optimizer.param_groups[index]
         ids = list(range(count, count + len(group["params"])))
-        for key, weight in zip(ids, group["params"], strict=True):
+        for key, weight, name in zip(ids, group["params"], group_names, strict=True):
             if kept := optimizer.state.get(weight):
-                state[key] = pack_state(kept, weight, row)
+                state[key] = pack_state(kept, weight, row, partial(turn, name))
         count += len(ids)
         packed.append({**group, "params": ids})
     return {"state": state, "param_groups": packed}
 
 
-def join_state(states: Sequence[Mapping[str, Any]], weight: Tensor) -> State:
+def join_state(states: Sequence[Mapping[str, Any]], weight: Tensor, turn: Callable[[Tensor], Tensor]) -> State:
     """Return a weight's optimizer state from that of each of its runs: `pack_state` the other way round."""
     return {
-        key: stored(torch.stack([state[key] for state in states])).contiguous()
+        key: turn(torch.stack([state[key] for state in states])).contiguous()
         if isinstance(value, Tensor) and value.shape == weight.shape[1:]
         else value
         for key, value in states[0].items()
@@ -75,13 +81,14 @@ def join_state(states: Sequence[Mapping[str, Any]], weight: Tensor) -> State:
 
 
 def join_optimizers(
-    settings: Sequence[tuple[Sequence[list[str]], Sequence[State]]], weights: Sequence[Mapping[str, Tensor]]
+    settings: Sequence[tuple[Sequence[list[str]], Sequence[State]]], weights: Sequence[Mapping[str, Tensor]], turn: Turn
 ) -> State:
     """Return the state of a stack's optimizer from those of its runs: `pack_optimizer` the other way round.
 
     Args:
         settings: for each setting the names of the parameters in each group, and what each of its runs has kept.
         weights: for each setting, its runs' part of the stack's weights, by name.
+        turn: between a named weight's shape and how it lies in memory.
     """
     state: dict[int, State] = {}
     packed, first = [], 0
@@ -91,7 +98,7 @@ def join_optimizers(
             ids = [first + key + number for number in range(len(group_names))]
             packed.append({**group, "params": ids})
             for name in group_names:
-                if joined := join_state([run["state"].get(key, {}) for run in runs], mine[name]):
+                if joined := join_state([run["state"].get(key, {}) for run in runs], mine[name], partial(turn, name)):
                     state[first + key] = joined
                 key += 1
         first += key

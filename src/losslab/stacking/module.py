@@ -136,7 +136,7 @@ class Stack(EpochModule):
 
     def setting_groups(self) -> list[list[dict[str, Any]]]:
         """Return for each setting its parameter groups, with its runs' part of each weight."""
-        weights = {name: layout.stored(values.detach()) for name, values in self.scores.weights().items()}
+        weights = {name: self.scores.turn(name, values.detach()) for name, values in self.scores.weights().items()}
         return [
             [{**group, "params": [weights[name][first:last] for name in group["params"]]} for group in setting]
             for setting, (first, last) in zip(self.settings, self.spans(), strict=True)
@@ -201,7 +201,7 @@ class Stack(EpochModule):
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip_each(gradients)
-        rows = {name: layout.stored(grad).contiguous() for name, grad in gradients.items()}
+        rows = {name: self.scores.turn(name, grad).contiguous() for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
             weight.grad = rows[name][first:last] if name in rows else None
         step()
@@ -290,8 +290,10 @@ class Stack(EpochModule):
             if run in mine:
                 weights |= {name: values[mine.index(run)] for name, values in evaluator.state().items()}
         index = self.setting_index[run]
-        groups = range(self.first_group(run), self.first_group(run) + len(self.settings[index]))
-        packed = layout.pack_optimizer(self.trainer.optimizers[0], groups, run - self.spans()[index][0])
+        names = [group["params"] for group in self.settings[index]]
+        groups = range(self.first_group(run), self.first_group(run) + len(names))
+        row = run - self.spans()[index][0]
+        packed = layout.pack_optimizer(self.trainer.optimizers[0], groups, names, row, self.scores.turn)
         draws, on_cpu = self.generators[run].get_state(), self.device.type == "cpu"
         rng = {"rng": draws if on_cpu else self.runs[run].draws, "gpu_rng": None if on_cpu else draws}
         return {
@@ -320,6 +322,6 @@ class Stack(EpochModule):
         return {
             **{key: saved[0][key] for key in SHARED},
             "state_dict": self.state_dict(),
-            "optimizer_states": [layout.join_optimizers(settings, parts)],
+            "optimizer_states": [layout.join_optimizers(settings, parts, self.scores.turn)],
             "lr_schedulers": layout.join_groups([saved[first]["lr_schedulers"] for first, _ in spans]),
         }

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from losslab.stacking.layout import stored
-
 
 class Stacked(nn.Module):
     """Modules of one structure called as one, each with its own parameters, buffers and inputs.
@@ -27,9 +25,12 @@ class Stacked(nn.Module):
         self.bare = [copy.deepcopy(modules[0]).to("meta")]  # in a list, so that its weights are not this module's
         parameters, buffers = stack_module_state(list(modules))
         self.own_name = {name: name.replace(".", "/") for name in (*parameters, *buffers)}  # a dot would be a submodule
+        layers = modules[0].named_modules()
+        self.linear = {f"{name}.weight".lstrip(".") for name, layer in layers if isinstance(layer, nn.Linear)}
         self.parameter_names, self.buffer_names = list(parameters), list(buffers)
         for name, stacked in parameters.items():
-            self.register_parameter(self.own_name[name], nn.Parameter(stored(stored(stacked.detach()).contiguous())))
+            values = self.turn(name, self.turn(name, stacked.detach()).contiguous())
+            self.register_parameter(self.own_name[name], nn.Parameter(values))
         for name, stacked in buffers.items():
             self.register_buffer(self.own_name[name], stacked)
 
@@ -55,10 +56,18 @@ class Stacked(nn.Module):
         each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
         return each(self.state(), *inputs)
 
+    def turn(self, name: str, values: Tensor) -> Tensor:
+        """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round.
+
+        The gradient of a linear layer's weight comes transposed. So the weight is stored like that: no step copies it.
+        """
+        return values.mT if name in self.linear else values
+
     def keep(self, modules: Sequence[int]) -> None:
         """Go on with these modules only."""
-        for name, weight in list(self.named_parameters()):
-            setattr(self, name, nn.Parameter(stored(stored(weight.detach())[modules])))
+        for name, weight in self.weights().items():
+            rows = self.turn(name, weight.detach())[modules]
+            setattr(self, self.own_name[name], nn.Parameter(self.turn(name, rows)))
         for name, values in list(self.named_buffers()):
             setattr(self, name, values[modules])
 
