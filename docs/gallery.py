@@ -107,12 +107,12 @@ def write_losses(pictures: Path) -> str:
     rows, sections = [], []
     for name, keys in LOSSES.items():
         header = card.read_header(name, CATALOGUE)
-        task = card.choose_task([name], [])
+        fitting = [task for task, file in tasks.items() if fits(file, keys)]
+        task = min(fitting, key=lambda task: len(tasks[task]["targets"]))  # as a card chooses it
         beside = [other for other in keys.get("beside", TASKS[task]["task"]["beside"]) if other != name][:2]
         cfg, *others = (compose_loss(each, task, composed) for each in (name, *beside))
         shown = card.compute(cfg, dict(zip(beside, others, strict=True)))
         draw(shown).savefig(pictures / f"loss-{name}.png", dpi=DPI)
-        fitting = [task for task, file in tasks.items() if fits(file, keys)]
         names = find_names("loss", name, LOSSES)
         facts = {
             "Use it when": header.use,
