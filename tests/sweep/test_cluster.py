@@ -333,4 +333,4 @@ def test_where_nothing_can_go_on_a_sentence_says_what_to_do(
     workers.add([make_job({}, {}, {"seed": 0})])
     ledger = Ledger(Path("sweep/jobs"))
     with closing(ledger), pytest.raises(Refused, match=said):
-        all(workers.advance(ledger, 1) is None for _ in range(100))
+        [workers.advance(ledger, 1) for _ in range(100)]  # type: ignore[func-returns-value]
