@@ -17,7 +17,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from docs.reference import code, read_comment, shown_settings, tidy, write_settings, write_table, write_tasks
+from docs.reference import (
+    code,
+    read_comment,
+    shown_settings,
+    tidy,
+    write_settings,
+    write_studies,
+    write_table,
+    write_tasks,
+)
 from losslab import card, paths
 from losslab.config import check
 from losslab.config.catalogue import CONF, DESCRIPTIONS, find_by_alias, fits, options
@@ -98,12 +107,12 @@ def write_losses(pictures: Path) -> str:
     rows, sections = [], []
     for name, keys in LOSSES.items():
         header = card.read_header(name, CATALOGUE)
-        task = card.choose_task([name], [])
+        fitting = [task for task, file in tasks.items() if fits(file, keys)]
+        task = min(fitting, key=lambda task: len(tasks[task]["targets"]))  # as a card chooses it
         beside = [other for other in keys.get("beside", TASKS[task]["task"]["beside"]) if other != name][:2]
         cfg, *others = (compose_loss(each, task, composed) for each in (name, *beside))
         shown = card.compute(cfg, dict(zip(beside, others, strict=True)))
         draw(shown).savefig(pictures / f"loss-{name}.png", dpi=DPI)
-        fitting = [task for task, file in tasks.items() if fits(file, keys)]
         names = find_names("loss", name, LOSSES)
         facts = {
             "Use it when": header.use,
@@ -266,6 +275,7 @@ def main(folder: Path) -> None:
             "write_schedules": write_schedules(pictures),
             "write_tasks": write_tasks(),
             "write_settings": write_settings(),
+            "write_studies": write_studies(pictures),
         }
         pages |= {name: page.result() for name, page in drawn.items()}
     for name, text in pages.items():

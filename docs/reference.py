@@ -1,13 +1,16 @@
-"""Write the pages of tasks, metrics and settings, from the comments in `conf/`."""
+"""Write the pages of tasks, metrics, settings and studies, from the comments in `conf/` and the pages in `studies/`."""
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from losslab.config.catalogue import CONF, DESCRIPTIONS, OWN_KEYS, fits, options
 
 LOSSES, TASKS = (options([str(CONF)], group) for group in ("loss", "task"))
+STUDIES = Path(__file__).parents[1] / "studies"
 DETAILED = ("data", "model", "trainer", "callbacks")  # groups whose settings the page of settings lists
 
 
@@ -150,3 +153,42 @@ def read_ranges() -> list[Setting]:
     """Return the settings that losslab reads itself, each with the values that fit it."""
     found = re.findall(r"^([\w.*]+): \"?(.*?)\"?$", (CONF / "ranges.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     return [Setting(name, fits, "") for name, fits in found]
+
+
+def write_studies(pictures: Path) -> str:
+    """Return the page of studies: the list of all, then the page of each that has answers; copy their pictures."""
+    parts = [(STUDIES / "README.md").read_text(encoding="utf-8").strip()]
+    for file in sorted(STUDIES.glob("*/README.md")):
+        name = file.parent.name
+        text = move_links(sink_headings(file.read_text(encoding="utf-8").strip(), name), name)
+        for picture in set(re.findall(rf"\(pictures/study-{name}-([^)]+)\)", text)):
+            shutil.copy(file.parent / picture, pictures / f"study-{name}-{picture}")
+        parts.append(text)
+    answered = {file.parent.name for file in STUDIES.glob("*/README.md")}
+    listed = re.sub(
+        r"\[(\w+)\]\((\w+)/[\w.]+\)",
+        lambda found: f"[{found[1]}](#{found[2]})" if found[2] in answered else f"`{found[1]}`",
+        parts[0],
+    )
+    return "\n\n".join([re.sub(r"\[([\w.]+)\]\((?!#)[^)]*\)", r"`studies/\1`", listed), *parts[1:], ""])
+
+
+def sink_headings(text: str, anchor: str) -> str:
+    """Return a page whose headings are one level deeper, the first with an anchor; what stands in code stays.
+
+    >>> sink_headings("# A\\n```\\n# b\\n```\\n## C", "a").splitlines()
+    ['## A {#a}', '```', '# b', '```', '### C']
+    """
+    pieces = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
+    pieces[::2] = [re.sub(r"^(#+ )", r"#\1", piece, flags=re.MULTILINE) for piece in pieces[::2]]
+    return re.sub(r"^(## .*)$", rf"\1 {{#{anchor}}}", "".join(pieces), count=1, flags=re.MULTILINE)
+
+
+def move_links(text: str, name: str) -> str:
+    """Return a study's page whose pictures are among those of the gallery, and whose links to files are their names.
+
+    >>> move_links("![It](circuit.png) [runs](results.csv.gz) [x](https://x.org)", "own")
+    '![It](pictures/study-own-circuit.png) `studies/own/results.csv.gz` [x](https://x.org)'
+    """
+    text = re.sub(r"(!\[[^\]]*\]\()([\w.-]+\))", rf"\1pictures/study-{name}-\2", text)
+    return re.sub(r"(?<!!)\[[^\]]*\]\((?!http|#)([^)]+)\)", rf"`studies/{name}/\1`", text)

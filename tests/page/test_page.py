@@ -132,6 +132,19 @@ def test_the_curve_of_each_cell_is_one_mark_even_after_one_epoch(epochs: int, tm
     assert [render_svg(plot).count(f"<title>{cell}: ") for cell in ("mae", "mse")] == [1, 1]
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("far", [50.0, float("nan")])
+def test_a_cell_that_lies_far_behind_is_cut_off_and_the_others_have_their_marks(
+    far: float, epochs: int, tmp_path: Path
+) -> None:
+    for loss, value in {"mae": 1.0, "mse": 1.1, "huber": far}.items():
+        run(tmp_path, 1.0, history=[value] * epochs, loss=loss)
+    found = arrange(read_runs([str(tmp_path)]))
+    plot = draw_training(found, summarize_cells(found))
+    assert plot is not None
+    assert [render_svg(plot).count(f"<title>{cell}: ") for cell in ("mae", "mse")] == [1, 1]
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 8])
 @pytest.mark.parametrize("spread", [0.0, 0.01, 0.2])
 def test_the_interval_of_each_cell_within_the_axis_is_drawn_whole(seeds: int, spread: float, tmp_path: Path) -> None:

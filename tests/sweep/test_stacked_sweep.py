@@ -11,6 +11,7 @@ import pytest
 
 from losslab.errors import Refused
 from losslab.sweep.driver import sweep
+from losslab.sweep.engine import take_engine
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan, read
 from losslab.sweep.worker import do_job, do_run, work
@@ -168,8 +169,34 @@ def test_of_runs_that_do_not_stack_the_log_says_why(tmp_path: Path, capsys: pyte
     assert "2 of 2 runs train alone: optimizer=lbfgs is not marked `stacks: true`" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("gpus", "typed", "fixed", "stack"),
+    [
+        (2, "", {}, 32),
+        (2, "stack=auto n=16", {}, 6),
+        (2, "stack=8", {}, 8),
+        (2, "stack=1", {}, 1),
+        (2, "", {"trainer": "cpu"}, 1),
+        (2, "", {"data": "mnist", "model": "cnn"}, 1),
+        (0, "", {}, 1),
+        (0, "stack=32", {}, 32),
+    ],
+)
+def test_small_models_on_gpus_train_as_one_unless_one_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, typed: str, fixed: dict[str, str], stack: int
+) -> None:
+    monkeypatch.setattr("losslab.sweep.engine.gpus", lambda: ["GPU"] * gpus)
+    monkeypatch.setattr("losslab.sweep.engine.count_workers", lambda: 2)
+    plan = Plan("p", "grid", {"data": "diabetes", **fixed}, {}, {}, {"seed": [0]})
+    engine = take_engine(dict(word.split("=") for word in typed.split()))
+    assert engine.start(tmp_path, plan, runs=100).stack == stack
+    advised = engine.advise(100, plan, stack)
+    assert advised.startswith("stack     stack=32 ") == (not typed and stack == 1 and "model" not in fixed)
+    assert not engine.advise(63, plan, stack)
+
+
 def test_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"^stack=0 does not fit: it must be a whole number"):
+    with pytest.raises(Refused, match=r"^stack=0 does not fit: it must be a whole number of at least 1 or auto"):
         sweep(sweep_file(tmp_path), ["stack=0"])
     early = {"early_terminate": {"type": "hyperband", "min_iter": 1}, "run_cap": 4, "parameters": LR}
     with pytest.raises(Refused, match="early_terminate looks at each run by itself: type it without stack=8"):

@@ -24,6 +24,7 @@ from losslab.compare.settings import (
     name_datasets,
     name_options,
 )
+from losslab.config.catalogue import CONF, options
 from losslab.errors import Refused, nearest
 from losslab.record.blocks import Blocks
 
@@ -177,7 +178,7 @@ def check_metric(frame: pd.DataFrame, metric: str) -> None:
 
 
 def find_mode(finished: pd.DataFrame, metric: str) -> str:
-    """Find whether `min` or `max` of a metric is better, from the best and last values that the runs recorded.
+    """Find whether `min` or `max` of a metric is better: from the best and last values recorded, or the task's file.
 
     Raises:
         Refused: if no run recorded two different values.
@@ -190,6 +191,10 @@ def find_mode(finished: pd.DataFrame, metric: str) -> str:
                 return "max" if values.iloc[0] < values.iloc[-1] else "min"
         if gain.any():
             return "max" if gain[gain != 0].iloc[0] > 0 else "min"
+    tasks = options([str(CONF)], "task")
+    known = [tasks[name]["task"].get("metrics", {}) for name in finished["task"].dropna().unique() if name in tasks]
+    if known and metric in known[0]:
+        return str(known[0][metric])
     raise Refused(f"the records do not say whether a high or a low {metric} is better: leave metric= out")
 
 

@@ -41,6 +41,8 @@ def draw_training(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
                 axis.plot(run[over], run["value"], color=style["color"], linewidth=0.6, alpha=0.45)
             name = f"{over}-{index}"
             alone = {"marker": "o", "linestyle": ""} if len(part) == 1 else {}  # of which an SVG would hold a line, too
+            if alone and not low - edge <= part["mean"].item() <= high + edge:
+                continue  # cut off: an SVG would hold no mark for it
             axis.plot(part[over], part["mean"], **style | alone, linewidth=1.8, gid=f"mark:{name}")
             tips[name] = [
                 Tip(f"{cell}: {part['mean'].iloc[-1]:.4g} at the end", f"cell-{comparison.cells.index(str(cell))}")

@@ -19,7 +19,7 @@ and whenever it is stopped and started again.
     claim=rows      what the verdict speaks of, as in losslab compare: rows, seeds or splits; default: what the runs
                     suggest
     n=2             processes at a time; default: as many as there are cores or GPUs; n=0 trains in this process
-    stack=32        the most runs that each of them trains as one; default: 32
+    stack=32        the most runs that each of them trains as one; default: 32 for small models on GPUs, else 1
     engine=ray      train on the machines of a Ray cluster, with the words of losslab sweep
     retry=true      do failed trainings again
     log=true        log verdict, tables and the race's state to W&B as a run of type report

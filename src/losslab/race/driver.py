@@ -255,7 +255,7 @@ def race(words: Sequence[str]) -> int:
     """
     files, words, folders = split_words(words)
     typed = parse_settings([*words, *arguments.search_path(folders)], [*OWN, "*"])
-    engine = take_engine(typed, stack="32")
+    engine = take_engine(typed)
     retry, log = (parse_flag(key, typed.pop(key, "false")) for key in ("retry", "log"))
     folder = take_folder(typed, "races", Path(files[0]).stem if files else "race")
     try:

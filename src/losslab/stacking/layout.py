@@ -1,11 +1,9 @@
-"""The memory layout of a stack's weights, and its optimizer's state packed for each run and joined again.
+"""The state of a stack's optimizer and schedule: one run's part of it, and the parts of all runs joined again.
 
-The first dimension of every tensor is the run. An optimizer that treats each number by itself may take the numbers in
-any order, so it is given those of some runs `(runs, numbers)` in the order in which they lie in memory.
+The first dimension of every weight is the run.
 """
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,23 +16,12 @@ PER_GROUP = ("base_lrs", "max_lrs", "_last_lr", "lr_lambdas")  # lists in a sche
 State = dict[str, Any]
 
 
-def to_rows(values: Tensor) -> Tensor:
-    """View a tensor that lies densely in memory as `(runs, numbers)`, in memory order, without a copy.
+def stored(values: Tensor) -> Tensor:
+    """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round.
 
-    >>> to_rows(torch.arange(4).reshape(1, 2, 2).mT)
-    tensor([[0, 1, 2, 3]])
+    The gradient of a linear layer's weight comes transposed, so the weight is stored like that: nothing need be copied.
     """
-    return values.as_strided((len(values), math.prod(values.shape[1:])), (values.stride(0), 1))
-
-
-def from_rows(rows: Tensor, weight: Tensor) -> Tensor:
-    """View rows that `to_rows` made from a tensor in this weight's layout as that tensor again."""
-    return rows.as_strided((len(rows), *weight.shape[1:]), (rows.stride(0), *weight.stride()[1:]))
-
-
-def copy_layout(value: Tensor, weight: Tensor) -> Tensor:
-    """Copy a tensor of a weight's shape into the weight's layout in memory."""
-    return torch.empty_strided(value.shape, weight.stride(), dtype=value.dtype, device=value.device).copy_(value)
+    return values.mT if values.ndim == 3 else values
 
 
 def is_per_number(value: Any, weight: Tensor) -> bool:
@@ -47,58 +34,31 @@ def keep_rows(state: Mapping[str, Any], weight: Tensor, rows: Sequence[int]) -> 
     return {key: value[rows] if is_per_number(value, weight) else value for key, value in state.items()}
 
 
-def move_state(state: Mapping[str, Any], rows: Tensor, before: Tensor, after: Tensor) -> State:
-    """Return a weight's optimizer state in a new layout.
-
-    Args:
-        state: beside a weight as the optimizer has it.
-        rows: that weight.
-        before, after: the weight in both layouts.
-    """
+def pack_state(state: Mapping[str, Any], weight: Tensor, row: int) -> State:
+    """Return one run's part of a weight's optimizer state as an ordinary run would keep it."""
     return {
-        key: to_rows(copy_layout(from_rows(value, before), after)) if is_per_number(value, rows) else value
+        key: stored(value)[row].clone(memory_format=torch.contiguous_format)
+        if is_per_number(value, weight)
+        else copy.deepcopy(value)
         for key, value in state.items()
     }
 
 
-def pack_state(state: Mapping[str, Any], rows: Tensor, weight: Tensor, row: int) -> State:
-    """Return one run's part of a weight's optimizer state as an ordinary run would keep it.
-
-    Args:
-        state: beside a weight as the optimizer has it.
-        rows: that weight.
-        weight: the same with its shape.
-        row: the run's number in `rows`.
-    """
-    packed: State = {}
-    for key, value in state.items():
-        if is_per_number(value, rows):
-            packed[key] = from_rows(value, weight)[row].clone(memory_format=torch.contiguous_format)
-        else:  # one for all numbers, such as a count of steps
-            packed[key] = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-    return packed
-
-
-def pack_optimizer(
-    optimizer: Optimizer, groups: Sequence[int], names: Sequence[list[str]], weights: Mapping[str, Tensor], row: int
-) -> State:
+def pack_optimizer(optimizer: Optimizer, groups: Sequence[int], row: int) -> State:
     """Return one run's part of an optimizer's state, as `Optimizer.state_dict` of an ordinary run.
 
     Args:
         optimizer: of the stack.
         groups: the indices of the run's parameter groups.
-        names: of the parameters in each of them.
-        weights: of the stack, by name.
         row: the run's number among those that share these groups.
     """
     state: dict[int, State] = {}
     packed, count = [], 0
-    for index, group_names in zip(groups, names, strict=True):
-        group = optimizer.param_groups[index]
+    for group in (optimizer.param_groups[index] for index in groups):
         ids = list(range(count, count + len(group["params"])))
-        for key, rows, name in zip(ids, group["params"], group_names, strict=True):
-            if kept := optimizer.state.get(rows):
-                state[key] = pack_state(kept, rows, weights[name], row)
+        for key, weight in zip(ids, group["params"], strict=True):
+            if kept := optimizer.state.get(weight):
+                state[key] = pack_state(kept, weight, row)
         count += len(ids)
         packed.append({**group, "params": ids})
     return {"state": state, "param_groups": packed}
@@ -107,7 +67,7 @@ def pack_optimizer(
 def join_state(states: Sequence[Mapping[str, Any]], weight: Tensor) -> State:
     """Return a weight's optimizer state from that of each of its runs: `pack_state` the other way round."""
     return {
-        key: to_rows(copy_layout(torch.stack([state[key] for state in states]), weight))
+        key: stored(torch.stack([state[key] for state in states])).contiguous()
         if isinstance(value, Tensor) and value.shape == weight.shape[1:]
         else value
         for key, value in states[0].items()

@@ -100,7 +100,6 @@ class Stack(EpochModule):
         equal = [list(same) for _, same in groupby(map(optimizer_settings, runs), key=repr)]
         self.settings = [same[0] for same in equal]
         self.setting_index = [index for index, same in enumerate(equal) for _ in same]  # of each run
-        self.has_layout = False  # see match_layout
         self.errors: list[Diverged | None] = [None] * len(runs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,8 +135,8 @@ class Stack(EpochModule):
         return [(bisect_left(index, setting), bisect_right(index, setting)) for setting in range(len(self.settings))]
 
     def setting_groups(self) -> list[list[dict[str, Any]]]:
-        """Return for each setting its parameter groups, with its runs' part of each weight as it lies in memory."""
-        weights = {name: layout.to_rows(values.detach()) for name, values in self.scores.weights().items()}
+        """Return for each setting its parameter groups, with its runs' part of each weight."""
+        weights = {name: layout.stored(values.detach()) for name, values in self.scores.weights().items()}
         return [
             [{**group, "params": [weights[name][first:last] for name in group["params"]]} for group in setting]
             for setting, (first, last) in zip(self.settings, self.spans(), strict=True)
@@ -202,52 +201,13 @@ class Stack(EpochModule):
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip_each(gradients)
-        self.match_layout(gradients, weights, optimizer)
-        rows = {name: layout.to_rows(grad) for name, grad in gradients.items()}
+        rows = {name: layout.stored(grad).contiguous() for name, grad in gradients.items()}
         for weight, name, first, last in self.slots:
             weight.grad = rows[name][first:last] if name in rows else None
         step()
         if self.schedule["interval"] == "step":
             self.step_scheduler(optimizer)
         return losses
-
-    def match_layout(self, gradients: dict[str, Tensor], weights: dict[str, Tensor], optimizer: Optimizer) -> None:
-        """Give weights and gradients the same memory layout, as an optimizer goes through both in memory order.
-
-        The gradient of a linear layer comes transposed. Before the first step the weights are stored in the order of
-        their gradients, which then need not be copied.
-        """
-        if not self.has_layout:
-            self.has_layout = True
-            weights = self.lay_out(gradients, weights, optimizer)
-        for name, grad in gradients.items():
-            if grad.stride() != weights[name].stride():
-                gradients[name] = layout.copy_layout(grad, weights[name])
-
-    def lay_out(
-        self, gradients: Mapping[str, Tensor], before: Mapping[str, Tensor], optimizer: Optimizer
-    ) -> dict[str, Tensor]:
-        """Store the weights, and the optimizer's state of them, in the order of their gradients.
-
-        Args:
-            gradients: by the names of the weights.
-            before: the weights.
-            optimizer: of the stack.
-
-        Returns:
-            The weights in their new layout.
-        """
-        for name, grad in gradients.items():
-            self.scores.set_layout(name, grad.stride())
-        after = self.scores.weights()
-        for group, new in zip(optimizer.param_groups, (g for s in self.setting_groups() for g in s), strict=True):
-            group["params"] = new["params"]
-        slots = self.slots
-        self.map_slots(optimizer)
-        for (former, name, *_), (weight, *_) in zip(slots, self.slots, strict=True):
-            if state := optimizer.state.pop(former, None):  # few optimizers begin with one
-                optimizer.state[weight] = layout.move_state(state, former, before[name], after[name])
-        return after
 
     def clip_each(self, gradients: dict[str, Tensor]) -> None:
         """Clip each run's gradients as it would by itself, and note their norms in the first step of an epoch."""
@@ -330,10 +290,8 @@ class Stack(EpochModule):
             if run in mine:
                 weights |= {name: values[mine.index(run)] for name, values in evaluator.state().items()}
         index = self.setting_index[run]
-        names = [group["params"] for group in self.settings[index]]
-        groups = range(self.first_group(run), self.first_group(run) + len(names))
-        row = run - self.spans()[index][0]
-        packed = layout.pack_optimizer(self.trainer.optimizers[0], groups, names, self.scores.weights(), row)
+        groups = range(self.first_group(run), self.first_group(run) + len(self.settings[index]))
+        packed = layout.pack_optimizer(self.trainer.optimizers[0], groups, run - self.spans()[index][0])
         draws, on_cpu = self.generators[run].get_state(), self.device.type == "cpu"
         rng = {"rng": draws if on_cpu else self.runs[run].draws, "gpu_rng": None if on_cpu else draws}
         return {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from losslab.stacking import layout
+from losslab.stacking.layout import stored
 
 
 class Stacked(nn.Module):
@@ -29,7 +29,7 @@ class Stacked(nn.Module):
         self.own_name = {name: name.replace(".", "/") for name in (*parameters, *buffers)}  # a dot would be a submodule
         self.parameter_names, self.buffer_names = list(parameters), list(buffers)
         for name, stacked in parameters.items():
-            self.register_parameter(self.own_name[name], nn.Parameter(stacked.detach()))
+            self.register_parameter(self.own_name[name], nn.Parameter(stored(stored(stacked.detach()).contiguous())))
         for name, stacked in buffers.items():
             self.register_buffer(self.own_name[name], stacked)
 
@@ -55,21 +55,12 @@ class Stacked(nn.Module):
         each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
         return each(self.state(), *inputs)
 
-    def set_layout(self, name: str, stride: tuple[int, ...]) -> None:
-        """Store a parameter with other strides, if it is dense with them."""
-        values = self.weights()[name].detach()
-        new = torch.empty_strided(values.shape, stride, dtype=values.dtype, device=values.device)
-        dense = new.untyped_storage().nbytes() == values.numel() * values.element_size()
-        if new.stride() != values.stride() and dense:
-            setattr(self, self.own_name[name], nn.Parameter(new.copy_(values)))
-
     def keep(self, modules: Sequence[int]) -> None:
         """Go on with these modules only."""
         for name, weight in list(self.named_parameters()):
-            rows = layout.to_rows(weight.detach())[modules]
-            setattr(self, name, nn.Parameter(layout.from_rows(rows, weight)))
+            setattr(self, name, nn.Parameter(stored(stored(weight.detach())[modules])))
         for name, values in list(self.named_buffers()):
-            setattr(self, name, values[modules].clone())
+            setattr(self, name, values[modules])
 
 
 class DropoutFactors(torch.autograd.Function):

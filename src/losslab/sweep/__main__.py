@@ -7,7 +7,8 @@
     losslab sweep sweeps/tune.yaml test_seeds=[100,101,102]    # then the best of each cell, with fresh seeds
 
     n=2                   runs at a time; n=0 trains them in this process, one after the other
-    stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone
+    stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone;
+                          default: stack=auto, which is 32 for small models on GPUs, else 1
     name=other            the name of the sweep and its folder, OUTPUT/sweeps/NAME; default: the file's name
     retry=true            do failed jobs again
     dry=true              print the cells, the runs and their time, and run nothing

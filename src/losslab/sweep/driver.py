@@ -21,11 +21,10 @@ from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
 from losslab.sweep.engine import KEYS, AnyWorkers, Engine, parse_number, take_engine
 from losslab.sweep.faults import explain
-from losslab.sweep.ledger import Ledger, Record, read_record
+from losslab.sweep.ledger import SHARE, Ledger, Record, read_record
 from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overrides
 from losslab.sweep.standing import PLANNED
 
-SHARE = 20  # a driver looks at the records of its jobs for a twentieth of its time at most
 OWN = ("name", "retry", "dry", "test_seeds", *KEYS)
 
 
@@ -66,13 +65,15 @@ def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job],
     """Show progress until all jobs are over, whoever does them; return their records by key."""
     keys = [job.key for job in jobs]
     better = {"min": min, "max": max}[plan.mode]
-    records = ledger.records(keys)
+    records, due = ledger.records(keys), 0.0
     announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
     unit = "trial" if jobs and jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             began = time.monotonic()
-            records = ledger.records(keys)
+            if began >= due:
+                due = began + ledger.catch_up(keys, workers.count)
+            records = ledger.known_records(keys)
             values = [record["value"] for record in records.values() if record.get("value") is not None]
             failed = sum(record["state"] == "failed" for record in records.values())
             bar.update(len(records) - bar.n)
@@ -80,10 +81,10 @@ def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job],
             bar.set_postfix({**best, **({"failed": failed} if failed else {})}, refresh=True)
             if len(records) == len(keys):
                 return records
-            due = time.monotonic() + SHARE * (time.monotonic() - began)
+            after = time.monotonic() + SHARE * (time.monotonic() - began)
             while True:
                 workers.advance(ledger, len(keys) - len(records))
-                if time.monotonic() >= due:
+                if time.monotonic() >= after and (ledger.hear() or time.monotonic() >= due):
                     break
 
 
@@ -139,7 +140,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     test_seeds = [parse_number("test_seeds", seed) for seed in parse_list(typed.pop("test_seeds", ""))]
     folder = take_folder(typed, "sweeps", Path(path).stem)
     plan = read(path, typed, folder.name, str(folder.parent.parent))
-    if plan.early and engine.stack > 1:
+    if plan.early and (engine.stack or 1) > 1:
         raise Refused(f"{path}: early_terminate looks at each run by itself: type it without stack={engine.stack}")
     check_selection(plan, path, test_seeds)
     check_writable(folder, "output_dir")
@@ -198,14 +199,15 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
-    workers = engine.start(folder, plan, sum(len(job.repeats) for job in jobs))
+    runs = sum(len(job.repeats) for job in jobs)
+    workers = engine.start(folder, plan, runs)
     states = [record["state"] for record in ledger.records([job.key for job in jobs]).values()]
     failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
         f"{notes.count(len(plan.cells), 'cell')}, "
         f"{len(states) - failed} finished{f', {failed} failed' if failed else ''}; {workers.describe()}\n"
-        f"folder    {folder}",
+        f"{engine.advise(runs, plan, workers.stack)}folder    {folder}",
         flush=True,
     )
     tests: list[Job] = []
@@ -221,7 +223,7 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
             workers.add(tests)
             tested = follow(ledger, workers, plan, tests, "testing")
     report(folder, plan, jobs, records)
-    if engine.stack > 1:
+    if workers.stack > 1:
         report_stacks(folder, [*records.values(), *tested.values()])
     if test_seeds:
         report_tests(tested, test_seeds)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from losslab.config import check
 from losslab.errors import Refused, nearest
-from losslab.sweep.plan import Plan
-from losslab.sweep.processes import Workers, count_workers
+from losslab.sweep.plan import Plan, to_overrides
+from losslab.sweep.processes import Workers, count_workers, gpus
 
 if TYPE_CHECKING:
     from losslab.sweep.cluster import ClusterWorkers
@@ -16,6 +17,8 @@ AnyWorkers: TypeAlias = "Workers | ClusterWorkers"
 ENGINES = ("local", "ray")
 OF_A_CLUSTER = ("address", "cpus_per_run", "gpus_per_run")
 KEYS = ("engine", "n", "stack", *OF_A_CLUSTER)
+STACK = 32
+SMALL = {"bag_of_words", "linear", "mlp", "point", "tabular"}  # models of few and small operations
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Engine:
     Args:
         name: one of `ENGINES`.
         n: runs at a time, or stacks of them; `None` for what the machine or the cluster holds.
-        stack: at most how many runs are trained as one.
+        stack: at most how many runs are trained as one; `None` for `STACK` of small models on GPUs, else 1.
         address: of the cluster; empty for `RAY_ADDRESS`, else a cluster of this machine, which is started if need be.
         cpus: cores for each run of a cluster.
         gpus: GPUs, or the share of one, for each run; `None` for 1 if the cluster has any.
@@ -33,7 +36,7 @@ class Engine:
 
     name: str = "local"
     n: int | None = None
-    stack: int = 1
+    stack: int | None = None
     address: str = ""
     cpus: float = 1.0
     gpus: float | None = None
@@ -55,26 +58,44 @@ class Engine:
         """
         if self.name == "local":
             count = self.count()
-            return Workers(folder, plan, count, self.fit_stack(runs, count))
-        from losslab.sweep.cluster import ClusterWorkers, connect
+            return Workers(folder, plan, count, self.fit_stack(runs, count, plan, bool(gpus())))
+        from losslab.sweep.cluster import ClusterWorkers
+        from losslab.sweep.connect import connect
 
         cluster = connect(self)
-        return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count))
+        return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count, plan, cluster.gpus > 0))
 
-    def fit_stack(self, runs: int, count: int) -> int:
+    def fit_stack(self, runs: int, count: int, plan: Plan, on_gpus: bool) -> int:
         """Return how many runs a stack may hold if each of `count` workers is to have some of `runs`."""
-        return min(self.stack, max(1, runs // max(1, count))) if runs else self.stack
+        alone = not on_gpus or bool(plan.early) or plan.fixed.get("trainer") == "cpu"
+        stack = self.stack or (1 if alone or not is_small(plan) else STACK)
+        return min(stack, max(1, runs // max(1, count))) if runs else stack
+
+    def advise(self, runs: int, plan: Plan, stack: int) -> str:
+        """Return a line about stacks if many runs of a small model train alone because nobody said otherwise."""
+        if self.stack is not None or stack > 1 or runs < 2 * STACK or plan.early or not is_small(plan):
+            return ""
+        return (
+            f"stack     stack={STACK} trains {STACK} runs as one, often in less than half the time; "
+            "single-precision numbers then differ in the last digits\n"
+        )
 
 
-def take_engine(typed: dict[str, str], stack: str = "1") -> Engine:
+def is_small(plan: Plan) -> bool:
+    """Return whether a step of a plan's models takes less time than starting its operations, so that stacks pay.
+
+    >>> is_small(Plan("p", "grid", {"data": "diabetes"}, {}, {}, {}))
+    True
+    """
+    cfg = check.configure(to_overrides({**plan.fixed, **plan.cells[0]}))
+    return {*plan.grid.get("model", [cfg.run.choices.model])} <= SMALL
+
+
+def take_engine(typed: dict[str, str]) -> Engine:
     """Take the keys of an engine out of what was typed.
 
     >>> take_engine({"engine": "ray", "gpus_per_run": "0.125", "n": "16"})
-    Engine(name='ray', n=16, stack=1, address='', cpus=1.0, gpus=0.125)
-
-    Args:
-        typed: settings by key.
-        stack: the usual number of runs that are trained as one.
+    Engine(name='ray', n=16, stack=None, address='', cpus=1.0, gpus=0.125)
 
     Raises:
         Refused: for what does not fit.
@@ -88,18 +109,20 @@ def take_engine(typed: dict[str, str], stack: str = "1") -> Engine:
     n = parse_number("n", found["n"]) if "n" in found else None
     if name == "ray" and n == 0:
         raise Refused("n=0 trains in this process, and engine=ray on the nodes of a cluster: type n=1 or more")
-    cpus, gpus = (parse_share(key, found[key]) if key in found else None for key in ("cpus_per_run", "gpus_per_run"))
-    if cpus == 0 and not gpus:
+    cpus, share = (parse_share(key, found[key]) if key in found else None for key in ("cpus_per_run", "gpus_per_run"))
+    if cpus == 0 and not share:
         raise Refused("cpus_per_run=0 would start any number of runs on a node: type cpus_per_run=1")
-    width = parse_number("stack", found.get("stack", stack))
-    return Engine(name, n, width, found.get("address", ""), 1.0 if cpus is None else cpus, gpus)
+    width = found.get("stack", "auto")
+    stack = None if width == "auto" else parse_number("stack", width)
+    return Engine(name, n, stack, found.get("address", ""), 1.0 if cpus is None else cpus, share)
 
 
 def parse_number(key: str, value: str) -> int:
     """Parse a number that was typed."""
     least = 1 if key == "stack" else 0
     if not value.isdigit() or int(value) < least:
-        raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}")
+        auto = " or auto" * (key == "stack")
+        raise Refused(f"{key}={value} does not fit: it must be a whole number of at least {least}{auto}")
     return int(value)
 
 

@@ -3,6 +3,8 @@
     KEY.json    the job is over: `done` or `failed`, with its runs
     KEY.1       the job's first claim; KEY.2 its second, made when the first was given up, and so on
     .ID.alive   is locked while a process lives; its claims name it
+    .ID.over    keys of the jobs that the workers of a driver ended: it reads them instead of listing the folder
+    .1.records  records that one driver has read, so that the others need not; .2.records later ones, and so on
 
 A claim is written under another name, then published under its own: of many who try, one succeeds. Its holder keeps its
 modification time fresh. On the same machine a claim is given up as soon as its holder's lock is gone, which the system
@@ -13,6 +15,7 @@ clock of the shared disk. No file is deleted to take a job over, so two processe
 import json
 import os
 import platform
+import random
 import sys
 import time
 import uuid
@@ -22,13 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from losslab.files import Unreadable, publish, read_json
+from losslab.files import Unreadable, append, publish, read_json
 from losslab.locks import is_locked, open_lock, try_lock
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # identifies a container that has no network address
 HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{uuid.getnode():x}'}"
 
 Record = dict[str, Any]
+
+READ = 500  # names that one read of a folder returns, about
+SEVERAL = 32  # processes from which on drivers share what they read
+BATCH = 200  # records in one file that they share
+SHARE = 20  # a driver lists the folder for a twentieth of its time at most
+POLL = 10.0, 30.0  # seconds between two looks at what others have shared
 
 
 def read_record(file: Path) -> Record:
@@ -74,6 +83,12 @@ class Ledger:
     def __init__(self, folder: Path, lease: float = 60.0) -> None:
         self.folder, self.lease = folder, lease
         self.known: dict[str, Record] = {}
+        self.holders: dict[Path, Record] = {}  # of claims
+        self.shared, self.due = 0, 0.0  # files of shared records that were read; when to list the folder all the same
+        self.processes, self.entries, self.seconds = 0, 0, 0.0  # as the folder was last listed
+        self.tells = ""  # the file of the driver that wants to know which jobs are over
+        self.ear: int | None = None  # that of this driver
+        self.heard, self.rest = 0, b""
         self.watched: dict[Path, tuple[float, float]] = {}  # when a claim was touched, and since when we know that
         self.lock: tuple[int, str] | None = None  # descriptor and name, from the first claim on
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,19 +111,85 @@ class Ledger:
         return found
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
-        """Return the records of those of these jobs that are over."""
-        there = self.look().over
-        found = {}
-        for key in keys:
-            if key in there:
-                if key not in self.known:
-                    record = read_record(self.folder / f"{key}.json")
-                    if "state" not in record:
-                        self.rename_damaged(f"{key}.json")
-                        continue
-                    self.known[key] = record
-                found[key] = self.known[key]
-        return found
+        """List the folder; return the records of those of these jobs that are over."""
+        keys, began = list(keys), time.monotonic()
+        listing = self.look()
+        self.processes, self.entries = listing.processes, listing.entries
+        self.read_shared()
+        self.known = {key: record for key, record in self.known.items() if key in listing.over}
+        new = [key for key in keys if key in listing.over and key not in self.known]
+        if self.processes > SEVERAL:
+            random.Random().shuffle(new)  # drivers that begin together each read others
+        for place in range(0, len(new), BATCH):
+            found = {}
+            for key in new[place : place + BATCH]:
+                if key not in self.known and not self.learn(key):
+                    self.rename_damaged(f"{key}.json")
+                elif key in self.known:
+                    found[key] = self.known[key]
+            if found and self.processes > SEVERAL:
+                self.write(f".{self.shared + 1}.records", json.dumps(found), durable=False)
+                self.read_shared()
+        self.seconds = time.monotonic() - began
+        return self.known_records(keys)
+
+    def known_records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """Return the records of those of these jobs that this process knows to be over."""
+        return {key: self.known[key] for key in keys if key in self.known}
+
+    def learn(self, key: str) -> bool:
+        """Read the record of a job; return whether it is whole."""
+        record = read_record(self.folder / f"{key}.json")
+        if "state" in record:
+            self.known[key] = record
+        return "state" in record
+
+    def read_shared(self) -> bool:
+        """Read the records that other drivers have shared since, where there are several; return whether there are."""
+        before = self.shared
+        with suppress(Unreadable):  # most often, there is no next file
+            while self.processes > SEVERAL:
+                self.known |= read_json(self.folder / f".{self.shared + 1}.records")
+                self.shared += 1
+        return self.shared > before
+
+    def listen(self) -> str:
+        """Make the file in which workers of this machine say which jobs are over; return its name."""
+        name = self.lock_name().replace(".alive", ".over")
+        if self.ear is None:
+            self.ear = open_lock(self.folder / name)
+        return name
+
+    def hear(self) -> bool:
+        """Learn which jobs are over by now, from this machine's workers alone; return whether there are more."""
+        if self.ear is not None:
+            *keys, self.rest = (self.rest + os.read(self.ear, 2**20)).split(b"\n")
+            for key in (key.decode() for key in keys if key.isalnum()):
+                self.learn(key)
+        before, self.heard = self.heard, len(self.known)
+        return self.heard != before
+
+    def catch_up(self, keys: Iterable[str], own: int) -> float:
+        """Learn what the workers of other drivers ended; return after how many seconds to do so again.
+
+        A read of the folder a second is enough, or one in ten where there is no other driver. Very many drivers share
+        what they read, and list the folder where nobody has shared anything for a while.
+
+        Args:
+            keys: of the jobs.
+            own: how many workers this driver has.
+        """
+        shared, chance = self.read_shared(), random.Random()
+        if not shared and time.monotonic() >= self.due:
+            self.records(keys)
+        elif not shared:
+            return chance.uniform(*POLL)
+        reads, pause = self.entries / READ, SHARE * self.seconds
+        if self.processes > SEVERAL:
+            self.due = time.monotonic() + chance.uniform(1, 3) * max(POLL[0], 40 * reads / self.processes, pause)
+            return chance.uniform(*POLL)
+        least, most = (10, 600) if self.processes <= own + 1 else (1, 60)
+        return max(pause, min(max(least, reads), most))
 
     def rename_damaged(self, name: str) -> None:
         """Rename a record that is not whole, so that its job is done again."""
@@ -123,7 +204,10 @@ class Ledger:
     def forget_failures(self) -> None:
         """Delete the records of failed jobs, so that they are done again."""
         listing = self.look()
-        for key, record in self.records(listing.over).items():
+        records = self.records(listing.over)
+        for file in self.folder.glob(".*.records"):
+            file.unlink(missing_ok=True)
+        for key, record in records.items():
             if record["state"] == "failed":
                 del self.known[key]
                 numbers = range(1, listing.claims.get(key, 0) + 1) if key in listing.crashed else ()
@@ -137,24 +221,20 @@ class Ledger:
             number += 1
         return number
 
-    def claim(self, key: str, free: bool = False) -> "Claim | None":
+    def claim(self, key: str, number: int | None = None) -> "Claim | None":
         """Claim a job for this process; return `None` if it is over or someone else holds it.
 
         Args:
             key: of the job.
-            free: whether nobody had claimed it when the folder was last listed; one look then says if that has changed.
+            number: of its newest claim when the folder was listed, if it was not over then; 0 if it had none.
         """
-        if free:
-            if (self.folder / f"{key}.1").exists():
-                return None
-            number = 0
-        else:
+        if number is None:
+            number = self.count_claims(key)
             if self.over(key):
                 return None
-            number = self.count_claims(key)
-            if number and self.held(self.folder / f"{key}.{number}"):
-                return None
         path = self.folder / f"{key}.{number + 1}"
+        if path.exists() or (number and self.held(self.folder / f"{key}.{number}")):
+            return None
         text = json.dumps({"host": HERE, "pid": os.getpid(), "lock": self.lock_name()})
         if not self.write(path.name, text, durable=False):
             return None
@@ -176,11 +256,15 @@ class Ledger:
     def close(self) -> None:
         """Unlock and remove this process's lock: claims that could not be released are given up."""
         if self.lock is not None:
-            number, name = self.lock
-            self.lock = None
-            os.close(number)
-            with suppress(OSError):  # the folder is gone
-                (self.folder / name).unlink()
+            names = [self.lock[1]]
+            os.close(self.lock[0])
+            if self.ear is not None:
+                names.append(self.listen())
+                os.close(self.ear)
+            self.lock = self.ear = None
+            for name in names:
+                with suppress(OSError):  # the folder is gone
+                    (self.folder / name).unlink()
 
     def held(self, path: Path) -> bool:
         """Return whether the holder of a claim is still at work.
@@ -191,7 +275,8 @@ class Ledger:
         touched = path.stat().st_mtime
         if not touched:  # released
             return False
-        holder = read_record(path)
+        holder = self.holders.get(path) or read_record(path)
+        self.holders[path] = holder
         name = str(holder.get("lock"))
         if holder.get("host") == HERE and Path(name).name == name:
             locked = is_locked(self.folder / name)
@@ -288,8 +373,13 @@ class Claim:
 
     def finish(self, record: Record) -> None:
         """Record that the job is over."""
-        self.ledger.write(f"{self.key}.json", json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1) + "\n"
+        if self.ledger.write(f"{self.key}.json", text):
+            self.ledger.known[self.key] = json.loads(text)
         self.release()
+        if self.ledger.tells:
+            with suppress(OSError):  # its driver will list the folder
+                append(self.ledger.folder / self.ledger.tells, f"{self.key}\n")
 
     def release(self) -> None:
         """Let another process go on with the job at once."""

@@ -64,6 +64,7 @@ class Workers:
         self.gpus = gpus() if count > 1 else []  # a single worker may use all of them
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
+        self.tells = ""  # the file in which workers say which jobs are over
         self.sent = 0, ""  # the line with all jobs, and how many these were
         self.queue: Queue | None = None  # where this process does the jobs itself
         (folder / "logs").mkdir(exist_ok=True)
@@ -119,6 +120,7 @@ class Workers:
         packed = pack_jobs(self.plan.fixed, jobs)
         places = {"folder": str(self.folder), "ledger": str(self.ledger)}
         message = {**places, "plan": asdict(self.plan), "jobs": packed, "stack": self.stack}
+        message["tells"] = self.tells
         return json.dumps(message) + "\n"
 
     def send(self, process: "subprocess.Popen[str]", line: str) -> None:
@@ -148,10 +150,12 @@ class Workers:
         if not self.count:
             self.work_here(ledger)
             return
+        self.tells = ledger.listen()
         if left != self.left:
             self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
+            ledger.records([job.key for job in self.jobs])  # it may have ended a job and not said so
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # lines that it has not read
                     process.stdin.close()

@@ -9,19 +9,17 @@ processes still go through the jobs together.
 
 import random
 import time
-from collections import deque
 from collections.abc import Sequence
 from functools import cache
 
 from losslab.stacking.group import group_key
-from losslab.sweep.ledger import Claim, Ledger, Listing
+from losslab.sweep.ledger import READ, Claim, Ledger
 from losslab.sweep.plan import Job
 
 Held = tuple[Job, Claim]
 
-READ = 500  # names that one read of a folder returns, about
-CHECKS = 8  # claims in a row that are looked at, whether their holders are still at work
-SHARE = 100  # a process without a job lists the folder for a hundredth of its time at most
+CHECKS = 3  # claims in a row that are looked at, whether their holders are still at work
+IDLE = 30.0, 100  # a process without a job lists the folder after so many seconds, and so many times as it takes
 
 
 class Queue:
@@ -35,15 +33,18 @@ class Queue:
     def __init__(self, ledger: Ledger, jobs: Sequence[Job]) -> None:
         self.ledger = ledger
         self.jobs: dict[str, Job] = {}
-        self.listing = Listing()
         self.free: list[str] = []  # that nobody has ever claimed
-        self.held: deque[str] = deque()  # claimed and not over: others are at them, or have died
+        self.held: list[str] = []  # claimed and not over: others are at them, or have died
+        self.claims: dict[str, int] = {}  # of these: how many, when the folder was last listed
+        self.crashed: set[str] = set()  # those at which processes died
+        self.entries = 0  # how many files there were
         self.tries = 0  # since the folder was listed
         self.width = 1.0  # from so many of the next free jobs one is picked
         self.place = 0  # where in `free` the last one was
         self.checks = CHECKS
         self.due = 0.0
         self.chance = random.Random()  # a run seeds the global one, alike in all processes
+        self.salt = self.chance.random()
         self.group = cache(lambda key: group_key(self.jobs[key].setting))
         self.add(jobs)
 
@@ -54,14 +55,16 @@ class Queue:
 
     def list_jobs(self) -> None:
         """List the folder: which jobs are free, and which are held."""
-        self.listing = listing = self.ledger.look()
+        listing = self.ledger.look()
+        self.entries, self.crashed = listing.entries, listing.crashed
         left = [key for key in self.jobs if key not in listing.over]
         self.free = [key for key in left if key not in listing.claims]
-        held = self.ledger.crashed_last([key for key in left if key in listing.claims], listing)
-        self.held, self.tries = deque(held), 0
-        if len(held) > CHECKS:
-            self.held.rotate(self.chance.randrange(len(held)))  # so that processes do not all look at the same ones
-        self.due = time.monotonic() + SHARE * listing.seconds
+        held = [key for key in left if key in listing.claims]
+        if len(held) > CHECKS:  # each process looks at others of them, and at the same ones again
+            held.sort(key=lambda key: hash((self.salt, key)))
+        self.held = self.ledger.crashed_last(held, listing)
+        self.claims, self.tries = {key: listing.claims[key] for key in held}, 0
+        self.due = time.monotonic() + max(IDLE[0], IDLE[1] * listing.seconds)
 
     def take(self, stack: int = 1) -> Held | None:
         """Claim a job; return `None` if none is free now.
@@ -71,9 +74,9 @@ class Queue:
         Args:
             stack: how many free jobs in a row a process takes.
         """
-        if self.tries * READ > self.listing.entries or (not self.free and time.monotonic() >= self.due):
+        if self.tries * READ > self.entries or (not self.free and (not self.held or time.monotonic() >= self.due)):
             self.list_jobs()
-        taken = self.take_held(self.listing.crashed) or self.take_free(stack)
+        taken = self.take_held(self.crashed) or self.take_free(stack)
         if taken is None:
             self.checks = CHECKS
             taken = self.take_held(set())
@@ -83,17 +86,20 @@ class Queue:
 
     def take_held(self, but: set[str]) -> Held | None:
         """Claim a job whose holder has died, except these; give up after a few whose holders are at work."""
-        for _ in range(len(self.held)):
-            if not self.checks:
-                break
-            key = self.held.popleft()
-            if key not in but:
+        place = 0
+        while self.checks and place < len(self.held):
+            key = self.held[place]
+            if key in but:
+                place += 1
+            elif self.ledger.over(key):
+                del self.held[place]
+            elif claim := self.ledger.claim(key, self.claims[key]):
+                del self.held[place]
+                self.checks = CHECKS
+                return self.jobs[key], claim
+            else:
                 self.checks -= 1
-                claim = self.ledger.claim(key)
-                if claim is not None:
-                    self.checks = CHECKS
-                    return self.jobs[key], claim
-            self.held.append(key)
+                place += 1
         return None
 
     def take_free(self, stack: int) -> Held | None:
@@ -104,7 +110,7 @@ class Queue:
                 self.place = min(int(self.chance.random() * spread) * stack, len(self.free) - 1)
                 key = self.free[self.place]
                 self.tries += 1
-                claim = self.ledger.claim(key, free=True)
+                claim = self.ledger.claim(key, 0)
                 if claim is not None:
                     self.width = max(1, self.width / 2)
                     del self.free[self.place]
@@ -122,8 +128,7 @@ class Queue:
             first: the job that was taken last.
             stack: at most how many runs are trained as one.
         """
-        crashed = self.listing.crashed
-        held = [key for key in self.held if key not in crashed] if first.key in self.listing.claims else []
+        held = [key for key in self.held if key not in self.crashed] if first.key in self.claims else []
         room, found = stack - len(first.repeats), list[Held]()
         for keys in (held, self.free[0 if held else self.place :]):
             like = [key for key in keys if self.group(key) == self.group(first.key)]
@@ -131,7 +136,7 @@ class Queue:
             while place < len(like) and len(self.jobs[like[place]].repeats) <= room:
                 job = self.jobs[like[place]]
                 self.tries += 1
-                claim = self.ledger.claim(job.key, free=job.key not in self.listing.claims)
+                claim = self.ledger.claim(job.key, self.claims.get(job.key, 0))
                 if claim is None:
                     place, step = place + step, 2 * step
                 else:
@@ -140,5 +145,5 @@ class Queue:
                     found.append((job, claim))
         taken = {job.key for job, _ in found}
         self.free = [key for key in self.free if key not in taken]
-        self.held = deque(key for key in self.held if key not in taken)
+        self.held = [key for key in self.held if key not in taken]
         return found

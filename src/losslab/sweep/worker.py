@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # For runs that were trained in a stack, by job and number of the repeat: the folder and the summary, or the error.
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
-PAUSES = 0.2, 5.0  # seconds between two looks for a job where none is free, at first and at last
+PAUSES = 1.0, 30.0  # seconds between two looks for a job where none is free, at first and at last
 SIGNALLED = 128  # the exit code of a run that a signal ended is this plus the signal's number
 
 stop = Stop()
@@ -330,6 +330,7 @@ def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     if queue is None:
         queue = Queue(Ledger(Path(message["ledger"])), [])
+    queue.ledger.tells = message["tells"]
     queue.add(unpack_jobs(**message["jobs"]))
     return folder, plan, queue, stack
 
@@ -343,14 +344,14 @@ def main() -> None:
     try:
         while stop.by is None:
             with suppress(Empty):
-                line = stop.lines.get(timeout=PAUSES[0] if time.monotonic() < due else 0)
+                line = stop.lines.get(timeout=0.2 if time.monotonic() < due else 0)
                 sweep, due = receive(line, sweep and sweep[2]), 0.0
             if time.monotonic() < due:
                 continue
             if sweep and do_next(*sweep):
                 pause, due = PAUSES[0], 0.0
             else:
-                pause, due = min(1.5 * pause, PAUSES[1]), time.monotonic() + pause
+                pause, due = min(2 * pause, PAUSES[1]), time.monotonic() + pause
         code = 128 + stop.by
     except SystemExit as ended:  # a run that was stopped
         code = ended.code if isinstance(ended.code, int) else 1
