@@ -4,10 +4,13 @@
     python benchmarks/sweep.py model=mlp,linear logger=false,wandb     # a small model, and W&B (offline), too
     python benchmarks/sweep.py rows=0.07,0.7 runs=16                   # a tenth of the training rows, and all of them
     python benchmarks/sweep.py runs=64 ways=stacked,basic few=64       # two cells alone, nothing extrapolated
+    python benchmarks/sweep.py runs=64 ways=stacks,cores logger=wandb  # the default of users: W&B offline, pictures
 
 The first is `python train.py -m hydra/launcher=stacked optimizer.lr=1e-4,1e-3,1e-2,1e-1 seed=range(16)
 task=single_label`, every second from the command to its end, beside
 
+    cores      the same runs by `losslab sweep FILE`: a process for each core, one run after the other in each
+    stacks     the same with `stack=32`: a stack in each process
     basic      the same sweep with Hydra's own launcher: one process, one run after the other
     process    a fresh process for each run, by Lightning's automatic optimization, `DataLoader`, `self.log` in each
                step and a checkpoint of the best epoch, as projects made from a template of Lightning and Hydra do it
@@ -33,7 +36,8 @@ from typing import Any
 
 HERE = Path(__file__)
 PARTS = ("train", "val", "test")
-WAYS = ("stacked", "basic", "process", "textbook", "bare")
+WAYS = ("stacked", "stacks", "cores", "basic", "process", "textbook", "bare")
+LAUNCHERS, SWEEPS = ("stacked", "basic"), {"stacks": "32", "cores": "1"}
 RATES = ("1e-4", "1e-3", "1e-2", "1e-1")
 EPOCHS, BATCH, VAL = 30, 32, 0.1
 
@@ -51,16 +55,18 @@ def held(pid: int) -> int:
     return total
 
 
-def command(*typed: str, results: int = 0) -> tuple[float, float, str]:
+def command(*typed: str, results: int = 0, file: str = "") -> tuple[float, float, str]:
     """Seconds that it takes, the most megabytes that it held, and the last word that it printed.
 
     Args:
         typed: what Python is given.
         results: how many runs have to leave one.
+        file: the text of `sweep.yaml`.
     """
     most = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "sweep.yaml").write_text(file)
         with (folder / "said").open("w") as said:
             quiet = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
             began = time.perf_counter()
@@ -70,29 +76,36 @@ def command(*typed: str, results: int = 0) -> tuple[float, float, str]:
                 time.sleep(0.5)  # to look costs a large process some of its time
             seconds = time.perf_counter() - began
         text = (folder / "said").read_text()
-        if process.returncode or len(list(folder.glob("outputs/*/summary.json"))) != results:
+        found = [*folder.glob("outputs/*/summary.json"), *folder.glob("outputs/sweeps/*/runs/*/summary.json")]
+        if process.returncode or len(found) != results:
             sys.exit(f"{' '.join(typed)} ended with {process.returncode}:\n{text[-3000:]}")
     return seconds, most / 2**20, text.split()[-1] if text.split() else ""
 
 
 def measure(way: str, runs: int, model: str, logger: str, rows: str) -> tuple[float, float]:
     """Seconds and megabytes of a sweep by losslab, or of one run without."""
-    if way not in ("stacked", "basic"):
+    if way not in LAUNCHERS and way not in SWEEPS:
         seconds, megabytes, said = command(str(HERE), "by_hand", way, model, logger, rows)
         return (seconds if way == "process" else float(said)), megabytes
-    seconds, megabytes, _ = command(
-        str(HERE.parents[1] / "train.py"),
-        *("-m", f"hydra/launcher={way}", "task=single_label", f"model={model}", f"logger={logger}", "trainer=cpu"),
-        *(f"optimizer.lr={','.join(RATES[:runs])}", f"seed=range({max(1, runs // len(RATES))})"),
-        *(f"trainer.max_epochs={EPOCHS}", f"data.val={VAL}", f"data.test={1 - VAL - float(rows):.3f}"),
-        results=runs,
-    )
+    rates, seeds = RATES[:runs], max(1, runs // len(RATES))
+    usual = ["task=single_label", f"model={model}", f"logger={logger}", "trainer=cpu", f"trainer.max_epochs={EPOCHS}"]
+    usual += [f"data.val={VAL}", f"data.test={1 - VAL - float(rows):.3f}"]
+    if way in SWEEPS:
+        varied = f"{{optimizer.lr: {{values: [{', '.join(rates)}]}}, seed: {{values: {[*range(seeds)]}}}}}"
+        metric = "{name: val/accuracy, goal: maximize}"
+        file = f"program: train.py\nmethod: grid\nmetric: {metric}\nparameters: {varied}\n"
+        words = ["-P", "-m", "losslab", "sweep", "sweep.yaml", f"stack={SWEEPS[way]}"]
+        seconds, megabytes, _ = command(*words, *usual, results=runs, file=file)
+    else:
+        words = [str(HERE.parents[1] / "train.py"), "-m", f"hydra/launcher={way}"]
+        each = [f"optimizer.lr={','.join(rates)}", f"seed=range({seeds})"]
+        seconds, megabytes, _ = command(*words, *usual, *each, results=runs)
     return seconds, megabytes
 
 
 def column(way: str, counts: list[int], few: int, job: tuple[str, str, str]) -> list[tuple[float, float, str]]:
     """For each number of runs the seconds, the megabytes, and `~` where they are extrapolated."""
-    at_most = {"stacked": max(counts), "basic": few}.get(way, 1)
+    at_most = few if way == "basic" else max(counts) if way in (*LAUNCHERS, *SWEEPS) else 1
     numbers = {n for n in counts if n <= at_most} | ({1, at_most} if max(counts) > at_most else set())
     found = {}
     for n in sorted(numbers):

@@ -20,14 +20,15 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(WHY_NOT is not None, reason
 TABLE = {"data": {"value": "csv"}, "data.path": {"value": "prices.csv"}, "data.target": {"value": "price"}}
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of two cores each, and a table in the driver's folder, which they do not see."""
-    found = Cluster(tmp_path, tmp_path / "home")
+    folder = tmp_path_factory.mktemp("cluster")
+    found = Cluster(folder, folder / "home")
     try:
         found.add("n1", "n2", cpus=2)
         rows = (f"{i},{i * i % 7},{2 * i + i * i % 7}\n" for i in range(200))
-        (tmp_path / "home" / "prices.csv").write_text("a,b,price\n" + "".join(rows))
+        (folder / "home" / "prices.csv").write_text("a,b,price\n" + "".join(rows))
         yield found
     finally:
         found.stop()
@@ -89,12 +90,12 @@ def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
     tmp_path: Path, nodes: Cluster, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = sweep_file(tmp_path, parameters={**TABLE, "trainer.max_epochs": {"value": 300}, "seed": {"value": 0}})
-    driver = drive(nodes, path, "n=1")
-    found = nodes.hidden / "outputs" / "sweeps" / "short"
+    driver = drive(nodes, path, "n=1", "name=long")
+    found = nodes.hidden / "outputs" / "sweeps" / "long"
     nodes.until(lambda: [*found.glob("runs/*/last.ckpt")] or driver.poll() is not None, "a checkpoint")
     assert driver.returncode is None, driver.said()
     (begun,) = found.glob("runs/*")
-    (busy,) = [name for name in ("n1", "n2") if nodes.workers(name)]
+    (busy,) = [name for name in nodes.nodes if nodes.workers(name)]
     nodes.take_away(busy)
     assert driver.wait() == 0, driver.said()
     overrides = json.loads((begun / "status.json").read_text())["overrides"]

@@ -190,6 +190,9 @@ def test_small_models_on_gpus_train_as_one_unless_one_says_otherwise(
     plan = Plan("p", "grid", {"data": "diabetes", **fixed}, {}, {}, {"seed": [0]})
     engine = take_engine(dict(word.split("=") for word in typed.split()))
     assert engine.start(tmp_path, plan, runs=100).stack == stack
+    advised = engine.advise(100, plan, stack)
+    assert advised.startswith("stack     stack=32 ") == (not typed and stack == 1 and "model" not in fixed)
+    assert not engine.advise(63, plan, stack)
 
 
 def test_mistakes(tmp_path: Path) -> None:

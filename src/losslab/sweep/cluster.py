@@ -11,25 +11,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from losslab import __version__
+from losslab.config.compose import SEARCHPATH
 from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.archive import Archive, find_paths, pack
-from losslab.sweep.engine import Engine, share_out
+from losslab.sweep.connect import Cluster, find_node, first_line
 from losslab.sweep.faults import GO_ON, explain
 from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.mirror import put_files, read_files
-from losslab.sweep.node import NodeWorker, Opened, Report, Setup, Task
+from losslab.sweep.node import Opened, Report, Setup, Task
 from losslab.sweep.plan import Job, Plan
 from losslab.sweep.processes import CRASHES, PAUSE
 from losslab.sweep.queue import Queue
-from losslab.sweep.stopping import stop_driver, until_signalled
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,80 +36,6 @@ if TYPE_CHECKING:
 
 EVERY = 10.0  # seconds between two looks at the files of runs that go on
 WAIT = 5.0  # seconds after which a worker answers at the latest
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A Ray cluster that this process is connected to.
-
-    Args:
-        ray: the module, which only this engine imports.
-        count: how many workers are wanted.
-        cpus: cores for each.
-        gpus: GPUs for each.
-    """
-
-    ray: Any
-    count: int
-    cpus: float
-    gpus: float
-
-    def start(self) -> Any:
-        """Ask for a worker; it starts when a node has room for it."""
-        actor = self.ray.remote(NodeWorker)
-        return actor.options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0).remote()
-
-    def has_node(self, name: str) -> bool:
-        """Return whether a node is still there."""
-        return any(node["NodeID"] == name and node["Alive"] for node in self.ray.nodes())
-
-
-def connect(engine: Engine) -> Cluster:
-    """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine that is started.
-
-    Ray listens to the network. A cluster of this machine answers nobody who does not know its token.
-
-    Raises:
-        Refused: without Ray, without a cluster there, and where no node has room for a run.
-    """
-    if find_spec("ray") is None:
-        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
-    address = engine.address or os.environ.get("RAY_ADDRESS", "")
-    if not address and "RAY_AUTH_MODE" not in os.environ:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
-    import ray
-
-    own = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Refused(
-            f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
-            "the name of its head, or leave it out for a cluster of this machine"
-        ) from None
-    until_signalled(stop_driver)  # Ray has replaced the handlers
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = engine.gpus if engine.gpus is not None else float(any(node.get("GPU") for node in nodes))
-    room = share_out(nodes, engine.cpus, gpus)
-    if not room and engine.n is None:
-        raise Refused(
-            f"no node of the cluster has {engine.cpus:g} cores and {gpus:g} GPUs for a run: type smaller cpus_per_run= "
-            "or gpus_per_run=, or n= for as many workers as the cluster is to grow to"
-        )
-    return Cluster(ray, engine.n or room, engine.cpus, gpus)
-
-
-def find_node() -> str:
-    """Return Ray's name of the node that this runs on."""
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error, for a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
 
 
 @dataclass
@@ -197,9 +121,8 @@ class ClusterWorkers:
             left: how many jobs are left.
 
         Raises:
-            Refused: where workers end and nothing gets done.
+            Refused: where workers end and nothing gets done, and where the cluster is gone.
         """
-        (self.folder / self.token).touch()
         self.queue, self.left = self.queue or Queue(ledger, []), left
         if len(self.queue.jobs) < len(self.jobs):
             self.queue.add(self.jobs)
@@ -212,12 +135,18 @@ class ClusterWorkers:
         if not waiting:  # others are at the jobs
             time.sleep(PAUSE)
             return
-        answers, _ = self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=PAUSE)
-        for answer in answers:
-            self.take_in(waiting[answer])
+        try:
+            if self.cluster.ray.wait([*waiting], timeout=PAUSE)[0]:
+                for answer in self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=0)[0]:
+                    self.take_in(waiting[answer])
+        except OSError as error:
+            if error.errno is not None:  # of this machine
+                raise
+            raise Refused(f"the Ray cluster no longer answers ({first_line(error)}): start it again; {GO_ON}") from None
 
     def start(self) -> Seat:
         """Start a worker."""
+        (self.folder / self.token).touch()
         threads, gpu = max(1, int(self.cluster.cpus)), bool(self.cluster.gpus)
         place = str(self.folder), str(Path.cwd())
         setup = Setup(asdict(self.plan), *place, self.token, self.stack, threads, gpu, EVERY, self.far)
@@ -225,21 +154,17 @@ class ClusterWorkers:
         return Seat(actor, actor.open.remote(setup, find_node), self.opened)
 
     def take_in(self, seat: Seat) -> None:
-        """Take in a worker's answer, or notice that it is lost.
-
-        Raises:
-            Refused: for a fault of its disk.
-        """
+        """Take in a worker's answer, or notice that it is lost."""
         answer, seat.answer = seat.answer, None
         try:
             found = self.cluster.ray.get(answer)
         except self.cluster.ray.exceptions.RayActorError as error:
-            self.lose(seat, error)
+            died = bool(seat.node) and self.cluster.has_node(seat.node)
+            self.lose(seat, first_line(error), died)
         except self.cluster.ray.exceptions.RayTaskError as error:
             if not isinstance(fault := error.cause, OSError):
                 raise  # a bug
-            place = Path(fault.filename or self.folder)
-            raise Refused(f"node {seat.host or 'of the cluster'}: {explain(place, fault)}") from error
+            self.lose(seat, explain(Path(fault.filename or self.folder), fault))
         else:
             seat.receive(seat, found)
 
@@ -249,7 +174,7 @@ class ClusterWorkers:
         Raises:
             Refused: where the node lacks what runs need.
         """
-        seat.shared = found.shared
+        seat.node, seat.host, seat.shared = found.node, found.host, found.shared
         if found.version != __version__:
             raise Refused(
                 f"node {found.host} has losslab {found.version}, and this is {__version__}: install the same on all "
@@ -268,7 +193,7 @@ class ClusterWorkers:
         if self.archive is None and self.near and not found.shared:
             self.archive = pack(self.near, self.cluster.ray.put)
         digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
-        seat.node, seat.host, seat.receive = found.node, found.host, self.prepared
+        seat.receive = self.prepared
         seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
 
     def prepared(self, seat: Seat, _: None) -> None:
@@ -309,18 +234,16 @@ class ClusterWorkers:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
                 assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
-        runs = (self.folder / "runs").glob(f"*-{job.key[:6]}")
-        files = {} if seat.shared else read_files(self.folder, runs)
+        files = {}
+        if not seat.shared and assigned.claim.path.suffix != ".1":  # it is not the job's first worker
+            files = read_files(self.folder, (self.folder / "runs").glob(f"*-{job.key[:6]}"))
         return Task(asdict(job), files, number)
 
     def reported(self, seat: Seat, report: Report) -> None:
-        """Write down what a worker hands in, and send it the next jobs.
-
-        Raises:
-            Refused: where it cannot go on.
-        """
+        """Write down what a worker hands in, and send it the next jobs."""
         if report.error:
-            raise Refused(f"node {seat.host}: {report.error}")
+            self.lose(seat, report.error)
+            return
         for name in report.too_large:
             print(f"{name} is too large to be sent and stays on node {seat.host}", file=sys.stderr, flush=True)
         self.lock_runs(seat, report.files)
@@ -348,11 +271,19 @@ class ClusterWorkers:
             from losslab.sweep.search import tell
 
             tell(assigned.trial, record["value"], failed=record["state"] == "failed")
+        for setting in (record["setting"], *(run.get("overrides", {}) for run in record["runs"])):
+            if SEARCHPATH in setting:  # the folders that travelled, where they are at home
+                setting[SEARCHPATH] = assigned.job.setting[SEARCHPATH]
         assigned.claim.finish(record)
         self.unlock_runs(seat, assigned.job.key)
 
-    def lose(self, seat: Seat, error: Exception) -> None:
+    def lose(self, seat: Seat, why: str, died: bool | None = None) -> None:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
+
+        Args:
+            seat: the worker.
+            why: it is lost.
+            died: whether it died and its node did not; `None` if it could not go on.
 
         Raises:
             Refused: where workers end and nothing gets done.
@@ -360,13 +291,12 @@ class ClusterWorkers:
         self.seats.remove(seat)
         with suppress(Exception):  # it may have been cut off, and live on
             self.cluster.ray.kill(seat.actor)
-        died = bool(seat.node) and self.cluster.has_node(seat.node)
         self.unlock_runs(seat)
-        self.in_vain += not seat.jobs
+        self.in_vain += died is None or not seat.jobs
         if self.in_vain >= CRASHES:
+            last = (f"on node {seat.host}: {why}" if seat.host else why).removesuffix(f"; {GO_ON}")
             raise Refused(
-                f"{CRASHES} workers of the cluster ended before they had done anything, the last one: "
-                f"{first_line(error)}; {GO_ON}"
+                f"{CRASHES} workers of the cluster ended before they had done anything, the last one {last}; {GO_ON}"
             )
         for assigned in seat.jobs.values():
             if died:
@@ -380,12 +310,13 @@ class ClusterWorkers:
         """End the workers, and leave the cluster."""
         ray = self.cluster.ray
         with suppress(Exception):
-            ended = [seat.actor.close.remote() for seat in self.seats if seat.ready]
+            ended = [seat.actor.close.remote() for seat in self.seats if seat.host]
             ray.wait(ended, num_returns=len(ended), timeout=WAIT)
         for seat in self.seats:
             self.unlock_runs(seat)
         (self.folder / self.token).unlink(missing_ok=True)
-        ray.shutdown()
+        with suppress(Exception):  # the cluster is gone
+            ray.shutdown()
 
 
 def give_up(job: Job) -> Record:

@@ -199,14 +199,15 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
     if retry:
         ledger.forget_failures()
-    workers = engine.start(folder, plan, sum(len(job.repeats) for job in jobs))
+    runs = sum(len(job.repeats) for job in jobs)
+    workers = engine.start(folder, plan, runs)
     states = [record["state"] for record in ledger.records([job.key for job in jobs]).values()]
     failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
         f"{notes.count(len(plan.cells), 'cell')}, "
         f"{len(states) - failed} finished{f', {failed} failed' if failed else ''}; {workers.describe()}\n"
-        f"folder    {folder}",
+        f"{engine.advise(runs, plan, workers.stack)}folder    {folder}",
         flush=True,
     )
     tests: list[Job] = []

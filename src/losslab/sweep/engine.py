@@ -59,30 +59,34 @@ class Engine:
         if self.name == "local":
             count = self.count()
             return Workers(folder, plan, count, self.fit_stack(runs, count, plan, bool(gpus())))
-        from losslab.sweep.cluster import ClusterWorkers, connect
+        from losslab.sweep.cluster import ClusterWorkers
+        from losslab.sweep.connect import connect
 
         cluster = connect(self)
         return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count, plan, cluster.gpus > 0))
 
     def fit_stack(self, runs: int, count: int, plan: Plan, on_gpus: bool) -> int:
         """Return how many runs a stack may hold if each of `count` workers is to have some of `runs`."""
-        stack = self.stack or (STACK if on_gpus and waits_for_kernels(plan) else 1)
+        alone = not on_gpus or bool(plan.early) or plan.fixed.get("trainer") == "cpu"
+        stack = self.stack or (1 if alone or not is_small(plan) else STACK)
         return min(stack, max(1, runs // max(1, count))) if runs else stack
 
+    def advise(self, runs: int, plan: Plan, stack: int) -> str:
+        """Return a line about stacks if many runs of a small model train alone because nobody said otherwise."""
+        if self.stack is not None or stack > 1 or runs < 2 * STACK or plan.early or not is_small(plan):
+            return ""
+        return (
+            f"stack     stack={STACK} trains {STACK} runs as one, often in less than half the time; "
+            "single-precision numbers then differ in the last digits\n"
+        )
 
-def waits_for_kernels(plan: Plan) -> bool:
-    """Return whether a step of these runs takes a GPU less time than starting its kernels, so that stacks pay there.
 
-    On a CPU a stack gains less, and it changes the last digits in single precision: numbers would depend on how many
-    runs a sweep has.
+def is_small(plan: Plan) -> bool:
+    """Return whether a step of a plan's models takes less time than starting its operations, so that stacks pay.
 
-    >>> waits_for_kernels(Plan("p", "grid", {"data": "diabetes"}, {}, {}, {}))
+    >>> is_small(Plan("p", "grid", {"data": "diabetes"}, {}, {}, {}))
     True
-    >>> waits_for_kernels(Plan("p", "grid", {"data": "diabetes", "trainer": "cpu"}, {}, {}, {}))
-    False
     """
-    if plan.early or plan.fixed.get("trainer") == "cpu":
-        return False
     cfg = check.configure(to_overrides({**plan.fixed, **plan.cells[0]}))
     return {*plan.grid.get("model", [cfg.run.choices.model])} <= SMALL
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from losslab import __version__
-from losslab.config.compose import SEARCHPATH
+from losslab.config.arguments import search_path
+from losslab.config.compose import SEARCHPATH, own_folders
 from losslab.errors import Refused
 from losslab.files import make_folder
 from losslab.locks import is_locked, open_lock, try_lock
@@ -26,7 +27,7 @@ from losslab.sweep.archive import unpack
 from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.mirror import Files, Mirror
-from losslab.sweep.plan import Job, Plan, Setting
+from losslab.sweep.plan import Job, Plan, Setting, to_overrides
 from losslab.sweep.processes import Workers
 
 MINUTE = 60.0  # seconds in which a new folder gets its lock
@@ -178,7 +179,12 @@ class NodeWorker:
         """Return a setting whose folders of options in the driver's current folder are those that travelled here."""
         if SEARCHPATH not in setting:
             return setting
-        return {**setting, SEARCHPATH: str(setting[SEARCHPATH]).replace(f"'{self.setup.cwd}", f"'{self.cwd.resolve()}")}
+        folders = own_folders(to_overrides({SEARCHPATH: setting[SEARCHPATH]}))
+        home, here = Path(self.setup.cwd), self.cwd.resolve()
+        moved = [
+            str(here / Path(each).relative_to(home)) if Path(each).is_relative_to(home) else each for each in folders
+        ]
+        return {**setting, SEARCHPATH: search_path(moved)[0].partition("=")[2]}
 
     def work(self, tasks: Sequence[Task], wait: float) -> Report:
         """Take more jobs, and return as soon as there is something to hand in.
