@@ -13,8 +13,12 @@ and one for each 500 names that a listing returns. On a shared disk each is a re
 """
 
 import heapq
+import json
 import os
 import random
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +38,7 @@ from losslab.sweep.plan import Job, Plan
 from losslab.sweep.queue import Queue
 from losslab.sweep.worker import PAUSES
 
+FILES = "config.yaml", "status.json", "summary.json"
 EVENTS = {"open", "os.link", "os.remove", "os.rename", "os.utime", "os.mkdir"}
 counts: Counter[str] = Counter()
 counting: list[str] = []  # who is at work, while calls are counted
@@ -219,9 +225,76 @@ def show_message() -> None:
             )
 
 
+def make_runs(name: str, count: int) -> None:
+    """Make a sweep's folder of finished runs: 20 cells, 10 learning rates each, and as many seeds as it takes.
+
+    One run is trained; the others have its files with other settings and made-up figures, and its rows and history as
+    hard links.
+    """
+    folder = Path(name) / "runs"
+    chance, template = random.Random(0), train_template(Path(name) / "template")
+    config, status, summary = ((template / file).read_text() for file in FILES)
+    lines = dict(line.split(": ", 1) for line in config.splitlines() if ": " in line)
+    known, figures = json.loads(status), json.loads(summary)
+    linked = {file: template / file for file in ("history.csv", "rows.npz")}
+    cells = list(product(("mse", "mae", "huber", "log_cosh"), ("sgd", "adam", "adamw", "nadam", "rmsprop")))
+    for number in range(count):
+        loss, optimizer = cells[number % 20]
+        rate, seed = 10 ** -(1 + number // 20 % 10 / 3), number // 200
+        run = folder / f"diabetes-linear-{loss}-{optimizer}-s{seed}-{number:014x}"
+        run.mkdir(parents=True)
+        settings = {"loss": loss, "optimizer": optimizer, "optimizer.lr": f"{rate:.6g}", "seed": f"{seed}"}
+        text = config
+        for key, value in settings.items():
+            text = text.replace(f"\n{key}: {lines[key]}\n", f"\n{key}: {value}\n")
+        figure = 60 + number % 20 / 10 + abs(number // 20 % 10 - 5) + chance.gauss(0, 1)
+        known |= {"id": f"{number:08x}", "overrides": [f"{key}={each}" for key, each in settings.items()]}
+        figures |= {"val/rmse_best": figure + chance.gauss(0, 1), "test/rmse": figure}
+        for file, content in zip(FILES, (text, json.dumps(known), json.dumps(figures)), strict=True):
+            (run / file).write_text(content)
+        for file, source in linked.items():
+            try:
+                os.link(source, run / file)
+            except OSError:  # a file has 65,000 names at most
+                linked[file] = Path(shutil.copy(source, run / file))
+    shutil.rmtree(template)
+
+
+def train_template(folder: Path) -> Path:
+    """Train the run that all others are made of."""
+    words = ["data=diabetes", "model=linear", "trainer.max_epochs=3", "logger=false", "data.seed=0"]
+    subprocess.run(
+        [sys.executable, "-m", "losslab", *words, f"output_dir={folder}", "trainer.enable_progress_bar=false"],
+        check=True,
+        capture_output=True,
+    )
+    (run,) = folder.iterdir()
+    run.rename(folder / "run")
+    return folder / "run"
+
+
+def show_command(*words: str) -> None:
+    """Run a command of losslab to its end; print its time and memory, and the size of the page."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, "-m", "losslab", *words], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    pages = {page.parent.name: f"{page.stat().st_size / 1e6:.1f} MB" for page in Path(words[1]).glob("*/index.html")}
+    print(
+        f"losslab {words[0]}: {used:.1f} s of CPU, {time.monotonic() - began:.1f} s, {after.ru_maxrss / 1024:.0f} MB; "
+        f"pages: {pages}"
+    )
+
+
 def main(words: list[str]) -> None:
     """Run a part."""
-    parts: dict[str, Callable[..., None]] = {"queue": show_queue, "message": show_message}
+    parts: dict[str, Callable[..., None]] = {
+        "queue": show_queue,
+        "message": show_message,
+        "runs": make_runs,
+        "compare": lambda folder: show_command("compare", folder),
+        "watch": lambda folder: show_command("watch", folder),
+    }
     if not words or words[0] not in parts:
         sys.exit(__doc__)
     parts[words[0]](*(int(word) if word.isdigit() else word for word in words[1:]))

@@ -29,6 +29,7 @@ from docs.reference import (
 )
 from losslab import card, paths
 from losslab.config import check
+from losslab.config.arguments import as_typed
 from losslab.config.catalogue import CONF, DESCRIPTIONS, find_by_alias, fits, options
 from losslab.config.make import call, make
 from losslab.errors import Refused
@@ -122,7 +123,7 @@ def write_losses(pictures: Path) -> str:
             + f"; all scores 0: {card.format_number(shown.chance)}",
             "Fits": code([f"task={each}" for each in fitting]),
             "Wants": f"`{keys['input']}`, targets as `{keys['target']}` {keys.get('domain', '')}".rstrip(),
-            "Settings": code([f"loss.{key}={value}" for key, value in shown_settings("loss", keys).items()]) or "none",
+            "Settings": write_typed("loss", keys),
             "Worth searching": write_ranges(keys),
             **{library: code(each) for library, each in names.items()},
             "Differs": keys.get("differs", "from no other that is known under its names"),
@@ -132,7 +133,7 @@ def write_losses(pictures: Path) -> str:
         rows.append([f"[`{name}`](#{name})", header.use, ", ".join(fitting)])
         table = write_table("what, it says", [[what, text] for what, text in facts.items()])
         picture = f"![The loss `{name}` and its gradient](pictures/loss-{name}.png)"
-        sections.append(f"## `{name}` {{#{name}}}\n\n{header.description}.\n\n{picture}\n\n{table}")
+        sections.append(f"## `{name}` {{#{name}}}\n\n{header.description.rstrip('.')}.\n\n{picture}\n\n{table}")
     intro = """
         Each picture is what `losslab card loss=NAME` draws: the loss of one row, and the gradient that the model's
         score receives, as that score moves. The examples of regression have the targets 2 and 4, and 3 is drawn.
@@ -147,6 +148,15 @@ def write_ranges(keys: Mapping[str, Any]) -> str:
     for key, (low, high, *scale) in keys.get("search", {}).items():
         found.append(f"`{key}` {low:g} to {high:g}{', linear' if scale else ', log'}")
     return "; ".join(found) or "nothing"
+
+
+def write_typed(group: str, keys: Mapping[str, Any]) -> str:
+    """Return the settings of an option as they are typed, with their defaults.
+
+    >>> write_typed("loss", {"_target_": "torch.nn.HuberLoss", "delta": 1.0, "weight": None})
+    '`loss.delta=1.0`, `loss.weight=null`'
+    """
+    return code([f"{group}.{key}={as_typed(value)}" for key, value in shown_settings(group, keys).items()]) or "none"
 
 
 def make_optimizer(name: str, keys: Mapping[str, Any], module: nn.Module, lr: float) -> Any:
@@ -202,7 +212,7 @@ def write_optimizers(pictures: Path) -> str:
         facts = {
             "Memory": f"{memory} numbers for each weight, beside the weight and its gradient",
             "Worth searching": write_ranges(keys),
-            "Settings": code([f"optimizer.{key}={value}" for key, value in shown_settings("optimizer", keys).items()]),
+            "Settings": write_typed("optimizer", keys),
             "Stacks": "yes, many runs as one" if keys.get("stacks") else "no, it looks at several weights at a time",
             **{library: code(each) for library, each in find_names("optimizer", name, OPTIMIZERS).items()},
             "Differs": keys.get("differs", "from no other that is known under its names"),
@@ -253,10 +263,10 @@ def write_schedules(pictures: Path) -> str:
         axes[0, 0].plot(np.arange(EPOCHS * STEPS) / STEPS, follow_schedule(name), color=BLUE, linewidth=2)
         axes[0, 0].set(xlabel="epoch", ylabel="share of optimizer.lr", xlim=(0, EPOCHS), ylim=(0, 1.05))
         drawn.savefig(pictures / f"scheduler-{name}.png", dpi=DPI)
-        settings = code([f"scheduler.{key}={value}" for key, value in shown_settings("scheduler", keys).items()])
+        settings = write_typed("scheduler", keys)
         picture = f"![The learning rate under `{name}`](pictures/scheduler-{name}.png)"
         about = read_comment("scheduler", name)
-        sections.append(f"## `{name}` {{#{name}}}\n\n{about}\n\n{picture}\n\nSettings: {settings or 'none'}.")
+        sections.append(f"## `{name}` {{#{name}}}\n\n{about}\n\n{picture}\n\nSettings: {settings}.")
     intro = f"""
         The learning rate of a run of {EPOCHS} epochs with {STEPS} steps each, at each schedule's own settings. For
         `plateau` the metric stops improving after epoch 15. `scheduler.warmup=0.1` lets any of them rise from 0

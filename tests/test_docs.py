@@ -330,5 +330,5 @@ def test_a_release_is_what_an_index_takes(tmp_path: Path) -> None:
     assert f"-{losslab.__version__}" in wheel
     assert source.endswith(f"-{losslab.__version__}.tar.gz")
     for tool in (["twine", "check", "--strict", wheel, source], ["check_wheel_contents", wheel]):
-        done = subprocess.run([sys.executable, "-m", *tool], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

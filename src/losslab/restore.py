@@ -11,6 +11,7 @@ from losslab.build import build_model
 from losslab.config.make import call, make
 from losslab.data.dataset import Array, Dataset
 from losslab.data.encoder import Encoder, TableEncoder, make_encoder
+from losslab.data.make import read_data
 from losslab.data.notes import few
 from losslab.errors import Refused
 
@@ -159,7 +160,7 @@ def restore(cfg: DictConfig) -> Parts:
     from losslab.training.checkpoints import check_finite, read
 
     terminal.quieten()
-    data: Dataset = make(cfg, "data")
+    data = read_data(cfg)
     task, loss, model = build_model(cfg, data)
     saved = read(cfg.ckpt)
     run = nn.ModuleDict({"pixels": Pixels(data.scale), "model": model, "task": task, "loss": loss})

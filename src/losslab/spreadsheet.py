@@ -51,7 +51,9 @@ def frame_csv(frame: "pd.DataFrame") -> str:
     """Format a table as CSV."""
     shown = frame.rename(columns=escape)
     for name in shown.select_dtypes(exclude=["number", "bool"]):
-        shown[name] = shown[name].map(escape)
+        texts = {value for value in shown[name] if isinstance(value, str)}
+        if changed := {text: safe for text in texts if (safe := escape(text)) != text}:
+            shown[name] = [changed.get(value, value) if isinstance(value, str) else value for value in shown[name]]
     return str(shown.to_csv(index=False))
 
 

@@ -1,10 +1,12 @@
 """Jobs on the nodes of a cluster, without Ray: what may be typed, what travels, and what is lost on the way."""
 
+import errno
 import filecmp
 import json
 import os
 import random
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,8 @@ import pytest
 from losslab.errors import Refused
 from losslab.sweep import node
 from losslab.sweep.archive import find_paths, pack, unpack
-from losslab.sweep.cluster import Cluster, ClusterWorkers, connect
+from losslab.sweep.cluster import ClusterWorkers
+from losslab.sweep.connect import Cluster, connect
 from losslab.sweep.engine import Engine, share_out, take_engine
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.mirror import Mirror, check_below, put_files
@@ -43,7 +46,7 @@ def test_what_does_not_fit_an_engine_is_a_sentence(typed: str, said: str) -> Non
 
 
 def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("losslab.sweep.cluster.find_spec", lambda _: None)
+    monkeypatch.setattr("losslab.sweep.connect.find_spec", lambda _: None)
     with pytest.raises(Refused, match=r"type pip install 'losslab\[ray\]'"):
         connect(Engine("ray"))
 
@@ -296,3 +299,38 @@ def test_each_job_has_one_result_whatever_is_lost(tmp_path: Path, monkeypatch: p
     assert sum(record["state"] == "done" for record in records.values()) > 25
     assert taken_up > 3, "they went on from what another worker had done"
     shutil.rmtree(tmp_path / "home")
+
+
+def no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp")
+
+
+def no_head(*_: Any, **__: Any) -> Any:
+    raise OSError("Broken pipe")  # as Ray says it
+
+
+@pytest.mark.parametrize(
+    ("what", "does", "said"),
+    [
+        (
+            Steps,
+            no_space,
+            "3 workers of the cluster ended .* No space left on device: free some space there",
+        ),
+        (FakeRay, no_head, r"the Ray cluster no longer answers \(Broken pipe\): start it again; nothing is lost"),
+    ],
+)
+def test_where_nothing_can_go_on_a_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: type, does: Any, said: str
+) -> None:
+    monkeypatch.setattr(node, "Workers", Steps)
+    monkeypatch.setattr(what, "advance" if what is Steps else "wait", does)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "home" / "sweep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home")
+    plan = Plan("a", "grid", {}, {}, {}, {"seed": [0]})
+    workers = ClusterWorkers(Path("sweep"), plan, Cluster(FakeRay(random.Random(0), deadly=0.0), 1, 1.0, 0.0), 1)
+    workers.add([make_job({}, {}, {"seed": 0})])
+    ledger = Ledger(Path("sweep/jobs"))
+    with closing(ledger), pytest.raises(Refused, match=said):
+        [workers.advance(ledger, 1) for _ in range(100)]  # type: ignore[func-returns-value]

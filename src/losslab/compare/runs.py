@@ -49,9 +49,7 @@ def read_runs(folders: Iterable[str]) -> Runs:
     Raises:
         Refused: if a folder does not exist, or no run is below any of them.
     """
-    configs: list[Record] = []
-    rests: list[Record] = []
-    broken: list[str] = []
+    table, broken = Table(), list[str]()
     places = list(folders)
     names = [os.path.normpath(name) for name in places if not name.startswith("wandb:")]
     for name in names:
@@ -60,20 +58,40 @@ def read_runs(folders: Iterable[str]) -> Runs:
     for project in (name.removeprefix("wandb:") for name in places if name.startswith("wandb:")):
         for path, record in wandb_runs.read_project(project):
             for config, rest in unpack_wandb_record(record):
-                configs.append(config)
-                rests.append({**rest, "folder": path})
+                table.add(config, {**rest, "folder": path})
     for path, kind in sorted({record for name in names for record in find_records(name)}):
         try:
             for config, rest in READERS[kind](path):
-                configs.append(config)
-                rests.append({**rest, "folder": path})
+                table.add(config, {**rest, "folder": path})
         except Exception as error:  # whatever the file holds, the other runs can be compared
             broken.append(f"{path} ({describe_error(error)})")
-    if not configs and not broken:
+    if not table.rows and not broken:
         raise Refused(f"no run lies below {', '.join(places)}: a run is a folder with a status.json")
-    settings = list(dict.fromkeys(key for config in configs for key in config))
-    records = [{**config, **rest} for config, rest in zip(configs, rests, strict=True)]  # no setting hides a figure
-    return Runs(pd.DataFrame(records), settings, broken)
+    return Runs(table.to_frame(), list(table.settings), broken)
+
+
+class Table:
+    """Records as rows of values: 100,000 of them as dictionaries would take gigabytes."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.settings: dict[str, None] = {}
+        self.rows: list[list[Any]] = []
+
+    def add(self, config: Record, rest: Record) -> None:
+        """Add a record: its settings, and what is not set, which no setting hides."""
+        record = {**config, **rest}
+        if [*record] != self.names:
+            self.settings |= dict.fromkeys(config)
+            self.names = list(dict.fromkeys([*self.names, *record]))
+            record = dict.fromkeys(self.names, float("nan")) | record
+        self.rows.append(list(record.values()))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a column for each name; what a record lacks is NaN."""
+        width = len(self.names)
+        rows = [row if len(row) == width else row + [float("nan")] * (width - len(row)) for row in self.rows]
+        return pd.DataFrame(rows, columns=self.names) if rows else pd.DataFrame()
 
 
 def find_records(name: str) -> Iterator[tuple[str, str]]:

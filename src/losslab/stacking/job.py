@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from losslab.build import build_run
-from losslab.config.make import fill_in, make
+from losslab.config.make import fill_in
 from losslab.data.dataset import Dataset
-from losslab.data.make import check_losses
+from losslab.data.make import check_losses, read_data
 from losslab.errors import Refused, machine_refusal
 from losslab.locks import remove_locked
 from losslab.record.record import Record, claim
@@ -72,7 +72,7 @@ def build_job(number: int, planned: Planned, datasets: dict[str, Dataset]) -> Jo
     """
     key = settings_key(planned.flat, "data")
     if key not in datasets:
-        datasets[key] = make(planned.cfg, "data")
+        datasets[key] = read_data(planned.cfg)
     data = datasets[key]
     check_losses(planned.cfg, data)
     cfg, run, facts = build_run(planned.cfg, data)

@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,15 +20,14 @@ from losslab.config.compose import SEARCHPATH
 from losslab.errors import Refused
 from losslab.locks import open_lock, try_lock
 from losslab.sweep.archive import Archive, find_paths, pack
-from losslab.sweep.engine import Engine, share_out
+from losslab.sweep.connect import Cluster, find_node, first_line
 from losslab.sweep.faults import GO_ON, explain
 from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.mirror import put_files, read_files
-from losslab.sweep.node import NodeWorker, Opened, Report, Setup, Task
+from losslab.sweep.node import Opened, Report, Setup, Task
 from losslab.sweep.plan import Job, Plan
 from losslab.sweep.processes import CRASHES, PAUSE
 from losslab.sweep.queue import Queue
-from losslab.sweep.stopping import stop_driver, until_signalled
 
 if TYPE_CHECKING:
     import subprocess
@@ -39,80 +36,6 @@ if TYPE_CHECKING:
 
 EVERY = 10.0  # seconds between two looks at the files of runs that go on
 WAIT = 5.0  # seconds after which a worker answers at the latest
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A Ray cluster that this process is connected to.
-
-    Args:
-        ray: the module, which only this engine imports.
-        count: how many workers are wanted.
-        cpus: cores for each.
-        gpus: GPUs for each.
-    """
-
-    ray: Any
-    count: int
-    cpus: float
-    gpus: float
-
-    def start(self) -> Any:
-        """Ask for a worker; it starts when a node has room for it."""
-        actor = self.ray.remote(NodeWorker)
-        return actor.options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0).remote()
-
-    def has_node(self, name: str) -> bool:
-        """Return whether a node is still there."""
-        return any(node["NodeID"] == name and node["Alive"] for node in self.ray.nodes())
-
-
-def connect(engine: Engine) -> Cluster:
-    """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine that is started.
-
-    Ray listens to the network. A cluster of this machine answers nobody who does not know its token.
-
-    Raises:
-        Refused: without Ray, without a cluster there, and where no node has room for a run.
-    """
-    if find_spec("ray") is None:
-        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
-    address = engine.address or os.environ.get("RAY_ADDRESS", "")
-    if not address and "RAY_AUTH_MODE" not in os.environ:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
-    import ray
-
-    own = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Refused(
-            f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
-            "the name of its head, or leave it out for a cluster of this machine"
-        ) from None
-    until_signalled(stop_driver)  # Ray has replaced the handlers
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = engine.gpus if engine.gpus is not None else float(any(node.get("GPU") for node in nodes))
-    room = share_out(nodes, engine.cpus, gpus)
-    if not room and engine.n is None:
-        raise Refused(
-            f"no node of the cluster has {engine.cpus:g} cores and {gpus:g} GPUs for a run: type smaller cpus_per_run= "
-            "or gpus_per_run=, or n= for as many workers as the cluster is to grow to"
-        )
-    return Cluster(ray, engine.n or room, engine.cpus, gpus)
-
-
-def find_node() -> str:
-    """Return Ray's name of the node that this runs on."""
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error, for a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
 
 
 @dataclass
@@ -198,7 +121,7 @@ class ClusterWorkers:
             left: how many jobs are left.
 
         Raises:
-            Refused: where workers end and nothing gets done.
+            Refused: where workers end and nothing gets done, and where the cluster is gone.
         """
         self.queue, self.left = self.queue or Queue(ledger, []), left
         if len(self.queue.jobs) < len(self.jobs):
@@ -212,9 +135,14 @@ class ClusterWorkers:
         if not waiting:  # others are at the jobs
             time.sleep(PAUSE)
             return
-        if self.cluster.ray.wait([*waiting], timeout=PAUSE)[0]:
-            for answer in self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=0)[0]:
-                self.take_in(waiting[answer])
+        try:
+            if self.cluster.ray.wait([*waiting], timeout=PAUSE)[0]:
+                for answer in self.cluster.ray.wait([*waiting], num_returns=len(waiting), timeout=0)[0]:
+                    self.take_in(waiting[answer])
+        except OSError as error:
+            if error.errno is not None:  # of this machine
+                raise
+            raise Refused(f"the Ray cluster no longer answers ({first_line(error)}): start it again; {GO_ON}") from None
 
     def start(self) -> Seat:
         """Start a worker."""
@@ -387,7 +315,8 @@ class ClusterWorkers:
         for seat in self.seats:
             self.unlock_runs(seat)
         (self.folder / self.token).unlink(missing_ok=True)
-        ray.shutdown()
+        with suppress(Exception):  # the cluster is gone
+            ray.shutdown()
 
 
 def give_up(job: Job) -> Record:

@@ -59,7 +59,8 @@ class Engine:
         if self.name == "local":
             count = self.count()
             return Workers(folder, plan, count, self.fit_stack(runs, count, plan, bool(gpus())))
-        from losslab.sweep.cluster import ClusterWorkers, connect
+        from losslab.sweep.cluster import ClusterWorkers
+        from losslab.sweep.connect import connect
 
         cluster = connect(self)
         return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count, plan, cluster.gpus > 0))
