@@ -59,8 +59,8 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
             f"{few[0].upper()}{few[1:]} too few for a difference of {gap}, however many {population.noun}s there are."
         )
     if min(needs) > RATHER:
-        seen = max(abs(pair.mean) for pair in ties)
-        apart = f"; type difference={seen:.2g} for one as large as here" if seen > wanted else ""
+        seen = float(f"{max(abs(pair.mean) for pair in ties):.2g}")
+        apart = f"; type difference={seen:g} for one as large as here" if seen > wanted else ""
         return f"It would take more than {RATHER} new {population.noun}s to find a difference of {gap}{apart}."
     low, high = (round_up(need) for need in (min(needs), max(needs)))
     about = f"About {low:,}" if high <= 1.1 * low else f"{low:,} to {high:,}" if high <= RATHER else f"{low:,} or more"

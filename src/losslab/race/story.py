@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from losslab.compare.claims import evaluate
 from losslab.compare.lead import find_command
 from losslab.compare.request import Request
-from losslab.compare.wording import describe_wanted, join_phrases
+from losslab.compare.wording import describe_wanted, format_amount, join_phrases
 from losslab.files import write_together
 from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
 from losslab.race.judge import FAILURES, ROWS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NAMED = 4  # candidates are named with their numbers, up to this many of a kind
 SAID = ("looked at before", "Unequal seeds", "The cells differ in optimizer.lr")  # cautions that do not hold for a race
+WIDE = 20  # the axis is logarithmic where a candidate may be so many times the difference behind
 DRAWN, ACROSS = 16, 4  # so many candidates are drawn, those that raced longest, and so many beside each other
 
 
@@ -93,7 +94,9 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
     used += [describe_beaten(name, gap, unit) for name, gap in beaten[:NAMED]]
     if len(beaten) > NAMED:
-        used.append(f"{len(beaten) - NAMED} more are behind by at least {beaten[NAMED][1]['mean']:.2g} {unit}.")
+        used.append(
+            f"{len(beaten) - NAMED} more are behind by at least {format_amount(beaten[NAMED][1]['mean'])} {unit}."
+        )
     used += [f"{name} is out: {reason}." for name, reason in state.never.items()]
     return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
 
@@ -102,12 +105,17 @@ def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
     """Say how far a candidate that was dropped is behind the best, and whether it is surely worse."""
     if gap["low"] > 0:
         best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
-        interval = f"{gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}]"
+        interval = format_interval(gap, unit)
         return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
     return (
-        f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by {gap['mean']:.2g} {unit} at "
-        f"{gap['n']} seeds."
+        f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by "
+        f"{format_amount(gap['mean'])} {unit} at {gap['n']} seeds."
     )
+
+
+def format_interval(gap: dict[str, Any], unit: str) -> str:
+    """Write how far a candidate is behind, with the interval."""
+    return f"{format_amount(gap['mean'])} {unit} [{format_amount(gap['low'])}, {format_amount(gap['high'])}]"
 
 
 def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
@@ -117,7 +125,7 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
     left = sorted(state.undecided, key=lambda name: gaps[name]["mean"] if name in gaps else 0.0)
     for name in left[:NAMED]:
         gap = gaps.get(name)
-        interval = f" (behind by {gap['mean']:.2g} {unit} [{gap['low']:.2g}, {gap['high']:.2g}])" if gap else ""
+        interval = f" (behind by {format_interval(gap, unit)})" if gap else ""
         why_not = state.hopeless.get(name)
         if why_not == ROWS:
             found.append(
@@ -170,6 +178,8 @@ def draw_story(state: State, unit: str) -> list[Plot]:
     data = pd.DataFrame(rows)
     lasted = data.groupby("candidate")["seeds"].max().sort_values(ascending=False, kind="stable")
     names = list(lasted.index[:DRAWN])
+    ends = min(0.0, data["low"].clip(lower=-10 * state.difference).min()), data["high"].max()
+    wide = ends[1] > WIDE * state.difference
     columns = min(ACROSS, len(names))
     down = -(-len(names) // columns)
     drawn, axes = make_figure(1.0 + 2.1 * columns, 0.6 + 1.6 * down, down, columns)
@@ -184,9 +194,10 @@ def draw_story(state: State, unit: str) -> list[Plot]:
         axis.vlines(last["seeds"], last["low"], last["high"], color=colour)  # one look alone has no band
         axis.plot(last["seeds"], last["behind"], marker="X" if worse else "o", ms=7, color=colour)
         axis.set_title(shorten(name, 26), fontsize=9, parse_math=False)
-        axis.set_yscale("symlog", linthresh=state.difference)
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.set_ylim(data["low"].clip(lower=-10 * state.difference).min(), data["high"].max())
+        if wide:
+            axis.set_yscale("symlog", linthresh=state.difference)
+            axis.yaxis.set_major_formatter("{x:g}")
+        axis.set_ylim(*(end * 1.1 for end in ends))
         axis.set_xlim(0, state.seeds + 1)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for axis in axes.flat[len(names) :]:
@@ -197,7 +208,7 @@ def draw_story(state: State, unit: str) -> list[Plot]:
     which = f" The {DRAWN} of {len(lasted)} that raced longest." if len(lasted) > DRAWN else ""
     caption = (
         "The race: how far each candidate was behind the leader of each look, with the interval of that look. A "
-        f"line ends where its candidate was decided.{crossed} Grey band: the difference that does not matter; the axis "
-        f"is logarithmic beyond it.{which}"
+        f"line ends where its candidate was decided.{crossed} Grey band: the difference that does not matter"
+        f"{'; the axis is logarithmic beyond it' if wide else ''}.{which}"
     )
     return [Plot("race", caption, drawn, data)]
