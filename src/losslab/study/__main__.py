@@ -122,8 +122,8 @@ def describe() -> str:
 
     lines = []
     for each in map(load_study, list_studies()):
-        lines += [each.name, textwrap.indent(textwrap.fill(each.question, 100), "  ")]
-        lines += [textwrap.indent(textwrap.fill(each.advice or PLANNED, 98), "  > ")]
+        lines += [each.name, textwrap.indent(textwrap.fill(each.question, 78), "  ")]
+        lines += [textwrap.indent(textwrap.fill(each.advice or PLANNED, 76), "  > ")]
     return "\n".join([*lines, "", "losslab study NAME repeats one; losslab study --help says more"])
 
 
