@@ -141,12 +141,11 @@ def test_mistakes_are_one_sentence(name: str, typed: dict[str, str], sentence: s
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(
-    "name", ["label_noise", "optimizers"]
-)  # repeated sweeps, and data of a package; the files of all are read above
+@pytest.mark.parametrize("name", ["label_noise", "optimizers"])
 def test_the_first_part_of_each_study_runs_at_a_reduced_size(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """One of several sweeps, and one with data of a package; the files of all studies are read above."""
     whole = load_study(name)
     part = next(iter(whole.parts))
     first = {**whole.parts[part], "each": whole.parts[part]["each"][:4]}
