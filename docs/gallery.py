@@ -65,18 +65,23 @@ def find_names(group: str, option: str, known: Mapping[str, Any]) -> dict[str, l
     return {library: names for library, names in found.items() if names}
 
 
-def write_differs(keys: Mapping[str, Any], names: Mapping[str, list[str]]) -> str:
+def write_differs(group: str, keys: Mapping[str, Any], names: Mapping[str, list[str]]) -> str:
     """Say what an option does otherwise than the classes of its names.
 
-    >>> write_differs({}, {"torch": ["torch.nn.L1Loss"]}), write_differs({"differs": "Keras' has lr 0.1"}, {})
-    ('No difference from the class above is known.', "Keras' has lr 0.1.")
+    >>> write_differs("loss", {}, {"torch": ["torch.nn.L1Loss"]})
+    'No difference from the class above is known.'
+    >>> write_differs("optimizer", {"differs": "Keras' is lr 0.1"}, {})
+    "Keras' is lr 0.1."
     """
     if "differs" in keys:
         return f"{keys['differs'].rstrip('.')}."
-    if names:
-        several = sum(map(len, names.values())) > 1
-        return f"No difference from the class{'es' if several else ''} above is known."
-    return "Neither torch nor Keras has a class of this name."
+    if not names:
+        return "Neither torch nor Keras has a class of this name."
+    if group == "optimizer":
+        more = " Keras has defaults of its own: in Adam, epsilon is 1e-7." if "Keras" in names else ""
+        return f"The defaults are torch's.{more}"
+    several = sum(map(len, names.values())) > 1
+    return f"No difference from the class{'es' if several else ''} above is known."
 
 
 def compose_loss(name: str, task: str, composed: dict[str, DictConfig]) -> DictConfig:
@@ -140,7 +145,7 @@ def write_losses(pictures: Path) -> str:
             "Settings": write_typed("loss", keys),
             "Worth searching": write_ranges(keys),
             **{library: code(each) for library, each in names.items()},
-            "Differs": write_differs(keys, names),
+            "Differs": write_differs("loss", keys, names),
             "Also": code(keys.get("also", [])) or "no other name",
             "Source": header.source,
         }  # fmt: skip
@@ -229,7 +234,7 @@ def write_optimizers(pictures: Path) -> str:
             "Settings": write_typed("optimizer", keys),
             "Stacks": "yes, many runs as one" if keys.get("stacks") else "no, it looks at several weights at a time",
             **{library: code(each) for library, each in names.items()},
-            "Differs": write_differs(keys, names),
+            "Differs": write_differs("optimizer", keys, names),
         }  # fmt: skip
         rows.append([f"[`{name}`](#{name})", f"{keys['lr']:g}", write_ranges(keys), memory])
         table = write_table("what, it says", [[what, text] for what, text in facts.items()])
