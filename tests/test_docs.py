@@ -97,7 +97,7 @@ def test_the_readme_is_short_and_its_numbers_are_the_catalogues() -> None:
     optimizers = len(options([str(CONF)], "optimizer")) - 1  # without `any`
     for text in (
         f"| losses | {counts['loss']}, ",
-        f"| optimizers | {optimizers}, and {len(named)} of pytorch_optimizer",
+        f"| optimizers | {optimizers}, plus {len(named)} from pytorch_optimizer",
         f"| schedules | {counts['scheduler']}, ",
         f"| questions that one command answers | {counts['experiment']} |",
         f"| studies: published claims, repeated by `losslab study` | {len(list(ROOT.glob('studies/*/study.yaml')))} |",
