@@ -65,6 +65,25 @@ def find_names(group: str, option: str, known: Mapping[str, Any]) -> dict[str, l
     return {library: names for library, names in found.items() if names}
 
 
+def write_differs(group: str, keys: Mapping[str, Any], names: Mapping[str, list[str]]) -> str:
+    """Say what an option does otherwise than the classes of its names.
+
+    >>> write_differs("loss", {}, {"torch": ["torch.nn.L1Loss"]})
+    'No difference from the class above is known.'
+    >>> write_differs("optimizer", {"differs": "Keras' is lr 0.1"}, {})
+    "Keras' is lr 0.1."
+    """
+    if "differs" in keys:
+        return f"{keys['differs'].rstrip('.')}."
+    if not names:
+        return "Neither torch nor Keras has a class of this name."
+    if group == "optimizer":
+        more = " Keras has defaults of its own: in Adam, epsilon is 1e-7." if "Keras" in names else ""
+        return f"The defaults are torch's.{more}"
+    several = sum(map(len, names.values())) > 1
+    return f"No difference from the class{'es' if several else ''} above is known."
+
+
 def compose_loss(name: str, task: str, composed: dict[str, DictConfig]) -> DictConfig:
     """Return a configuration with a loss, from that of its task: each task is composed once."""
     if task not in composed:
@@ -120,13 +139,13 @@ def write_losses(pictures: Path) -> str:
             "Not when": header.avoid,
             "Gradient": describe_gradient(shown.curves),
             "Range": header.range + ("" if shown.perfect is None else f"; perfect: {card.format_number(shown.perfect)}")
-            + f"; all scores 0: {card.format_number(shown.chance)}",
+            + f"; {card.format_number(shown.chance)} where all scores are 0{': ' if shown.guess else ''}{shown.guess}",
             "Fits": code([f"task={each}" for each in fitting]),
             "Wants": f"`{keys['input']}`, targets as `{keys['target']}` {keys.get('domain', '')}".rstrip(),
             "Settings": write_typed("loss", keys),
             "Worth searching": write_ranges(keys),
             **{library: code(each) for library, each in names.items()},
-            "Differs": keys.get("differs", "from no other that is known under its names"),
+            "Differs": write_differs("loss", keys, names),
             "Also": code(keys.get("also", [])) or "no other name",
             "Source": header.source,
         }  # fmt: skip
@@ -202,7 +221,7 @@ def write_optimizers(pictures: Path) -> str:
     for name, keys in OPTIMIZERS.items():
         if "rates" in keys:
             continue  # pytorch_optimizer's, by name
-        memory = f"{measure_memory(name, keys):.2g}"
+        memory, names = f"{measure_memory(name, keys):.2g}", find_names("optimizer", name, OPTIMIZERS)
         if keys.get("hidden"):
             picture = "It has no path: it is for hidden matrices, and a point of two numbers is none."
         else:
@@ -214,8 +233,8 @@ def write_optimizers(pictures: Path) -> str:
             "Worth searching": write_ranges(keys),
             "Settings": write_typed("optimizer", keys),
             "Stacks": "yes, many runs as one" if keys.get("stacks") else "no, it looks at several weights at a time",
-            **{library: code(each) for library, each in find_names("optimizer", name, OPTIMIZERS).items()},
-            "Differs": keys.get("differs", "from no other that is known under its names"),
+            **{library: code(each) for library, each in names.items()},
+            "Differs": write_differs("optimizer", keys, names),
         }  # fmt: skip
         rows.append([f"[`{name}`](#{name})", f"{keys['lr']:g}", write_ranges(keys), memory])
         table = write_table("what, it says", [[what, text] for what, text in facts.items()])
@@ -223,8 +242,9 @@ def write_optimizers(pictures: Path) -> str:
     refused, offered = OPTIMIZERS["any"]["refused"], sorted(OPTIMIZERS["any"]["rates"])
     intro = f"""
         Each picture is what `losslab paths optimizers=[sgd,NAME]` draws: 200 steps down a valley with two minima,
-        at the high end of the optimizer's search range. Memory is measured: how many numbers the optimizer keeps
-        for each weight.
+        each optimizer at the high end of its own search range. So a picture shows how an optimizer moves, not which
+        one is faster: their step sizes differ. Memory is measured: how many numbers the optimizer keeps for each
+        weight.
 
         `optimizer=any-NAME` takes {len(offered)} more from pytorch_optimizer: {code(offered)}. {len(refused)} of
         its names cannot train here, and typing one prints the reason.

@@ -301,7 +301,7 @@ def describe(card: Card) -> str:
         say("range", header.range)
         say("settings", " ".join(f"{key}={arguments.as_typed(flat[key])}" for key in settings) or "none")
         say("source", header.source)
-        say("differs", str(losses[name].get("differs", "from no other that is known under its names")))
+        say("differs", str(losses[name].get("differs", "no difference from other libraries is known")))
         say("also", ", ".join(losses[name].get("also", [])) or "no other name")
     if len(paths) > 1:
         lines.append(f"{cfg.run.choices.loss}, their weighted sum")
