@@ -97,7 +97,7 @@ def test_the_readme_is_short_and_its_numbers_are_the_catalogues() -> None:
     optimizers = len(options([str(CONF)], "optimizer")) - 1  # without `any`
     for text in (
         f"| losses | {counts['loss']}, ",
-        f"| optimizers | {optimizers}, and {len(named)} of pytorch_optimizer",
+        f"| optimizers | {optimizers}, plus {len(named)} from pytorch_optimizer",
         f"| schedules | {counts['scheduler']}, ",
         f"| questions that one command answers | {counts['experiment']} |",
         f"| studies: published claims, repeated by `losslab study` | {len(list(ROOT.glob('studies/*/study.yaml')))} |",
@@ -237,7 +237,7 @@ def at_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_run(words: list[str]) -> None:
     """Compose what is typed; of several values, with -m, the first and the last."""
-    if {"--help", "--cfg"} & set(words):
+    if {"--help", "--version", "--cfg"} & set(words):
         return  # tests/test_main.py has them
     several, words = "-m" in words, [word for word in words if word != "-m" and not word.startswith("hydra")]
     for place in (0, -1) if several else (None,):
@@ -278,9 +278,11 @@ def test_what_is_shown_can_be_typed(line: str, at_home: Path, monkeypatch: pytes
         assert races.race(words[2:]) == 0
     elif words[1:2] == ["sweep"]:
         assert sweeps.sweep(words[2], words[3:]) == 0
+    elif words[1:2] == ["paths"]:
+        paths.parse_words(words[2:])
     elif words[1:2] and words[1] in COMMANDS:
-        check: Any = {"compare": request, "predict": predict, "export": export, "card": card, "paths": paths}
-        (check | {"watch": watch})[words[1]].parse_request(words[2:])
+        check: Any = {"compare": request, "predict": predict, "export": export, "card": card, "watch": watch}
+        check[words[1]].parse_request(words[2:])
     else:
         check_run(words[1:])
 
