@@ -335,3 +335,20 @@ def test_a_saved_picture_is_the_one_that_is_drawn() -> None:
         canvas.draw()
     np.testing.assert_array_equal(np.asarray(read), np.asarray(canvas.buffer_rgba()))
     assert read.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_curves_of_any_fall_are_drawn_with_all_that_is_shown_inside(seed: int) -> None:
+    """A steep start, then values over up to four powers of ten, with and without noise or zeros."""
+    draw = np.random.default_rng(seed)
+    epochs, powers = int(draw.integers(30, 200)), draw.uniform(0.5, 4)
+    level = 10.0 ** -np.linspace(0, powers, epochs) * np.exp(draw.normal(0, draw.choice([0.0, 0.3]), (4, epochs)))
+    level[:, : epochs // 30] *= 10.0 ** draw.uniform(0, 5)
+    level[:, -1] *= draw.choice([0, 1])
+    names = ("train/loss", "val/loss", "train/rmse", "val/rmse")
+    history = [{"epoch": float(epoch), **dict(zip(names, level[:, epoch], strict=True))} for epoch in range(epochs)]
+    for axis, rows in zip(pictures.draw_curves(history, "rmse", epochs - 1).axes, (level[:2], level[2:]), strict=False):
+        low, high = axis.get_ylim()
+        assert 0 < low < high if axis.get_yscale() == "log" else low < high
+        assert low <= rows[:, epochs // 2 :].min()
+        assert rows[:, epochs // 2 :].max() <= high

@@ -149,14 +149,17 @@ def draw_curves(
         axis.plot(ends, val, f"--{dots}", color=ORANGE, markersize=3, label="val, epoch's end")
         axis.axvline(best + 1, color=GREY, linestyle=":", label=f"best epoch ({best + 1})")
         shown, label = limit_values(np.array([train, val])), (labels or {}).get(name, name)
+        wide = spans(shown, 5)
         if shown.shape[1] < len(history):
-            axis.set_ylim(shown.min() - 0.05 * np.ptp(shown), shown.max() + 0.05 * np.ptp(shown))
+            margin = 0.05 * np.ptp(shown)
+            ends_at = (shown.min() / 1.1, shown.max() * 1.1) if wide else (shown.min() - margin, shown.max() + margin)
+            axis.set_ylim(*ends_at)
             axis.set_xlabel("epoch (the first ones lie outside)")
         else:
             axis.set_xlabel(f"epoch{LOG * (len(history) >= MANY)}")
-        if spans(shown, 5):
+        if wide:
             use_log_axis(axis, "y")
-        axis.set_ylabel(shorten(label, 36) + LOG * spans(shown, 5))
+        axis.set_ylabel(shorten(label, 36) + LOG * wide)
         if len(history) >= MANY:
             use_log_axis(axis, "x")
         else:
