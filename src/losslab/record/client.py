@@ -10,7 +10,7 @@ from losslab.internals.wandb import ignore_workspace_settings, skip_launch_input
 
 FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the server's
 # loggers that write to a file, or to the server that this setting names
-HERE = {"MLFlowLogger": ("MLflow", "tracking_uri"), "TrackioLogger": ("Trackio", "server_url")}
+SERVERS = {"MLFlowLogger": ("MLflow", "tracking_uri"), "TrackioLogger": ("Trackio", "server_url")}
 
 
 def client() -> Any:
@@ -39,8 +39,8 @@ def refused(error: Exception, logger: str = "WandbLogger") -> Refused:
         error: what it raised.
         logger: its class.
     """
-    if logger in HERE:
-        name, server = HERE[logger]
+    if logger in SERVERS:
+        name, server = SERVERS[logger]
         given = f"type logger.{server}=null to log to a file here, or logger=false"
         return Refused(f"{name} could not start ({reason(error)}): is its server running? If not, {given}")
     if isinstance(error, OSError) and error.filename:

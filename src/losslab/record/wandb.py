@@ -21,7 +21,7 @@ from losslab.config.arguments import key_of
 from losslab.config.flat import excluded_from_name
 from losslab.files import check_no_link
 from losslab.record import artifacts
-from losslab.record.client import HERE, client, is_fault, reason, refused
+from losslab.record.client import SERVERS, client, is_fault, reason, refused
 from losslab.record.offline import mend, offline
 from losslab.training import distributed
 
@@ -177,7 +177,7 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
                 logger.goals, logger.plain = goals, plain
             logger.log_hyperparams(dict(hyperparameters))
         except Exception as error:
-            if kind not in HERE and not is_fault(error):
+            if kind not in SERVERS and not is_fault(error):
                 raise
             raise refused(error, kind) from error
 
