@@ -34,7 +34,7 @@ class StackedLauncher(Launcher):
         """
         self.hydra_context = HydraContext(copy(hydra_context.config_loader), hydra_context.callbacks)
         self.config = config
-        vars(hydra_context.config_loader)["load_sweep_config"] = lambda master, overrides: master
+        vars(hydra_context.config_loader)["load_sweep_config"] = lambda master_config, sweep_overrides: master_config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the runs; Hydra's sweepers call this. A run that is refused or fails does not stop the others."""

@@ -1,5 +1,6 @@
 """The checkpoints and early stopping of each run in a stack."""
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -49,8 +50,10 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         over, now = trainer.current_epoch + 1 == trainer.max_epochs, time.monotonic()
         due, writes = over or now - self.kept >= self.seconds, now - self.written >= self.within
         self.kept, self.written = now if due else self.kept, now if writes else self.written
-        # in the machine's own memory: a forked process that writes a run's part of it has no GPU
-        saved = move_data_to_device(dump_checkpoint(trainer), torch.device("cpu"))
+        saved = dump_checkpoint(trainer)
+        saved["lr_schedulers"] = copy.deepcopy(saved["lr_schedulers"])
+        if pl_module.device.type != "cpu":  # all at once; and a forked process that writes it has no GPU
+            saved = move_data_to_device(saved, torch.device("cpu"))
         for number, job in enumerate(self.jobs):
             if job.stopped or job.error is not None:
                 continue
@@ -81,8 +84,9 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         """
         job, row = self.jobs[number], stack.epoch_rows[number]
         job.record.log_metrics(row, step=trainer.global_step)
-        best, score = job.callbacks["best"], torch.tensor(row[str(job.cfg.monitor)])
+        best = job.callbacks["best"]
         assert isinstance(best, ModelCheckpoint)
+        score = torch.tensor(row[str(best.monitor)])
         better = update_best(best, str(job.record.folder / "best.ckpt"), score)
         early = [callback for callback in job.callbacks.values() if isinstance(callback, EarlyStopping)]
         stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]  # all of them

@@ -89,6 +89,7 @@ class Stack(EpochModule):
         super().__init__(len(runs), first.make_scheduler, first.schedule, dim=1)
         self.accumulate, self.clip, self.clip_by = first.accumulate, first.clip, first.clip_by
         self.runs, self.make_optimizer = runs, optimizer
+        self.names = list(first.state_dict())  # of a run's checkpoint
         self.generators = [torch.Generator() for _ in runs]
         for run, generator in zip(runs, self.generators, strict=True):
             generator.set_state(run.draws)
@@ -215,9 +216,9 @@ class Stack(EpochModule):
 
     def pick(self, value: Any, name: str, weight: Tensor, row: int) -> Any:
         """Return one run's part of what an optimizer keeps beside a weight, or a copy of what is not its shape."""
-        if isinstance(value, Tensor) and value.shape == weight.shape:
-            return whole(self.scores.turn(name, value[row]))
-        return copy.deepcopy(value)
+        if not isinstance(value, Tensor):
+            return copy.deepcopy(value)
+        return whole(self.scores.turn(name, value[row])) if value.shape == weight.shape else value.clone()
 
     def checkpoint(self, run: int, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return what an ordinary run would keep now.
@@ -248,9 +249,9 @@ class Stack(EpochModule):
         rng = {"rng": draws if on_cpu else self.runs[run].draws, "gpu_rng": None if on_cpu else draws}
         return {
             **{key: shared[key] for key in SHARED},
-            "state_dict": {name: state[name] for name in self.runs[run].state_dict()},
+            "state_dict": {name: state[name] for name in self.names},
             "optimizer_states": [{**optimizer, "state": kept}],
-            "lr_schedulers": [copy.deepcopy(shared["lr_schedulers"][index])],
+            "lr_schedulers": [shared["lr_schedulers"][index]],
             "processes": [{**rng, "seen": ([], [])}],
             "epoch_so_far": vars(self.states[run]).copy(),
         }
