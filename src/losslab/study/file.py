@@ -21,6 +21,7 @@ class Study:
         name: of its folder.
         folder: that holds study.yaml, its sweep files, results.csv.gz and README.md.
         question, claim, source, protocol, not_tried: sentences; the protocol was written before the first run.
+        earlier: what earlier runs found, where these are a second look; each look then gets half of the 5 %.
         answer: a paragraph, in which `{1}` stands for the difference that the first claim is about.
         advice: a line that says what to do.
         data: the data sets.
@@ -39,6 +40,7 @@ class Study:
     source: str
     protocol: str
     not_tried: str = ""
+    earlier: str = ""
     answer: str = ""
     advice: str = ""
     data: list[str] = field(default_factory=list)

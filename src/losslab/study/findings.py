@@ -57,8 +57,8 @@ class Results:
 
     @property
     def alpha(self) -> float:
-        """The level of each comparison: all sentences of the study hold together at 5 %."""
-        return 0.05 / len({(claim["in"], claim.get("metric", "")) for claim in self.study.claims})
+        """The level of each comparison: all sentences of the study, of an earlier look too, hold together at 5 %."""
+        return 0.05 / (2 if self.study.earlier else 1) / len({(claim["in"], claim.get("metric", "")) for claim in self.study.claims})
 
     def runs(self, part: str) -> Runs:
         """Return the runs of a part, as `losslab compare` reads them."""

@@ -12,6 +12,7 @@ from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
 if TYPE_CHECKING:
     import pandas as pd
 
+LEVELS = "Each look gets half of the 5 %, so what both say holds together at 5 %."
 PLANNED = "Not answered yet: the protocol is written, and the runs are to come."
 
 
@@ -30,6 +31,7 @@ def write_readme(study: Study, results: Results) -> str:
           results.means().items()),
         f"**Tomorrow.** {study.advice}",
         f"**Protocol**, written before the first run. {study.protocol}",
+        *([f"**A second look.** {study.earlier} {LEVELS}"] if study.earlier else []),
         f"**Data.**\n\n{describe_data(study)}",
         f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
         "runs are in `results.csv.gz`.",
