@@ -96,7 +96,7 @@ def write_pages(asked: Study, folder: Path) -> None:
     from losslab.compare.request import Request
     from losslab.compare.runs import read_runs
     from losslab.study.findings import Results, gather, save_runs
-    from losslab.study.story import write_readme
+    from losslab.study.story import draw_pictures, write_readme
 
     frame = gather(asked, folder)
     save_runs(frame, folder / "results.csv.gz")
@@ -106,6 +106,7 @@ def write_pages(asked: Study, folder: Path) -> None:
         page = Request(runs, folder / "pages" / simplify(part), list(sweeps["by"]), alpha=results.alpha)
         print(f"page      {compare(page, read_runs(runs)).splitlines()[-1]}")
     report(asked, folder / "results.csv.gz")
+    draw_pictures(results, folder)
     (folder / "README.md").write_text(write_readme(asked, results), encoding="utf-8")
     print(folder / "README.md")
 
