@@ -139,9 +139,11 @@ def test_a_second_look_gets_half_of_the_level() -> None:
 
 
 def test_a_dry_run_prints_the_sweeps_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert study("deepobs", {"dry": "true", "tiny": "true", "output_dir": str(tmp_path)}) == 0
-    assert "grid-2: 1 cell x 36 settings x 1 seed = 36 runs of 2 epochs" in capsys.readouterr().out
-    assert not list(tmp_path.rglob("status.json"))
+    whole = load_study("deepobs")
+    small = replace(whole, parts={"grid": {**whole.parts["grid"], "each": [["optimizer=sgd"]]}})
+    assert run(small, tmp_path, True, ["dry=true"]) == 0
+    assert "grid: 1 cell x 36 settings x 1 seed = 36 runs of 2 epochs" in capsys.readouterr().out
+    assert not [*tmp_path.rglob("status.json"), *tmp_path.rglob("README.md")]
 
 
 @pytest.mark.parametrize("name", KEPT)
