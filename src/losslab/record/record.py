@@ -124,6 +124,7 @@ class Record(Logger):
         self.monitor, self.mode = str(best.get("monitor")), str(best.get("mode", cfg.task.mode))
         self.mirrors: list[Logger] = []
         self.code = partial(own_code, cfg)  # called at the end, when allowed packages have been imported
+        self.pictures: list[str] = []  # the names of those in `pictures/`
         self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.unwritten: Refused | None = None  # why the status could not be written
@@ -249,17 +250,24 @@ class Record(Logger):
             logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
-    def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
-        """Save the figures as PNG and the tables as CSV, and log them to W&B."""
-        from losslab.page.figures import save_png
-
+    def keep_tables(self, tables: Mapping[str, list[dict[str, str]]]) -> None:
+        """Save tables as CSV."""
         folder = make_folder(self.folder / "pictures")
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
+
+    def keep_pictures(self, figures: Mapping[str, "Figure"]) -> None:
+        """Save figures as PNG."""
+        from losslab.page.figures import save_png
+
         for name, figure in figures.items():
-            with replacing(folder / f"{name}.png") as out:
+            with replacing(self.folder / "pictures" / f"{name}.png") as out:
                 save_png(figure, out)
-        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
+            self.pictures.append(name)
+
+    def mirror_pictures(self, tables: Mapping[str, list[dict[str, str]]]) -> None:
+        """Log the pictures that were kept, and the tables, to W&B."""
+        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, self.pictures, tables, self.code)
 
     def __enter__(self) -> "Record":
         return self
