@@ -1,7 +1,5 @@
 """One run as a story: build it, claim a folder, fit, test, record."""
 
-import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +8,7 @@ from omegaconf import DictConfig
 from losslab.build import Parts, build
 from losslab.config.launch import check_launch
 from losslab.config.make import fill_in
-from losslab.errors import Refused, machine_errors
+from losslab.errors import machine_errors
 from losslab.machine import frozen_heap
 from losslab.training import preemption
 
@@ -110,13 +108,6 @@ def finish(
     record_rows(record.folder, data, task, scores)
     summary = record.finish(test_row)
     record.keep_tables(tables := task.tables(data, scores["test"]))
-    try:
-        record.keep_pictures(draw_run(task, data, scores["test"], record.history, record.config, summary))
-    except (OSError, Refused):  # the machine's, such as a full disk
-        raise
-    except Exception as error:  # hours of training are worth more than a picture
-        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
-        why = f"{type(error).__name__} in {Path(file).name}, line {line}: {error}"
-        print(f"Not all pictures were drawn ({why}); the run's numbers are complete.", file=sys.stderr, flush=True)
+    record.keep_pictures(lambda: draw_run(task, data, scores["test"], record.history, record.config, summary))
     record.mirror_pictures(tables)
     return summary

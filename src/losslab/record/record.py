@@ -18,7 +18,8 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -256,14 +257,25 @@ class Record(Logger):
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
 
-    def keep_pictures(self, figures: Mapping[str, "Figure"]) -> None:
-        """Save figures as PNG."""
+    def keep_pictures(self, draw: Callable[[], Mapping[str, "Figure"]]) -> None:
+        """Draw figures and save them as PNG; say so if one fails, as hours of training are worth more than a picture.
+
+        Raises:
+            OSError: such as on a full disk.
+        """
         from losslab.page.figures import save_png
 
-        for name, figure in figures.items():
-            with replacing(self.folder / "pictures" / f"{name}.png") as out:
-                save_png(figure, out)
-            self.pictures.append(name)
+        try:
+            for name, figure in draw().items():
+                with replacing(self.folder / "pictures" / f"{name}.png") as out:
+                    save_png(figure, out)
+                self.pictures.append(name)
+        except (OSError, Refused):
+            raise
+        except Exception as error:
+            file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} in {Path(file).name}, line {line}: {error}"
+            print(f"Not all pictures were drawn ({why}); the run's numbers are complete.", file=sys.stderr, flush=True)
 
     def mirror_pictures(self, tables: Mapping[str, list[dict[str, str]]]) -> None:
         """Log the pictures that were kept, and the tables, to W&B."""
