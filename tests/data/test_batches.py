@@ -25,6 +25,16 @@ def test_an_epoch_holds_every_training_row_once_with_its_own_target() -> None:
     assert all(torch.equal(x.double(), y) for x, y in batches)
 
 
+def test_without_reshuffling_each_epoch_has_the_batches_of_the_first() -> None:
+    def batches(epoch: int, *reshuffle: bool) -> list[list[int]]:
+        order = Order(10, 4, 3, 8, 1, 0, 1, *reshuffle)
+        order.set_epoch(epoch)
+        return [rows.tolist() for rows in order]
+
+    assert batches(0) == batches(0, False) == batches(5, False)
+    assert batches(5) == batches(5, True) != batches(0)
+
+
 def test_the_order_follows_from_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         rows = Order(30, 7, seed)
