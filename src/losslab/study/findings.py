@@ -15,7 +15,7 @@ from losslab.compare.design import Comparison, arrange
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import changes_figures
 from losslab.compare.table import summarize_cells
-from losslab.compare.wording import format_amount
+from losslab.compare.wording import format_gap
 from losslab.errors import Refused, nearest
 from losslab.study.file import Study, name_sweeps
 
@@ -39,8 +39,7 @@ class Answer:
     @property
     def size(self) -> str:
         """The difference and its interval, such as `12 % [8, 16]`."""
-        unit = "%" if self.unit.startswith("%") else "points"
-        return f"{format_amount(self.mean)} {unit} [{format_amount(self.low)}, {format_amount(self.high)}]"
+        return format_gap(self.mean, self.low, self.high, "%" if self.unit.startswith("%") else "points")
 
 
 class Results:
