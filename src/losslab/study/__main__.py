@@ -147,7 +147,8 @@ def report(asked: Study, kept: Path) -> None:
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
+        of = "" if "steps" in answer.claim else f" of {answer.unit.split()[-1]}"
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size}{of}")
     print(f"answer    {summarize(results)}. {fill(asked.answer, list_sizes(results))}".rstrip())
     if asked.advice:
         print(f"tomorrow  {asked.advice}")
