@@ -206,7 +206,7 @@ def write_columns(rows: Sequence[tuple[str, ...]], most: int = 15) -> str:
 
     text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:most]], columns=HEADING))
     kinds = [row[1] for row in rows[most:]]
-    more = ", ".join(count(kinds.count(kind), kind) for kind in dict.fromkeys(kinds))
+    more = ", ".join(f"{kinds.count(kind)} of type {kind}" for kind in dict.fromkeys(kinds))
     return f"{text}\nand {len(kinds)} more: {more}" if kinds else text
 
 
