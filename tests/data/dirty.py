@@ -433,6 +433,9 @@ def targets() -> Iterator[Dirt]:
         says="2 rows without a target left out",
     )
     yield Dirt("a constant target", text(changed(price="7")).encode(), says="data.target=price is 7 in every row")
+    for middle, said in (("1000000000", "varies by .* around 1000000000, .*: subtract 1000000000 from"), ("100", "")):
+        near = changed(price=lambda cell, middle=middle: f"{int(middle) + float(cell) % 7:.3f}")
+        yield Dirt(f"a target near {middle}", text(near).encode(), None if said else near, said)
     yield Dirt(
         "a target of words",
         text(changed(price="dear")).encode(),
@@ -448,6 +451,12 @@ def targets() -> Iterator[Dirt]:
     yield Dirt("classes", text().encode(), CLEAN, settings=classes, settings_like=classes)
     rare = changed(kind={3: "yak"})
     yield Dirt("a class of one row", text(rare).encode(), rare, settings=classes, settings_like=classes)
+    single = changed(kind={**dict.fromkeys(range(ROWS), "cat"), 3: "yak"})
+    alone = "all test rows are of class cat: metrics of them say nothing of yak"
+    yield Dirt("a class but for one row", text(single).encode(), single, alone, settings=classes, settings_like=classes)
+    pairs = changed(kind=[f"k{i // 2}" for i in range(ROWS)])
+    fewer = "60 of 60 rows .* have fewer than three, which are only trained on, .*: leave rare classes out"
+    yield Dirt("classes of two rows", text(pairs).encode(), says=fewer, settings=classes)
     yield Dirt("one class", text(changed(kind="cat")).encode(), says="has one class only", settings=classes)
     yield Dirt(
         "a class for each row",

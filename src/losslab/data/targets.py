@@ -12,6 +12,7 @@ from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import Column
 from losslab.data.formats import Told
 from losslab.data.notes import count
+from losslab.data.truth import to_single
 from losslab.errors import Refused
 
 LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
@@ -78,7 +79,7 @@ def encode_numbers(columns: list[Column], task: str) -> Array:
                 f"data.target={column.name} is {column.numbers[0]:g} in every row, so there is nothing to learn: "
                 "name a column that varies"
             )
-    return np.stack([column.numbers for column in columns], 1).astype(np.float32)
+    return np.hstack([to_single(column.numbers[:, None], f"data.target={column.name}") for column in columns])
 
 
 def encode_classes(column: Column) -> tuple[Array, list[str]]:
