@@ -115,7 +115,7 @@ def test_sound_runs_have_one_caution_that_says_what_selected(tmp_path: Path) -> 
     ("more", "sentence"),
     [
         ([{"seed": 9}], "Unequal seeds: mae ran with other seeds than the rest"),
-        ([{"seed": s, "loss": "huber"} for s in (7, 8)], "huber ran with other .*; no seed is in both, so they are com"),
+        ([{"seed": s, "loss": "huber"} for s in (7, 8)], "huber ran with other .*; no seed is in both, so they are"),
         ([{"seed": 9, "status": "failed"}], r"1 of 13 runs failed: mae \(1\); most often: it broke\."),
         ([{"seed": 9, "status": "running"}], "1 of 13 runs still say running"),
         ([{"seed": 9, "status": "interrupted"}], "1 of 13 runs were interrupted"),

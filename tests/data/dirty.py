@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from losslab.data.notes import write_setting
 
 ROWS = 60
 FEATURES = ["age", "height", "income", "town", "born"]
@@ -399,7 +402,11 @@ def cells() -> Iterator[Dirt]:
         )
     for word in ("-", ".", "unknown", "--"):
         given = text(changed(age={3: word})).encode()
-        yield Dirt(f"a cell of {word}", given, says=rf"column age .*line 5, '{word}'.*data.types=.age:number")
+        yield Dirt(
+            f"a cell of {word}",
+            given,
+            says=rf"column age .*line 5, '{word}'.*types=.age:number.*\(data.missing=\[{re.escape(word)}",
+        )
         yield Dirt(f"a cell of {word}, told", given, changed(age={3: ""}), settings={"missing": [word]})
     yield Dirt(
         "equal rows",
@@ -432,6 +439,13 @@ def targets() -> Iterator[Dirt]:
         settings={"drop_rows": "missing_target"},
         says="2 rows without a target left out",
     )
+    for words in (["rotary"], ["low", "n. a."]):
+        given = text(changed(price=dict.fromkeys((3, 9), words[0]) | {5: words[-1]})).encode()
+        rest = pd.concat([CLEAN[:3], CLEAN[4:5], CLEAN[6:9], CLEAN[10:]])
+        told = write_setting("data.missing", words)
+        yield Dirt(f"a target of {words[-1]}", given, says=re.escape(f"type data.drop_rows=missing_target {told} to"))
+        typed = {"drop_rows": "missing_target", "missing": words}
+        yield Dirt(f"a target of {words[-1]}, told", given, rest, "3 rows without a target left out", typed)
     yield Dirt("a constant target", text(changed(price="7")).encode(), says="data.target=price is 7 in every row")
     for middle, said in (("1000000000", "varies by .* around 1000000000, .*: subtract 1000000000 from"), ("100", "")):
         near = changed(price=lambda cell, middle=middle: f"{int(middle) + float(cell) % 7:.3f}")

@@ -6,6 +6,7 @@ categories, quantiles) come from the training rows alone; names of classes and l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, type_of
+from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_types, type_of
 from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
@@ -292,10 +293,7 @@ def read_columns(
                 f"{type_of(column.name, types[column.name])} does not fit: none of its cells is one, such as "
                 f"'{column.text.iloc[0]}'; type {type_of(column.name, 'category')}, or leave it out"
             )
-        as_number, as_category = (type_of(column.name, kind) for kind in ("number", "category"))
-        column.check_mixture(
-            f"type {as_number} to take them for empty cells, {as_category} if these are no numbers, or correct them"
-        )
+        column.check_mixture(partial(offer_types, column.name, missing))
     return columns
 
 
