@@ -439,13 +439,13 @@ def targets() -> Iterator[Dirt]:
         settings={"drop_rows": "missing_target"},
         says="2 rows without a target left out",
     )
-    for words in (["rotary"], ["low", "n. a."]):
-        given = text(changed(price=dict.fromkeys((3, 9), words[0]) | {5: words[-1]})).encode()
+    for bad in (["rotary"], ["low", "n. a."]):
+        given = text(changed(price=dict.fromkeys((3, 9), bad[0]) | {5: bad[-1]})).encode()
         rest = pd.concat([CLEAN[:3], CLEAN[4:5], CLEAN[6:9], CLEAN[10:]])
-        told = write_setting("data.missing", words)
-        yield Dirt(f"a target of {words[-1]}", given, says=re.escape(f"type data.drop_rows=missing_target {told} to"))
-        typed = {"drop_rows": "missing_target", "missing": words}
-        yield Dirt(f"a target of {words[-1]}, told", given, rest, "3 rows without a target left out", typed)
+        told = write_setting("data.missing", bad)
+        yield Dirt(f"a target of {bad[-1]}", given, says=re.escape(f"type data.drop_rows=missing_target {told} to"))
+        typed = {"drop_rows": "missing_target", "missing": bad}
+        yield Dirt(f"a target of {bad[-1]}, told", given, rest, "3 rows without a target left out", typed)
     yield Dirt("a constant target", text(changed(price="7")).encode(), says="data.target=price is 7 in every row")
     for middle, said in (("1000000000", "varies by .* around 1000000000, .*: subtract 1000000000 from"), ("100", "")):
         near = changed(price=lambda cell, middle=middle: f"{int(middle) + float(cell) % 7:.3f}")

@@ -148,12 +148,12 @@ def note_untested(y: NDArray[Any], test: NDArray[np.int64], outputs: Sequence[st
     if y.dtype.kind == "f":
         return []
     what = "class" if y.ndim == 1 else "label"
-    tested = np.isin(np.arange(len(outputs)), y[test]) if y.ndim == 1 else y[test].any(0)
-    lacking = [name for name, found in zip(outputs, tested, strict=True) if not found]
+    tested = set((y[test] if y.ndim == 1 else np.flatnonzero(y[test].any(0))).tolist())
+    lacking = [name for place, name in enumerate(outputs) if place not in tested]
     if not lacking:
         return []
-    if y.ndim == 1 and tested.sum() == 1:
-        return [f"all test rows are of class {outputs[tested.argmax()]}: metrics of them say nothing of {few(lacking)}"]
+    if y.ndim == 1 and len(tested) == 1:
+        return [f"all test rows are of class {outputs[min(tested)]}: metrics of them say nothing of {few(lacking)}"]
     several = f"{what}{'es' if what == 'class' else 's'} {few(lacking)}"
     named = f"{what} {lacking[0]}" if len(lacking) == 1 else several
     return [f"no test row has {named}: test metrics say nothing of {'it' if len(lacking) == 1 else 'them'}"]

@@ -17,6 +17,7 @@ from losslab.errors import Refused
 
 LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
 MANY = 8  # different cells: more are not listed
+CORRECT = "correct them"
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 LABEL_SEPARATORS = ("|", ";", ",")
@@ -81,8 +82,8 @@ def leave_out(missing: Sequence[str]) -> Callable[[list[str]], str]:
     return write
 
 
-def encode_numbers(columns: list[Column], task: str, instead: Callable[[list[str]], str]) -> Array:
-    """Return the numbers of several columns as float32 `(N, D)`; `instead` says what to do about others."""
+def encode_numbers(columns: list[Column], task: str, instead: str | Callable[[list[str]], str] = CORRECT) -> Array:
+    """Return the numbers of several columns as float32 `(N, D)`; `instead` says what to do about other cells."""
     for column in columns:
         column.check_mixture(instead)
         if column.kind != "number":
