@@ -1,5 +1,6 @@
 """Reasons to doubt a comparison, found in the records themselves."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -105,8 +106,8 @@ def doubt_unfinished(comparison: Comparison) -> Iterator[str]:
 
 def doubt_race(comparison: Comparison) -> Iterator[str]:
     """Find runs of a race: it stops training what loses, so that a comparison of all of them says less than it did."""
-    folders = {Path(folder).absolute() for folder in comparison.frame["folder"].map(str) if ":" not in folder[2:]}
-    near = {above for folder in {folder.parent for folder in folders} for above in (folder, folder.parent)}
+    folders = [os.path.abspath(folder) for folder in comparison.frame["folder"].map(str) if ":" not in folder[2:]]  # noqa: PTH100
+    near = {above for folder in map(Path, {*map(os.path.dirname, folders)}) for above in (folder, folder.parent)}
     for place in sorted(folder for folder in near if (folder / "race.json").is_file()):
         page = place / "comparison" / "index.html"
         own = str(page) if page.is_file() else "which the race's command writes when it is typed again"

@@ -11,8 +11,8 @@ from losslab.compare.standing import Standing, is_sure, sort_pairs, turn
 from losslab.compare.wording import (
     describe_gap,
     describe_wanted,
-    format_amount,
     format_p,
+    format_size,
     join_phrases,
     name_plural,
     shorten,
@@ -175,7 +175,7 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
     most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
     if 0 < lost < most:  # NaN isn't
         unit = "points" if comparison.points else "%"
-        why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
+        why.append(f"None of the undecided is better by more than {format_size(lost, unit)}.")
     return " ".join(why)
 
 
