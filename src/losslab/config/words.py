@@ -82,6 +82,17 @@ def list_keys() -> set[str]:
     return groups | set(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")))
 
 
+def parse_flag(key: str, value: str) -> bool:
+    """Parse true or false that was typed.
+
+    Raises:
+        Refused: if it is neither.
+    """
+    if value.lower() not in ("true", "false"):
+        raise Refused(f"{key}={value} does not fit: type {key}=true or {key}=false")
+    return value.lower() == "true"
+
+
 def parse_list(value: str) -> list[str]:
     """Split a list such as `[a,b]`; the brackets may be left out.
 
