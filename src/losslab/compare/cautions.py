@@ -70,13 +70,14 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
         yield f"One seed only in {name_some(single)}: a second might reverse the order."
-    sets = comparison.ended.groupby(["cell", "dataset_key"])["repeat"].agg(
-        lambda repeats: ",".join(sorted(set(repeats)))
-    )
-    if sets.nunique() > 1:
-        usual = sets.mode().iloc[0]
-        other = sets[sets != usual].index.get_level_values("cell").unique()
-        yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; pairs use those that both have."
+    ended = comparison.ended.groupby(["cell", "dataset_key"])["repeat"]
+    sets = [(name[0], frozenset(repeats)) for name, repeats in ended]
+    every = [each for _, each in sets]
+    usual = max(every, key=lambda each: (every.count(each), -len(each)))
+    if other := dict.fromkeys(cell for cell, each in sets if each != usual):
+        shared = any(usual & each for _, each in sets if each != usual)
+        then = "pairs use those that both have" if shared else "no seed is in both, so they are compared unpaired"
+        yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; {then}."
     values = by_cell["value"].nunique()
     same = values[(values == 1) & (counts > 1)].index.get_level_values("cell").unique()
     if len(same):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from losslab.compare.claims import Pair
 from losslab.compare.design import Comparison
 
+NOTHING = 1e-9  # per cent or points
+
 
 def describe_gap(comparison: Comparison, pair: Pair) -> str:
     """Write a difference with its interval; one that is next to nothing beside its interval is 0."""
@@ -34,9 +36,10 @@ def format_size(amount: float, unit: str) -> str:
 def format_amount(amount: float, digits: int = 2) -> str:
     """Write a number with two digits or more, never with an exponent of ten that is positive.
 
-    >>> format_amount(15.96), format_amount(-1234.5), format_amount(0.00012)
-    ('16', '-1,234', '0.00012')
+    >>> format_amount(15.96), format_amount(-1234.5), format_amount(0.00012), format_amount(-1e-12)
+    ('16', '-1,234', '0.00012', '0')
     """
+    amount = 0.0 if abs(amount) < NOTHING else amount
     return f"{amount:,.0f}" if abs(amount) >= 10**digits - 0.5 else f"{amount:.{digits}g}"
 
 
