@@ -8,7 +8,7 @@ driver is killed, Ray ends its workers; started again, it sends out what is not 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,12 +26,10 @@ from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.mirror import put_files, read_files
 from losslab.sweep.node import Opened, Report, Setup, Task
 from losslab.sweep.plan import Job, Plan
-from losslab.sweep.processes import CRASHES, PAUSE
+from losslab.sweep.processes import CRASHES, PAUSE, describe_failure
 from losslab.sweep.queue import Queue
 
 if TYPE_CHECKING:
-    import subprocess
-
     from optuna.trial import Trial
 
 EVERY = 10.0  # seconds between two looks at the files of runs that go on
@@ -63,7 +61,6 @@ class Seat:
         receive: what is done with the answer.
         node: Ray's id of its node, once it has one.
         host: the machine's name.
-        ready: whether it takes jobs.
         shared: whether it sees the sweep's folder.
         jobs: the jobs that it has, by key.
         locks: of the run folders that its files are written to.
@@ -74,7 +71,6 @@ class Seat:
     receive: Callable[["Seat", Any], None]
     node: str = ""
     host: str = ""
-    ready: bool = False
     shared: bool = False
     jobs: dict[str, Assigned] = field(default_factory=dict)
     locks: dict[str, int] = field(default_factory=dict)
@@ -93,9 +89,8 @@ class ClusterWorkers:
     def __init__(self, folder: Path, plan: Plan, cluster: Cluster, stack: int) -> None:
         self.folder, self.plan, self.cluster, self.stack = folder, plan, cluster, stack
         self.count = cluster.count
-        self.jobs: list[Job] = []
-        self.processes: list[subprocess.Popen[str]] = []  # none of this machine
-        self.queue: Queue | None = None
+        self.ledger = Ledger(folder / "jobs")
+        self.queue = Queue(self.ledger, [])
         self.left = 0
         self.seats: list[Seat] = []
         self.near, self.far = find_paths(plan)
@@ -109,27 +104,29 @@ class ClusterWorkers:
         gpus = f" and {self.cluster.gpus:g} GPU" if self.cluster.gpus else ""
         return f"{self.count} {kind}at a time on a Ray cluster, each with {self.cluster.cpus:g} cores{gpus}"
 
-    def add(self, jobs: list[Job]) -> None:
-        """Take more jobs."""
-        self.jobs += jobs
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """All jobs so far, by key."""
+        return self.queue.jobs
 
-    def advance(self, ledger: Ledger, left: int) -> None:
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Take more jobs."""
+        self.queue.add(jobs)
+
+    def advance(self, left: int) -> None:
         """Start as many workers as there is work for, send jobs, and take in what the workers hand in; wait a moment.
 
         Args:
-            ledger: of the jobs.
             left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done, and where the cluster is gone.
         """
-        self.queue, self.left = self.queue or Queue(ledger, []), left
-        if len(self.queue.jobs) < len(self.jobs):
-            self.queue.add(self.jobs)
+        self.left = left
         while len(self.seats) < min(self.count, left):
             self.seats.append(self.start())
         for seat in self.seats:
-            if seat.ready and seat.answer is None and not self.send(seat):
+            if seat.answer is None and not self.send(seat):
                 break  # no job is free
         waiting = {seat.answer: seat for seat in self.seats if seat.answer is not None}
         if not waiting:  # others are at the jobs
@@ -193,13 +190,8 @@ class ClusterWorkers:
         if self.archive is None and self.near and not found.shared:
             self.archive = pack(self.near, self.cluster.ray.put)
         digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
-        seat.receive = self.prepared
+        seat.receive = self.reported
         seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
-
-    def prepared(self, seat: Seat, _: None) -> None:
-        """Send the first jobs to a worker."""
-        seat.ready, seat.receive = True, self.reported
-        self.send(seat)
 
     def send(self, seat: Seat) -> bool:
         """Send a worker its next jobs, and ask for what it has to hand in; return whether it has any."""
@@ -213,23 +205,21 @@ class ClusterWorkers:
 
         A job at which a worker died comes last and alone.
         """
-        assert self.queue is not None
         bayes = self.plan.method == "bayes"  # which draws by finished trials
         many = not bayes and self.left > 3 * self.stack * len(self.seats)
         while len(seat.jobs) <= (self.stack if many else 0) and (first := self.queue.take(self.stack)) is not None:
-            alone = bayes or self.stack == 1 or self.queue.ledger.crashes(first[0].key)
+            alone = bayes or self.stack == 1 or self.ledger.crashes(first[0].key)
             for job, claim in [first, *([] if alone else self.queue.take_like(first[0], self.stack))]:
                 seat.jobs[job.key] = Assigned(job, claim)
                 yield seat.jobs[job.key]
 
     def make_task(self, assigned: Assigned, seat: Seat) -> Task:
         """Make the task of a job, with what other workers have done of it."""
-        assert self.queue is not None
         job, number = assigned.job, ""
         if job.draw and (self.plan.method == "bayes" or self.plan.early):
             from losslab.sweep.search import draw
 
-            trial = draw(self.folder, self.queue.ledger, self.plan, job)
+            trial = draw(self.folder, self.ledger, self.plan, job)
             if self.plan.early:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
@@ -301,8 +291,9 @@ class ClusterWorkers:
         for assigned in seat.jobs.values():
             if died:
                 assigned.claim.crash()
-            if died and assigned.claim.ledger.crashes(assigned.job.key) >= CRASHES:
-                assigned.claim.finish(give_up(assigned.job))
+            if died and self.ledger.crashes(assigned.job.key) >= CRASHES:
+                why = f"{CRASHES} workers of the cluster died at it; out of memory is the usual reason"
+                assigned.claim.finish(describe_failure(assigned.job, why))
             else:
                 assigned.claim.release()
 
@@ -317,10 +308,4 @@ class ClusterWorkers:
         (self.folder / self.token).unlink(missing_ok=True)
         with suppress(Exception):  # the cluster is gone
             ray.shutdown()
-
-
-def give_up(job: Job) -> Record:
-    """Return the record of a job at which several workers died."""
-    why = f"{CRASHES} workers of the cluster died at it; out of memory is the usual reason"
-    runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
-    return {"state": "failed", "reason": why, "value": None, "setting": job.setting, "runs": runs}
+        self.ledger.close()

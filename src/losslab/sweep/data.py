@@ -2,15 +2,11 @@
 
 import json
 from itertools import product
-from typing import TYPE_CHECKING
 
 from losslab.config import check, compose
 from losslab.config.flat import flatten
 from losslab.data.make import check_losses, make_data
 from losslab.sweep.plan import Plan, Setting, ends, to_overrides
-
-if TYPE_CHECKING:
-    pass
 
 SPLITS = ("data.seed", "data.fold")  # choose rows among those that are read
 READ = ("task", "data", "model")  # groups that decide what is read

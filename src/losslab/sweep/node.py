@@ -154,7 +154,7 @@ class NodeWorker:
                 if left if place.name.startswith("node-") else age > WEEK:
                     shutil.rmtree(place, ignore_errors=True)
 
-    def prepare(self, digest: str, pieces: Sequence[Any], get: Callable[[Any], bytes]) -> None:
+    def prepare(self, digest: str, pieces: Sequence[Any], get: Callable[[Any], bytes]) -> Report:
         """Start to take jobs; before that, unpack the data into the current folder unless the disk is shared.
 
         Args:
@@ -169,11 +169,11 @@ class NodeWorker:
             sweep.write_text("{}")
         plan = Plan(**{**self.setup.plan, "fixed": self.move_folders(self.setup.plan["fixed"])})
         self.ledger = Ledger((self.scratch if self.shared else self.folder) / "jobs")
-        self.workers = Workers(self.folder, plan, 1, self.setup.stack, self.ledger.folder)
-        stopping.workers = self.workers.processes
+        self.workers = Workers(self.folder, plan, 1, self.setup.stack, self.ledger)
         self.left: set[str] = set()
         self.over: list[str] = []
         self.next = time.monotonic() + self.setup.every
+        return Report()
 
     def move_folders(self, setting: Setting) -> Setting:
         """Return a setting whose folders of options in the driver's current folder are those that travelled here."""
@@ -198,7 +198,7 @@ class NodeWorker:
             self.take(tasks)
             deadline = time.monotonic() + wait
             while True:
-                self.workers.advance(self.ledger, len(self.left))
+                self.workers.advance(len(self.left))
                 records, now = self.ledger.records(self.left), time.monotonic()
                 if records or now >= min(self.next, deadline):
                     return self.report(records, now >= self.next)
@@ -219,8 +219,7 @@ class NodeWorker:
             self.left.add(key)
         if tasks:
             jobs = [Job(**{**task.job, "setting": self.move_folders(task.job["setting"])}) for task in tasks]
-            self.workers.jobs = [job for job in self.workers.jobs if job.key in self.left]
-            self.workers.sent = 0, ""
+            self.workers.jobs = {key: job for key, job in self.workers.jobs.items() if key in self.left}
             self.workers.add(jobs)
 
     def report(self, records: dict[str, Record], due: bool) -> Report:
