@@ -233,6 +233,10 @@ class FakeRay:
                 setup = answer.given[0]
                 return actor.worker.open(node.Setup(**{**setup.__dict__, "token": "none"}), *given)
             return getattr(actor.worker, answer.name)(*answer.given)
+        except OSError as error:
+            wrapped = TaskError()
+            wrapped.cause = error
+            raise wrapped from error
         finally:
             actor.cwd = str(Path.cwd())
             os.chdir(before)
@@ -306,8 +310,8 @@ def test_each_job_has_one_result_whatever_is_lost(tmp_path: Path, monkeypatch: p
                 break
             workers.advance(left)
         workers.ledger.close()  # as the system does
-        for seat in workers.seats:
-            workers.unlock_runs(seat)
+        for worker in workers.workers:
+            workers.unlock_runs(worker)
     workers.close()
     records = Ledger(folder / "jobs").records([job.key for job in jobs])
     assert len(records) == len(list((folder / "jobs").glob("*.json"))) == 30

@@ -8,7 +8,7 @@ from losslab.race.question import CHEAP, Question, finalists
 from losslab.sweep.driver import run_jobs
 from losslab.sweep.engine import AnyWorkers
 from losslab.sweep.ledger import Record, read_record
-from losslab.sweep.plan import Job, Plan, Setting, hash_setting, make_job
+from losslab.sweep.plan import Job, Setting, make_job, make_trial
 
 FILE = "tuned.json"
 
@@ -36,9 +36,12 @@ def tune(
     file = folder / FILE
     chosen: dict[str, Setting] = read_record(file) if file.is_file() else {}
     left = {name: cell for name, cell in cells.items() if name not in chosen}
-    cheap = max(1, plan.epochs // CHEAP)
+    cheap = {"trainer.max_epochs": max(1, plan.epochs // CHEAP)}
     tried = {
-        name: [trial_of(plan, cell, number, cheap) for number in range(plan.trials)] for name, cell in left.items()
+        name: [
+            make_trial(cell, {**plan.fixed, **cell, **cheap}, [{"seed": 0}], number) for number in range(plan.trials)
+        ]
+        for name, cell in left.items()
     }
     records = run_jobs(workers, plan, [job for jobs in zip(*tried.values(), strict=True) for job in jobs], "tuning")
     finals: dict[str, list[Job]] = {}
@@ -58,12 +61,6 @@ def tune(
     if left:
         write_json(file, chosen)
     return {name: chosen[name] for name in cells if name in chosen}, never
-
-
-def trial_of(plan: Plan, cell: Setting, number: int, epochs: int) -> Job:
-    """Return the job of a setting that is drawn, for so many epochs."""
-    setting = {**plan.fixed, **cell, "trainer.max_epochs": epochs}
-    return Job(hash_setting(setting, f"trial {number}"), cell, setting, [{"seed": 0}], draw=True)
 
 
 def rank(records: list[Record], mode: str) -> list[Record]:

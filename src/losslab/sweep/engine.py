@@ -91,8 +91,8 @@ class Engine:
 
 
 def compose_first(plan: Plan) -> "DictConfig":
-    """Compose the configuration that the runs of a plan's first cell share."""
-    return check.configure(to_overrides({**plan.fixed, **plan.cells[0]}))
+    """Compose the configuration of a plan's first run."""
+    return check.configure(to_overrides(plan.first(plan.cells[0])))
 
 
 def is_small(plan: Plan) -> bool:

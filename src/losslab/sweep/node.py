@@ -19,12 +19,10 @@ from typing import Any
 from losslab import __version__
 from losslab.config.arguments import search_path
 from losslab.config.compose import SEARCHPATH, own_folders
-from losslab.errors import Refused
 from losslab.files import make_folder
 from losslab.locks import is_locked, open_lock, try_lock
 from losslab.sweep import stopping
 from losslab.sweep.archive import unpack
-from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.mirror import Files, Mirror
 from losslab.sweep.plan import Job, Plan, Setting, to_overrides
@@ -105,14 +103,12 @@ class Report:
         files: of the runs and logs that changed, by their paths below the sweep's folder.
         gone: files that are no longer there.
         too_large: files that stay on the node.
-        error: why it cannot go on, in a sentence.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
     files: Files = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     too_large: list[str] = field(default_factory=list)
-    error: str = ""
 
 
 class NodeWorker:
@@ -192,20 +188,18 @@ class NodeWorker:
         Args:
             tasks: the jobs.
             wait: the most seconds until it returns.
+
+        Raises:
+            Refused: where worker processes end and nothing gets done.
         """
         self.forget_runs()  # the driver has them: else it would not ask for more
-        try:
-            self.take(tasks)
-            deadline = time.monotonic() + wait
-            while True:
-                self.workers.advance(len(self.left))
-                records, now = self.ledger.records(self.left), time.monotonic()
-                if records or now >= min(self.next, deadline):
-                    return self.report(records, now >= self.next)
-        except Refused as error:
-            return Report(error=str(error))
-        except OSError as error:
-            return Report(error=explain(self.folder, error))
+        self.take(tasks)
+        deadline = time.monotonic() + wait
+        while True:
+            self.workers.advance(len(self.left))
+            records, now = self.ledger.records(self.left), time.monotonic()
+            if records or now >= min(self.next, deadline):
+                return self.report(records, now >= self.next)
 
     def take(self, tasks: Sequence[Task]) -> None:
         """Take jobs, with what other workers have done of them."""
