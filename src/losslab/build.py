@@ -199,5 +199,6 @@ def build_loaders(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 
     size = batch_size(cfg, data)
     per_step = cfg.trainer.accumulate_grad_batches * at_once(data, size, cfg.trainer)
     share = {"rank": rank, "world": world, "workers": cfg.data.get("workers", 0)}
-    train = Batches(data, "train", size, per_step, cfg.seed, cfg.data.get("drop_last", False), ahead=ahead, **share)
+    order = {"drop_last": cfg.data.get("drop_last", False), "reshuffle": cfg.data.get("reshuffle", True)}
+    train = Batches(data, "train", size, per_step, cfg.seed, **order, ahead=ahead, **share)
     return Loaders(train, *(Batches(data, part, max(1024, size), ahead=True, **share) for part in ("val", "test")))

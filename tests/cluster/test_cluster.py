@@ -83,7 +83,7 @@ def test_each_of_60_jobs_has_one_result_whatever_is_killed(
     done_here(path, tmp_path / "alone")
     found = nodes.hidden / "outputs" / "sweeps" / "short"
     assert table(found) == table(tmp_path / "alone")
-    assert len(list(found.glob("runs/*"))) == 60
+    assert len(list(found.glob("runs/*-*"))) == 60
     assert f"compare   losslab compare {found.relative_to(nodes.hidden)}" in said
 
 
@@ -95,7 +95,7 @@ def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
     found = nodes.hidden / "outputs" / "sweeps" / "long"
     nodes.until(lambda: [*found.glob("runs/*/last.ckpt")] or driver.poll() is not None, "a checkpoint")
     assert driver.returncode is None, driver.said()
-    (begun,) = found.glob("runs/*")
+    (begun,) = found.glob("runs/*-*")
     (busy,) = [name for name in nodes.nodes if nodes.workers(name)]
     nodes.take_away(busy)
     assert driver.wait() == 0, driver.said()

@@ -455,4 +455,4 @@ def test_a_worker_begins_nothing_where_the_sweep_is_gone(tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "sweep")
     assert process.wait(60) == errno.ENOENT
     process.stdin.close()
-    assert not list(tmp_path.glob("sweep/runs/*"))
+    assert not list(tmp_path.glob("sweep/runs/*-*"))

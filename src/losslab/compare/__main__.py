@@ -149,8 +149,10 @@ def describe_failed(runs: Runs) -> str:
     reasons = failed["reason"].dropna().map(str).value_counts()
     reason = str(reasons.index[0])
     first = failed[failed["reason"].map(str) == reason].head(1)
-    cell = name_options(first, [key for key in ("loss", "optimizer") if key in first]).iloc[0]
-    often = f"{len(failed)} failed" if len(failed) == reasons.iloc[0] else f"{len(failed)} failed, most often"
+    names = name_options(failed, [key for key in ("loss", "optimizer") if key in failed])
+    cell, often = names[first.index[0]], f"{len(failed)} failed, most often"
+    if len(failed) == reasons.iloc[0]:
+        cell, often = f"{'such as ' * (names.nunique() > 1)}{cell}", f"{len(failed)} failed"
     text = textwrap.shorten(reason, 200, placeholder="\u2026").rstrip(".")
     return f"{often} ({cell}): {text}"
 

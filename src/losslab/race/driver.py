@@ -17,7 +17,7 @@ from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import CROSS, format_value, name_options
 from losslab.compare.wording import describe_wanted
 from losslab.config import arguments
-from losslab.config.words import parse_settings
+from losslab.config.words import parse_flag, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable
 from losslab.race.judge import judge, plan_seeds
@@ -26,7 +26,7 @@ from losslab.race.question import LABEL, Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep.data import check_data
-from losslab.sweep.driver import check_same_sweep, explain_faults, parse_flag, run_jobs, take_folder
+from losslab.sweep.driver import check_same_sweep, explain_faults, run_jobs, take_folder
 from losslab.sweep.engine import KEYS, AnyWorkers, Engine, take_engine
 from losslab.sweep.ledger import Record
 from losslab.sweep.plan import Job, Setting, make_job

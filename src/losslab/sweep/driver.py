@@ -10,7 +10,7 @@ from typing import Any
 
 from losslab.config import arguments
 from losslab.config.flat import excluded_from_name
-from losslab.config.words import parse_list, parse_settings
+from losslab.config.words import parse_flag, parse_list, parse_settings
 from losslab.data import notes
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
@@ -25,13 +25,6 @@ from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overr
 from losslab.sweep.standing import PLANNED
 
 OWN = ("name", "retry", "dry", "test_seeds", *KEYS)
-
-
-def parse_flag(key: str, value: str) -> bool:
-    """Parse true or false that was typed."""
-    if value.lower() not in ("true", "false"):
-        raise Refused(f"{key}={value} does not fit: it must be true or false")
-    return value.lower() == "true"
 
 
 def check_same_sweep(folder: Path, plan: Plan) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from losslab.compare.gathered import SUFFIX
 from losslab.errors import Refused
 from losslab.files import PART, write
 
@@ -73,10 +74,10 @@ def read_order(name: str) -> tuple[int, str]:
 
 
 def list_files(folder: Path, below: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the files of a folder below another, but for locks and half-written ones: path, time of writing, size."""
+    """Yield the files of a folder below another: path, time of writing, size. Locks and half-written files stay."""
     for place, _, names in os.walk(below):
         for name in names:
-            if name != ".lock" and not name.endswith(PART):
+            if name != ".lock" and not name.endswith((PART, SUFFIX)):  # lines count where runs were written
                 with suppress(FileNotFoundError):
                     facts = (file := Path(place, name)).stat()
                     yield file.relative_to(folder).as_posix(), (facts.st_mtime_ns, facts.st_size)
