@@ -110,8 +110,8 @@ class Gathered:
         self.read_until: dict[str, int] = {}  # bytes of each file
         self.folders: set[str] = set()  # that hold runs with a line
 
-    def find(self, folder: str, names: Iterable[str], files: Iterable[str]) -> set[str]:
-        """Return those folders in a folder that are runs with a line that counts.
+    def find(self, folder: str, names: Iterable[str], files: Iterable[str]) -> dict[str, str]:
+        """Return those folders in a folder that are runs with a line that counts, with the facts of their files.
 
         Args:
             folder: its path.
@@ -121,13 +121,13 @@ class Gathered:
         for name in files:
             if name.endswith(SUFFIX):
                 self.load(folder, os.path.join(folder, name))  # noqa: PTH118
-        found = set[str]()
+        found = dict[str, str]()
         for name in names if folder in self.folders else ():
             path = os.path.join(folder, name)  # noqa: PTH118
-            line = self.lines.get(f"{path}\t{describe_files(path)}")
+            line = self.lines.get(f"{path}\t{(facts := describe_files(path))}")
             if line is not None and not os.path.islink(path):  # noqa: PTH114
                 self.fresh[path] = line
-                found.add(name)
+                found[name] = facts
         return found
 
     def load(self, folder: str, file: str) -> None:
