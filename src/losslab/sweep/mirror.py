@@ -11,7 +11,7 @@ from losslab.errors import Refused
 from losslab.files import PART, write
 
 LARGEST = 4_000_000_000  # bytes of one file; a larger one stays where it is
-LATE = {"status.json": 2}  # read after all else
+ORDER = {"last.ckpt": 0, "status.json": 2}  # what a run resumes from is read first, and how it stands last
 
 Files = dict[str, bytes]  # by their paths below the folder, with slashes
 
@@ -69,9 +69,8 @@ class Mirror:
 
 
 def read_order(name: str) -> tuple[int, str]:
-    """Sort the name of a file such that checkpoints to resume from come first, and what says how a run stands last."""
-    last = PurePosixPath(name).name
-    return 0 if last == "last.ckpt" else LATE.get(last, 1), name
+    """Sort files by `ORDER`, then by name."""
+    return ORDER.get(PurePosixPath(name).name, 1), name
 
 
 def list_files(folder: Path, below: Path) -> Iterator[tuple[str, tuple[int, int]]]:
