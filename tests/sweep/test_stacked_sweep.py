@@ -42,7 +42,7 @@ def same(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, numbers in ours.items():
         assert numbers == pytest.approx(theirs[name], rel=1e-9, abs=1e-12), name
-    names = [sorted(run.name for run in folder.glob("runs/*")) for folder in (one, other)]
+    names = [sorted(run.name for run in folder.glob("runs/*-*")) for folder in (one, other)]
     assert names[0] == names[1], "whoever takes a job over finds it"
 
 

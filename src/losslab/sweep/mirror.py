@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from losslab.compare.gathered import SUFFIX
 from losslab.errors import Refused
 from losslab.files import PART, write
 
 LARGEST = 4_000_000_000  # bytes of one file; a larger one stays where it is
-LATE = {"status.json": 2}  # read after all else
+ORDER = {"last.ckpt": 0, "status.json": 2}  # what a run resumes from is read first, and how it stands last
 
 Files = dict[str, bytes]  # by their paths below the folder, with slashes
 
@@ -68,16 +69,15 @@ class Mirror:
 
 
 def read_order(name: str) -> tuple[int, str]:
-    """Sort the name of a file such that checkpoints to resume from come first, and what says how a run stands last."""
-    last = PurePosixPath(name).name
-    return 0 if last == "last.ckpt" else LATE.get(last, 1), name
+    """Sort files by `ORDER`, then by name."""
+    return ORDER.get(PurePosixPath(name).name, 1), name
 
 
 def list_files(folder: Path, below: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the files of a folder below another, but for locks and half-written ones: path, time of writing, size."""
+    """Yield the files of a folder below another: path, time of writing, size. Locks and half-written files stay."""
     for place, _, names in os.walk(below):
         for name in names:
-            if name != ".lock" and not name.endswith(PART):
+            if name != ".lock" and not name.endswith((PART, SUFFIX)):  # lines count where runs were written
                 with suppress(FileNotFoundError):
                     facts = (file := Path(place, name)).stat()
                     yield file.relative_to(folder).as_posix(), (facts.st_mtime_ns, facts.st_size)
