@@ -63,7 +63,7 @@ def make_small(place: Place, name: str) -> Job:
 
 def make_large(place: Place) -> Job:
     """Make the job of ResNet-18 on images of 96 x 144, in bf16 and channels last."""
-    path = write_images(place, 20 if place.tiny else 1500, (3, 144, 96))
+    path = write_images(place, *((20, (3, 48, 32)) if place.tiny else (1500, (3, 144, 96))))
     where = "trainer=gpu" if place.device == "cuda" else "trainer=cpu"
     return Job(
         epochs=2 if place.tiny else 6,

@@ -2,9 +2,10 @@
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import islice
+from itertools import accumulate
 from typing import Any
 
 import pytorch_lightning as pl
@@ -160,16 +161,20 @@ class EpochModule(pl.LightningModule):
             Diverged: at the first that is not finite, unless it is noted; see `fail`.
         """
         values = distributed.mean(torch.stack([loss for step in losses for loss in step]))
+        ends = list(accumulate(len(step) for step in losses))
+        spans = [slice(end - len(step), end) for step, end in zip(losses, ends, strict=True)]
         counts = [rows[step * self.accumulate :][: self.accumulate] for step in range(len(losses))]
         for run, column in enumerate(values.reshape(len(values), -1).T.tolist()):
-            total, left = self.states[run].train_loss, iter(column)
-            for number, (step, batches) in enumerate(zip(losses, counts, strict=True)):
-                each = list(islice(left, len(step)))
-                for value in each:
-                    if not math.isfinite(value):
-                        at = self.global_step - len(losses) + 1 + number
-                        self.fail(run, value, f"at step {at} (epoch {self.current_epoch})")
-                total += sum(value * count for value, count in zip(each, batches, strict=False))
+            if not math.isfinite(sum(column)):
+                first = next(number for number, loss in enumerate(column) if not math.isfinite(loss))
+                at = self.global_step - len(losses) + 1 + bisect_right(ends, first)
+                self.fail(run, column[first], f"at step {at} (epoch {self.current_epoch})")
+            total = self.states[run].train_loss
+            for span, batches in zip(spans, counts, strict=True):  # no call of a function: a stack has many runs
+                part = 0.0
+                for loss, count in zip(column[span], batches, strict=False):
+                    part += loss * count
+                total += part
             self.states[run].train_loss = total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
