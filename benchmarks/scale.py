@@ -31,6 +31,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from losslab.compare.gathered import Gatherer
 from losslab.sweep import ledger as ledger_module
 from losslab.sweep import queue as queue_module
 from losslab.sweep.ledger import READ, SHARE, Claim, Ledger
@@ -229,7 +230,7 @@ def make_runs(name: str, count: int) -> None:
     """Make a sweep's folder of finished runs: 20 cells, 10 learning rates each, and as many seeds as it takes.
 
     One run is trained; the others have its files with other settings and made-up figures, and its rows and history as
-    hard links.
+    hard links. Their lines are gathered as a sweep does; a comparison without them needs `rm runs/.*.gathered`.
     """
     folder = Path(name) / "runs"
     chance, template = random.Random(0), train_template(Path(name) / "template")
@@ -237,6 +238,7 @@ def make_runs(name: str, count: int) -> None:
     lines = dict(line.split(": ", 1) for line in config.splitlines() if ": " in line)
     known, figures = json.loads(status), json.loads(summary)
     linked = {file: template / file for file in ("history.csv", "rows.npz")}
+    gatherer = Gatherer()
     cells = list(product(("mse", "mae", "huber", "log_cosh"), ("sgd", "adam", "adamw", "nadam", "rmsprop")))
     for number in range(count):
         loss, optimizer = cells[number % 20]
@@ -257,6 +259,7 @@ def make_runs(name: str, count: int) -> None:
                 os.link(source, run / file)
             except OSError:  # a file has 65,000 names at most
                 linked[file] = Path(shutil.copy(source, run / file))
+        gatherer.add(run)
     shutil.rmtree(template)
 
 

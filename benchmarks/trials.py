@@ -15,7 +15,7 @@ import yaml
 
 NOT_COMPARED = ("peak_memory", "examples_per_second", "seconds")
 MARK = "LOSSLAB_TRIAL"
-PATIENCE = 120.0  # seconds: what takes longer hangs
+PATIENCE = 900.0  # seconds: what takes longer hangs, also where the processor is shared
 Table = dict[str, dict[str, float]]
 
 

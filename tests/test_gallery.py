@@ -78,3 +78,4 @@ def test_the_site_builds_without_a_warning_and_shows_every_option(tmp_path: Path
     done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "Warning" in done.stdout + done.stderr) == (0, False), done.stdout + done.stderr
     assert (tmp_path / "site" / "gallery" / "losses" / "index.html").is_file()
+    assert not list((tmp_path / "site").rglob("*.py")), "programs are no pages"

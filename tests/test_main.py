@@ -54,6 +54,14 @@ def test_a_word_is_a_command_with_its_own_help(tmp_path: Path, word: str) -> Non
     done = typed(tmp_path, word, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"losslab {word}" in done.stdout
+    wrong = typed(tmp_path, word, "--n", "3")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "losslab: --n is no flag of this command: type n=VALUE, or --help for what there is\n"
+
+
+def test_help_may_be_typed_as_a_word(tmp_path: Path) -> None:
+    assert typed(tmp_path, "help", "race").stdout == typed(tmp_path, "race", "--help").stdout
+    assert typed(tmp_path, "help", "swep").stderr.startswith("losslab: swep is neither a command nor")
 
 
 @pytest.mark.parametrize("words", [["loss=mae"], ["train", "loss=mae"], ["-m", "loss=mae"], ["~augment"]])

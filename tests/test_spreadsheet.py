@@ -40,6 +40,25 @@ def test_escaping_loses_nothing() -> None:
             float(text)
 
 
+def test_a_table_is_written_as_pandas_writes_it() -> None:
+    """Columns of one value, of nothing, of zeros with two signs, of what needs quotes, and of mixed types."""
+    chance = random.Random(0)
+    kinds: list[list[object]] = [
+        ["", "a", "x,y", 'q"', "two\nlines", None],
+        [0.0, -0.0],
+        [1, True, 1.0, None],
+        [0.1, 1e-30, float("nan")],
+        [0, 7, 10**12],
+    ]
+    for trial in range(200):
+        rows, table = trial % 4, {}
+        for place in range(chance.randint(0, 6)):
+            kind = chance.choice(kinds)
+            table[f"n,{place}"] = chance.choice([chance.choices(kind, k=rows), [chance.choice(kind)] * rows])
+        frame = pd.DataFrame(table)
+        assert frame_csv(frame) == frame.to_csv(index=False)
+
+
 def test_no_table_of_a_comparison_begins_a_cell_with_a_formula(tmp_path: Path) -> None:
     for seed in range(2):
         for loss in ("=mse", "@mae", "+x", "-y"):

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from losslab.compare.gathered import Gathered
+from losslab.compare.runs import read_runs
 from losslab.errors import Refused
+from losslab.files import read_json
 from losslab.locks import open_lock, try_lock
 from losslab.page.serve import serve
 from losslab.sweep.ledger import Ledger
@@ -75,7 +78,7 @@ def test_the_page_shows_the_runs_without_a_verdict(runs: Path, capsys: pytest.Ca
     for claim in ("m[as]e beats", "clearly worse", "Use mae", ">Pairs<"):
         assert not re.search(claim, page)
     os.close(number)
-    said = watch(Request(runs, 1.0, False, 0))
+    said = watch(Request(runs, 1.0, False, 0), Gathered(keep=True))
     final = (runs / "live" / "index.html").read_text()
     assert 'http-equiv="refresh"' not in final
     assert f"losslab compare {runs}" in said
@@ -88,15 +91,34 @@ def test_a_folder_without_runs_is_waited_for(tmp_path: Path) -> None:
     assert "no run lies below" in draw_live(tmp_path, read_standing(tmp_path), 5)
 
 
+def test_a_run_that_has_ended_is_read_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Gathered(keep=True)
+    read_runs([str(runs)], known)
+    found, standing = look_at_files(runs, Gathered()), read_standing(runs)
+    read = list[Path]()
+
+    def note(file: Path) -> object:
+        read.append(file)
+        return read_json(file)
+
+    monkeypatch.setattr("losslab.sweep.standing.read_json", note)
+    assert read_standing(runs, known) == standing
+    assert read == [runs / "gone" / "status.json", runs / "planned.json"]
+    assert look_at_files(runs, known) == found
+    set_status(next(runs.glob("*mse*")), "failed, late")
+    assert read_standing(runs, known) == read_standing(runs) != standing
+    assert look_at_files(runs, known) == look_at_files(runs, Gathered()) != found
+
+
 def test_only_files_that_tell_something_make_a_new_page(runs: Path) -> None:
-    before = look_at_files(runs)
+    before = look_at_files(runs, Gathered())
     (runs / "live").mkdir()
     (runs / "live" / "x.json").touch()
     (runs / "notes.txt").touch()
-    assert look_at_files(runs) == before
+    assert look_at_files(runs, Gathered()) == before
     with (runs / "gone" / "history.csv").open("a") as out:
         out.write("1\n")
-    assert look_at_files(runs) != before
+    assert look_at_files(runs, Gathered()) != before
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def finish(
 
     record_rows(record.folder, data, task, scores)
     summary = record.finish(test_row)
-    figures = draw_run(task, data, scores["test"], record.history, record.config, summary)
-    record.keep_pictures(figures, task.tables(data, scores["test"]))
+    record.keep_tables(tables := task.tables(data, scores["test"]))
+    record.keep_pictures(lambda: draw_run(task, data, scores["test"], record.history, record.config, summary))
+    record.mirror_pictures(tables)
     return summary

@@ -7,7 +7,7 @@ It writes FOLDER/live/index.html, which a browser reads again by itself, and end
 The runs know nothing of it. While they go on, the page has no verdict: tested at each look, differences are called real
 by chance too often. A race may be looked at at any time, and its page says what is decided.
 
-    every=10       seconds between two looks, at least; a look takes a twentieth of one core at most. default: 10
+    every=10       seconds between two looks, at least; they take a twentieth of one core at most. default: 10
     port=8000      with --serve: where it listens, on this machine alone. default: a free one
 """
 
@@ -18,10 +18,12 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from losslab.compare.gathered import Gathered, describe_files
 from losslab.config.words import command_words, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable, make_folder, write
@@ -66,49 +68,65 @@ def parse_request(words: Sequence[str]) -> Request:
     if typed.get("serve", "true") not in ("true", "false"):
         raise Refused(f"serve={typed['serve']} does not fit: type serve=true, or leave it out")
     numbers = {}
-    for key, usual, least, most in (("every", 10.0, 1.0, 3600.0), ("port", 0, 0, 65535)):
+    for key, usual, least, most, some in (("every", 10.0, 1.0, 3600.0, 10), ("port", 0, 0, 65535, 8000)):
         text = typed.get(key, str(usual))
         try:
             numbers[key] = type(usual)(text)
         except ValueError:
             numbers[key] = -1
         if not least <= numbers[key] <= most:
-            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}=10")
+            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}={some}")
     folder = Path(folders[0])
     check_writable(folder / "live", "the folder")
     return Request(folder, numbers["every"], typed.get("serve") == "true", int(numbers["port"]))
 
 
-def look_at_files(folder: Path) -> int:
-    """Sum up when the files that tell how runs stand were written: another number means that something happened."""
+def look_at_files(folder: Path, known: Gathered) -> int:
+    """Sum up when the files that tell how runs stand were written: another number means that something happened.
+
+    Args:
+        folder: that holds the runs.
+        known: runs that have ended and were read before; of these it only looks whether they are as they were.
+    """
     found = 0
     for path, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in ("live", "comparison", "pictures", "wandb", "logs")]
+        if "status.json" in files:
+            folders.clear()
+            found ^= hash((path, describe_files(path)))
+            continue
+        unchanged = known.find(path, folders, files)
+        for name, facts in unchanged.items():
+            found ^= hash((os.path.join(path, name), facts))  # noqa: PTH118 - many of them at each look
+        others = {*unchanged, "live", "comparison", "pictures", "wandb", "logs"}
+        folders[:] = [name for name in folders if name not in others]
         for name in files:
             if name.endswith((".json", ".csv")):
-                try:
-                    facts = os.stat(os.path.join(path, name))  # noqa: PTH116, PTH118 - many of them at each look
-                except FileNotFoundError:
-                    continue
-                found = hash((found, path, name, facts.st_mtime_ns, facts.st_size))
+                with suppress(FileNotFoundError):
+                    written = Path(path, name).stat()
+                    found ^= hash((path, name, written.st_mtime_ns, written.st_size))
     return found
 
 
-def watch(request: Request) -> str:
-    """Write the page again and again, until the runs have ended; return what is printed at the end."""
+def watch(request: Request, known: Gathered) -> str:
+    """Write the page again and again, until the runs have ended; return what is printed at the end.
+
+    Args:
+        request: what to watch.
+        known: keeps what was read, so that a run that has ended is read once.
+    """
     from losslab.page.live_page import draw_live
     from losslab.sweep.standing import read_standing
 
-    page, seen, wait = request.folder / "live" / "index.html", None, request.every
+    page, seen = request.folder / "live" / "index.html", None
     said = ""
     while True:
-        now = look_at_files(request.folder)
-        standing = read_standing(request.folder)
+        begun, now = time.process_time(), look_at_files(request.folder, known)
+        standing = read_standing(request.folder, known)
         if now != seen or standing.over:
-            begun, seen = time.process_time(), now
-            text = draw_live(request.folder, standing, 0 if standing.over else round(request.every))
+            text = draw_live(request.folder, standing, 0 if standing.over else round(request.every), known)
             write(make_folder(page.parent) / page.name, text)
-            wait = max(request.every, SHARE * (time.process_time() - begun))
+            seen = now
+        wait = max(request.every, SHARE * (time.process_time() - begun))
         if standing.sentence != said:
             said = standing.sentence
             print(f"\r{said}", end="", flush=True)
@@ -122,21 +140,21 @@ def stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def leave(request: Request) -> None:
+def leave(request: Request, known: Gathered) -> None:
     """Write the page once more, so that it says that nobody renews it."""
     from losslab.page.live_page import draw_live
     from losslab.sweep.standing import read_standing
 
     page = request.folder / "live" / "index.html"
     if page.is_file():
-        write(page, draw_live(request.folder, read_standing(request.folder), 0))
+        write(page, draw_live(request.folder, read_standing(request.folder, known), 0, known))
     print(f"\nstopped; {page} is no longer renewed, and the runs go on", flush=True)
 
 
 def main() -> None:
     """Run the command; Ctrl-C ends it."""
     with command_words(__doc__) as words:
-        request = parse_request(words)
+        request, known = parse_request(words), Gathered(keep=True)
         handle(stop, signal.SIGINT, *SIGNALS)
         page = request.folder / "live" / "index.html"
         try:
@@ -146,9 +164,9 @@ def main() -> None:
                 print(serve(page, request.port), flush=True)
             else:
                 print(f"open      {page}", flush=True)
-            print(watch(request), flush=True)
+            print(watch(request, known), flush=True)
         except KeyboardInterrupt:
-            leave(request)
+            leave(request, known)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from losslab.compare.digits import MOST, find_decimals, format_decimals
+from losslab.compare.digits import MOST, find_decimals, format_decimals, round_figures
 from losslab.compare.table import describe_alike
 
 
@@ -44,3 +44,13 @@ def test_columns_that_are_the_same_for_all_become_a_sentence() -> None:
     assert list(kept) == ["loss", "n", "MB"]
     assert said == "The same for all: updates 320."
     assert describe_alike(table.head(1), ["loss"])[1] == ""
+
+
+def test_a_column_of_tiny_numbers_keeps_the_digits_that_its_intervals_leave() -> None:
+    means = [5.05047e-10, 5.514006e-10, 6.003698e-10]
+    decimals = find_decimals(
+        pd.DataFrame({"low": [mean - 2e-11 for mean in means], "high": [m + 2e-11 for m in means]})
+    )
+    assert [format_decimals(mean, decimals) for mean in means] == ["5.05e-10", "5.51e-10", "6.00e-10"]
+    assert round_figures(means) == ["5.05e-10", "5.51e-10", "6.00e-10"]
+    assert format_decimals(-0.0, 3) == "0.000"

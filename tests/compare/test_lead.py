@@ -64,7 +64,7 @@ def test_a_race_has_the_same_lines() -> None:
         ("same", "sgd: behind adam by 0.1 points of accuracy [-0.5, 0.7]"),
         ("undecided", "lion: ahead of adam by 0.4 points of accuracy [-1.2, 2]"),
         ("clear", "lbfgs: it broke", "muon: found after 3 seeds: behind sgd by 5 points of accuracy [2, 8]"),
-        ("clear", "rprop: found after 4 seeds: behind sgd by 1 points of accuracy"),
+        ("clear", "rprop: found after 4 seeds: behind sgd by 1 point of accuracy"),
         ("",),
         ("",),
     ]

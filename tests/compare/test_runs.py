@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from losslab.compare.runs import parse_config, read_history, read_runs
+from losslab.compare.run_folder import parse_config
+from losslab.compare.runs import read_history, read_runs
 from losslab.errors import Refused
 from tests.compare.written import run
 

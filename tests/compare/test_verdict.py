@@ -65,6 +65,30 @@ def test_nothing_to_compare_with(tmp_path: Path) -> None:
     assert verdict_of(grid(tmp_path, {"mae": 0.5}, 3)) == [said]
 
 
+@pytest.mark.parametrize(
+    ("means", "said"),
+    [
+        ({"mae": 0.0, "mse": 0.0}, "mae and mse are the same within 1 % [0, 0]."),
+        ({"mae": 0.5, "mse": 0.8, "huber": 0.9}, "Use mae: both others are clearly worse."),
+        ({"mae": 0.5, "mse": 0.8, "huber": 0.9, "poly": 0.9}, "Use mae: all 3 others are clearly worse."),
+    ],
+)
+def test_what_is_said_of_equal_runs_and_of_all_others(tmp_path: Path, means: dict[str, float], said: str) -> None:
+    for loss, mean in means.items():
+        for seed in range(6):
+            run(tmp_path, mean * (1 + 0.01 * (seed * 7 % 5)), loss=loss, seed=seed)
+    assert said in verdict_of(tmp_path)
+
+
+def test_a_record_without_last_values_is_compared_by_the_tasks_direction(tmp_path: Path) -> None:
+    for loss, mean in (("mae", -2.0), ("mse", -1.5)):
+        for seed in range(6):
+            others = {"test/r2": mean + 0.01 * seed, "val/r2_best": mean}
+            run(tmp_path, 0.5 + 0.01 * seed, loss=loss, seed=seed, others=others)
+    found = arrange(read_runs([str(tmp_path)]), metric="r2")
+    assert (found.mode, found.cells[0]) == ("max", "mse")
+
+
 def test_a_grid_is_compared_by_its_factors_too(tmp_path: Path) -> None:
     for optimizer, shift in (("adam", 0.0), ("sgd", 0.3)):
         grid(tmp_path, {"mae": 0.5 + shift, "mse": 0.6 + shift}, 6, optimizer=optimizer)
@@ -91,6 +115,7 @@ def test_sound_runs_have_one_caution_that_says_what_selected(tmp_path: Path) -> 
     ("more", "sentence"),
     [
         ([{"seed": 9}], "Unequal seeds: mae ran with other seeds than the rest"),
+        ([{"seed": s, "loss": "huber"} for s in (7, 8)], "huber ran with other .*; no seed is in both, so they are"),
         ([{"seed": 9, "status": "failed"}], r"1 of 13 runs failed: mae \(1\); most often: it broke\."),
         ([{"seed": 9, "status": "running"}], "1 of 13 runs still say running"),
         ([{"seed": 9, "status": "interrupted"}], "1 of 13 runs were interrupted"),

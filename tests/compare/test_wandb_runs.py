@@ -11,7 +11,8 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from losslab.compare.design import arrange
-from losslab.compare.runs import parse_config, read_history, read_runs
+from losslab.compare.run_folder import parse_config
+from losslab.compare.runs import read_history, read_runs
 from losslab.compare.table import summarize_cells
 from losslab.page.wandb_report import log_report
 from losslab.record.offline import offline

@@ -16,6 +16,7 @@ from losslab.internals.hydra import parse_command_line
 from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT, some_now
 
+BESIDE = "no space may stand beside =: type "
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
@@ -160,3 +161,28 @@ def test_settings_may_stand_on_both_sides_of_m(typed: str, monkeypatch: pytest.M
     monkeypatch.setattr("sys.argv", ["losslab", *typed.split()])
     rewrite_arguments()
     assert parse_command_line(sys.argv[1:]).overrides == ["loss=mse", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("race loss = mse,mae", f"{BESIDE}loss=mse,mae"),
+        ("loss =mae seed=1", f"{BESIDE}loss=mae"),
+        ("seed=1 loss= mae", f"{BESIDE}loss=mae"),
+        ("loss mae", "loss and mae have no = between them: type loss=mae"),
+        ("compare . by= loss", f"{BESIDE}by=loss"),
+        ("race --config-dir mine loss=mae", ""),
+        ("compare . outputs by=loss", ""),
+        ("--data.path= --seed=1", ""),
+        ("data.path= seed=1", ""),
+        ("sweep file.yaml n=4", ""),
+        ("/tmp x", ""),
+    ],
+)
+def test_spaces_beside_an_equals_sign_are_refused(words: str, said: str) -> None:
+    found = ""
+    try:
+        arguments.check_spaces(words.split())
+    except Refused as refused:
+        found = str(refused)
+    assert found == said

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from losslab.data.notes import write_setting
 
 ROWS = 60
 FEATURES = ["age", "height", "income", "town", "born"]
@@ -399,7 +402,11 @@ def cells() -> Iterator[Dirt]:
         )
     for word in ("-", ".", "unknown", "--"):
         given = text(changed(age={3: word})).encode()
-        yield Dirt(f"a cell of {word}", given, says=rf"column age .*line 5, '{word}'.*data.types=.age:number")
+        yield Dirt(
+            f"a cell of {word}",
+            given,
+            says=rf"column age .*line 5, '{word}'.*types=.age:number.*\(data.missing=\[{re.escape(word)}",
+        )
         yield Dirt(f"a cell of {word}, told", given, changed(age={3: ""}), settings={"missing": [word]})
     yield Dirt(
         "equal rows",
@@ -432,7 +439,17 @@ def targets() -> Iterator[Dirt]:
         settings={"drop_rows": "missing_target"},
         says="2 rows without a target left out",
     )
+    for bad in (["rotary"], ["low", "n. a."]):
+        given = text(changed(price=dict.fromkeys((3, 9), bad[0]) | {5: bad[-1]})).encode()
+        rest = pd.concat([CLEAN[:3], CLEAN[4:5], CLEAN[6:9], CLEAN[10:]])
+        told = write_setting("data.missing", bad)
+        yield Dirt(f"a target of {bad[-1]}", given, says=re.escape(f"type data.drop_rows=missing_target {told} to"))
+        typed = {"drop_rows": "missing_target", "missing": bad}
+        yield Dirt(f"a target of {bad[-1]}, told", given, rest, "3 rows without a target left out", typed)
     yield Dirt("a constant target", text(changed(price="7")).encode(), says="data.target=price is 7 in every row")
+    for middle, said in (("1000000000", "varies by .* around 1000000000, .*: subtract 1000000000 from"), ("100", "")):
+        near = changed(price=lambda cell, middle=middle: f"{int(middle) + float(cell) % 7:.3f}")
+        yield Dirt(f"a target near {middle}", text(near).encode(), None if said else near, said)
     yield Dirt(
         "a target of words",
         text(changed(price="dear")).encode(),
@@ -448,6 +465,12 @@ def targets() -> Iterator[Dirt]:
     yield Dirt("classes", text().encode(), CLEAN, settings=classes, settings_like=classes)
     rare = changed(kind={3: "yak"})
     yield Dirt("a class of one row", text(rare).encode(), rare, settings=classes, settings_like=classes)
+    single = changed(kind={**dict.fromkeys(range(ROWS), "cat"), 3: "yak"})
+    alone = "all test rows are of class cat: metrics of them say nothing of yak"
+    yield Dirt("a class but for one row", text(single).encode(), single, alone, settings=classes, settings_like=classes)
+    pairs = changed(kind=[f"k{i // 2}" for i in range(ROWS)])
+    fewer = "60 of 60 rows .* have fewer than three, which are only trained on, .*: leave rare classes out"
+    yield Dirt("classes of two rows", text(pairs).encode(), says=fewer, settings=classes)
     yield Dirt("one class", text(changed(kind="cat")).encode(), says="has one class only", settings=classes)
     yield Dirt(
         "a class for each row",

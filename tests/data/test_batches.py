@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from losslab.build import build_loaders
+from losslab.config.check import configure
 from losslab.data.batches import Batches, Order, Pixels, at_once
 from losslab.data.dataset import Dataset, split_rows
 from losslab.data.pixels import Files
+from losslab.problems import quadratic
 from tests.data.pictures import pictures
 
 
@@ -23,6 +26,19 @@ def test_an_epoch_holds_every_training_row_once_with_its_own_target() -> None:
     assert [len(x) for x, _ in batches] == [8] * 5 + [len(data.split["train"]) - 40]
     assert sorted(torch.cat([x for x, _ in batches])[:, 0].tolist()) == data.split["train"].tolist()
     assert all(torch.equal(x.double(), y) for x, y in batches)
+
+
+def test_without_reshuffling_each_epoch_has_the_batches_of_the_first() -> None:
+    def batches(epoch: int, *reshuffle: bool) -> list[list[int]]:
+        order = Order(10, 4, 3, 8, 1, 0, 1, *reshuffle)
+        order.set_epoch(epoch)
+        return [rows.tolist() for rows in order]
+
+    assert batches(0) == batches(0, False) == batches(5, False)
+    assert batches(5) == batches(5, True) != batches(0)
+    for typed, expected in (([], True), (["data.reshuffle=false"], False)):
+        cfg = configure(["data=quadratic", "model=point", "loss=sum_of_squares", *typed])
+        assert build_loaders(cfg, quadratic(task="regression", seed=0)).train.sampler.reshuffle is expected
 
 
 def test_the_order_follows_from_seed_and_epoch() -> None:

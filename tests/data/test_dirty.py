@@ -3,12 +3,14 @@
 import ast
 import re
 import tracemalloc
+import warnings
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from losslab.data import numbers
@@ -113,3 +115,18 @@ def test_a_large_table_of_numbers_takes_less_than_four_times_its_file(
     train = x[data.split["train"]]
     expected = (x[:, :19] - train[:, :19].mean(0)) / train[:, :19].std(0)
     np.testing.assert_allclose(np.asarray(data.x), expected, atol=1e-4)
+
+
+def test_what_pandas_warns_of_in_a_large_table_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of columns whose kind changes after a million cells, it would."""
+    parts = pd.read_csv
+
+    def read_csv(*words: Any, **settings: Any) -> Any:
+        if "chunksize" in settings:
+            warnings.warn("Columns (0: age) have mixed types.", pd.errors.DtypeWarning, stacklevel=1)
+        return parts(*words, **settings)
+
+    monkeypatch.setattr(numbers, "LARGE", 2)
+    monkeypatch.setattr(pd, "read_csv", read_csv)
+    (tmp_path / "table.csv").write_text(CLEAN.to_csv(index=False), encoding="utf-8")
+    assert len(read(tmp_path / "table.csv", {}).y) == len(CLEAN)

@@ -86,7 +86,7 @@ def test_no_caption_touches_another_or_an_image(name: str, tmp_path: Path) -> No
 def test_a_class_that_was_said_wrongly_stands_below_the_true_one() -> None:
     data = labelled([0, 1], ["cat", "dog"])
     samples = [{"true": "cat", "predicted": "cat"}, {"true": "dog", "predicted": "cat"}]
-    assert [text.get_text() for text in image_grids.draw_classes(data, samples).texts] == ["cat", "dog", "said cat"]
+    assert [text.get_text() for text in image_grids.draw_classes(data, samples).texts] == ["cat", "dog", "\u2717 cat"]
 
 
 def test_the_reliability_diagram_is_scikit_learns_curve() -> None:

@@ -12,6 +12,7 @@ from losslab.config.check import configure
 from losslab.config.make import fill_in
 from losslab.errors import Refused
 from losslab.record.loggers import build_loggers
+from losslab.record.mlflow import MlflowLogger
 from losslab.train import train
 from tests.conftest import Typed, folder_of
 
@@ -62,6 +63,39 @@ def test_a_server_that_does_not_answer_is_one_sentence(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Refused, match=rf"could not start .* type logger.{setting}=null"):
         train(typed(*HEIGHTS, f"logger={name}", f"logger.{setting}=http://127.0.0.1:9"))
+
+
+@pytest.mark.system
+@pytest.mark.filterwarnings("ignore")  # of the other packages
+def test_mlflow_takes_up_a_resumed_run_and_a_run_outlives_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    given = {"experiment_name": "losslab", "run_name": "run", "tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    for start, ended in enumerate(("failed", "success")):
+        logger = MlflowLogger("one", **given)
+        logger.log_hyperparams({"lr": 0.1, "start": start})  # what a resumed run finds anew stays as it was
+        logger.log_metrics({"val/rmse": 1.0 - start}, step=start)
+        logger.finalize(ended)
+    client = logger.experiment
+    (run,) = client.search_runs([logger.experiment_id])
+    assert (run.info.status, run.data.params["start"]) == ("FINISHED", "0")
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "val/rmse")] == [1.0, 0.0]
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise mlflow.exceptions.MlflowException("API request failed")
+
+    other = MlflowLogger("another", **given)
+    other.log_hyperparams({"lr": 0.1})
+    with monkeypatch.context() as broken:
+        broken.setattr(type(client), "log_batch", fail)
+        other.log_metrics({"val/rmse": 1.0}, step=0)
+        other.log_metrics({"val/rmse": 0.5}, step=1)
+        broken.setattr(type(client), "log_batch", lambda *args, **kwargs: 1 / 0)  # a defect is none of the server's
+        with pytest.raises(ZeroDivisionError):
+            MlflowLogger("third", **given).log_metrics({"val/rmse": 1.0}, step=0)
+    other.finalize("success")
+    assert capsys.readouterr().err.count("MLflow took no more of the run (API request failed)") == 1
 
 
 @pytest.mark.parametrize(

@@ -236,3 +236,20 @@ def test_a_run_that_was_killed_or_pre_empted_is_gone_on_with_and_no_other(typed:
         assert claim_folder(typed(f"seed={count}"))[0].name == f"{folder.name}-2"
     folder = left(typed, "seed=9")
     assert claim_folder(typed("seed=9", "resume=never"))[0].name == f"{folder.name}-2"
+
+
+@pytest.mark.parametrize("place", ["losslab.page.pictures.draw_curves", "losslab.page.figures.save_png"])
+def test_a_picture_that_cannot_be_drawn_costs_no_run(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(place, fail)
+    summary = train(typed("data=diabetes", "trainer.max_epochs=1"))
+    assert "test/rmse" in summary
+    assert json.loads((summary.folder / "status.json").read_text())["status"] == "finished"
+    assert (summary.folder / "pictures" / "samples.csv").is_file()
+    said = capsys.readouterr().err
+    assert "Not all pictures were drawn (ValueError in test_record.py, line " in said
+    assert "no such colour" in said

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from losslab.errors import Refused
-from losslab.study.__main__ import study
+from losslab.study.__main__ import check_words, study
 from losslab.study.__main__ import train as run
 from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
 from losslab.study.data import check_files
 from losslab.study.file import STUDIES, Study, list_studies, load_sources, load_study
 from losslab.study.findings import Results, load_runs
-from losslab.study.story import write_index, write_readme
+from losslab.study.published import compare_means, count_steps
+from losslab.study.story import name_picture, write_index, write_readme
 from losslab.sweep.file import load_file
 from tests.conftest import ROOT, without_pictures
 
@@ -71,6 +73,79 @@ def test_a_claim_is_confirmed_only_where_its_whole_interval_bears_it_out(
     assert "20 runs, 2 minutes" in page
 
 
+def published_study(folder: Path, claim: dict[str, Any]) -> Study:
+    """A study of one claim about published runs: ten of mae with a mean of 10 and a standard deviation of 1."""
+    values = np.linspace(-1, 1, 10) / np.linspace(-1, 1, 10).std(ddof=1) + 10
+    lines = [f"p,mae,0.01,{seed},test/loss,{value}" for seed, value in enumerate(values)]
+    (folder / "published.csv").write_text("\n".join(["part,loss,optimizer.lr,seed,metric,value", *lines]))
+    return replace(study_of({"in": "p", "published": "mae", **claim}), folder=folder, published="From there.")
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "diverged", "found"),
+    [
+        (10.0, 0.1, False, "confirmed"),
+        (11.0, 0.1, False, "confirmed"),
+        (8.9, 0.1, False, "confirmed"),
+        (13.0, 0.1, False, "not confirmed"),
+        (7.0, 0.1, False, "not confirmed"),
+        (12.0, 0.1, False, "undecided"),
+        (10.0, 9.0, False, "undecided"),
+        (10.0, 0.1, True, "not confirmed"),
+    ],
+)
+def test_runs_are_as_published_if_their_mean_surely_lies_within_the_published_spread(
+    mean: float, spread: float, diverged: bool, found: str, tmp_path: Path
+) -> None:
+    runs = runs_of(mean, mean, 0.0).query("loss == 'mae'").reset_index(drop=True)
+    runs["test/loss"] = mean + spread * np.resize([-1.0, 1.0], len(runs))
+    runs.loc[0, "status"] = "failed" if diverged else "finished"
+    asked = published_study(tmp_path, {"metric": "test/loss"})
+    results = Results(asked, runs)
+    assert results.answers[0].found == found
+    assert "| mae | test/loss | 10.0 ± 1.0, 10 runs |" in write_readme(asked, results)
+
+
+@pytest.mark.parametrize(("best", "found"), [(0.01, "confirmed"), (0.1, "confirmed"), (1.0, "not confirmed")])
+def test_a_search_finds_the_published_setting_or_a_neighbour(best: float, found: str, tmp_path: Path) -> None:
+    runs = runs_of(1.0, 1.0, 0.0).query("loss == 'mae'").reset_index(drop=True)
+    runs["optimizer.lr"] = [10.0**power for power in range(-6, 4)]
+    runs["val/rmse"] = 1 + abs(np.log10(runs["optimizer.lr"] / best))
+    runs.loc[0, "val/rmse"], runs.loc[0, "status"] = 0.0, "failed"
+    answer = Results(published_study(tmp_path, {"steps": 1, "metric": "val/rmse"}), runs).answers[0]
+    assert (answer.found, answer.size) == (found, f"{best:.4g}")
+
+
+def test_the_interval_of_two_means_is_that_of_welch() -> None:
+    draw = np.random.default_rng(0)
+    ours, theirs = draw.normal(1, 1, 30), draw.normal(0, 3, 10)
+    errors = [values.var(ddof=1) / len(values) for values in (ours, theirs)]
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 29 + errors[1] ** 2 / 9)
+    half = stats.t.ppf(0.995, freedom) * sum(errors) ** 0.5
+    mean = ours.mean() - theirs.mean()
+    assert compare_means(ours, theirs, 0.01) == pytest.approx((mean, mean - half, mean + half))
+
+
+@pytest.mark.parametrize(("found", "steps"), [(0.01585, 0), (0.01, 1), (0.0398, 2), (1e-5, 16)])
+def test_steps_are_counted_on_the_grid(found: float, steps: int) -> None:
+    assert count_steps([10 ** (-5 + step / 5) for step in range(36)], found, 0.015848931925) == steps
+
+
+def test_a_second_look_gets_half_of_the_level() -> None:
+    once, again = study_of(BETTER), replace(study_of(BETTER), earlier="It was undecided.")
+    runs = runs_of(9.9, 10.0, 0.05)
+    assert (Results(once, runs).alpha, Results(again, runs).alpha) == (0.05, 0.025)
+    assert "**A second look.** It was undecided. Each look gets half" in write_readme(again, Results(again, runs))
+
+
+def test_a_dry_run_prints_the_sweeps_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = load_study("deepobs")
+    small = replace(whole, parts={"grid": {**whole.parts["grid"], "each": [["optimizer=sgd"]]}})
+    assert run(small, tmp_path, True, ["dry=true"]) == 0
+    assert "grid: 1 cell x 36 settings x 1 seed = 36 runs of 2 epochs" in capsys.readouterr().out
+    assert not [*tmp_path.rglob("status.json"), *tmp_path.rglob("README.md")]
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_the_page_of_a_study_follows_from_the_runs_that_are_kept(name: str) -> None:
     kept = load_study(name)
@@ -88,6 +163,7 @@ def test_the_file_of_a_study_says_what_is_needed(name: str) -> None:
     asked, sources = load_study(name), load_sources()
     assert (STUDIES / name / "README.md").is_file() == bool(asked.advice)
     assert bool(asked.show) == (not asked.parts)
+    assert not asked.advice or all((STUDIES / name / name_picture(part)).is_file() for part in asked.ranks)
     for part in asked.parts.values():
         load_file(str(asked.folder / part["sweep"]))
     for data in asked.data:
@@ -132,12 +208,21 @@ def test_each_loss_has_the_slope_that_autograd_says_and_a_step_makes_it_smaller(
         ("robust", {}, "robust is not a study; nearest: robust_targets"),
         ("backpropagation", {"kept": "1"}, "kept=1 does not fit: type kept=true or kept=false"),
         ("robust_targets", {"tiny": "yes"}, "tiny=yes does not fit: type tiny=true or tiny=false"),
+        ("robust_targets", {"retry": "again"}, "retry=again does not fit: type retry=true or retry=false"),
     ],
 )
 def test_mistakes_are_one_sentence(name: str, typed: dict[str, str], sentence: str) -> None:
     with pytest.raises(Refused) as refused:
         study(name, typed)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("word", ["loss=mae", "optimizer.lr=0.1", "+data.drop_last=true", "stack=4", "engine=ray"])
+def test_the_protocol_of_a_study_is_fixed(word: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check_words(load_study("deepobs"), ["n=0", word])
+    assert str(refused.value).startswith(f"{word} does not fit, as a study's protocol is fixed: type losslab sweep ")
+    assert str(refused.value).endswith(f"{STUDIES / 'deepobs' / 'conf'} {word} to run its sweep with it")
 
 
 @pytest.mark.system

@@ -76,7 +76,7 @@ def test_the_runs_of_a_narrowed_sweep_are_some_of_the_whole_one(file: str, tmp_p
         ("run_cap=x", "run_cap=x does not fit: it must be a whole number"),
         ("seed=range(0)", r"seed=range\(0\) has no values: type one"),
         ("optimizer=adamm,sgd", "optimizer=adamm is not an option; nearest: adam"),
-        ("dry=maybe", "dry=maybe does not fit: it must be true or false"),
+        ("dry=maybe", "dry=maybe does not fit: type dry=true or dry=false"),
         ("--dry", "--dry is no flag of this command"),
         ("optimizer.lr=0.1)", "cannot be read: if it is a text, type"),
     ],

@@ -39,6 +39,12 @@ def test_a_driver_for_each_worker_adds_no_look_for_each_of_the_others(tmp_path: 
     assert calls.total() / 200 < 2.5 * MOST, "it was 700, when each of them read each record"
 
 
+def test_processes_without_a_job_hardly_look_at_the_disk(tmp_path: Path) -> None:
+    """With one job for each of 100 workers, each waits up to 100 s for the others; a job takes 11 calls."""
+    calls, _ = scale.count_calls(tmp_path, 100, 100)
+    assert calls.total() / 100 < 50, "it was 112, when each looked at three jobs in four ways"
+
+
 @pytest.mark.parametrize(("workers", "apart"), [(1, 0), (4, 20), (16, 60)])
 def test_workers_go_through_the_jobs_together(tmp_path: Path, workers: int, apart: int) -> None:
     simulation = scale.Simulation(tmp_path, 200, workers)

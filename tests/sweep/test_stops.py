@@ -449,10 +449,10 @@ def test_a_worker_begins_nothing_where_the_sweep_is_gone(tmp_path: Path) -> None
     plan = read(sweep_file(tmp_path), {})
     (tmp_path / "sweep").mkdir()
     workers = Workers(tmp_path / "sweep", plan, 1)
-    workers.jobs = plan.jobs()
+    workers.add(plan.jobs())
     process = workers.start()
     assert process.stdin is not None
     shutil.rmtree(tmp_path / "sweep")
     assert process.wait(60) == errno.ENOENT
     process.stdin.close()
-    assert not list(tmp_path.glob("sweep/runs/*"))
+    assert not list(tmp_path.glob("sweep/runs/*-*"))

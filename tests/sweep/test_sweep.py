@@ -15,6 +15,8 @@ import pytest
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from losslab.compare.gathered import Gathered
+from losslab.compare.runs import SUMMED, find_records
 from losslab.config.catalogue import CONF, options
 from losslab.config.check import configure
 from losslab.errors import Refused
@@ -273,7 +275,10 @@ def test_a_sweep_that_is_killed_half_way_ends_as_one_that_is_not(
         assert driver.returncode == 0, errors
     done_here(path, tmp_path / "peace")
     assert table(war / "sweeps" / "short") == table(tmp_path / "peace")
-    assert len(table(tmp_path / "peace")) == len(list(war.glob("sweeps/short/runs/*"))) == 2
+    for folder in (tmp_path / "peace", war / "sweeps" / "short"):
+        kinds = {kind for _, kind in find_records(str(folder / "runs"), Gathered())}
+        assert kinds == {SUMMED}, "each run has a line that counts"
+    assert len(table(tmp_path / "peace")) == len(list(war.glob("sweeps/short/runs/*-*"))) == 2
     for name in halfway:
         overrides = json.loads((war / "sweeps" / "short" / "runs" / name / "status.json").read_text())["overrides"]
         assert any(text.startswith("ckpt=") for text in overrides), "it went on from its checkpoint"

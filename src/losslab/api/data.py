@@ -12,6 +12,7 @@ import pandas as pd
 from losslab.config.catalogue import CONF, options
 from losslab.data.dataset import Array
 from losslab.data.lines import is_row
+from losslab.data.notes import count
 from losslab.errors import Refused, nearest
 from losslab.files import replacing
 
@@ -35,8 +36,8 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     if data is None or isinstance(data, str | Path):
         return name_data(data, target)
     check_table(data, target is not None)
-    holds_targets = isinstance(data, tuple) or not (isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"))
-    if target is not None and holds_targets:
+    table = isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas")
+    if target is not None and not table and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         raise Refused("target names a column of a table, and these data hold their targets: leave it out")
     if isinstance(data, tuple):
         if len(data) != 2:
@@ -55,6 +56,14 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
 
 def check_table(data: Any, has_target: bool) -> None:
     """Refuse columns that are no table: a dictionary, a list, one column, or an array where a target is named."""
+    if isinstance(data, dict) and {"data", "target"} <= data.keys() and hasattr(data, "data"):  # scikit-learn's Bunch
+        raise Refused(f"data is {type(data).__name__}: give (data.data, data.target)")
+    if hasattr(data, "collect") and not hasattr(data, "to_pandas"):  # polars' LazyFrame
+        raise Refused(f"data is {type(data).__name__}, which is not computed yet: give data.collect()")
+    if hasattr(data, "to_pandas") and not (hasattr(data, "columns") or hasattr(data, "column_names")):
+        raise Refused(f"data is {type(data).__name__}, one column: give a table with target, or arrays (x, y)")
+    if hasattr(data, "dataset") and hasattr(data, "batch_size"):  # torch's DataLoader
+        raise Refused(f"data is {type(data).__name__}, which makes batches: give its data.dataset")
     if isinstance(data, dict | list | pd.Series) or (isinstance(data, np.ndarray) and has_target):
         named = ", columns=[...]" if isinstance(data, list | np.ndarray) else ""
         raise Refused(
@@ -89,7 +98,7 @@ def list_names(target: Any) -> list[str]:
 def join_columns(x: pd.DataFrame, y: Any) -> pd.DataFrame:
     """Put targets beside a table of features, row by row."""
     if len(y) != len(x):
-        raise Refused(f"data holds {len(x)} rows of x and {len(y)} of y: give as many targets as rows")
+        raise Refused(f"data holds {count(len(x), 'row')} of x and {len(y)} of y: give as many targets as rows")
     names, columns = list_names(y), list[Any]()
     if isinstance(y, pd.DataFrame):
         columns = [column.array for _, column in y.items()]
@@ -198,6 +207,8 @@ def keep(content: bytes, what: str, suffix: str, root: Path) -> Path:
 def to_array(values: Any) -> Array:
     """Return an array of NumPy's, also of a tensor on any device."""
     values = values.detach().cpu() if hasattr(values, "detach") else values
+    values = values.toarray() if type(values).__module__.startswith("scipy.sparse") else values
+    values = values.astype(float).filled(np.nan) if np.ma.is_masked(values) else values
     values = values.float() if str(getattr(values, "dtype", "")) == "torch.bfloat16" else values  # NumPy has none
     array: Array = np.asarray(values)
     return array
@@ -206,8 +217,9 @@ def to_array(values: Any) -> Array:
 def give_arrays(x: Array, y: Array, task: str | None, root: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Write arrays into a file of NumPy's; return the settings that read it."""
     if not x.ndim or not y.ndim or len(x) != len(y):
-        rows = [len(each) if each.ndim else "one number" for each in (x, y)]
-        raise Refused(f"data holds {rows[0]} rows of x and {rows[1]} of y: give as many targets as rows")
+        rows = count(len(x), "row") if x.ndim else "one object"
+        targets = len(y) if y.ndim else "one object"
+        raise Refused(f"data holds {rows} of x and {targets} of y: give as many targets as rows")
     if not len(x):
         raise Refused("data holds no rows: give some")
     if y.ndim not in (1, 2) or x.dtype.kind == "c":

@@ -39,6 +39,7 @@ from losslab.compare.settings import name_options
 from losslab.config.words import command_words
 from losslab.errors import Refused
 from losslab.files import write_together
+from losslab.pipes import clean
 from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
@@ -149,8 +150,10 @@ def describe_failed(runs: Runs) -> str:
     reasons = failed["reason"].dropna().map(str).value_counts()
     reason = str(reasons.index[0])
     first = failed[failed["reason"].map(str) == reason].head(1)
-    cell = name_options(first, [key for key in ("loss", "optimizer") if key in first]).iloc[0]
-    often = f"{len(failed)} failed" if len(failed) == reasons.iloc[0] else f"{len(failed)} failed, most often"
+    names = name_options(failed, [key for key in ("loss", "optimizer") if key in failed])
+    cell, often = names[first.index[0]], f"{len(failed)} failed, most often"
+    if len(failed) == reasons.iloc[0]:
+        cell, often = f"{'such as ' * (names.nunique() > 1)}{cell}", f"{len(failed)} failed"
     text = textwrap.shorten(reason, 200, placeholder="\u2026").rstrip(".")
     return f"{often} ({cell}): {text}"
 
@@ -203,10 +206,10 @@ def main() -> None:
         request = parse_request(words)
         runs = read_runs(request.folders)
         try:
-            print(compare(request, runs), flush=True)
+            print(clean(compare(request, runs)), flush=True)
         except Refused:
             if not request.json:
-                print(count_runs(runs), flush=True)
+                print(clean(count_runs(runs)), flush=True)
             raise
         if runs.broken:
             sys.exit(f"losslab: {describe_broken(runs)}; all else was compared")

@@ -1,5 +1,6 @@
 """Reasons to doubt a comparison, found in the records themselves."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -69,13 +70,14 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     single = counts[counts == 1].index.get_level_values("cell").unique()
     if len(single):
         yield f"One seed only in {name_some(single)}: a second might reverse the order."
-    sets = comparison.ended.groupby(["cell", "dataset_key"])["repeat"].agg(
-        lambda repeats: ",".join(sorted(set(repeats)))
-    )
-    if sets.nunique() > 1:
-        usual = sets.mode().iloc[0]
-        other = sets[sets != usual].index.get_level_values("cell").unique()
-        yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; pairs use those that both have."
+    ended = comparison.ended.groupby(["cell", "dataset_key"])["repeat"]
+    sets = [(name[0], frozenset(repeats)) for name, repeats in ended]
+    every = [each for _, each in sets]
+    usual = max(every, key=lambda each: (every.count(each), -len(each)))
+    if other := dict.fromkeys(cell for cell, each in sets if each != usual):
+        shared = any(usual & each for _, each in sets if each != usual)
+        then = "pairs use those that both have" if shared else "no seed is in both, so they are compared unpaired"
+        yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; {then}."
     values = by_cell["value"].nunique()
     same = values[(values == 1) & (counts > 1)].index.get_level_values("cell").unique()
     if len(same):
@@ -104,8 +106,8 @@ def doubt_unfinished(comparison: Comparison) -> Iterator[str]:
 
 def doubt_race(comparison: Comparison) -> Iterator[str]:
     """Find runs of a race: it stops training what loses, so that a comparison of all of them says less than it did."""
-    folders = {Path(folder).absolute() for folder in comparison.frame["folder"].map(str) if ":" not in folder[2:]}
-    near = {above for folder in {folder.parent for folder in folders} for above in (folder, folder.parent)}
+    folders = [os.path.abspath(folder) for folder in comparison.frame["folder"].map(str) if ":" not in folder[2:]]  # noqa: PTH100
+    near = {above for folder in map(Path, {*map(os.path.dirname, folders)}) for above in (folder, folder.parent)}
     for place in sorted(folder for folder in near if (folder / "race.json").is_file()):
         page = place / "comparison" / "index.html"
         own = str(page) if page.is_file() else "which the race's command writes when it is typed again"

@@ -183,7 +183,7 @@ def find_mode(finished: pd.DataFrame, metric: str) -> str:
     Raises:
         Refused: if no run recorded two different values.
     """
-    if f"val/{metric}_best" in finished:
+    if {f"val/{metric}_best", f"val/{metric}"} <= {*finished}:
         gain = finished[f"val/{metric}_best"] - finished[f"val/{metric}"]
         for folder in finished["folder"] if not gain.any() else ():
             values = read_history(folder).get(f"val/{metric}", pd.Series(dtype=float))

@@ -11,8 +11,8 @@ from losslab.compare.standing import Standing, is_sure, sort_pairs, turn
 from losslab.compare.wording import (
     describe_gap,
     describe_wanted,
-    format_amount,
     format_p,
+    format_size,
     join_phrases,
     name_plural,
     shorten,
@@ -88,13 +88,22 @@ worse.'
     )
     rest += [f"{lost} clearly worse"] if worse else []
     if not same and not undecided and len(worse) > 1:
-        rest = [f"all {len(worse)} others are clearly worse"]
+        rest = [f"{count_all(len(worse))} others are clearly worse"]
     return f"Use {use}{': ' if rest else ''}{', and '.join(rest)}."
 
 
 def count_names(names: Mapping[str, str]) -> str:
     """Name one; count several."""
     return next(iter(names)) if len(names) == 1 else f"{len(names)} others"
+
+
+def count_all(number: int) -> str:
+    """Say that all of several are meant.
+
+    >>> count_all(2), count_all(3)
+    ('both', 'all 3')
+    """
+    return "both" if number == 2 else f"all {number}"
 
 
 def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
@@ -114,7 +123,7 @@ def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
         ("Avoid", CLEAR, places.worse, "No other is clearly worse."),
     ):
         if names:
-            part = f"All {others}" if len(names) == others else f"{len(names)} of the {others}"
+            part = count_all(others).capitalize() if len(names) == others else f"{len(names)} of the {others}"
             number = f"{part} others: " if len(names) > 1 else ""
             within = f" The same within {places.gap}." if badge == SAME else ""
             evidence = [f"{name}: {phrase}" if phrase else name for name, phrase in names.items()]
@@ -166,7 +175,7 @@ def describe_leader(comparison: Comparison, findings: Findings, standing: Standi
     most = 100 * (1 - float(row.mean())) if comparison.points else float("inf")  # nothing is better than perfect
     if 0 < lost < most:  # NaN isn't
         unit = "points" if comparison.points else "%"
-        why.append(f"None of the undecided is better by more than {format_amount(lost)} {unit}.")
+        why.append(f"None of the undecided is better by more than {format_size(lost, unit)}.")
     return " ".join(why)
 
 

@@ -1,28 +1,22 @@
 """Read run folders, thousands of them in seconds. A record that is incomplete is named and left out."""
 
-import csv
 import os
-import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from losslab.compare import wandb_runs
+from losslab.compare.gathered import Gathered
+from losslab.compare.run_folder import Record, to_plain
 from losslab.errors import Refused
-from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
+from losslab.files import Unreadable, read_json
 from losslab.record import rows
 from losslab.record.offline import offline
-from losslab.record.rows import FIRST_NORM, GRADIENT_NORM
 
-Record = dict[str, Any]
-CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
-UNREPEATED = r"\+*(output_dir|logger|resume|trainer\.enable_progress_bar)\b"  # settings that change no number
-LINE = 2**20  # bytes of a line of history.csv
+SUMMED = "gathered"  # the kind of a record: a line that sums up a run
 
 
 @dataclass
@@ -40,16 +34,21 @@ class Runs:
     broken: list[str] = field(default_factory=list)
 
 
-def read_runs(folders: Iterable[str]) -> Runs:
+def read_runs(folders: Iterable[str], gathered: Gathered | None = None) -> Runs:
     """Read all runs below the folders, in the order of their paths; a run found twice counts once.
 
     Where there are no run folders, W&B's own offline records are read instead; `wandb:ENTITY/PROJECT` reads a project
     from the server.
 
+    Args:
+        folders: their paths.
+        gathered: what earlier looks at these folders found.
+
     Raises:
         Refused: if a folder does not exist, or no run is below any of them.
     """
-    table, broken = Table(), list[str]()
+    table, broken, gathered = Table(), list[str](), gathered or Gathered()
+    readers = {SUMMED: gathered.read, "status.json": gathered.read, **READERS}
     places = list(folders)
     names = [os.path.normpath(name) for name in places if not name.startswith("wandb:")]
     for name in names:
@@ -59,9 +58,9 @@ def read_runs(folders: Iterable[str]) -> Runs:
         for path, record in wandb_runs.read_project(project):
             for config, rest in unpack_wandb_record(record):
                 table.add(config, {**rest, "folder": path})
-    for path, kind in sorted({record for name in names for record in find_records(name)}):
+    for path, kind in sorted(dict(record for name in names for record in find_records(name, gathered)).items()):
         try:
-            for config, rest in READERS[kind](path):
+            for config, rest in readers[kind](path):
                 table.add(config, {**rest, "folder": path})
         except Exception as error:  # whatever the file holds, the other runs can be compared
             broken.append(f"{path} ({describe_error(error)})")
@@ -94,11 +93,15 @@ class Table:
         return pd.DataFrame(rows, columns=self.names) if rows else pd.DataFrame()
 
 
-def find_records(name: str) -> Iterator[tuple[str, str]]:
+def find_records(name: str, gathered: Gathered | None = None) -> Iterator[tuple[str, str]]:
     """Walk a folder for records: run folders and lists of failed jobs, or W&B's offline runs where it has no runs.
 
+    Args:
+        name: of the folder.
+        gathered: lines that sum up runs; a run with one is not looked into.
+
     Yields:
-        The record's folder, and its kind: a key of `READERS`.
+        The record's folder, and its kind: `status.json`, `SUMMED`, or a key of `READERS`.
     """
     mirrors, folders = [], False
     for path, inner, files in os.walk(name):
@@ -106,39 +109,17 @@ def find_records(name: str) -> Iterator[tuple[str, str]]:
             inner.clear()
             folders = True
             yield path, "status.json"
-        elif "failed.json" in files:
+            continue
+        if gathered is not None and (known := gathered.find(path, inner, files)):
+            folders = True
+            inner[:] = [each for each in inner if each not in known]
+            yield from ((os.path.join(path, each), SUMMED) for each in known)  # noqa: PTH118
+        if "failed.json" in files:
             yield path, "failed.json"
         elif any(file.startswith("run-") and file.endswith(".wandb") for file in files):
             mirrors.append((path, ".wandb"))
     if not folders:
         yield from mirrors
-
-
-def read_run(path: str) -> Iterator[tuple[Record, Record]]:
-    """Read a run's folder: its settings, and the rest of its record."""
-    status = read_json(os.path.join(path, "status.json"))  # noqa: PTH118 - faster for 30,000 runs
-    rest = {key: to_plain(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
-    for kind in ("facts", "environment"):
-        rest |= {f"{kind}.{key}": to_plain(value) for key, value in (status.get(kind) or {}).items()}
-    links, typed = status.get("wandb"), status.get("overrides")
-    rest["wandb"] = to_plain(links.get("run")) if isinstance(links, dict) else None
-    rest["command"] = write_command(typed) if isinstance(typed, list) else None
-    config = parse_config(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
-    if rest["status"] == "finished" or Path(path, "summary.json").is_file():
-        summary = read_json(os.path.join(path, "summary.json"))  # noqa: PTH118
-        check_numbers(summary)
-        rest |= summary
-    rest[FIRST_NORM] = read_first(path, GRADIENT_NORM)
-    yield config, rest
-
-
-def write_command(typed: list[Any]) -> str:
-    """Write what was typed as a command that repeats a run; where and how it recorded itself is left out.
-
-    >>> write_command(["loss=mae", "logger='false'", "optimizer.betas=[0.9, 0.99]", "output_dir=/tmp/runs"])
-    "losslab loss=mae 'optimizer.betas=[0.9, 0.99]'"
-    """
-    return shlex.join(["losslab", *(word for word in map(str, typed) if not re.match(UNREPEATED, word))])
 
 
 def unpack_wandb_record(found: Record) -> Iterator[tuple[Record, Record]]:
@@ -158,64 +139,9 @@ def read_failed_jobs(path: str) -> Iterator[tuple[Record, Record]]:
 
 
 READERS: dict[str, Callable[[str], Iterator[tuple[Record, Record]]]] = {
-    "status.json": read_run,
     "failed.json": read_failed_jobs,
     ".wandb": lambda path: unpack_wandb_record(offline(path)),
 }
-
-
-def check_numbers(summary: Record) -> None:
-    """Check that a `summary.json` holds only numbers.
-
-    Raises:
-        ValueError: for a value that is not a number, or is too large for one.
-    """
-    for key, value in summary.items():
-        if not isinstance(value, int | float) or (isinstance(value, int) and value.bit_length() > 64):
-            raise ValueError(f"summary.json has {key}={str(value)[:30]}, which is no number")
-
-
-def parse_config(config: str) -> Record:
-    """Parse the flat keys of a `config.yaml`; a list becomes the text that a user would type.
-
-    YAML is slow, so each entry is parsed only once for all runs that share it: 10,000 runs take seconds.
-
-    >>> parse_config("loss: mae\\noptimizer.betas:\\n- 0.9\\n- 0.99\\nseed: 3\\n")
-    {'loss': 'mae', 'optimizer.betas': '[0.9, 0.99]', 'seed': 3}
-    """
-    parsed: Record = {}
-    for block in re.split(r"\n(?=[^\s:\-])", config.strip()):
-        parsed |= parse_entry(block)
-    return parsed
-
-
-@cache
-def parse_entry(block: str) -> Record:
-    """Parse one entry of a configuration.
-
-    Raises:
-        ValueError: for a key without its value, which is how a file ends that was cut off.
-    """
-    parsed = parse_yaml(block)
-    if not isinstance(parsed, dict):
-        raise ValueError(f"config.yaml has '{block[:30]}', which is no setting")
-    return {str(key): to_plain(value) for key, value in parsed.items()}
-
-
-def to_plain(value: object) -> object:
-    """Keep numbers, words and booleans and turn all else into text, so that values can be compared and sorted."""
-    return value if isinstance(value, int | float | str) or value is None else str(value)
-
-
-def read_first(path: str, column: str) -> float:
-    """Read a column's value in the first epoch; NaN if there is none."""
-    try:
-        with open_regular(os.path.join(path, "history.csv")) as file:  # noqa: PTH118
-            lines = [file.readline(LINE).decode(errors="replace") for _ in range(2)]
-        row = next(csv.DictReader(lines), {})
-        return float(row.get(column) or "nan")
-    except (OSError, ValueError, TypeError, csv.Error):
-        return float("nan")
 
 
 def read_history(path: str) -> pd.DataFrame:

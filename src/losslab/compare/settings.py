@@ -17,6 +17,7 @@ SAME_ROWS = (
     "data.fold",
     "data.folds",
     "data.drop_last",
+    "data.reshuffle",
     "data.gives",
     "data.task",
     "data.root",

@@ -21,6 +21,7 @@ LEAST_DRAWS = 2_000
 WORK = 10_000_000  # values that are simulated, about
 LEVELS = 1500  # at which a family is tested to find a p
 ROUNDING = 1e-6  # metrics come in single precision
+LEAST = 1e-60  # a variance, where all values are 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
     True
     """
     filled = np.where(layout.present, y, 0.0)[None]
-    floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2)
+    floor = max(layout.grain**2 / 12, (ROUNDING * np.abs(filled).max()) ** 2, LEAST)
     levels = np.ones(y.shape[1]) if layout.levels is None else layout.levels
     layout = replace(layout, scales=find_scales(y / levels, layout.present, floor))
     estimate, variance, skew, bartlett = (part[0] for part in summarize(filled, layout, floor))

@@ -5,20 +5,41 @@ from collections.abc import Sequence
 from losslab.compare.claims import Pair
 from losslab.compare.design import Comparison
 
+NOTHING = 1e-9  # per cent or points
+
 
 def describe_gap(comparison: Comparison, pair: Pair) -> str:
     """Write a difference with its interval; one that is next to nothing beside its interval is 0."""
-    amount = format_amount(0.0 if abs(pair.mean) < 0.005 * (pair.high - pair.low) else abs(pair.mean))
-    unit = "%" if not comparison.points else "point" if amount == "1" else "points"
-    return f"{amount} {unit} [{format_amount(pair.low)}, {format_amount(pair.high)}]"
+    amount = 0.0 if abs(pair.mean) < 0.005 * (pair.high - pair.low) else abs(pair.mean)
+    return format_gap(amount, pair.low, pair.high, "points" if comparison.points else "%")
+
+
+def format_gap(mean: float, low: float, high: float, unit: str) -> str:
+    """Write a difference with its unit and its interval.
+
+    >>> format_gap(1.04, 0.2, 1.9, "points of accuracy")
+    '1 point of accuracy [0.2, 1.9]'
+    """
+    return f"{format_size(mean, unit)} [{format_amount(low)}, {format_amount(high)}]"
+
+
+def format_size(amount: float, unit: str) -> str:
+    """Write an amount with its unit: 1 point, 2 points, 1 %.
+
+    >>> format_size(1, "points of accuracy"), format_size(3.21, "% rmse")
+    ('1 point of accuracy', '3.2 % rmse')
+    """
+    text = format_amount(amount)
+    return f"{text} {unit.replace('points', 'point', 1) if text == '1' else unit}"
 
 
 def format_amount(amount: float, digits: int = 2) -> str:
     """Write a number with two digits or more, never with an exponent of ten that is positive.
 
-    >>> format_amount(15.96), format_amount(-1234.5), format_amount(0.00012)
-    ('16', '-1,234', '0.00012')
+    >>> format_amount(15.96), format_amount(-1234.5), format_amount(0.00012), format_amount(-1e-12)
+    ('16', '-1,234', '0.00012', '0')
     """
+    amount = 0.0 if abs(amount) < NOTHING else amount
     return f"{amount:,.0f}" if abs(amount) >= 10**digits - 0.5 else f"{amount:.{digits}g}"
 
 

@@ -31,7 +31,7 @@ LISTED = {
     "data": "_target_ task truth gives takes val test fixed_test seed folds fold batch_size drop_last workers path "
     "labels file target separator none drop min_count rare group size cache_gb buckets outliers dataset values read "
     "label_noise outputs types missing drop_rows max_categories rows test_path split time "
-    "encoding delimiter header decimal dates sheet weight",
+    "encoding delimiter header decimal dates sheet weight reshuffle",
     "trainer": "accelerator devices num_nodes strategy precision max_epochs updates accumulate_grad_batches "
     "gradient_clip_val gradient_clip_algorithm channels_last check_val_every_n_epoch enable_progress_bar deterministic "
     "sync_batchnorm benchmark",

@@ -13,7 +13,7 @@ from losslab.config.catalogue import CONF, find_by_alias, options, squeeze
 from losslab.errors import Refused, nearest
 
 WIDER = 30.0
-LIBRARIES = {"TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow", "TrackioLogger": "trackio"}
+LIBRARIES = {"TensorBoardLogger": "tensorboard", "MlflowLogger": "mlflow", "TrackioLogger": "trackio"}
 
 
 def fill_by_name(cfg: DictConfig) -> list[str]:

@@ -16,7 +16,7 @@ from losslab.errors import Refused, yaml_fault
 FOLDERS = 2000  # at most; a catalogue has a dozen
 OPTION = re.compile(r"\w[\w.+-]{0,99}")  # the name of an option, which is no path
 OWN_KEYS = {  # keys of an option's file that losslab reads itself; the constructor does not get them
-    "data": ("gives", "batch_size", "drop_last", "workers", "label_noise"),
+    "data": ("gives", "batch_size", "drop_last", "reshuffle", "workers", "label_noise"),
     "model": ("takes",),
     "logger": ("more",),
     "loss": ("input", "target", "reduction", "per", "domain"),

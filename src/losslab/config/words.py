@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from losslab.config.arguments import take_folders
 from losslab.config.catalogue import CONF
 from losslab.errors import Refused, nearest, one_sentence
 
@@ -25,7 +26,22 @@ def command_words(usage: str | None, instead: str = "out=PATH") -> Iterator[list
         words = sys.argv[1:]
         if {"-h", "--help"} & set(words):
             sys.exit(print(usage))
+        check_flags(words)
         yield words
+
+
+def check_flags(words: Sequence[str]) -> None:
+    """Refuse flags, of which these commands have one only: the folder of the user's own options.
+
+    >>> check_flags(["--n", "3"])
+    Traceback (most recent call last):
+    losslab.errors.Refused: --n is no flag of this command: type n=VALUE, or --help for what there is
+    """
+    for word in take_folders(words)[0]:
+        if word.startswith("-"):
+            key, _, value = word.lstrip("-").partition("=")
+            instead = f"type {key}={value or 'VALUE'}, or" if key else "type key=value, or"
+            raise Refused(f"{word} is no flag of this command: {instead} --help for what there is")
 
 
 def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -42,10 +58,9 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
     {'loss': 'focal', 'loss.gamma': '5'}
     """
     found: dict[str, str] = {}
+    check_flags(words)
     for word in words:
         key, equals, value = word.partition("=")
-        if word.startswith("-"):
-            raise Refused(f"{word} is no flag of this command: type key=value, or --help for what there is")
         if not equals and not any(fnmatch(key, pattern) for pattern in known):
             some = ", ".join(sorted(key for key in known if "*" not in key)[:8])
             raise Refused(f"'{word}' cannot be read: type KEY=VALUE; keys are {some}")
@@ -65,6 +80,17 @@ def list_keys() -> set[str]:
     """List the settings of a run that have no dot: the groups, and the keys of config.yaml."""
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     return groups | set(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")))
+
+
+def parse_flag(key: str, value: str) -> bool:
+    """Parse true or false that was typed.
+
+    Raises:
+        Refused: if it is neither.
+    """
+    if value.lower() not in ("true", "false"):
+        raise Refused(f"{key}={value} does not fit: type {key}=true or {key}=false")
+    return value.lower() == "true"
 
 
 def parse_list(value: str) -> list[str]:

@@ -37,6 +37,7 @@ class Order:
         count: rows of an epoch, the first of the order.
         at_once: batches that are returned together.
         rank, world: this process, and how many there are.
+        reshuffle: whether each epoch has an order of its own, and not that of the first.
 
     >>> [rows.tolist() for rows in Order(5, 2, seed=None)]
     [[0, 1], [2, 3], [4]]
@@ -53,14 +54,15 @@ class Order:
         at_once: int = 1,
         rank: int = 0,
         world: int = 1,
+        reshuffle: bool = True,
     ) -> None:
-        self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0
+        self.rows, self.size, self.seed, self.epoch, self.reshuffle = rows, size, seed, 0, reshuffle
         self.count = rows if count is None else count
         self.at_once, self.rank, self.world = at_once, rank, world
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, from which the order follows."""
-        self.epoch = epoch
+        self.epoch = epoch if self.reshuffle else 0
 
     def __len__(self) -> int:
         if self.seed is None:
@@ -123,6 +125,7 @@ class Batches:
         at_once: batches that are returned together, as one tensor.
         seed: of the order; `None` keeps the order of the split.
         drop_last: whether an epoch leaves out the rows that do not fill a batch.
+        reshuffle: whether each epoch has batches of its own; else all have those of the first, in the same order.
         rank, world: this process, and how many there are.
         ahead: whether images may be normalised ahead; not if they are augmented.
         workers: processes that read images from their files.
@@ -138,6 +141,7 @@ class Batches:
         at_once: int = 1,
         seed: int | None = None,
         drop_last: bool = False,
+        reshuffle: bool = True,
         *,
         rank: int = 0,
         world: int = 1,
@@ -146,7 +150,7 @@ class Batches:
     ) -> None:
         rows = data.split[part]
         count = epoch_rows(data, size, drop_last) if part == "train" else len(rows)
-        self.sampler = Order(len(rows), size, seed, count, at_once, rank, world)
+        self.sampler = Order(len(rows), size, seed, count, at_once, rank, world, reshuffle)
         self.rows, self.workers = torch.from_numpy(rows), workers
         truth = (data.y,) if data.scaled_weight is None else (data.y, data.scaled_weight)
         self.truth = [torch.from_numpy(values) for values in truth]
@@ -170,9 +174,9 @@ class Batches:
         for self.taken, (rows, x) in enumerate(zip(orders, images, strict=True), begin + 1):
             yield x, *(each.index_select(0, rows) for each in self.truth)
 
-    def keep_on(self, device: torch.device) -> None:
-        """Keep this part's rows on a device if they fit, so that picking a batch copies nothing to it."""
-        if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT:
+    def keep_on(self, device: torch.device, runs: int = 1) -> None:
+        """Keep this part's rows on a device if those of all runs fit, so that picking a batch copies nothing to it."""
+        if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT // runs:
             self.x, *self.truth = (each[self.rows].to(device) for each in (self.x, *self.truth))
             self.rows = torch.arange(len(self.rows), device=device)
 

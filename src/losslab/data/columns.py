@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from losslab.data.formats import DATE, WRITTEN, Told, find_style, parse_cells
 from losslab.data.lines import BadCell
-from losslab.data.notes import count
+from losslab.data.notes import count, write_setting
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 BLANKED = ("None", "none", "n/a", "#N/A", "<NA>", "#NULL!")  # what programs write into an empty cell of numbers
@@ -28,6 +28,7 @@ LARGEST = 1e37  # a number; standard deviations of larger ones may be infinite i
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
+MANY = 8  # different cells: more are not listed
 
 Array = NDArray[Any]
 
@@ -41,7 +42,7 @@ class Column:
         kind: one of `KINDS`; inferred if `None`. In a column told to hold numbers or dates, other cells count as empty.
         missing: what an empty cell may hold beside `MISSING`.
         formats: what the user says of how numbers and dates are written; `None` for plain ones alone.
-        instead: what to do about a bad cell, which ends the sentence that refuses it.
+        instead: what to do about bad cells, which ends the sentence that refuses them; or a function of their texts.
 
     Raises:
         Refused: if a cell is not what the others are, or may be read in two ways.
@@ -61,7 +62,7 @@ class Column:
         kind: str | None = None,
         missing: Iterable[str] = (),
         formats: Told | None = None,
-        instead: str = "",
+        instead: "str | Callable[[list[str]], str]" = "",
     ) -> None:
         self.name, self.told, self.rows = str(values.name), kind is not None, values.index
         self.missing: NDArray[np.bool_]
@@ -97,8 +98,11 @@ class Column:
             self.numbers[no_number] = np.nan
             self.taken = int(no_number.sum())  # as empty
         else:
-            what = "NaN or infinity" if like is None else f"no {'date' if self.dates else 'number'}"
-            self.check_cells(no_number, what, instead)
+            if like is None:
+                self.check_cells(no_number, "NaN or infinity", instead)
+            else:
+                what = f"no {'date' if self.dates else 'number'}"
+                self.check_cells(no_number, what, "correct them, or leave those cells empty")
         self.check_size()
 
     lenient = False
@@ -158,20 +162,22 @@ class Column:
             return "number"
         return "category" if present.nunique() <= min(100, max(20, len(self.text) // 10)) else "text"
 
-    def check_mixture(self, instead: str) -> None:
+    def check_mixture(self, instead: "str | Callable[[list[str]], str]") -> None:
         """Refuse a column that holds mostly numbers and some text, unless it was told what it holds.
 
         Args:
-            instead: what to do, which ends the sentence.
+            instead: what to do, which ends the sentence; or a function of the cells' texts.
         """
         finite = np.isfinite(self.numbers) & ~self.missing
         if self.kind != "number" and not self.told and finite.sum() > MOSTLY * (~self.missing).sum():
             self.check_cells(~finite & ~self.missing, "text among its numbers", instead)
 
-    def check_cells(self, bad: NDArray[np.bool_], what: str, instead: str = "") -> None:
+    def check_cells(self, bad: NDArray[np.bool_], what: str, instead: "str | Callable[[list[str]], str]" = "") -> None:
         """Refuse the column if any of its cells is bad."""
         if bad.any():
             first = int(bad.argmax())
+            if callable(instead):
+                instead = instead(list(dict.fromkeys(map(self.write, np.flatnonzero(bad).tolist()))))
             instead = instead or "correct them, or, unless it is the target, leave those cells empty"
             raise BadCell(
                 f"column {self.name} holds {what} in {int(bad.sum()):,} of {count(len(bad), 'row')} (first: ",
@@ -308,6 +314,32 @@ def type_of(name: str, kind: str) -> str:
     return (
         shlex.quote(f"data.types={{{name}:{kind}}}") if re.search(r"[^\w.-]", name) else f"data.types={{{name}:{kind}}}"
     )
+
+
+def offer_types(name: str, missing: Sequence[str], cells: Sequence[str]) -> str:
+    """Say what to type of a column of numbers and these texts, where `missing` already count as empty.
+
+    >>> offer_types("age", [], ["-"]).partition(",")[0]
+    'type data.types={age:number} to take them for empty cells (data.missing=[-] does so in all columns)'
+    """
+    every = (
+        f" ({write_setting('data.missing', [*missing, *cells])} does so in all columns)" if len(cells) <= MANY else ""
+    )
+    as_number, as_category = (type_of(name, kind) for kind in ("number", "category"))
+    return (
+        f"type {as_number} to take them for empty cells{every}, {as_category} if these are no numbers, or correct them"
+    )
+
+
+def offer_empty(missing: Sequence[str], cells: Sequence[str]) -> str:
+    """Say what to type of these cells of a column, where `missing` already count as empty.
+
+    >>> offer_empty(["-"], ["inf"])
+    'type data.missing=[-,inf] to leave those cells empty, or correct them'
+    """
+    if len(cells) > MANY:
+        return "correct them, or leave those cells empty"
+    return f"type {write_setting('data.missing', [*missing, *cells])} to leave those cells empty, or correct them"
 
 
 def to_number(text: str) -> float:

@@ -275,15 +275,30 @@ def draw_parts(
     parts = {}
     for name, size in sizes.items():
         if size > len(order) - 2:
-            raise Refused(
-                f"{counted(len(rows), 'row')} or groups are too few to split, as each of train, {', '.join(sizes)} "
-                f"needs two: add rows, or type a smaller {' or '.join(f'data.{part}' for part in sizes)}"
-            )
+            raise Refused(describe_few(len(rows), len(kept), sizes))
         picked = np.zeros(len(order), bool)
         if size:
             picked[((np.arange(size) + 0.5) * len(order) / size).astype(int)] = True
         parts[name], order = np.sort(order[picked]), order[~picked]
     return {"train": np.sort(np.concatenate([order, kept])), **dict(sorted(parts.items(), reverse=True))}
+
+
+def describe_few(count: int, rare: int, sizes: dict[str, int]) -> str:
+    """Say why rows cannot be split, and what to do.
+
+    >>> describe_few(5, 0, {"test": 2, "val": 2})
+    '5 rows or groups are too few to split, as each of train, test, val needs two: add rows'
+    """
+    if count - rare < 2 + sum(2 for size in sizes.values() if size) <= count:
+        return (
+            f"{rare} of {counted(count, 'row')} or groups are of classes that have fewer than three, which are only "
+            "trained on, so too few are left to test: leave rare classes out, or make one class of them"
+        )
+    larger = " or ".join(f"data.{part}" for part, size in sizes.items() if size > 2)
+    return (
+        f"{counted(count, 'row')} or groups are too few to split, as each of train, {', '.join(sizes)} needs two: "
+        f"add rows{f', or type a smaller {larger}' if larger else ''}"
+    )
 
 
 def shuffle(

@@ -5,6 +5,7 @@ Text takes some twelve times the memory of its file. What is no plain number is 
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -46,7 +47,8 @@ def read_numbers(
     numbers: dict[Any, list[NDArray[np.float64]]] = {key: [] for key in plain}
     words: dict[Any, list[pd.Series[Any]]] = {key: [] for key in titles if key not in numbers}
     again = []  # columns that hold something else further down
-    with open_lines() as lines:
+    with open_lines() as lines, warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.DtypeWarning)  # such columns are read again, as text
         parts = pd.read_csv(
             lines,
             dtype=dict.fromkeys(words, str),

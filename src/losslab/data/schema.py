@@ -137,6 +137,28 @@ def note_points(columns: Sequence[Column], targets: Mapping[str, "pd.Series[Any]
     ]
 
 
+def note_untested(y: NDArray[Any], test: NDArray[np.int64], outputs: Sequence[str]) -> list[str]:
+    """Return a note on the classes or labels that no test row has, whose errors no test metric counts.
+
+    >>> note_untested(np.array([0, 1, 0, 0]), np.array([2, 3]), ["a", "b"])
+    ['all test rows are of class a: metrics of them say nothing of b']
+    >>> note_untested(np.array([[1, 0], [0, 1], [0, 1]]), np.array([1, 2]), ["a", "b"])
+    ['no test row has label a: test metrics say nothing of it']
+    """
+    if y.dtype.kind == "f":
+        return []
+    what = "class" if y.ndim == 1 else "label"
+    tested = set((y[test] if y.ndim == 1 else np.flatnonzero(y[test].any(0))).tolist())
+    lacking = [name for place, name in enumerate(outputs) if place not in tested]
+    if not lacking:
+        return []
+    if y.ndim == 1 and len(tested) == 1:
+        return [f"all test rows are of class {outputs[min(tested)]}: metrics of them say nothing of {few(lacking)}"]
+    several = f"{what}{'es' if what == 'class' else 's'} {few(lacking)}"
+    named = f"{what} {lacking[0]}" if len(lacking) == 1 else several
+    return [f"no test row has {named}: test metrics say nothing of {'it' if len(lacking) == 1 else 'them'}"]
+
+
 def has_codes(column: Column) -> bool:
     """Return whether numbers are written with as many digits and some with 0 before them, as postcodes are."""
     if "text" not in vars(column):  # read as numbers, which none of its cells forbade
@@ -206,7 +228,7 @@ def write_columns(rows: Sequence[tuple[str, ...]], most: int = 15) -> str:
 
     text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:most]], columns=HEADING))
     kinds = [row[1] for row in rows[most:]]
-    more = ", ".join(count(kinds.count(kind), kind) for kind in dict.fromkeys(kinds))
+    more = ", ".join(f"{kinds.count(kind)} of type {kind}" for kind in dict.fromkeys(kinds))
     return f"{text}\nand {len(kinds)} more: {more}" if kinds else text
 
 

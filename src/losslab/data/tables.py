@@ -6,6 +6,7 @@ categories, quantiles) come from the training rows alone; names of classes and l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, type_of
+from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_empty, offer_types, type_of
 from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
@@ -22,7 +23,14 @@ from losslab.data.noise import slip_decimals
 from losslab.data.notes import count, few, write_setting
 from losslab.data.reading import Format, name_lines, note_doubled, read_table
 from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
-from losslab.data.schema import count_equal, describe_columns, describe_weight, find_suspects, note_points
+from losslab.data.schema import (
+    count_equal,
+    describe_columns,
+    describe_weight,
+    find_suspects,
+    note_points,
+    note_untested,
+)
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
@@ -219,8 +227,9 @@ def encode(  # long: each step of the table's way from cells to features, and al
     if "vector" in takes:
         name_categories(columns)
     titles = next((column.text.tolist() for column in columns if column.kind == "text"), None)
-    notes = [f"{c.name}: {count(n, 'empty cell')} filled in" for c in columns if (n := int(c.missing.sum()))] + slipped
     encoders = [ColumnEncoder.fit(column, train, separator) for column in columns]
+    used = [c for c, e in zip(columns, encoders, strict=True) if "vector" not in takes or e.feature_names()]
+    notes = [f"{c.name}: {count(n, 'empty cell')} filled in" for c in used if (n := int(c.missing.sum()))] + slipped
     axis = None
     if "vector" in takes:
         crossed = {}  # what the training rows of a column hold instead of the means that include their own targets
@@ -253,7 +262,7 @@ def encode(  # long: each step of the table's way from cells to features, and al
         ]
         if decimal is None:
             data.notes += note_points(columns, {name: frame[name] for name in targets} if truth == "numbers" else {}, y)
-        data.notes += find_suspects(columns, y, train)
+        data.notes += [*find_suspects(columns, y, train), *note_untested(y, parts["test"], outputs)]
         if isinstance(x, np.ndarray) and x.dtype == np.float32 and (equal := count_equal(x, y)) > len(y) // 100:
             data.notes.append(
                 f"{count(equal, 'row')} are equal to an earlier one, and may be trained on and tested: "
@@ -274,7 +283,7 @@ def read_columns(
         Refused: if one holds mostly numbers and some text, or nothing at all.
     """
     columns = [
-        Column(frame[name], kind=types.get(str(name)), missing=missing, formats=formats)
+        Column(frame[name], None, types.get(str(name)), missing, formats, partial(offer_empty, missing))
         for name in frame.columns
         if name not in without
     ]
@@ -284,10 +293,7 @@ def read_columns(
                 f"{type_of(column.name, types[column.name])} does not fit: none of its cells is one, such as "
                 f"'{column.text.iloc[0]}'; type {type_of(column.name, 'category')}, or leave it out"
             )
-        as_number, as_category = (type_of(column.name, kind) for kind in ("number", "category"))
-        column.check_mixture(
-            f"type {as_number} to take them for empty cells, {as_category} if these are no numbers, or correct them"
-        )
+        column.check_mixture(partial(offer_types, column.name, missing))
     return columns
 
 

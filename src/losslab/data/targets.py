@@ -1,7 +1,7 @@
 """Columns of text become canonical targets: numbers, the index of a class, or 0 and 1 for each label."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import Column
+from losslab.data.columns import MANY, Column
 from losslab.data.formats import Told
-from losslab.data.notes import count
+from losslab.data.notes import count, write_setting
+from losslab.data.truth import to_single
 from losslab.errors import Refused
 
 LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
-EMPTY_THEM = "correct them, or type data.drop_rows=missing_target and empty those cells"
+CORRECT = "correct them"
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 LABEL_SEPARATORS = ("|", ";", ",")
@@ -49,13 +50,14 @@ def encode_target(
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise Refused(f"data.target names {twice[0]} twice: name each column once")
     formats = formats if truth == "numbers" else None
-    columns = [Column(frame[name], missing=missing, formats=formats, instead=EMPTY_THEM) for name in frame.columns]
+    instead = leave_out(missing)
+    columns = [Column(frame[name], missing=missing, formats=formats, instead=instead) for name in frame.columns]
     if truth == "labels" and len(columns) == 1:
         return encode_lists(split_labels(columns[0].text.mask(columns[0].text.isin(missing), ""), separator), names[0])
     for column in columns:
         column.check_cells(column.missing, "no value", f"fill them in, or {LEAVE_OUT}")
     if truth == "numbers":
-        return encode_numbers(columns, task), names
+        return encode_numbers(columns, task, instead), names
     if truth == "labels":
         return encode_flags(columns), names
     if len(columns) > 1:
@@ -63,10 +65,26 @@ def encode_target(
     return encode_classes(columns[0])
 
 
-def encode_numbers(columns: list[Column], task: str) -> Array:
-    """Return the numbers of several columns as float32 `(N, D)`."""
+def leave_out(missing: Sequence[str]) -> Callable[[list[str]], str]:
+    """Say what to do about cells of a target that are no numbers, where `missing` already count as empty.
+
+    >>> leave_out(["-"])(["old", "n.a."])
+    'correct them, or type data.drop_rows=missing_target data.missing=[-,old,n.a.] to leave those rows out'
+    """
+
+    def write(cells: list[str]) -> str:
+        if len(cells) > MANY:
+            return "correct them, or type data.drop_rows=missing_target and empty those cells"
+        empty = write_setting("data.missing", [*missing, *cells])
+        return f"correct them, or type data.drop_rows=missing_target {empty} to leave those rows out"
+
+    return write
+
+
+def encode_numbers(columns: list[Column], task: str, instead: str | Callable[[list[str]], str] = CORRECT) -> Array:
+    """Return the numbers of several columns as float32 `(N, D)`; `instead` says what to do about other cells."""
     for column in columns:
-        column.check_mixture(EMPTY_THEM)
+        column.check_mixture(instead)
         if column.kind != "number":
             some = ", ".join(sorted(set(column.text))[:3])
             raise Refused(
@@ -78,7 +96,7 @@ def encode_numbers(columns: list[Column], task: str) -> Array:
                 f"data.target={column.name} is {column.numbers[0]:g} in every row, so there is nothing to learn: "
                 "name a column that varies"
             )
-    return np.stack([column.numbers for column in columns], 1).astype(np.float32)
+    return np.hstack([to_single(column.numbers[:, None], f"data.target={column.name}") for column in columns])
 
 
 def encode_classes(column: Column) -> tuple[Array, list[str]]:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from losslab.config.catalogue import TRUTHS
 from losslab.errors import Refused
 
+LOST = 0.01  # of a target's standard deviation may be rounded away
+DIGITS = 4  # of the number to subtract
+
 
 def find_truth(task: str, truth: str | None = None) -> str:
     """Return the truth of a task.
@@ -57,7 +60,7 @@ def to_canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
     if y.dtype.kind not in "biuf":
         raise Refused(f"the targets hold {y.flat[0]!r}, but truth: {truth} needs numbers: return an array of numbers")
     if truth == "numbers":
-        y = y.reshape(len(y), -1).astype(np.float32)
+        y = to_single(y.reshape(len(y), -1), "a target")
         return y, y.shape[1]
     dimensions, shape, what = (1, "(N,)", "the index of its class") if truth == "class" else (2, "(N, L)", "0 and 1")
     if y.ndim != dimensions:
@@ -66,6 +69,32 @@ def to_canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
         raise Refused(f"the targets hold {odd[0]:g}, but truth: {truth} needs whole numbers: give each row {what}")
     y = y.astype(np.int64)
     return y, y.shape[1] if truth == "labels" else int(y.max()) + 1
+
+
+def to_single(y: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return targets in single precision.
+
+    Args:
+        y: numbers, `(N, D)`.
+        name: of the target, for messages.
+
+    Raises:
+        Refused: if they vary so little around a large number that rounding takes more than 1 % of their spread.
+
+    >>> to_single(np.array([[1e9], [1e9 + 1]]), "data.target=t")
+    Traceback (most recent call last):
+    losslab.errors.Refused: data.target=t varies by 1 around 1000000000, ...
+    """
+    with np.errstate(all="ignore"):  # NaN and infinity are refused elsewhere
+        single: NDArray[np.float32] = y.astype(np.float32)
+        for own, rounded in zip(y.T, single.T, strict=True):
+            if own.dtype != np.float32 and np.abs(rounded - own).mean() > LOST * own.std() > 0:
+                middle = f"{own.mean():.{DIGITS}g}"
+                raise Refused(
+                    f"{name} varies by {np.ptp(own):.3g} around {float(middle):.0f}, which single precision cannot "
+                    f"tell apart: subtract {float(middle):.0f} from all of its values"
+                )
+    return single
 
 
 def stratify(y: NDArray[Any], truth: str) -> NDArray[np.int64] | None:

@@ -14,10 +14,10 @@ Caption = list[tuple[str, str]]  # lines of text, each with its colour
 
 
 def draw_classes(data: Dataset, samples: Sequence[dict[str, str]]) -> Figure:
-    """Draw the first test images with their true class and, where it is wrong, the predicted one."""
+    """Draw the first test images with their true class and, where that is another, the predicted one after a cross."""
     captions: list[Caption] = []
     for sample in samples:
-        wrong = [(f"said {sample['predicted']}", ORANGE)] if sample["predicted"] != sample["true"] else []
+        wrong = [(f"\u2717 {sample['predicted']}", ORANGE)] if sample["predicted"] != sample["true"] else []
         captions.append([(sample["true"], "black"), *wrong])
     return draw_grid(data, captions)
 

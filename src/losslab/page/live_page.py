@@ -9,6 +9,7 @@ import pandas as pd
 from losslab.compare.__main__ import build_page, check_finished, to_files
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
+from losslab.compare.gathered import Gathered
 from losslab.compare.lead import Line
 from losslab.compare.report import write_report
 from losslab.compare.runs import read_runs
@@ -31,13 +32,14 @@ DRAWN = draw_means, draw_pareto, draw_training
 SHOWN = 200  # runs that go on are listed
 
 
-def draw_live(folder: Path, standing: Standing, refresh: int) -> str:
+def draw_live(folder: Path, standing: Standing, refresh: int, known: Gathered | None = None) -> str:
     """Draw the page.
 
     Args:
         folder: that holds the runs.
         standing: how they stand.
         refresh: after how many seconds a browser reads it again; 0 for a page that stays.
+        known: runs that have ended and were read before.
     """
     out, clock = folder / "live", time.strftime("%H:%M:%S")
     again = f"; again every {refresh} seconds, as soon as something has changed" if refresh else ""
@@ -51,7 +53,7 @@ def draw_live(folder: Path, standing: Standing, refresh: int) -> str:
     headline = f"{standing.sentence}."
     running = [Section("Running", tabulate_running(standing, out))] if standing.running else []
     try:
-        runs = read_runs([str(folder)])
+        runs = read_runs([str(folder)], known)
         check_finished(runs)
         comparison = arrange(runs)
         report = write_report(comparison, evaluate(comparison), 1.0, out)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from losslab.compare.lead import CLEAR, Line, Places, list_places
-from losslab.compare.wording import format_amount, join_phrases, shorten
+from losslab.compare.wording import format_gap, format_size, join_phrases, shorten
 from losslab.race.state import State
 
 
@@ -40,7 +40,7 @@ def write_standing(state: State, unit: str, gap: str) -> list[Line]:
         gap,
     )
     rest = {
-        name: f"found after {gap['n']} seeds: behind {gap['ahead']} by {format_amount(gap['mean'])} {unit}"
+        name: f"found after {gap['n']} seeds: behind {gap['ahead']} by {format_size(gap['mean'], unit)}"
         for name, gap in dropped
         if gap["low"] <= 0
     }
@@ -56,5 +56,4 @@ def describe_gap(gap: dict[str, Any], unit: str) -> str:
     way = "behind" if gap["mean"] >= 0 else "ahead of"
     ends = (gap["low"], gap["high"]) if gap["mean"] >= 0 else (-gap["high"], -gap["low"])
     ahead = gap["ahead"] if len(gap.get("rivals", [""])) == 1 else "the best"
-    amounts = f"[{format_amount(ends[0])}, {format_amount(ends[1])}]"
-    return f"{way} {ahead} by {format_amount(abs(gap['mean']))} {unit} {amounts}"
+    return f"{way} {ahead} by {format_gap(abs(gap['mean']), *ends, unit)}"

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from losslab.compare.claims import evaluate
 from losslab.compare.lead import find_command
 from losslab.compare.request import Request
-from losslab.compare.wording import describe_wanted, format_amount, join_phrases
+from losslab.compare.wording import describe_wanted, format_gap, format_size, join_phrases
 from losslab.files import write_together
 from losslab.page.figures import BLUE, GREY, ORANGE, Plot, make_figure, shorten
 from losslab.race.judge import FAILURES, ROWS
@@ -94,9 +94,7 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
     used += [describe_beaten(name, gap, unit) for name, gap in beaten[:NAMED]]
     if len(beaten) > NAMED:
-        used.append(
-            f"{len(beaten) - NAMED} more are behind by at least {format_amount(beaten[NAMED][1]['mean'])} {unit}."
-        )
+        used.append(f"{len(beaten) - NAMED} more are behind by at least {format_size(beaten[NAMED][1]['mean'], unit)}.")
     used += [f"{name} is out: {reason}." for name, reason in state.never.items()]
     return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
 
@@ -105,17 +103,12 @@ def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
     """Say how far a candidate that was dropped is behind the best, and whether it is surely worse."""
     if gap["low"] > 0:
         best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
-        interval = format_interval(gap, unit)
+        interval = format_gap(gap["mean"], gap["low"], gap["high"], unit)
         return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
     return (
         f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by "
-        f"{format_amount(gap['mean'])} {unit} at {gap['n']} seeds."
+        f"{format_size(gap['mean'], unit)} at {gap['n']} seeds."
     )
-
-
-def format_interval(gap: dict[str, Any], unit: str) -> str:
-    """Write how far a candidate is behind, with the interval."""
-    return f"{format_amount(gap['mean'])} {unit} [{format_amount(gap['low'])}, {format_amount(gap['high'])}]"
 
 
 def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
@@ -125,7 +118,7 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
     left = sorted(state.undecided, key=lambda name: gaps[name]["mean"] if name in gaps else 0.0)
     for name in left[:NAMED]:
         gap = gaps.get(name)
-        interval = f" (behind by {format_interval(gap, unit)})" if gap else ""
+        interval = f" (behind by {format_gap(gap['mean'], gap['low'], gap['high'], unit)})" if gap else ""
         why_not = state.hopeless.get(name)
         if why_not == ROWS:
             found.append(

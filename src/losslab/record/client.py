@@ -8,9 +8,9 @@ from typing import Any
 from losslab.errors import Refused
 from losslab.internals.wandb import ignore_workspace_settings, skip_launch_inputs
 
-FAULTS = ("wandb", "requests")  # modules whose errors are the client's or the server's
+FAULTS = ("wandb", "requests", "mlflow")  # modules whose errors are the client's or the server's
 # loggers that write to a file, or to the server that this setting names
-SERVERS = {"MLFlowLogger": ("MLflow", "tracking_uri"), "TrackioLogger": ("Trackio", "server_url")}
+SERVERS = {"MlflowLogger": ("MLflow", "tracking_uri"), "TrackioLogger": ("Trackio", "server_url")}
 
 
 def client() -> Any:

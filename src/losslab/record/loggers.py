@@ -36,7 +36,7 @@ def build_loggers(cfg: DictConfig) -> tuple[list[Logger], dict[str, Any]]:
 def fill(cfg: DictConfig, option: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the option of MLflow or Trackio leaves open."""
     target, output = str(option.get("_target_")), Path(cfg.output_dir).resolve()
-    if target.endswith("MLFlowLogger") and option.get("tracking_uri") is None:
+    if target.endswith("MlflowLogger") and option.get("tracking_uri") is None:
         server = os.environ.get("MLFLOW_TRACKING_URI")
         here = {"tracking_uri": f"sqlite:///{(output / 'mlflow.db').as_posix()}"}
         return {"tracking_uri": server} if server else {**here, "artifact_location": (output / "mlflow").as_uri()}

@@ -18,7 +18,8 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -124,6 +125,7 @@ class Record(Logger):
         self.monitor, self.mode = str(best.get("monitor")), str(best.get("mode", cfg.task.mode))
         self.mirrors: list[Logger] = []
         self.code = partial(own_code, cfg)  # called at the end, when allowed packages have been imported
+        self.pictures: list[str] = []  # the names of those in `pictures/`
         self.unmirrored: str | None = None
         self.history: list[Row] = []
         self.unwritten: Refused | None = None  # why the status could not be written
@@ -249,17 +251,35 @@ class Record(Logger):
             logger.log_metrics({**best, **test, **ends, **first, "train/loss_spread": last["train/loss_spread"]})
         return summary
 
-    def keep_pictures(self, figures: Mapping[str, "Figure"], tables: Mapping[str, list[dict[str, str]]]) -> None:
-        """Save the figures as PNG and the tables as CSV, and log them to W&B."""
-        from losslab.page.figures import save_png
-
+    def keep_tables(self, tables: Mapping[str, list[dict[str, str]]]) -> None:
+        """Save tables as CSV."""
         folder = make_folder(self.folder / "pictures")
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", [list(table[0]), *(list(row.values()) for row in table)])
-        for name, figure in figures.items():
-            with replacing(folder / f"{name}.png") as out:
-                save_png(figure, out)
-        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, figures, tables, self.code)
+
+    def keep_pictures(self, draw: Callable[[], Mapping[str, "Figure"]]) -> None:
+        """Draw figures and save them as PNG; say so if one fails, as hours of training are worth more than a picture.
+
+        Raises:
+            OSError: such as on a full disk.
+        """
+        from losslab.page.figures import save_png
+
+        try:
+            for name, figure in draw().items():
+                with replacing(self.folder / "pictures" / f"{name}.png") as out:
+                    save_png(figure, out)
+                self.pictures.append(name)
+        except (OSError, Refused):
+            raise
+        except Exception as error:
+            file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} in {Path(file).name}, line {line}: {error}"
+            print(f"Not all pictures were drawn ({why}); the run's numbers are complete.", file=sys.stderr, flush=True)
+
+    def mirror_pictures(self, tables: Mapping[str, list[dict[str, str]]]) -> None:
+        """Log the pictures that were kept, and the tables, to W&B."""
+        self.unmirrored = wandb.log_pictures(self.mirrors, self.folder, self.pictures, tables, self.code)
 
     def __enter__(self) -> "Record":
         return self
@@ -270,15 +290,20 @@ class Record(Logger):
         try:
             if not self.first:
                 self.leave(error)
-            elif self.status["status"] is None:  # refused before it began
-                if self.lock is not None and not (self.folder / "status.json").exists():
-                    remove_locked(self.folder, self.lock)
-                    self.lock = None
-            else:
+            elif self.status["status"] is not None:
                 self.end(error)
         finally:
-            if self.lock is not None:
-                os.close(self.lock)
+            self.release()
+
+    def release(self) -> None:
+        """Unlock the folder; remove it if the run was refused before it began."""
+        lock, self.lock = self.lock, None
+        if lock is None:
+            return
+        if self.first and self.status["status"] is None and not (self.folder / "status.json").exists():
+            remove_locked(self.folder, lock)
+        else:
+            os.close(lock)
 
     def end(self, error: BaseException | None) -> None:
         """Record how the run ended; after a signal, exit with that signal's code.

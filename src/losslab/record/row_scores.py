@@ -40,8 +40,9 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -208,11 +209,20 @@ class Member:
         content = io.BytesIO(self.archive.read(f"{name}.npy"))
         if np.lib.format.read_magic(content) != (1, 0):
             raise ValueError(f"{name} is of another format")
-        shape, fortran, kind = np.lib.format.read_array_header_1_0(content)
+        begin = content.tell()
+        length = int.from_bytes(content.read(2), "little")
+        shape, fortran, kind = parse_header(content.getvalue()[begin : begin + 2 + length])
+        content.seek(begin + 2 + length)
         if kind.kind not in "iufU":
             raise ValueError(f"{name} is of type {kind}")
         values = np.frombuffer(content.getbuffer(), kind, offset=content.tell())
         return values.reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(1000)
+def parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return an array's shape, whether it is in Fortran's order, and its type; runs of a sweep share their headers."""
+    return np.lib.format.read_array_header_1_0(io.BytesIO(header))
 
 
 def read_members(file: Path, read: Callable[[Member], Found]) -> Found:

@@ -6,27 +6,33 @@
     losslab study robust_targets kept=true   # train nothing: compute the answers from the runs that are kept with it
 
     n=2              processes at a time; default: as many as there are cores or GPUs
+    retry=true       train the runs that failed again
+    dry=true         print what would be trained, and how long that takes, and train nothing
     output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
     data.root=DIR    where MNIST lies; it is downloaded there if it is missing
 
 The same command again does what is missing. Runs, pages and README.md go to OUTPUT/studies/NAME. The file study.yaml
-of each study holds its question, its protocol and what would bear the claim out.
+of each study holds its question, its protocol and what would bear the claim out. A study takes no other setting, as
+its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
 """
 
 if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before all else is imported
 
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from losslab.config.words import command_words, parse_settings
+from losslab.config.words import command_words, list_keys, parse_flag, parse_settings
 from losslab.errors import Refused
 from losslab.study.file import Study, list_studies, load_sources, load_study, name_sweeps, simplify
 from losslab.sweep.stopping import stop_driver, until_signalled
 
-KEYS = ("tiny", "kept", "n", "output_dir", "data.root")
+FLAGS = ("tiny", "kept", "retry", "dry")
+OF_SWEEPS = ("n", "data.root")
+KEYS = (*FLAGS, *OF_SWEEPS, "output_dir")
 
 
 def study(name: str, typed: Mapping[str, str]) -> int:
@@ -40,37 +46,57 @@ def study(name: str, typed: Mapping[str, str]) -> int:
         The exit code: 1 where runs failed.
     """
     asked = load_study(name)
-    for key in ("tiny", "kept"):
-        if typed.get(key, "true") not in ("true", "false"):
-            raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
-    tiny = typed.get("tiny") == "true"
+    flags = {key: parse_flag(key, typed.get(key, "false")) for key in FLAGS}
+    tiny = flags["tiny"]
     folder = Path(typed.get("output_dir", "outputs")) / "studies" / (f"{name}_tiny" if tiny else name)
     if asked.show:
         from importlib import import_module
 
         return int(import_module(asked.show).main(folder) or 0)
-    if typed.get("kept") == "true":
+    if flags["kept"]:
         if not (kept := asked.folder / "results.csv.gz").is_file():
             raise Refused(f"no runs are kept with {name} yet: type losslab study {name}, which trains them")
         report(asked, kept)
         return 0
-    return train(asked, folder, tiny, [f"{key}={typed[key]}" for key in ("n", "data.root") if key in typed])
+    words = [f"{key}={typed[key]}" for key in OF_SWEEPS if key in typed]
+    return train(asked, folder, tiny, words + [f"{key}=true" for key in ("retry", "dry") if flags[key]])
+
+
+def check_words(asked: Study, words: Sequence[str]) -> None:
+    """Refuse settings of the runs, and of their sweeps, which the protocol of a study fixes."""
+    keys = {*list_keys(), "stack", "engine", "address", "run_cap", "test_seeds", "name", "method"}
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if equals and key not in KEYS and (key.lstrip("+~").partition(".")[0] in keys) and asked.parts:
+            again = [str(asked.folder / next(iter(asked.parts.values()))["sweep"]), *find_options(asked), word]
+            raise Refused(
+                f"{word} does not fit, as a study's protocol is fixed: type losslab sweep {shlex.join(again)} to run "
+                "its sweep with it"
+            )
+
+
+def find_options(asked: Study) -> list[str]:
+    """Return the words that make a study's own options known, if it has some."""
+    return ["--config-dir", str(asked.folder / "conf")] if (asked.folder / "conf").is_dir() else []
 
 
 def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
-    """Run the sweeps of a study, write a page for each, and answer its claims; return the exit code."""
-    from losslab.compare.__main__ import compare
-    from losslab.compare.request import Request
-    from losslab.compare.runs import read_runs
+    """Run the sweeps of a study, write its pages and answer its claims; return the exit code."""
+    code = run_sweeps(asked, folder, tiny, words)
+    if "dry=true" not in words:
+        write_pages(asked, folder)
+    return code
+
+
+def run_sweeps(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
+    """Run the sweeps of a study; return the exit code."""
     from losslab.study import data
-    from losslab.study.findings import Results, gather, save_runs
-    from losslab.study.story import write_readme
     from losslab.sweep.driver import sweep
 
     code = 0
     own = ["n=0", *asked.tiny] if tiny else []
     names = next((word.removeprefix("data=").split(",") for word in own if word.startswith("data=")), asked.data)
-    options = data.offer(data.pick(names, load_sources()), folder.parent / "data")
+    options = [*data.offer(data.pick(names, load_sources()), folder.parent / "data"), *find_options(asked)]
     for part, sweeps in asked.parts.items():
         for place, settings in name_sweeps(asked, part).items():
             usable = [word for word in words if not word.startswith("data.root=") or "data=mnist" in settings]
@@ -78,6 +104,17 @@ def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
             settings = [word for word in settings if word != file]
             typed = [*merge([*settings, *own, *usable]), *options, f"output_dir={folder}", f"name={place}"]
             code |= sweep(str(asked.folder / file), typed)
+    return code
+
+
+def write_pages(asked: Study, folder: Path) -> None:
+    """Write a page for each part of a study, keep its runs, and answer its claims."""
+    from losslab.compare.__main__ import compare
+    from losslab.compare.request import Request
+    from losslab.compare.runs import read_runs
+    from losslab.study.findings import Results, gather, save_runs
+    from losslab.study.story import draw_pictures, write_readme
+
     frame = gather(asked, folder)
     save_runs(frame, folder / "results.csv.gz")
     results = Results(asked, frame)
@@ -86,9 +123,9 @@ def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
         page = Request(runs, folder / "pages" / simplify(part), list(sweeps["by"]), alpha=results.alpha)
         print(f"page      {compare(page, read_runs(runs)).splitlines()[-1]}")
     report(asked, folder / "results.csv.gz")
+    draw_pictures(results, folder)
     (folder / "README.md").write_text(write_readme(asked, results), encoding="utf-8")
     print(folder / "README.md")
-    return code
 
 
 def merge(words: Sequence[str]) -> list[str]:
@@ -110,7 +147,8 @@ def report(asked: Study, kept: Path) -> None:
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
+        of = "" if "steps" in answer.claim else f" of {answer.unit.split()[-1]}"
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size}{of}")
     print(f"answer    {summarize(results)}. {fill(asked.answer, list_sizes(results))}".rstrip())
     if asked.advice:
         print(f"tomorrow  {asked.advice}")
@@ -136,7 +174,9 @@ def main() -> None:
         names = [word for word in words if "=" not in word]
         if len(names) != 1:
             raise Refused("losslab study takes one name: type losslab study NAME, or losslab study for a list")
-        sys.exit(study(names[0], parse_settings([word for word in words if word not in names], KEYS)))
+        asked, typed = load_study(names[0]), [word for word in words if word not in names]
+        check_words(asked, typed)
+        sys.exit(study(names[0], parse_settings(typed, KEYS)))
 
 
 if __name__ == "__main__":

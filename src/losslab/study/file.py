@@ -21,6 +21,8 @@ class Study:
         name: of its folder.
         folder: that holds study.yaml, its sweep files, results.csv.gz and README.md.
         question, claim, source, protocol, not_tried: sentences; the protocol was written before the first run.
+        published: where the figures of published.csv come from, where claims are about published runs.
+        earlier: what earlier runs found, where these are a second look; each look then gets half of the 5 %.
         answer: a paragraph, in which `{1}` stands for the difference that the first claim is about.
         advice: a line that says what to do.
         data: the data sets.
@@ -29,6 +31,9 @@ class Study:
         parts: by name, each with its file `sweep`, `settings`, what is compared, `by`, and `claim`. `each` holds the
             settings of each of several sweeps whose runs are compared together; a file among them replaces `sweep`.
         claims: each `{in: PART, better: A, than: B, by: 10}` or `{in: PART, same: [A, B], within: 10}`, with `metric`.
+            `{in: PART, published: A, metric: M}` says that A's mean is the published one, with `steps: 1` that a search
+            of a grid finds the published learning rate or a neighbour.
+        ranks: parts whose ranks are drawn, with their intervals.
         show: a module whose `main(folder)` prints and draws the study, where it has no runs.
     """
 
@@ -39,6 +44,8 @@ class Study:
     source: str
     protocol: str
     not_tried: str = ""
+    published: str = ""
+    earlier: str = ""
     answer: str = ""
     advice: str = ""
     data: list[str] = field(default_factory=list)
@@ -46,6 +53,7 @@ class Study:
     tiny: list[str] = field(default_factory=list)
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     claims: list[Mapping[str, Any]] = field(default_factory=list)
+    ranks: list[str] = field(default_factory=list)
     show: str = ""
 
 

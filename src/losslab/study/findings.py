@@ -15,9 +15,11 @@ from losslab.compare.design import Comparison, arrange
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import changes_figures
 from losslab.compare.table import summarize_cells
-from losslab.compare.wording import format_amount
+from losslab.compare.wording import format_gap
 from losslab.errors import Refused, nearest
+from losslab.study import published
 from losslab.study.file import Study, name_sweeps
+from losslab.study.published import Values
 
 RECORD = ("part", "status", "reason", "seconds", "started", "folder", "epochs", "best_epoch", "stage")
 FACTS = ("facts.test_rows", "facts.train_rows", "facts.test_split", "facts.stacked", "facts.updates")
@@ -38,9 +40,10 @@ class Answer:
 
     @property
     def size(self) -> str:
-        """The difference and its interval, such as `12 % [8, 16]`."""
-        unit = "%" if self.unit.startswith("%") else "points"
-        return f"{format_amount(self.mean)} {unit} [{format_amount(self.low)}, {format_amount(self.high)}]"
+        """The difference and its interval, such as `12 % [8, 16]`; of a search, the value that it found."""
+        if "steps" in self.claim:
+            return f"{self.mean:.4g}"
+        return format_gap(self.mean, self.low, self.high, "%" if self.unit.startswith("%") else "points")
 
 
 class Results:
@@ -57,8 +60,14 @@ class Results:
 
     @property
     def alpha(self) -> float:
-        """The level of each comparison: all sentences of the study hold together at 5 %."""
-        return 0.05 / len({(claim["in"], claim.get("metric", "")) for claim in self.study.claims})
+        """The level of each comparison: all sentences of the study, of an earlier look too, hold together at 5 %."""
+        return 0.05 / (2 if self.study.earlier else 1) / len(self.families)
+
+    @property
+    def families(self) -> set[tuple[str, ...]]:
+        """What shares a level: all pairs of a part by one metric, or each comparison with published runs."""
+        claims = [claim for claim in self.study.claims if "steps" not in claim]
+        return {(str(claim["in"]), claim.get("metric", ""), claim.get("published", "")) for claim in claims}
 
     def runs(self, part: str) -> Runs:
         """Return the runs of a part, as `losslab compare` reads them."""
@@ -85,6 +94,8 @@ class Results:
 
     def answer(self, claim: Mapping[str, Any]) -> Answer:
         """Say whether the runs of a part bear out a claim."""
+        if "published" in claim:
+            return self.answer_steps(claim) if "steps" in claim else self.answer_published(claim)
         part, metric = str(claim["in"]), claim.get("metric", "")
         comparison, findings = self.compare(part, metric)
         first, second = claim["same"] if "same" in claim else (claim["better"], claim["than"])
@@ -98,13 +109,49 @@ class Results:
             limit = float(claim.get("by", 0))
             says = f"{first} beats {second}" + (f" by at least {limit:g} {unit}" if limit else "")
             inside, outside = low > 0 and low >= limit, high <= 0 or high < limit
-        found = CONFIRMED if inside else REFUTED if outside else UNDECIDED
-        return Answer(claim, says, comparison.unit, mean, low, high, found)
+        return Answer(claim, says, comparison.unit, mean, low, high, decide(inside, outside))
+
+    @cached_property
+    def published_runs(self) -> pd.DataFrame:
+        """The figures of the published runs."""
+        return published.load_published(self.study.folder)
+
+    def figures(self, claim: Mapping[str, Any]) -> tuple[Values, Values]:
+        """Return our figures and the published ones that a claim is about; those of runs that diverged are infinite."""
+        runs, metric = self.pick(self.frame, claim, part=claim["in"]), claim["metric"]
+        theirs = self.pick(self.published_runs, claim, part=claim["in"], metric=metric)
+        ours = runs[metric].where(runs["status"] == "finished", np.inf)
+        return ours.to_numpy(float), theirs["value"].to_numpy(float)
+
+    def pick(self, frame: pd.DataFrame, claim: Mapping[str, Any], **wanted: str) -> pd.DataFrame:
+        """Return the runs of what a claim about published runs speaks of, such as an optimizer."""
+        return published.pick(frame, **wanted, **{self.study.parts[str(claim["in"])]["by"][0]: claim["published"]})
+
+    def answer_published(self, claim: Mapping[str, Any]) -> Answer:
+        """Say whether our mean is that of the published runs, within two of their standard deviations."""
+        ours, theirs = self.figures(claim)
+        percent = 100 / theirs.mean()
+        limit = percent * published.measure_spread(theirs)
+        mean, low, high = (percent * value for value in published.compare_means(ours, theirs, self.alpha))
+        says = f"{claim['published']} is as published, within two standard deviations ({limit:.2g} %)"
+        found = decide(-limit < low and high < limit, low > limit or high < -limit)
+        return Answer(claim, says, f"% {claim['metric']}", mean, low, high, found)
+
+    def answer_steps(self, claim: Mapping[str, Any]) -> Answer:
+        """Say whether a search of a grid finds the published learning rate, or one so few steps away."""
+        runs, most = self.pick(self.frame, claim, part=claim["in"]), int(claim["steps"])
+        theirs = float(self.pick(self.published_runs, claim)["optimizer.lr"].iloc[0])
+        ours = published.find_best(runs, claim["metric"])
+        within = published.count_steps(runs["optimizer.lr"].tolist(), ours, theirs) <= most
+        away = f"at most {most} step{'s' * (most != 1)} from {theirs:.4g}"
+        says = f"the best learning rate of {claim['published']} is {away}"
+        return Answer(claim, says, "learning rate", ours, ours, ours, decide(within, not within))
 
     def means(self) -> dict[str, pd.DataFrame]:
         """Tabulate the mean of each cell (rows) in each part (columns), for each metric that a claim is about."""
         tables: dict[str, dict[str, pd.Series[float]]] = {}
-        for part, metric in dict.fromkeys((str(c["in"]), c.get("metric", "")) for c in self.study.claims):
+        pairs = [claim for claim in self.study.claims if "published" not in claim]
+        for part, metric in dict.fromkeys((str(c["in"]), c.get("metric", "")) for c in pairs):
             comparison = self.compare(part, metric)[0]
             cells = summarize_cells(comparison).set_index("cell")["mean"]
             relative = len(comparison.datasets) > 1 and comparison.mode == "min"
@@ -118,6 +165,11 @@ class Results:
         stacked = pd.to_numeric(self.frame.get("facts.stacked", 1), errors="coerce")
         shared = self.frame["seconds"] / (stacked.fillna(1) if isinstance(stacked, pd.Series) else stacked)
         return float(shared.sum() / 60)
+
+
+def decide(inside: bool, outside: bool) -> str:
+    """Say what an interval finds that lies wholly inside what a claim allows, wholly outside, or neither."""
+    return CONFIRMED if inside else REFUTED if outside else UNDECIDED
 
 
 def find_difference(pairs: Sequence[Pair], first: str, second: str) -> tuple[float, float, float]:
@@ -151,7 +203,8 @@ def gather(study: Study, folder: Path) -> pd.DataFrame:
         frame = runs.frame.assign(part=part)
         frame["folder"] = [Path(name).name for name in frame["folder"]]
         kept = [key for key in runs.settings if changes_figures(key) and key != "data.path"]
-        numbers = [key for key in map(str, frame) if re.match(r"(test|val)/(?!loss)", key)]
+        asked = [claim.get("metric") for claim in study.claims if claim["in"] == part]
+        numbers = [key for key in map(str, frame) if re.match(r"(test|val)/(?!loss)", key) or key in asked]
         columns = dict.fromkeys([*RECORD, *kept, "task.yardstick", "task.mode", *FACTS, *numbers])
         frames.append(frame[[key for key in columns if key in frame]])
     whole = pd.concat(frames, ignore_index=True)

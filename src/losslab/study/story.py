@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslab.compare.digits import round_figures
+import numpy as np
+
+from losslab.compare.digits import count_decimals, format_decimals, round_figures
 from losslab.config.catalogue import CONF
-from losslab.study.file import Study, load_sources
+from losslab.study.file import Study, load_sources, simplify
 from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
+from losslab.study.published import Values
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LEVELS = "Each look gets half of the 5 %, so what both say holds together at 5 %."
+RANKS = "Ranks with their 95 % intervals, and how often each is the best where the runs are drawn again (bootstrap)"
 PLANNED = "Not answered yet: the protocol is written, and the runs are to come."
 
 
@@ -28,8 +34,12 @@ def write_readme(study: Study, results: Results) -> str:
         write_table(heading, rows),
         *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
           results.means().items()),
+        *(f"{RANKS}, {part}:\n\n![Ranks, {part}]({name_picture(part)})" for part in study.ranks),
+        *([write_published(results)] if study.published else []),
         f"**Tomorrow.** {study.advice}",
         f"**Protocol**, written before the first run. {study.protocol}",
+        *([f"**A second look.** {study.earlier} {LEVELS}"] if study.earlier else []),
+        *([f"**Published runs.** {study.published}"] if study.published else []),
         f"**Data.**\n\n{describe_data(study)}",
         f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
         "runs are in `results.csv.gz`.",
@@ -52,6 +62,51 @@ def summarize(results: Results) -> str:
     counts = [(kind, found.count(kind)) for kind in (CONFIRMED, REFUTED, UNDECIDED) if kind in found]
     first, *others = counts
     return ", ".join([f"{first[1]} of {len(found)} claims {first[0]}", *(f"{count} {kind}" for kind, count in others)])
+
+
+def name_picture(part: str) -> str:
+    """Name the picture of a part's ranks.
+
+    >>> name_picture("5 %")
+    'ranks-5.png'
+    """
+    return f"ranks-{simplify(part)}.png"
+
+
+def draw_pictures(results: Results, folder: Path) -> None:
+    """Draw the ranks of the parts of a study that ask for it, beside its README.md."""
+    from losslab.compare.ranks import rank_cells
+    from losslab.compare.table import summarize_cells
+    from losslab.page.claim_plots import draw_ranks
+
+    for part in results.study.ranks:
+        comparison = results.compare(part)[0]
+        if plot := draw_ranks(comparison, summarize_cells(comparison).join(rank_cells(comparison))):
+            plot.figure.savefig(folder / name_picture(part), format="png", dpi=110, metadata={"Software": None})
+
+
+def write_published(results: Results) -> str:
+    """Write the means and standard deviations of published runs beside those of ours."""
+    rows = []
+    for claim in results.study.claims:
+        if "published" in claim and "steps" not in claim:
+            ours, theirs = results.figures(claim)
+            decimals = count_decimals([theirs.std(ddof=1)])
+            rows.append([claim["published"], claim["metric"], *(write_mean(side, decimals) for side in (theirs, ours))])
+    return f"Mean ± standard deviation:\n\n{write_table(['', 'metric', 'published', 'here'], rows)}"
+
+
+def write_mean(values: Values, decimals: int | None) -> str:
+    """Write the mean and the standard deviation of the runs that came to their end.
+
+    >>> write_mean(np.array([1.0, 2.0, 3.0, np.inf]), 1)
+    '2.0 ± 1.0, 3 of 4 runs'
+    """
+    ended = values[np.isfinite(values)]
+    if len(ended) < 2:
+        return f"{len(ended)} of {len(values)} runs came to their end"
+    mean, spread = (format_decimals(float(value), decimals) for value in (ended.mean(), ended.std(ddof=1)))
+    return f"{mean} ± {spread}, {f'{len(ended)} of ' if len(ended) < len(values) else ''}{len(values)} runs"
 
 
 def list_sizes(results: Results) -> dict[str, str]:
@@ -84,8 +139,10 @@ def describe_data(study: Study) -> str:
         if known := sources.get(name):
             rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
         else:
-            first = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-            rows.append([f"`{name}`", first.lstrip("# ").rstrip("."), "losslab reads it itself", "named in its file"])
+            text = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")
+            made = "gives: [point]" in text
+            where = ["losslab makes it", "MIT"] if made else ["losslab reads it itself", "named in its file"]
+            rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
     return write_table(["data", "what", "package", "licence"], rows)
 
 

@@ -285,10 +285,11 @@ class Ledger:
         known, since = self.watched.get(path, (None, 0.0))
         if known != touched:
             self.watched[path] = touched, (since := time.monotonic())
-        age, unchanged = self.now() - touched, time.monotonic() - since
-        if age < 0:
-            return unchanged < self.lease
-        return age < self.lease or unchanged < self.lease / 4
+        unchanged = time.monotonic() - since
+        if unchanged < self.lease / 4:  # whatever the disk's clock says, which costs three calls
+            return True
+        age = self.now() - touched
+        return unchanged < self.lease if age < 0 else age < self.lease
 
     def now(self) -> float:
         """Return the time by the clock of the disk, which all hosts share."""

@@ -4,7 +4,8 @@ A process lists the folder now and then. In between it tries jobs that nobody ha
 at the disk each. A process that is alone takes them in order. Where others are faster, it spreads out: after a job that
 was taken it picks from twice as many of the next ones, after one that was free from half as many. The folder is listed
 again after as many tries as the listing took reads. So a job takes as many looks among 100,000 as among 100, and all
-processes still go through the jobs together.
+processes still go through the jobs together. A process without a job looks now and then whether one is free again; of
+very many processes each looks less often.
 """
 
 import random
@@ -13,12 +14,12 @@ from collections.abc import Sequence
 from functools import cache
 
 from losslab.stacking.group import group_key
-from losslab.sweep.ledger import READ, Claim, Ledger
+from losslab.sweep.ledger import READ, SEVERAL, Claim, Ledger
 from losslab.sweep.plan import Job
 
 Held = tuple[Job, Claim]
 
-CHECKS = 3  # claims in a row that are looked at, whether their holders are still at work
+CHECKS = 3  # claims in a row that are looked at, whether their holders are still at work; one where there are very many
 IDLE = 30.0, 100  # a process without a job lists the folder after so many seconds, and so many times as it takes
 
 
@@ -38,10 +39,10 @@ class Queue:
         self.claims: dict[str, int] = {}  # of these: how many, when the folder was last listed
         self.crashed: set[str] = set()  # those at which processes died
         self.entries = 0  # how many files there were
-        self.tries = 0  # since the folder was listed
+        self.tries, self.ended = 0, 0  # claims tried and jobs found over since the folder was listed
         self.width = 1.0  # from so many of the next free jobs one is picked
         self.place = 0  # where in `free` the last one was
-        self.checks = CHECKS
+        self.most = self.checks = CHECKS
         self.due = 0.0
         self.chance = random.Random()  # a run seeds the global one, alike in all processes
         self.salt = self.chance.random()
@@ -63,8 +64,10 @@ class Queue:
         if len(held) > CHECKS:  # each process looks at others of them, and at the same ones again
             held.sort(key=lambda key: hash((self.salt, key)))
         self.held = self.ledger.crashed_last(held, listing)
-        self.claims, self.tries = {key: listing.claims[key] for key in held}, 0
-        self.due = time.monotonic() + max(IDLE[0], IDLE[1] * listing.seconds)
+        self.claims, self.tries, self.ended = {key: listing.claims[key] for key in held}, 0, 0
+        several = max(1, listing.processes / SEVERAL)  # where there are very many, each looks less
+        self.most = max(1, int(CHECKS / several))
+        self.due = time.monotonic() + max(IDLE[0] * several, IDLE[1] * listing.seconds)
 
     def take(self, stack: int = 1) -> Held | None:
         """Claim a job; return `None` if none is free now.
@@ -74,11 +77,12 @@ class Queue:
         Args:
             stack: how many free jobs in a row a process takes.
         """
-        if self.tries * READ > self.entries or (not self.free and (not self.held or time.monotonic() >= self.due)):
+        idle = not self.free and (not self.held or time.monotonic() >= self.due)
+        if idle or (self.tries + self.ended) * READ > self.entries:
             self.list_jobs()
         taken = self.take_held(self.crashed) or self.take_free(stack)
         if taken is None:
-            self.checks = CHECKS
+            self.checks = self.most
             taken = self.take_held(set())
             if taken is None:
                 self.checks = 0
@@ -91,14 +95,18 @@ class Queue:
             key = self.held[place]
             if key in but:
                 place += 1
+                continue
+            self.checks -= 1
+            if self.ledger.held(self.ledger.folder / f"{key}.{self.claims[key]}"):
+                place += 1
             elif self.ledger.over(key):
                 del self.held[place]
+                self.ended += 1
             elif claim := self.ledger.claim(key, self.claims[key]):
                 del self.held[place]
-                self.checks = CHECKS
+                self.checks = self.most
                 return self.jobs[key], claim
             else:
-                self.checks -= 1
                 place += 1
         return None
 

@@ -5,6 +5,7 @@ Its journal is in the sweep's folder, so that processes on any number of hosts d
 
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,19 @@ def distribution(spread: dict[str, Any]) -> BaseDistribution:
     return FloatDistribution(low, high, log=spread["log"], step=step)
 
 
+def open_journal(file: Path) -> JournalStorage:
+    """Open a sweep's journal; a process that has read it before then reads only what is new."""
+    file.touch()
+    facts = file.stat()
+    return open_once(file, facts.st_dev, facts.st_ino)
+
+
+@lru_cache(1)
+def open_once(file: Path, *identity: int) -> JournalStorage:
+    """Open a journal, and keep it open for this process; `identity` tells it from another file of that name."""
+    return JournalStorage(JournalFileBackend(str(file), Lock(file)))
+
+
 def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
     """Return the trial of a job, which is drawn the first time and then kept.
 
@@ -98,16 +112,19 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
         if early
         else NopPruner()
     )
-    journal = folder / "optuna.journal"
-    storage = JournalStorage(JournalFileBackend(str(journal), Lock(journal)))
-    study = optuna.create_study(
-        study_name=" ".join(f"{key}={value}" for key, value in job.cell.items()) or plan.name,
-        storage=storage,
-        sampler=sampler,
-        pruner=pruner,
-        direction="minimize" if plan.mode == "min" else "maximize",
-        load_if_exists=True,
-    )
+    storage = open_journal(folder / "optuna.journal")
+    name = " ".join(f"{key}={value}" for key, value in job.cell.items()) or plan.name
+    try:
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+    except KeyError:  # this is its first trial
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=sampler,
+            pruner=pruner,
+            direction="minimize" if plan.mode == "min" else "maximize",
+            load_if_exists=True,
+        )
     note = ledger.folder / f"{job.key}.trial"
     if note.exists() and not note.read_text().isdigit():  # the machine stopped before the disk had it
         note.unlink()
@@ -120,7 +137,7 @@ def draw(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> Trial:
 
 def is_open(trial: Trial) -> bool:
     """Return whether Optuna still waits for the trial's result; it knows that of a failed one that is done again."""
-    return not trial.study.trials[trial.number].state.is_finished()
+    return not trial.study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
 
 def tell(trial: Trial, value: float | None, *, failed: bool = False) -> None:

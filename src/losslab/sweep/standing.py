@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from losslab.compare.runs import find_records
+from losslab.compare.gathered import Gathered
+from losslab.compare.runs import SUMMED, find_records
 from losslab.files import Unreadable, open_regular, parse_yaml, read_json, read_text
 from losslab.locks import is_locked
 
@@ -52,14 +53,21 @@ class Standing:
         return f"{total}{of} {runs} {have} ended{ways}, {now}"
 
 
-def read_standing(folder: Path) -> Standing:
+def read_standing(folder: Path, known: Gathered | None = None) -> Standing:
     """Read how the runs below a folder stand.
 
     A run that says `running` and whose process is gone has stopped. On a disk without locks it counts as running.
+
+    Args:
+        folder: that holds the runs.
+        known: runs that have ended and were read before.
     """
-    ended, running = Counter[str](), []
-    for path, kind in find_records(str(folder)):
-        if kind != "status.json":
+    ended, running, known = Counter[str](), [], known or Gathered()
+    for path, kind in find_records(str(folder), known):
+        if kind == SUMMED and (both := known.decode(path)):
+            ended[str(both[1]["status"])] += 1
+            continue
+        if kind not in ("status.json", SUMMED):
             continue
         try:
             status = str(read_json(Path(path, "status.json")).get("status"))

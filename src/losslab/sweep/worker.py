@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from losslab.compare.gathered import Gatherer
 from losslab.config import check
 from losslab.errors import Pruned, Refused
 from losslab.machine import collect_seldom
@@ -45,6 +46,7 @@ PAUSES = 1.0, 30.0  # seconds between two looks for a job where none is free, at
 SIGNALLED = 128  # the exit code of a run that a signal ended is this plus the signal's number
 
 stop = Stop()
+gatherer = Gatherer()
 
 
 def compose_run(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[DictConfig, Path]":
@@ -90,7 +92,7 @@ def read_summary(run: Path) -> dict[str, float] | None:
 
 
 def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
-    """Describe a finished run for its job's record.
+    """Describe a finished run for its job's record, and sum it up for comparisons.
 
     Raises:
         Refused: where its primary metric is no finite number.
@@ -98,6 +100,7 @@ def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
     value, known = summary[f"val/{plan.metric}_best"], read_status(run)
     if not isfinite(value):
         raise Refused(f"val/{plan.metric} was {value} at best")
+    gatherer.add(run)
     return {"value": value, "seconds": known["seconds"], "stacked": known["facts"].get("stacked", 1)}
 
 
