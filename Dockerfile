@@ -59,7 +59,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel --mount=type=cache,
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "pytest"]
 
-FROM run AS image
+FROM run AS named
 # of which commit it is, for its label and for the record of each run: --build-arg REVISION="$(git rev-parse HEAD)"
 ARG REVISION=
 ENV LOSSLAB_COMMIT=$REVISION
@@ -67,3 +67,11 @@ LABEL org.opencontainers.image.title="losslab" \
       org.opencontainers.image.description="Which loss and which optimizer are better for my task, and is the difference real?" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"
+
+# the same with Ray, for the pods of cluster/kuberay.yaml: --target ray
+FROM named AS ray
+USER 0
+RUN pip --python /opt/losslab/bin/python install --no-cache-dir 'ray[default]==2.60.0'
+USER 1000:1000
+
+FROM named AS image

@@ -24,7 +24,7 @@ ok() { did=$*; printf '%4d s  %s\n' "$SECONDS" "$*"; }
 fail() { echo "$*" >&2; exit 1; }
 # an empty folder for results that any user may write to
 fresh() { out=$work/outputs/$1; mkdir -p "$out"; chmod 777 "$out"; }
-losslab() { docker run --rm --network none --volume "$out:/outputs" "${flags[@]}" losslab "$@" > "$work/said" 2>&1; }
+losslab() { docker run --rm --network none --volume "$out:/outputs" "${flags[@]}" "${image:-losslab}" "$@" > "$work/said" 2>&1; }
 does() { losslab "$@" || fail "$(cat "$work/said")" "losslab $*"; }
 refuses() { # a part of the sentence, and what is typed
     local sentence=$1 code=0
@@ -144,6 +144,12 @@ begin sweep sweeps/regression.yaml seed=0 trainer.max_epochs=100
 until_there "$out/sweeps/regression/runs/*/last.ckpt"
 stopped
 ok "docker stop of a sweep: $took s, exit code 143"
+
+docker build "$@" --quiet --target ray --tag losslab-ray . > /dev/null
+flags=(--read-only --tmpfs /tmp --user 4242:4242)
+fresh ray
+image=losslab-ray does sweep sweeps/regression.yaml seed=0 trainer.max_epochs=1 loss=mse,mae optimizer=adam engine=ray n=2
+ok "a sweep of $(find "$out/sweeps" -name summary.json | wc -l) runs on a Ray cluster in the container"
 
 docker build "$@" --quiet --target test --tag losslab:test . > /dev/null
 docker run --rm --network none --read-only --tmpfs /tmp:exec --volume "$PWD:/repository:ro" --workdir /tmp losslab:test \

@@ -9,10 +9,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from losslab.machine import environment
+from losslab.sweep.engine import share_out, take_engine
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -62,6 +64,27 @@ def test_the_lock_has_each_dependency_in_a_release_that_fits_with_hashes() -> No
         assert pinned[canonicalize_name(wanted.name)] in wanted.specifier, f"renew docker/requirements.txt: {text}"
     assert len(re.findall(r"==\S+ \\\n    --hash=sha256:", lock)) == len(pinned)
     assert "://" not in lock, "it is for any index"
+
+
+def test_the_pods_of_a_ray_cluster_run_the_image_and_hold_what_the_command_asks_for() -> None:
+    text = (ROOT / "cluster" / "kuberay.yaml").read_text()
+    spec = yaml.safe_load(text)["spec"]
+    worker = spec["workerGroupSpecs"][0]
+    pods = [group["template"]["spec"]["containers"][0] for group in (spec["headGroupSpec"], worker)]
+    assert {pod["image"] for pod in pods} == {"REGISTRY/losslab-ray"}
+    assert "docker build --target ray -t REGISTRY/losslab-ray ." in text
+    (stage,) = re.findall(r"^FROM named AS ray\n((?:.+\n)+)", DOCKERFILE, re.MULTILINE)
+    assert f"'ray[default]=={spec['rayVersion']}'" in stage
+    assert pods[0]["volumeMounts"][0]["mountPath"] == "/outputs"
+    limits = pods[1]["resources"]["limits"]
+    node = {"CPU": float(limits["cpu"]), "GPU": float(limits["nvidia.com/gpu"])}
+    for page in (text, (ROOT / "docs" / "cluster.md").read_text()):
+        (command,) = re.findall(r"-c ray-head -- losslab sweep (.+)", page)
+        file, *words = command.split()
+        assert (ROOT / file).is_file()
+        engine = take_engine(dict(word.split("=") for word in words))
+        assert engine.gpus is not None
+        assert engine.n == worker["maxReplicas"] * share_out([node], engine.cpus, engine.gpus)
 
 
 def test_a_record_without_git_says_of_which_commit_the_image_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,18 @@ def test_new_cells_are_filled_by_the_training_rows_and_what_they_lack_is_counted
     assert "colour: 2 cells of a category that no training row has (an empty cell, mauve)" in told.err
     assert told.out.splitlines() == ["3 predictions", str(out)]
     assert "the model was not trained on more: not used" in told.err
+    (tmp_path / "odd.csv").write_text("colour,size,day,\x1b[2J,id\n\x1b[31m,1,,,\x1b]0;a\x07\n")
+    monkeypatch.setattr(sys, "argv", ["predict", *typed_now[:1], f"input={tmp_path}/odd.csv"])
+    predict.main()
+    told = capsys.readouterr()
+    assert "category that no training row has ( [31m)" in told.err
+    assert not [sign for sign in told.out + told.err if sign < " " and sign != "\n"]
+    for given, said in (
+        (f"{tmp_path}/odd.csv", "is the input, which would be"),
+        ("https://a.org/b.csv", "download it"),
+    ):
+        with pytest.raises(Refused, match=said):
+            predict.parse_request([*typed_now[:1], f"input={given}", f"out={tmp_path}/odd.csv"])
     assert data.encoder is not None
     new = data.encoder.read(tmp_path / "new.csv")
     train_rows = pd.read_csv(file).iloc[data.split["train"]]

@@ -51,6 +51,10 @@ def main() -> None:
     with one_sentence():
         if sys.argv[1:2] == ["help"]:  # help race means race --help
             sys.argv[1:] = [*sys.argv[2:3], "--help"]
+        if len(sys.argv) > 2:
+            from losslab.config.arguments import check_spaces
+
+            check_spaces(sys.argv[1:])
         first = sys.argv[1] if len(sys.argv) > 1 else ""
         if first in COMMANDS:
             del sys.argv[1]

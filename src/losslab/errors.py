@@ -145,6 +145,8 @@ def why_missing(file: Path, suffix: str = "") -> str:
     >>> why_missing(Path("no_such_folder/a.csv"))
     'is not there, nor is the folder no_such_folder: type the path of a file'
     """
+    if re.match(r"\w\w+:[/\\]", str(file)) and not file.parent.is_dir():  # C:\ is a drive
+        return "is a web address: download it, and type the path of the file"
     if not file.parent.is_dir():
         return f"is not there, nor is the folder {file.parent}: type the path of a file"
     if file.exists() or file.is_symlink():

@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig
 
 from losslab.config import catalogue
-from losslab.config.arguments import as_typed, key_of, read_value, show_sum, take_folders, to_paste
+from losslab.config.arguments import as_typed, key_of, quote_word, read_value, show_sum, take_folders, to_paste
 from losslab.config.compose import names_of
 from losslab.config.flat import excluded_from_name
 from losslab.experiment import introduce, read_expectations, report
@@ -199,7 +199,7 @@ def write_race(cfg: DictConfig) -> str:
     if own not in losses or not others or strange or "experiment" in cfg.run.choices:
         return ""
     where = [word for folder in take_folders(sys.argv[1:])[1] for word in ("--config-dir", folder)]
-    return shlex.join(["losslab", "race", f"loss={','.join([own, *others])}", *where, *typed])
+    return " ".join(map(quote_word, ["losslab", "race", f"loss={','.join([own, *others])}", *where, *typed]))
 
 
 @contextmanager

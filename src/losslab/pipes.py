@@ -3,11 +3,22 @@
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any
 
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")  # all but the end of a line
 GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe has ended; a terminal was closed
+
+
+def clean(text: str) -> str:
+    r"""Return a text whose control characters are spaces: those of someone else's file could move a terminal's cursor.
+
+    >>> clean("a\x1b[31mb\n c")
+    'a [31mb\n c'
+    """
+    return CONTROL.sub(" ", text)
 
 
 class Output(io.FileIO):

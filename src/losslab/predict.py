@@ -35,6 +35,7 @@ from losslab.config.words import command_words, parse_settings
 from losslab.data.notes import count
 from losslab.errors import Refused, why_missing
 from losslab.files import check_out
+from losslab.pipes import clean
 from losslab.spreadsheet import write_csv
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def parse_request(words: Sequence[str]) -> Request:
     if not source.exists():
         raise Refused(f"input={source} {why_missing(source)}")
     out = check_out(typed["out"], ".csv") if "out" in typed else None
+    if out is not None and out.exists() and out.samefile(source):
+        raise Refused(f"out={out} is the input, which would be overwritten: type another file")
     return Request(cfg, source, out, parse_threshold(typed.get("threshold")), typed.get("id"))
 
 
@@ -248,14 +251,14 @@ def main() -> None:
         cfg, source, out, threshold, id = parse_request(words)
         rows, lines, notes = predict(cfg, source, threshold, id)
         for note in notes:
-            print(f"note  {note}", file=sys.stderr)
+            print(f"note  {clean(' '.join(note.split()))}", file=sys.stderr)
         if out is not None:
             write_csv(out, rows)
             print(f"{count(len(lines), 'prediction')}\n{out}")
             return
         width = max(len(row[0]) for row in rows[1 : LINES + 1])
         for row, line in zip(rows[1 : LINES + 1], lines, strict=False):
-            print(f"{row[0]:<{width}}  {line}")
+            print(clean(f"{row[0]:<{width}}  {line}"))
         if len(lines) > LINES:
             print(f"and {len(lines) - LINES:,} more: type out=predictions.csv for all")
 

@@ -23,6 +23,7 @@ from losslab.config.recorded import find_unrecordable
 from losslab.data.notes import count
 from losslab.data.schema import write_columns
 from losslab.experiment import introduce, report
+from losslab.pipes import clean
 from losslab.progress import progress_bar
 from losslab.record.wandb import links, sync_command
 
@@ -122,7 +123,7 @@ def opening(
         ("record", str(record.folder)),
     ]  # fmt: skip
     question = introduce([choice.get("experiment", "")], cfg.run.catalogue) if alone else []
-    return "\n".join([*question, *(f"{name:<9}{text}" for name, text in lines)])
+    return clean("\n".join([*question, *(f"{name:<9}{text}" for name, text in lines)]))
 
 
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:

@@ -68,14 +68,14 @@ def parse_request(words: Sequence[str]) -> Request:
     if typed.get("serve", "true") not in ("true", "false"):
         raise Refused(f"serve={typed['serve']} does not fit: type serve=true, or leave it out")
     numbers = {}
-    for key, usual, least, most in (("every", 10.0, 1.0, 3600.0), ("port", 0, 0, 65535)):
+    for key, usual, least, most, some in (("every", 10.0, 1.0, 3600.0, 10), ("port", 0, 0, 65535, 8000)):
         text = typed.get(key, str(usual))
         try:
             numbers[key] = type(usual)(text)
         except ValueError:
             numbers[key] = -1
         if not least <= numbers[key] <= most:
-            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}=10")
+            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}={some}")
     folder = Path(folders[0])
     check_writable(folder / "live", "the folder")
     return Request(folder, numbers["every"], typed.get("serve") == "true", int(numbers["port"]))

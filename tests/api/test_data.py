@@ -15,6 +15,8 @@ from losslab.api.data import give_data
 from losslab.errors import Refused
 
 PAIRS = TensorDataset(torch.ones(9, 2), torch.ones(9))
+LAZY = type("LazyFrame", (), {"collect": None})()  # polars is not installed here
+COLUMN = type("Series", (), {"to_pandas": None, "__getitem__": None, "__len__": None})()
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ PAIRS = TensorDataset(torch.ones(9, 2), torch.ones(9))
         (load_iris(), None, r"data is Bunch: give \(data.data, data.target\)"),
         (DataLoader(PAIRS), None, "data is DataLoader, which makes batches: give its data.dataset"),
         (io.StringIO("a,b"), "b", "data is StringIO: give a table"),
+        (LAZY, "b", r"data is LazyFrame, which is not computed yet: give data.collect\(\)"),
+        (COLUMN, "b", "data is Series, one column: give a table with target"),
         (PAIRS, "b", "these data hold their targets"),
         ((object(), np.ones(4)), None, "data holds one object of x and 4 of y: give as many targets as rows"),
         ((np.ones((1, 2)), np.ones(4)), None, "data holds 1 row of x and 4 of y"),

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from losslab.sweep import cluster
+from losslab.sweep.ledger import Ledger, Record
 from tests.cluster.nodes import Cluster, missing
 from tests.processes import Fork, execute
-from tests.sweep.short import done_here, sweep_file, table
+from tests.sweep.short import LR, done_here, sweep_file, table
 
 WHY_NOT = missing()
 pytestmark = [pytest.mark.system, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
@@ -103,3 +104,27 @@ def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
     monkeypatch.chdir(nodes.hidden)
     done_here(path, tmp_path / "alone")
     assert table(found) == table(tmp_path / "alone")
+
+
+def test_a_search_with_hyperband_is_that_of_one_machine_and_each_run_sees_its_gpu_alone(
+    tmp_path: Path, nodes: Cluster, undrawn: None
+) -> None:
+    one = {"loss": {"value": "mse"}, "seed": {"value": 0}, "trainer.max_epochs": {"value": 9}}
+    early = {"type": "hyperband", "min_iter": 1, "eta": 3}
+    path = sweep_file(tmp_path, "bayes", run_cap=8, early_terminate=early, parameters={**one, **LR})
+    nodes.add("g1", cpus=2, gpus=2)  # made up
+    driver = drive(nodes, path, "n=1", "gpus_per_run=0.5", "stack=1", f"output_dir={tmp_path / 'shared'}")
+    nodes.until(lambda: nodes.workers("g1") or driver.poll() is not None, "a worker")
+    assert driver.returncode is None, driver.said()
+    seen = Path(f"/proc/{nodes.workers('g1')[0]}/environ").read_bytes().split(b"\0")
+    assert {b"CUDA_VISIBLE_DEVICES=0", b"CUDA_VISIBLE_DEVICES=1"} & {*seen}
+    assert driver.wait() == 0, driver.said()
+    nodes.take_away("g1")
+    _, alone = done_here(path, tmp_path / "alone")
+    found = Ledger(tmp_path / "shared" / "sweeps" / "short" / "jobs").records(alone)
+
+    def outcome(record: Record) -> tuple[object, ...]:
+        return record["setting"], record["value"], record["pruned"]
+
+    assert {key: outcome(record) for key, record in found.items()} == {key: outcome(alone[key]) for key in alone}
+    assert 0 < sum(bool(record["pruned"]) for record in found.values()) < 8

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides, quote_names, read_value
@@ -17,6 +16,7 @@ from losslab.internals.hydra import parse_command_line
 from losslab.sweep.file import load_file, parse_command
 from tests.conftest import ROOT, some_now
 
+BESIDE = "no space may stand beside =: type "
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
@@ -56,6 +56,8 @@ def test_neither_a_flag_nor_a_setting_is_refused(word: str) -> None:
 def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
     path: Path, macro: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # takes a second
+
     sweep = load_file(str(path))
     assert (sweep["project"], "command" in sweep) == ("losslab", False)
     assert create_sweep_command()[-1] == "${args}"
@@ -159,3 +161,28 @@ def test_settings_may_stand_on_both_sides_of_m(typed: str, monkeypatch: pytest.M
     monkeypatch.setattr("sys.argv", ["losslab", *typed.split()])
     rewrite_arguments()
     assert parse_command_line(sys.argv[1:]).overrides == ["loss=mse", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("race loss = mse,mae", f"{BESIDE}loss=mse,mae"),
+        ("loss =mae seed=1", f"{BESIDE}loss=mae"),
+        ("seed=1 loss= mae", f"{BESIDE}loss=mae"),
+        ("loss mae", "loss and mae have no = between them: type loss=mae"),
+        ("compare . by= loss", f"{BESIDE}by=loss"),
+        ("race --config-dir mine loss=mae", ""),
+        ("compare . outputs by=loss", ""),
+        ("--data.path= --seed=1", ""),
+        ("data.path= seed=1", ""),
+        ("sweep file.yaml n=4", ""),
+        ("/tmp x", ""),
+    ],
+)
+def test_spaces_beside_an_equals_sign_are_refused(words: str, said: str) -> None:
+    found = ""
+    try:
+        arguments.check_spaces(words.split())
+    except Refused as refused:
+        found = str(refused)
+    assert found == said

@@ -16,7 +16,7 @@ from losslab.config.check import configure
 from losslab.config.compose import hydra_ready, load_config
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
-from losslab.config.launch import check_launch
+from losslab.config.launch import check_launch, has_gpu
 from losslab.config.make import fill_in
 from losslab.errors import Refused
 from tests.conftest import Typed
@@ -421,3 +421,11 @@ def test_the_primary_metric_is_a_setting_and_its_mode_follows(words: tuple[str, 
 def test_a_primary_metric_that_the_task_lacks_is_refused(word: str) -> None:
     with pytest.raises(Refused, match=r"^yardstick=.* is no metric of task=regression; (nearest|type one of): "):
         configure([word])
+
+
+def test_a_gpu_that_is_hidden_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.config.launch.GPUS", (__file__,))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert has_gpu() is (True if sys.platform == "linux" else None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert has_gpu() is False

@@ -19,21 +19,17 @@ Train = Callable[[Path, Job], Record]
 
 
 class MadeUp:
-    """In place of the workers: remembers their jobs, which `follow` does at once."""
+    """In place of the workers, whose jobs `run_jobs` does at once."""
 
     def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1) -> None:
         self.folder, self.plan, self.count, self.stack = folder, plan, 1, stack
-        self.jobs: list[Job] = []
-        self.processes: list[Any] = []
-
-    def add(self, jobs: Sequence[Job]) -> None:
-        self.jobs += jobs
+        self.ledger = Ledger(folder / "jobs")
 
     def describe(self) -> str:
         return "1 at a time"
 
     def close(self) -> None:
-        pass
+        self.ledger.close()
 
 
 class Killed(Exception):
@@ -62,14 +58,14 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, 
         write_run(folder / "runs", value, **own)
         return record
 
-    def follow(ledger: Ledger, workers: MadeUp, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
+    def run_jobs(workers: MadeUp, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
         for job in jobs:
-            if not ledger.over(job.key):
-                ledger.write(f"{job.key}.json", json.dumps(train(workers.folder, job)))
-        return ledger.records([job.key for job in jobs])
+            if not workers.ledger.over(job.key):
+                workers.ledger.write(f"{job.key}.json", json.dumps(train(workers.folder, job)))
+        return workers.ledger.records([job.key for job in jobs])
 
     for module in (driver, tuning):
-        monkeypatch.setattr(module, "follow", follow)
+        monkeypatch.setattr(module, "run_jobs", run_jobs)
     monkeypatch.setattr("losslab.sweep.engine.Workers", MadeUp)
     monkeypatch.setattr("losslab.page.plots.draw_plots", lambda *_: [])  # those of a comparison; the race's stay
     monkeypatch.setattr("losslab.race.levels.WORK", 2_000_000)  # coarser levels do for these tests

@@ -16,6 +16,7 @@ QUICK = ["logger=false", "trainer.max_epochs=1"]
     [
         (["loss=mse"], "one candidate is no race"),
         (["loss=mse,mse"], "one candidate is no race"),
+        (["loss=[mse,mae]"], "loss=[mse,mae] is one candidate, a weighted sum: type loss=mse,mae for several"),
         (["loss=mse,cross_entropy"], "cross_entropy"),
         (["loss=mse,maee"], "maee"),
         (["loss=mse,mae", "difference=0"], "never ends"),

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from losslab.errors import Refused
-from losslab.study.__main__ import study
+from losslab.study.__main__ import check_words, study
 from losslab.study.__main__ import train as run
 from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
 from losslab.study.data import check_files
@@ -215,6 +215,14 @@ def test_mistakes_are_one_sentence(name: str, typed: dict[str, str], sentence: s
     with pytest.raises(Refused) as refused:
         study(name, typed)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("word", ["loss=mae", "optimizer.lr=0.1", "+data.drop_last=true", "stack=4", "engine=ray"])
+def test_the_protocol_of_a_study_is_fixed(word: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check_words(load_study("deepobs"), ["n=0", word])
+    assert str(refused.value).startswith(f"{word} does not fit, as a study's protocol is fixed: type losslab sweep ")
+    assert str(refused.value).endswith(f"{STUDIES / 'deepobs' / 'conf'} {word} to run its sweep with it")
 
 
 @pytest.mark.system

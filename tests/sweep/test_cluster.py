@@ -52,6 +52,30 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("typed", "trainer", "gpus", "said"),
+    [
+        ("engine=local", "gpu", 0.0, "trainer=gpu needs an NVIDIA or AMD GPU, and there is none here"),
+        ("engine=ray", "gpu", 0.0, "trainer=gpu needs a GPU, and no run has one here: type gpus_per_run=1"),
+        ("engine=ray", "ddp", 0.0, "trainer=ddp needs a GPU"),
+        ("engine=ray", "gpu", 0.25, None),  # the driver's machine needs none
+        ("engine=ray", "cpu", 0.0, None),
+    ],
+)
+def test_runs_that_need_a_gpu_are_refused_before_any_starts_where_they_get_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, trainer: str, gpus: float, said: str | None
+) -> None:
+    monkeypatch.setattr("losslab.config.launch.has_gpu", lambda: False)
+    monkeypatch.setattr("losslab.sweep.connect.connect", lambda _: Cluster(None, 4, 1.0, gpus))
+    plan = Plan("a", "grid", {"data": "diabetes", "trainer": trainer}, {}, {}, {"seed": [0]})
+    engine = take_engine(dict([typed.split("=")]))
+    if said is None:
+        assert engine.start(tmp_path, plan).count == 4
+    else:
+        with pytest.raises(Refused, match=said):
+            engine.start(tmp_path, plan)
+
+
+@pytest.mark.parametrize(
     ("nodes", "cpus", "gpus", "runs"),
     [
         ([{"CPU": 8}, {"CPU": 3}], 1, 0, 11),
@@ -209,6 +233,10 @@ class FakeRay:
                 setup = answer.given[0]
                 return actor.worker.open(node.Setup(**{**setup.__dict__, "token": "none"}), *given)
             return getattr(actor.worker, answer.name)(*answer.given)
+        except OSError as error:
+            wrapped = TaskError()
+            wrapped.cause = error
+            raise wrapped from error
         finally:
             actor.cwd = str(Path.cwd())
             os.chdir(before)
@@ -233,15 +261,14 @@ class FakeRay:
 class Steps:
     """In the place of the processes of a node: each time it is looked at, each of its jobs gets a step further."""
 
-    def __init__(self, folder: Path, plan: Plan, count: int, stack: int, ledger: Path) -> None:
-        self.folder, self.stack, self.jobs = folder, stack, list[Job]()
-        self.processes: list[Any] = []
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int, ledger: Ledger) -> None:
+        self.folder, self.stack, self.ledger, self.jobs = folder, stack, ledger, dict[str, Job]()
 
     def add(self, jobs: list[Job]) -> None:
-        self.jobs += jobs
+        self.jobs |= {job.key: job for job in jobs}
 
-    def advance(self, ledger: Ledger, left: int) -> None:
-        for job in (job for job in self.jobs if not ledger.over(job.key)):
+    def advance(self, left: int) -> None:
+        for job in (job for job in self.jobs.values() if not self.ledger.over(job.key)):
             run = self.folder / "runs" / f"run-{job.key[:6]}"
             run.mkdir(parents=True, exist_ok=True)
             file = run / "last.ckpt"
@@ -255,7 +282,7 @@ class Steps:
                     "setting": job.setting,
                     "runs": [{}],
                 }
-                ledger.write(f"{job.key}.json", json.dumps(record))
+                self.ledger.write(f"{job.key}.json", json.dumps(record))
 
     def close(self) -> None:
         pass
@@ -276,16 +303,15 @@ def test_each_job_has_one_result_whatever_is_lost(tmp_path: Path, monkeypatch: p
     for killed in (*(chance.randrange(2, 12) for _ in range(3)), 10_000):
         ray = FakeRay(chance, deadly=0.1)
         workers = ClusterWorkers(folder, plan, Cluster(ray, 4, 1.0, 0.0), stack)
-        ledger = Ledger(folder / "jobs")
-        workers.add(list(jobs))
+        workers.add(jobs)
         for _ in range(killed):
-            left = len(jobs) - len(ledger.records([job.key for job in jobs]))
+            left = len(jobs) - len(workers.ledger.records([job.key for job in jobs]))
             if not left:
                 break
-            workers.advance(ledger, left)
-        ledger.close()  # as the system does
-        for seat in workers.seats:
-            workers.unlock_runs(seat)
+            workers.advance(left)
+        workers.ledger.close()  # as the system does
+        for worker in workers.workers:
+            workers.unlock_runs(worker)
     workers.close()
     records = Ledger(folder / "jobs").records([job.key for job in jobs])
     assert len(records) == len(list((folder / "jobs").glob("*.json"))) == 30
@@ -331,6 +357,5 @@ def test_where_nothing_can_go_on_a_sentence_says_what_to_do(
     plan = Plan("a", "grid", {}, {}, {}, {"seed": [0]})
     workers = ClusterWorkers(Path("sweep"), plan, Cluster(FakeRay(random.Random(0), deadly=0.0), 1, 1.0, 0.0), 1)
     workers.add([make_job({}, {}, {"seed": 0})])
-    ledger = Ledger(Path("sweep/jobs"))
-    with closing(ledger), pytest.raises(Refused, match=said):
-        [workers.advance(ledger, 1) for _ in range(100)]  # type: ignore[func-returns-value]
+    with closing(workers.ledger), pytest.raises(Refused, match=said):
+        [workers.advance(1) for _ in range(100)]  # type: ignore[func-returns-value]

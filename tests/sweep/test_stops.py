@@ -449,7 +449,7 @@ def test_a_worker_begins_nothing_where_the_sweep_is_gone(tmp_path: Path) -> None
     plan = read(sweep_file(tmp_path), {})
     (tmp_path / "sweep").mkdir()
     workers = Workers(tmp_path / "sweep", plan, 1)
-    workers.jobs = plan.jobs()
+    workers.add(plan.jobs())
     process = workers.start()
     assert process.stdin is not None
     shutil.rmtree(tmp_path / "sweep")

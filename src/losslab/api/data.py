@@ -58,6 +58,10 @@ def check_table(data: Any, has_target: bool) -> None:
     """Refuse columns that are no table: a dictionary, a list, one column, or an array where a target is named."""
     if isinstance(data, dict) and {"data", "target"} <= data.keys() and hasattr(data, "data"):  # scikit-learn's Bunch
         raise Refused(f"data is {type(data).__name__}: give (data.data, data.target)")
+    if hasattr(data, "collect") and not hasattr(data, "to_pandas"):  # polars' LazyFrame
+        raise Refused(f"data is {type(data).__name__}, which is not computed yet: give data.collect()")
+    if hasattr(data, "to_pandas") and not (hasattr(data, "columns") or hasattr(data, "column_names")):
+        raise Refused(f"data is {type(data).__name__}, one column: give a table with target, or arrays (x, y)")
     if hasattr(data, "dataset") and hasattr(data, "batch_size"):  # torch's DataLoader
         raise Refused(f"data is {type(data).__name__}, which makes batches: give its data.dataset")
     if isinstance(data, dict | list | pd.Series) or (isinstance(data, np.ndarray) and has_target):

@@ -39,6 +39,7 @@ from losslab.compare.settings import name_options
 from losslab.config.words import command_words
 from losslab.errors import Refused
 from losslab.files import write_together
+from losslab.pipes import clean
 from losslab.record.rows import FIRST_NORM
 from losslab.spreadsheet import frame_csv, text_table
 
@@ -205,10 +206,10 @@ def main() -> None:
         request = parse_request(words)
         runs = read_runs(request.folders)
         try:
-            print(compare(request, runs), flush=True)
+            print(clean(compare(request, runs)), flush=True)
         except Refused:
             if not request.json:
-                print(count_runs(runs), flush=True)
+                print(clean(count_runs(runs)), flush=True)
             raise
         if runs.broken:
             sys.exit(f"losslab: {describe_broken(runs)}; all else was compared")

@@ -208,8 +208,36 @@ def to_paste(key: str, value: str | Path) -> str:
     >>> to_paste("ckpt", "runs/a/last.ckpt"), to_paste("ckpt", "my runs/last.ckpt")
     ('ckpt=runs/a/last.ckpt', '"ckpt=\'my runs/last.ckpt\'"')
     """
-    word = f"{key}={quote_value(str(value))}"
+    return quote_word(f"{key}={quote_value(str(value))}")
+
+
+def quote_word(word: str) -> str:
+    """Quote a word for a shell, with double quotes around single ones where that does.
+
+    >>> print(quote_word("a b"), quote_word("out='a b'"))
+    'a b' "out='a b'"
+    """
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
+
+
+def check_spaces(words: Sequence[str]) -> None:
+    """Refuse a space beside the = of a setting, and one in its place.
+
+    >>> check_spaces(["race", "loss", "=", "mse,mae"])
+    Traceback (most recent call last):
+    losslab.errors.Refused: no space may stand beside =: type loss=mse,mae
+    """
+    for place, word in enumerate(words):
+        before, after = "".join(words[place - 1 : place]), "".join(words[place + 1 : place + 2])
+        alone = after and "=" not in after and not after.startswith("-")
+        if word == "=" and before and after:
+            raise Refused(f"no space may stand beside =: type {quote_word(f'{before}={after}')}")
+        if word.startswith("=") and before and "=" not in before:
+            raise Refused(f"no space may stand beside =: type {quote_word(f'{before}{word}')}")
+        if word.endswith("=") and alone and not Path(after).exists():
+            raise Refused(f"no space may stand beside =: type {quote_word(f'{word}{after}')}")
+        if place == 0 and alone and word.isalpha() and (CONF / word).is_dir():
+            raise Refused(f"{word} and {after} have no = between them: type {quote_word(f'{word}={after}')}")
 
 
 def explain_syntax(override: str) -> str:

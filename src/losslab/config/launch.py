@@ -16,6 +16,8 @@ MANY = 16  # processes; more are started only where there are cores or GPUs for 
 
 def has_gpu() -> bool | None:
     """Tell whether there is a GPU that torch may use, as far as the system tells it; `None` where it doesn't."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
     return any(Path(device).exists() for device in GPUS) if sys.platform == "linux" else None
 
 

@@ -28,6 +28,7 @@ LARGEST = 1e37  # a number; standard deviations of larger ones may be infinite i
 ITEM_SEPARATORS = ("|", ";")  # a comma stands in ordinary text, too
 WORD = re.compile(r"[^\W_]+")
 STEM = 4  # letters
+MANY = 8  # different cells: more are not listed
 
 Array = NDArray[Any]
 
@@ -97,8 +98,11 @@ class Column:
             self.numbers[no_number] = np.nan
             self.taken = int(no_number.sum())  # as empty
         else:
-            what = "NaN or infinity" if like is None else f"no {'date' if self.dates else 'number'}"
-            self.check_cells(no_number, what, instead)
+            if like is None:
+                self.check_cells(no_number, "NaN or infinity", instead)
+            else:
+                what = f"no {'date' if self.dates else 'number'}"
+                self.check_cells(no_number, what, "correct them, or leave those cells empty")
         self.check_size()
 
     lenient = False
@@ -318,11 +322,24 @@ def offer_types(name: str, missing: Sequence[str], cells: Sequence[str]) -> str:
     >>> offer_types("age", [], ["-"]).partition(",")[0]
     'type data.types={age:number} to take them for empty cells (data.missing=[-] does so in all columns)'
     """
-    every = f" ({write_setting('data.missing', [*missing, *cells])} does so in all columns)" if len(cells) < 4 else ""
+    every = (
+        f" ({write_setting('data.missing', [*missing, *cells])} does so in all columns)" if len(cells) <= MANY else ""
+    )
     as_number, as_category = (type_of(name, kind) for kind in ("number", "category"))
     return (
         f"type {as_number} to take them for empty cells{every}, {as_category} if these are no numbers, or correct them"
     )
+
+
+def offer_empty(missing: Sequence[str], cells: Sequence[str]) -> str:
+    """Say what to type of these cells of a column, where `missing` already count as empty.
+
+    >>> offer_empty(["-"], ["inf"])
+    'type data.missing=[-,inf] to leave those cells empty, or correct them'
+    """
+    if len(cells) > MANY:
+        return "correct them, or leave those cells empty"
+    return f"type {write_setting('data.missing', [*missing, *cells])} to leave those cells empty, or correct them"
 
 
 def to_number(text: str) -> float:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_types, type_of
+from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_empty, offer_types, type_of
 from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
@@ -283,7 +283,7 @@ def read_columns(
         Refused: if one holds mostly numbers and some text, or nothing at all.
     """
     columns = [
-        Column(frame[name], kind=types.get(str(name)), missing=missing, formats=formats)
+        Column(frame[name], None, types.get(str(name)), missing, formats, partial(offer_empty, missing))
         for name in frame.columns
         if name not in without
     ]

@@ -9,14 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.config.catalogue import TRUTHS
-from losslab.data.columns import Column
+from losslab.data.columns import MANY, Column
 from losslab.data.formats import Told
 from losslab.data.notes import count, write_setting
 from losslab.data.truth import to_single
 from losslab.errors import Refused
 
 LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
-MANY = 8  # different cells: more are not listed
 CORRECT = "correct them"
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,10 @@ from losslab.race.levels import LOOKS, find_level, first_look
 from losslab.race.question import LABEL, Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
-from losslab.sweep import stopping
 from losslab.sweep.data import check_data
-from losslab.sweep.driver import check_same_sweep, explain_faults, follow, take_folder
+from losslab.sweep.driver import check_same_sweep, explain_faults, run_jobs, take_folder
 from losslab.sweep.engine import KEYS, AnyWorkers, Engine, take_engine
-from losslab.sweep.ledger import Ledger, Record
+from losslab.sweep.ledger import Record
 from losslab.sweep.plan import Job, Setting, make_job
 
 Array = NDArray[Any]
@@ -46,12 +45,11 @@ class Race:
         folder: of the race.
         question: what it is asked.
         workers: the processes that train.
-        ledger: of the trainings.
         state: what it knows.
     """
 
-    def __init__(self, folder: Path, question: Question, workers: AnyWorkers, ledger: Ledger, state: State) -> None:
-        self.folder, self.question, self.workers, self.ledger, self.state = folder, question, workers, ledger, state
+    def __init__(self, folder: Path, question: Question, workers: AnyWorkers, state: State) -> None:
+        self.folder, self.question, self.workers, self.state = folder, question, workers, state
         self.cells = {name_candidate(question, cell): cell for cell in question.plan.cells}
         self.settings: dict[str, Setting] = {}
         self.jobs: dict[tuple[str, int], Job] = {}
@@ -60,9 +58,10 @@ class Race:
 
     def run(self) -> str:
         """Run until all is decided or the budget is used; return why it ended."""
-        self.settings, never = tune(self.folder, self.question, self.workers, self.ledger, self.cells)
+        self.settings, never = tune(self.folder, self.question, self.workers, self.cells)
         self.state.never |= never
-        self.records |= self.ledger.records(path.stem for path in self.ledger.folder.glob("*.json"))
+        ledger = self.workers.ledger
+        self.records |= ledger.records(path.stem for path in ledger.folder.glob("*.json"))
         state = self.state
         new = state.add_candidates([name for name in self.cells if name in self.settings])
         state.racing = [name for name in state.racing if name in self.settings]
@@ -88,9 +87,7 @@ class Race:
     def train(self, seeds: int) -> None:
         """Train all that race with all seeds up to this number that they lack."""
         wanted = self.list_jobs(seeds)
-        given = {job.key for job in self.workers.jobs}
-        self.workers.add([job for job in wanted if job.key not in given])
-        self.records |= follow(self.ledger, self.workers, self.question.plan, wanted, f"{seeds} seeds")
+        self.records |= run_jobs(self.workers, self.question.plan, wanted, f"{seeds} seeds")
         self.check_not_all_failed(seeds)
 
     def list_jobs(self, seeds: int) -> list[Job]:
@@ -275,22 +272,18 @@ def run(folder: Path, question: Question, engine: Engine, retry: bool) -> int:
     check_same_sweep(folder, question.plan)
     names = [name_candidate(question, cell) for cell in question.plan.cells]
     state = read_state(folder, question.difference, question.claim, names)
-    ledger = Ledger(folder / "jobs")
-    if retry:
-        ledger.forget_failures()
-        state.never = {}
     workers = engine.start(folder, question.tuning or question.plan)
+    if retry:
+        workers.ledger.forget_failures()
+        state.never = {}
     tuned = f"{question.tuning.trials} settings of each are tried; " if question.tuning else ""
     budget = f"; budget {question.budget}" if question.budget else ""
     print(
         f"race      {len(names)} candidates; {tuned}{workers.describe()}{budget}\nfolder    {folder}",
         flush=True,
     )
-    with ExitStack() as at_the_end:
-        stopping.workers = workers.processes
-        at_the_end.callback(ledger.close)
-        at_the_end.callback(workers.close)
-        one = Race(folder, question, workers, ledger, state)
+    with closing(workers):
+        one = Race(folder, question, workers, state)
         why = one.run()
     for line in write_story(one, why):
         print(line)

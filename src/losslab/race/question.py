@@ -160,6 +160,9 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     if "data" in grid or "task" in grid:
         key = "data" if "data" in grid else "task"
         raise Refused(f"{path}: {key} has several values, and a race has one: type {key}={grid[key][0]}")
+    if not grid and str(typed.get("loss")).startswith("["):
+        several = typed["loss"].strip("[]")
+        raise Refused(f"{path}: loss={typed['loss']} is one candidate, a weighted sum: type loss={several} for several")
     if not grid:
         raise Refused(f"{path}: one candidate is no race: type several, such as loss=mse,mae,huber or 'loss=glob(*)'")
     parameters: dict[str, Any] = {key: {"value": value} for key, value in fixed.items()}

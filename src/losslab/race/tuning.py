@@ -5,16 +5,16 @@ from pathlib import Path
 
 from losslab.files import write_json
 from losslab.race.question import CHEAP, Question, finalists
-from losslab.sweep.driver import follow
+from losslab.sweep.driver import run_jobs
 from losslab.sweep.engine import AnyWorkers
-from losslab.sweep.ledger import Ledger, Record, read_record
-from losslab.sweep.plan import Job, Plan, Setting, hash_setting, make_job
+from losslab.sweep.ledger import Record, read_record
+from losslab.sweep.plan import Job, Setting, make_job, make_trial
 
 FILE = "tuned.json"
 
 
 def tune(
-    folder: Path, question: Question, workers: AnyWorkers, ledger: Ledger, cells: Mapping[str, Setting]
+    folder: Path, question: Question, workers: AnyWorkers, cells: Mapping[str, Setting]
 ) -> tuple[dict[str, Setting], dict[str, str]]:
     """Choose a setting for each candidate, and write the choice down: it does not change once tests were seen.
 
@@ -25,7 +25,6 @@ def tune(
         folder: of the race.
         question: what it is asked.
         workers: the processes that train.
-        ledger: of the trainings.
         cells: the candidates, by name.
 
     Returns:
@@ -37,19 +36,20 @@ def tune(
     file = folder / FILE
     chosen: dict[str, Setting] = read_record(file) if file.is_file() else {}
     left = {name: cell for name, cell in cells.items() if name not in chosen}
-    cheap = max(1, plan.epochs // CHEAP)
+    cheap = {"trainer.max_epochs": max(1, plan.epochs // CHEAP)}
     tried = {
-        name: [trial_of(plan, cell, number, cheap) for number in range(plan.trials)] for name, cell in left.items()
+        name: [
+            make_trial(cell, {**plan.fixed, **cell, **cheap}, [{"seed": 0}], number) for number in range(plan.trials)
+        ]
+        for name, cell in left.items()
     }
-    records = run_jobs(
-        workers, ledger, plan, [job for jobs in zip(*tried.values(), strict=True) for job in jobs], "tuning"
-    )
+    records = run_jobs(workers, plan, [job for jobs in zip(*tried.values(), strict=True) for job in jobs], "tuning")
     finals: dict[str, list[Job]] = {}
     for name, jobs in tried.items():
         best = rank([records[job.key] for job in jobs], plan.mode)[: finalists(plan.trials)]
         settings = [{**record["setting"], "trainer.max_epochs": plan.epochs} for record in best]
         finals[name] = [make_job(left[name], setting, {"seed": 0}) for setting in settings]
-    records |= run_jobs(workers, ledger, plan, [job for jobs in finals.values() for job in jobs], "tuning, all epochs")
+    records |= run_jobs(workers, plan, [job for jobs in finals.values() for job in jobs], "tuning, all epochs")
     never: dict[str, str] = {}
     for name, jobs in finals.items():
         best = rank([records[job.key] for job in jobs], plan.mode)
@@ -61,20 +61,6 @@ def tune(
     if left:
         write_json(file, chosen)
     return {name: chosen[name] for name in cells if name in chosen}, never
-
-
-def trial_of(plan: Plan, cell: Setting, number: int, epochs: int) -> Job:
-    """Return the job of a setting that is drawn, for so many epochs."""
-    setting = {**plan.fixed, **cell, "trainer.max_epochs": epochs}
-    return Job(hash_setting(setting, f"trial {number}"), cell, setting, [{"seed": 0}], draw=True)
-
-
-def run_jobs(workers: AnyWorkers, ledger: Ledger, plan: Plan, jobs: list[Job], what: str) -> dict[str, Record]:
-    """Run jobs to their ends."""
-    if not jobs:
-        return {}
-    workers.add(jobs)
-    return follow(ledger, workers, plan, jobs, what)
 
 
 def rank(records: list[Record], mode: str) -> list[Record]:

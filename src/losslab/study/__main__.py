@@ -19,12 +19,13 @@ its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
 if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before all else is imported
 
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from losslab.config.words import command_words, parse_flag, parse_settings
+from losslab.config.words import command_words, list_keys, parse_flag, parse_settings
 from losslab.errors import Refused
 from losslab.study.file import Study, list_studies, load_sources, load_study, name_sweeps, simplify
 from losslab.sweep.stopping import stop_driver, until_signalled
@@ -61,6 +62,24 @@ def study(name: str, typed: Mapping[str, str]) -> int:
     return train(asked, folder, tiny, words + [f"{key}=true" for key in ("retry", "dry") if flags[key]])
 
 
+def check_words(asked: Study, words: Sequence[str]) -> None:
+    """Refuse settings of the runs, and of their sweeps, which the protocol of a study fixes."""
+    keys = {*list_keys(), "stack", "engine", "address", "run_cap", "test_seeds", "name", "method"}
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if equals and key not in KEYS and (key.lstrip("+~").partition(".")[0] in keys) and asked.parts:
+            again = [str(asked.folder / next(iter(asked.parts.values()))["sweep"]), *find_options(asked), word]
+            raise Refused(
+                f"{word} does not fit, as a study's protocol is fixed: type losslab sweep {shlex.join(again)} to run "
+                "its sweep with it"
+            )
+
+
+def find_options(asked: Study) -> list[str]:
+    """Return the words that make a study's own options known, if it has some."""
+    return ["--config-dir", str(asked.folder / "conf")] if (asked.folder / "conf").is_dir() else []
+
+
 def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
     """Run the sweeps of a study, write its pages and answer its claims; return the exit code."""
     code = run_sweeps(asked, folder, tiny, words)
@@ -77,9 +96,7 @@ def run_sweeps(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> 
     code = 0
     own = ["n=0", *asked.tiny] if tiny else []
     names = next((word.removeprefix("data=").split(",") for word in own if word.startswith("data=")), asked.data)
-    options = data.offer(data.pick(names, load_sources()), folder.parent / "data")
-    if (theirs := asked.folder / "conf").is_dir():
-        options += ["--config-dir", str(theirs)]
+    options = [*data.offer(data.pick(names, load_sources()), folder.parent / "data"), *find_options(asked)]
     for part, sweeps in asked.parts.items():
         for place, settings in name_sweeps(asked, part).items():
             usable = [word for word in words if not word.startswith("data.root=") or "data=mnist" in settings]
@@ -130,7 +147,8 @@ def report(asked: Study, kept: Path) -> None:
     results = Results(asked, load_runs(kept))
     print(f"question  {asked.question}")
     for answer in results.answers:
-        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size} of {answer.unit.split()[-1]}")
+        of = "" if "steps" in answer.claim else f" of {answer.unit.split()[-1]}"
+        print(f"{answer.found:<14}{answer.claim['in']}: {answer.says}: {answer.size}{of}")
     print(f"answer    {summarize(results)}. {fill(asked.answer, list_sizes(results))}".rstrip())
     if asked.advice:
         print(f"tomorrow  {asked.advice}")
@@ -156,7 +174,9 @@ def main() -> None:
         names = [word for word in words if "=" not in word]
         if len(names) != 1:
             raise Refused("losslab study takes one name: type losslab study NAME, or losslab study for a list")
-        sys.exit(study(names[0], parse_settings([word for word in words if word not in names], KEYS)))
+        asked, typed = load_study(names[0]), [word for word in words if word not in names]
+        check_words(asked, typed)
+        sys.exit(study(names[0], parse_settings(typed, KEYS)))
 
 
 if __name__ == "__main__":

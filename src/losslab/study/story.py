@@ -139,8 +139,10 @@ def describe_data(study: Study) -> str:
         if known := sources.get(name):
             rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
         else:
-            first = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-            rows.append([f"`{name}`", first.lstrip("# ").rstrip("."), "losslab reads it itself", "named in its file"])
+            text = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")
+            made = "gives: [point]" in text
+            where = ["losslab makes it", "MIT"] if made else ["losslab reads it itself", "named in its file"]
+            rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
     return write_table(["data", "what", "package", "licence"], rows)
 
 

@@ -12,7 +12,7 @@ from losslab.config.flat import flatten
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.sweep.ledger import Record
-from losslab.sweep.plan import CELL, QUIET, REPEATS, Job, Plan, Setting, ends, hash_setting, to_overrides
+from losslab.sweep.plan import CELL, QUIET, REPEATS, Job, Plan, Setting, hash_setting, to_overrides
 
 
 def find_best(plan: Plan, jobs: Sequence[Job], records: Mapping[str, Record]) -> list[dict[str, Any]]:
@@ -77,11 +77,9 @@ def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
         return
     repeats = {**plan.repeats, "seed": [*tuned, *test_seeds]}
     repeats |= {key: plan.grid[key] for key in ("data.test", "data.folds") if key in plan.grid}
-    within = {key: values for key, values in plan.grid.items() if key not in CELL}
-    within |= {key: ends(spread) for key, spread in plan.ranges.items()} | repeats
     datasets = {str([cell.get(key) for key in ("task", "data")]): cell for cell in plan.cells}
     for cell in datasets.values():
-        first = {**QUIET, **plan.fixed, **cell, **{key: values[0] for key, values in within.items()}}
+        first = {**QUIET, **plan.first(cell)}
         rows = tested_rows(first)
         why, keys = [], dict[str, Any]()
         for key, values in repeats.items():

@@ -8,7 +8,7 @@ driver is killed, Ray ends its workers; started again, it sends out what is not 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,12 +26,10 @@ from losslab.sweep.ledger import Claim, Ledger, Record
 from losslab.sweep.mirror import put_files, read_files
 from losslab.sweep.node import Opened, Report, Setup, Task
 from losslab.sweep.plan import Job, Plan
-from losslab.sweep.processes import CRASHES, PAUSE
+from losslab.sweep.processes import CRASHES, PAUSE, describe_failure
 from losslab.sweep.queue import Queue
 
 if TYPE_CHECKING:
-    import subprocess
-
     from optuna.trial import Trial
 
 EVERY = 10.0  # seconds between two looks at the files of runs that go on
@@ -54,7 +52,7 @@ class Assigned:
 
 
 @dataclass
-class Seat:
+class RemoteWorker:
     """A worker on a node, seen from the driver.
 
     Args:
@@ -63,7 +61,6 @@ class Seat:
         receive: what is done with the answer.
         node: Ray's id of its node, once it has one.
         host: the machine's name.
-        ready: whether it takes jobs.
         shared: whether it sees the sweep's folder.
         jobs: the jobs that it has, by key.
         locks: of the run folders that its files are written to.
@@ -71,10 +68,9 @@ class Seat:
 
     actor: Any
     answer: Any
-    receive: Callable[["Seat", Any], None]
+    receive: Callable[["RemoteWorker", Any], None]
     node: str = ""
     host: str = ""
-    ready: bool = False
     shared: bool = False
     jobs: dict[str, Assigned] = field(default_factory=dict)
     locks: dict[str, int] = field(default_factory=dict)
@@ -93,11 +89,10 @@ class ClusterWorkers:
     def __init__(self, folder: Path, plan: Plan, cluster: Cluster, stack: int) -> None:
         self.folder, self.plan, self.cluster, self.stack = folder, plan, cluster, stack
         self.count = cluster.count
-        self.jobs: list[Job] = []
-        self.processes: list[subprocess.Popen[str]] = []  # none of this machine
-        self.queue: Queue | None = None
+        self.ledger = Ledger(folder / "jobs")
+        self.queue = Queue(self.ledger, [])
         self.left = 0
-        self.seats: list[Seat] = []
+        self.workers: list[RemoteWorker] = []
         self.near, self.far = find_paths(plan)
         self.archive: Archive | None = None
         self.in_vain = 0
@@ -109,29 +104,31 @@ class ClusterWorkers:
         gpus = f" and {self.cluster.gpus:g} GPU" if self.cluster.gpus else ""
         return f"{self.count} {kind}at a time on a Ray cluster, each with {self.cluster.cpus:g} cores{gpus}"
 
-    def add(self, jobs: list[Job]) -> None:
-        """Take more jobs."""
-        self.jobs += jobs
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """All jobs so far, by key."""
+        return self.queue.jobs
 
-    def advance(self, ledger: Ledger, left: int) -> None:
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Take more jobs."""
+        self.queue.add(jobs)
+
+    def advance(self, left: int) -> None:
         """Start as many workers as there is work for, send jobs, and take in what the workers hand in; wait a moment.
 
         Args:
-            ledger: of the jobs.
             left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done, and where the cluster is gone.
         """
-        self.queue, self.left = self.queue or Queue(ledger, []), left
-        if len(self.queue.jobs) < len(self.jobs):
-            self.queue.add(self.jobs)
-        while len(self.seats) < min(self.count, left):
-            self.seats.append(self.start())
-        for seat in self.seats:
-            if seat.ready and seat.answer is None and not self.send(seat):
+        self.left = left
+        while len(self.workers) < min(self.count, left):
+            self.workers.append(self.start())
+        for worker in self.workers:
+            if worker.answer is None and not self.send(worker):
                 break  # no job is free
-        waiting = {seat.answer: seat for seat in self.seats if seat.answer is not None}
+        waiting = {worker.answer: worker for worker in self.workers if worker.answer is not None}
         if not waiting:  # others are at the jobs
             time.sleep(PAUSE)
             return
@@ -144,37 +141,40 @@ class ClusterWorkers:
                 raise
             raise Refused(f"the Ray cluster no longer answers ({first_line(error)}): start it again; {GO_ON}") from None
 
-    def start(self) -> Seat:
+    def start(self) -> RemoteWorker:
         """Start a worker."""
         (self.folder / self.token).touch()
         threads, gpu = max(1, int(self.cluster.cpus)), bool(self.cluster.gpus)
         place = str(self.folder), str(Path.cwd())
         setup = Setup(asdict(self.plan), *place, self.token, self.stack, threads, gpu, EVERY, self.far)
         actor = self.cluster.start()
-        return Seat(actor, actor.open.remote(setup, find_node), self.opened)
+        return RemoteWorker(actor, actor.open.remote(setup, find_node), self.opened)
 
-    def take_in(self, seat: Seat) -> None:
+    def take_in(self, worker: RemoteWorker) -> None:
         """Take in a worker's answer, or notice that it is lost."""
-        answer, seat.answer = seat.answer, None
+        answer, worker.answer = worker.answer, None
         try:
             found = self.cluster.ray.get(answer)
         except self.cluster.ray.exceptions.RayActorError as error:
-            died = bool(seat.node) and self.cluster.has_node(seat.node)
-            self.lose(seat, first_line(error), died)
+            died = bool(worker.node) and self.cluster.has_node(worker.node)
+            self.lose(worker, first_line(error), died)
         except self.cluster.ray.exceptions.RayTaskError as error:
-            if not isinstance(fault := error.cause, OSError):
+            if isinstance(fault := error.cause, OSError):
+                self.lose(worker, explain(Path(fault.filename or self.folder), fault))
+            elif isinstance(fault, Refused):
+                self.lose(worker, str(fault))
+            else:
                 raise  # a bug
-            self.lose(seat, explain(Path(fault.filename or self.folder), fault))
         else:
-            seat.receive(seat, found)
+            worker.receive(worker, found)
 
-    def opened(self, seat: Seat, found: Opened) -> None:
+    def opened(self, worker: RemoteWorker, found: Opened) -> None:
         """Send the data to a worker that has started.
 
         Raises:
             Refused: where the node lacks what runs need.
         """
-        seat.node, seat.host, seat.shared = found.node, found.host, found.shared
+        worker.node, worker.host, worker.shared = found.node, found.host, found.shared
         if found.version != __version__:
             raise Refused(
                 f"node {found.host} has losslab {found.version}, and this is {__version__}: install the same on all "
@@ -193,78 +193,68 @@ class ClusterWorkers:
         if self.archive is None and self.near and not found.shared:
             self.archive = pack(self.near, self.cluster.ray.put)
         digest, pieces = (self.archive.digest, self.archive.pieces) if self.archive else ("", [])
-        seat.receive = self.prepared
-        seat.answer = seat.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
+        worker.receive = self.reported
+        worker.answer = worker.actor.prepare.remote(digest, pieces, self.cluster.ray.get)
 
-    def prepared(self, seat: Seat, _: None) -> None:
-        """Send the first jobs to a worker."""
-        seat.ready, seat.receive = True, self.reported
-        self.send(seat)
-
-    def send(self, seat: Seat) -> bool:
+    def send(self, worker: RemoteWorker) -> bool:
         """Send a worker its next jobs, and ask for what it has to hand in; return whether it has any."""
-        tasks = [self.make_task(assigned, seat) for assigned in self.pick_jobs(seat)]
-        if seat.jobs:
-            seat.answer = seat.actor.work.remote(tasks, WAIT)
-        return bool(seat.jobs)
+        tasks = [self.make_task(assigned, worker) for assigned in self.pick_jobs(worker)]
+        if worker.jobs:
+            worker.answer = worker.actor.work.remote(tasks, WAIT)
+        return bool(worker.jobs)
 
-    def pick_jobs(self, seat: Seat) -> Iterator[Assigned]:
+    def pick_jobs(self, worker: RemoteWorker) -> Iterator[Assigned]:
         """Claim the next jobs for a worker: a stack of them, and another to go on with while many are left.
 
         A job at which a worker died comes last and alone.
         """
-        assert self.queue is not None
         bayes = self.plan.method == "bayes"  # which draws by finished trials
-        many = not bayes and self.left > 3 * self.stack * len(self.seats)
-        while len(seat.jobs) <= (self.stack if many else 0) and (first := self.queue.take(self.stack)) is not None:
-            alone = bayes or self.stack == 1 or self.queue.ledger.crashes(first[0].key)
+        many = not bayes and self.left > 3 * self.stack * len(self.workers)
+        while len(worker.jobs) <= (self.stack if many else 0) and (first := self.queue.take(self.stack)) is not None:
+            alone = bayes or self.stack == 1 or self.ledger.crashes(first[0].key)
             for job, claim in [first, *([] if alone else self.queue.take_like(first[0], self.stack))]:
-                seat.jobs[job.key] = Assigned(job, claim)
-                yield seat.jobs[job.key]
+                worker.jobs[job.key] = Assigned(job, claim)
+                yield worker.jobs[job.key]
 
-    def make_task(self, assigned: Assigned, seat: Seat) -> Task:
+    def make_task(self, assigned: Assigned, worker: RemoteWorker) -> Task:
         """Make the task of a job, with what other workers have done of it."""
-        assert self.queue is not None
         job, number = assigned.job, ""
         if job.draw and (self.plan.method == "bayes" or self.plan.early):
             from losslab.sweep.search import draw
 
-            trial = draw(self.folder, self.queue.ledger, self.plan, job)
+            trial = draw(self.folder, self.ledger, self.plan, job)
             if self.plan.early:
                 number = str(trial.number)  # the run reports to the study on the shared disk
             else:
                 assigned.trial, job = trial, replace(job, setting={**job.setting, **trial.params}, draw=False)
         files = {}
-        if not seat.shared and assigned.claim.path.suffix != ".1":  # it is not the job's first worker
+        if not worker.shared and assigned.claim.path.suffix != ".1":  # it is not the job's first worker
             files = read_files(self.folder, (self.folder / "runs").glob(f"*-{job.key[:6]}"))
         return Task(asdict(job), files, number)
 
-    def reported(self, seat: Seat, report: Report) -> None:
+    def reported(self, worker: RemoteWorker, report: Report) -> None:
         """Write down what a worker hands in, and send it the next jobs."""
-        if report.error:
-            self.lose(seat, report.error)
-            return
         for name in report.too_large:
-            print(f"{name} is too large to be sent and stays on node {seat.host}", file=sys.stderr, flush=True)
-        self.lock_runs(seat, report.files)
+            print(f"{name} is too large to be sent and stays on node {worker.host}", file=sys.stderr, flush=True)
+        self.lock_runs(worker, report.files)
         put_files(self.folder, report.files, report.gone)
         for key, record in report.records.items():
-            self.finish(seat, seat.jobs.pop(key), record)
-        self.send(seat)
+            self.finish(worker, worker.jobs.pop(key), record)
+        self.send(worker)
 
-    def lock_runs(self, seat: Seat, files: Iterable[str]) -> None:
+    def lock_runs(self, worker: RemoteWorker, files: Iterable[str]) -> None:
         """Lock the run folders that files are written to, as the process that trains there does."""
-        for run in {name.split("/")[1] for name in files if name.startswith("runs/")} - seat.locks.keys():
+        for run in {name.split("/")[1] for name in files if name.startswith("runs/")} - worker.locks.keys():
             (self.folder / "runs" / run).mkdir(parents=True, exist_ok=True)
-            seat.locks[run] = open_lock(self.folder / "runs" / run / ".lock")
-            try_lock(seat.locks[run])
+            worker.locks[run] = open_lock(self.folder / "runs" / run / ".lock")
+            try_lock(worker.locks[run])
 
-    def unlock_runs(self, seat: Seat, key: str = "") -> None:
+    def unlock_runs(self, worker: RemoteWorker, key: str = "") -> None:
         """Unlock the run folders of a job, or of all jobs of a worker."""
-        for run in [run for run in seat.locks if run.endswith(f"-{key[:6]}" if key else "")]:
-            os.close(seat.locks.pop(run))
+        for run in [run for run in worker.locks if run.endswith(f"-{key[:6]}" if key else "")]:
+            os.close(worker.locks.pop(run))
 
-    def finish(self, seat: Seat, assigned: Assigned, record: Record) -> None:
+    def finish(self, worker: RemoteWorker, assigned: Assigned, record: Record) -> None:
         """Record that a job is over."""
         self.in_vain = 0
         if assigned.trial is not None:
@@ -275,34 +265,35 @@ class ClusterWorkers:
             if SEARCHPATH in setting:  # the folders that travelled, where they are at home
                 setting[SEARCHPATH] = assigned.job.setting[SEARCHPATH]
         assigned.claim.finish(record)
-        self.unlock_runs(seat, assigned.job.key)
+        self.unlock_runs(worker, assigned.job.key)
 
-    def lose(self, seat: Seat, why: str, died: bool | None = None) -> None:
+    def lose(self, worker: RemoteWorker, why: str, died: bool | None = None) -> None:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
 
         Args:
-            seat: the worker.
+            worker: the worker.
             why: it is lost.
             died: whether it died and its node did not; `None` if it could not go on.
 
         Raises:
             Refused: where workers end and nothing gets done.
         """
-        self.seats.remove(seat)
+        self.workers.remove(worker)
         with suppress(Exception):  # it may have been cut off, and live on
-            self.cluster.ray.kill(seat.actor)
-        self.unlock_runs(seat)
-        self.in_vain += died is None or not seat.jobs
+            self.cluster.ray.kill(worker.actor)
+        self.unlock_runs(worker)
+        self.in_vain += died is None or not worker.jobs
         if self.in_vain >= CRASHES:
-            last = (f"on node {seat.host}: {why}" if seat.host else why).removesuffix(f"; {GO_ON}")
+            last = (f"on node {worker.host}: {why}" if worker.host else why).removesuffix(f"; {GO_ON}")
             raise Refused(
                 f"{CRASHES} workers of the cluster ended before they had done anything, the last one {last}; {GO_ON}"
             )
-        for assigned in seat.jobs.values():
+        for assigned in worker.jobs.values():
             if died:
                 assigned.claim.crash()
-            if died and assigned.claim.ledger.crashes(assigned.job.key) >= CRASHES:
-                assigned.claim.finish(give_up(assigned.job))
+            if died and self.ledger.crashes(assigned.job.key) >= CRASHES:
+                why = f"{CRASHES} workers of the cluster died at it; out of memory is the usual reason"
+                assigned.claim.finish(describe_failure(assigned.job, why))
             else:
                 assigned.claim.release()
 
@@ -310,17 +301,11 @@ class ClusterWorkers:
         """End the workers, and leave the cluster."""
         ray = self.cluster.ray
         with suppress(Exception):
-            ended = [seat.actor.close.remote() for seat in self.seats if seat.host]
+            ended = [worker.actor.close.remote() for worker in self.workers if worker.host]
             ray.wait(ended, num_returns=len(ended), timeout=WAIT)
-        for seat in self.seats:
-            self.unlock_runs(seat)
+        for worker in self.workers:
+            self.unlock_runs(worker)
         (self.folder / self.token).unlink(missing_ok=True)
         with suppress(Exception):  # the cluster is gone
             ray.shutdown()
-
-
-def give_up(job: Job) -> Record:
-    """Return the record of a job at which several workers died."""
-    why = f"{CRASHES} workers of the cluster died at it; out of memory is the usual reason"
-    runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
-    return {"state": "failed", "reason": why, "value": None, "setting": job.setting, "runs": runs}
+        self.ledger.close()

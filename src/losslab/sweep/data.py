@@ -2,15 +2,11 @@
 
 import json
 from itertools import product
-from typing import TYPE_CHECKING
 
 from losslab.config import check, compose
 from losslab.config.flat import flatten
 from losslab.data.make import check_losses, make_data
-from losslab.sweep.plan import Plan, Setting, ends, to_overrides
-
-if TYPE_CHECKING:
-    pass
+from losslab.sweep.plan import Plan, to_overrides
 
 SPLITS = ("data.seed", "data.fold")  # choose rows among those that are read
 READ = ("task", "data", "model")  # groups that decide what is read
@@ -22,15 +18,13 @@ def check_data(plan: Plan) -> None:
     Raises:
         Refused: where they cannot be read, or do not fit a loss.
     """
-    first: Setting = {key: values[0] for key, values in plan.grid.items()}
-    first |= {key: ends(spread)[0] for key, spread in plan.ranges.items()}
     keys = [key for key in plan.grid if key in READ or key.startswith("data.")]
     keys += [key for key in plan.grid if key == "loss"]  # the last: all losses of the same data in a row
     read, last = "", None
     with compose.hydra_ready():
         for values in product(*(plan.grid[key] for key in keys)):
-            setting = {"logger": "false", **plan.fixed, **first, **dict(zip(keys, values, strict=True))}
-            cfg = check.configure(to_overrides(setting | plan.rounds[0]))
+            setting = {"logger": "false", **plan.first(dict(zip(keys, values, strict=True)))}
+            cfg = check.configure(to_overrides(setting))
             settings = {key: value for key, value in flatten(cfg).items() if key.startswith("data.")}
             key = json.dumps({k: v for k, v in settings.items() if k not in SPLITS}, sort_keys=True, default=str)
             if key == read and last is not None:

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from losslab.data import notes
 from losslab.errors import Refused
 from losslab.files import check_no_link, check_writable, write_json
 from losslab.progress import progress_bar
-from losslab.sweep import stopping
 from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.data import check_data
 from losslab.sweep.dry import describe
@@ -54,13 +53,16 @@ def check_same_sweep(folder: Path, plan: Plan) -> None:
             )
 
 
-def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
+def run_jobs(workers: AnyWorkers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
     """Show progress until all jobs are over, whoever does them; return their records by key."""
-    keys = [job.key for job in jobs]
+    if not jobs:
+        return {}
+    workers.add([job for job in jobs if job.key not in workers.jobs])
+    keys, ledger = [job.key for job in jobs], workers.ledger
     better = {"min": min, "max": max}[plan.mode]
     records, due = ledger.records(keys), 0.0
-    announce(ledger, len({*keys, *(job.key for job in workers.jobs)}))
-    unit = "trial" if jobs and jobs[0].draw else "run"
+    announce(ledger, len(workers.jobs))
+    unit = "trial" if jobs[0].draw else "run"
     with progress_bar(len(keys), what, unit, initial=len(records)) as bar:
         while True:
             began = time.monotonic()
@@ -76,7 +78,7 @@ def follow(ledger: Ledger, workers: AnyWorkers, plan: Plan, jobs: Sequence[Job],
                 return records
             after = time.monotonic() + SHARE * (time.monotonic() - began)
             while True:
-                workers.advance(ledger, len(keys) - len(records))
+                workers.advance(len(keys) - len(records))
                 if time.monotonic() >= after and (ledger.hear() or time.monotonic() >= due):
                     break
 
@@ -189,12 +191,12 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
         The exit code: 1 where jobs failed.
     """
     check_same_sweep(folder, plan)
-    jobs, ledger = plan.jobs(), Ledger(folder / "jobs")
-    if retry:
-        ledger.forget_failures()
+    jobs = plan.jobs()
     runs = sum(len(job.repeats) for job in jobs)
     workers = engine.start(folder, plan, runs)
-    states = [record["state"] for record in ledger.records([job.key for job in jobs]).values()]
+    if retry:
+        workers.ledger.forget_failures()
+    states = [record["state"] for record in workers.ledger.records([job.key for job in jobs]).values()]
     failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
@@ -203,18 +205,12 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
         f"{engine.advise(runs, plan, workers.stack)}folder    {folder}",
         flush=True,
     )
-    tests: list[Job] = []
     tested: dict[str, Record] = {}
-    with ExitStack() as at_the_end:
-        stopping.workers = workers.processes
-        at_the_end.callback(ledger.close)
-        at_the_end.callback(workers.close)
-        workers.add(jobs)
-        records = follow(ledger, workers, plan, jobs, "tuning" if test_seeds else plan.name)
+    with closing(workers):
+        records = run_jobs(workers, plan, jobs, "tuning" if test_seeds else plan.name)
         if test_seeds:
             tests = plan_tests(folder, plan, jobs, records, test_seeds)
-            workers.add(tests)
-            tested = follow(ledger, workers, plan, tests, "testing")
+            tested = run_jobs(workers, plan, tests, "testing")
     report(folder, plan, jobs, records)
     if workers.stack > 1:
         report_stacks(folder, [*records.values(), *tested.values()])

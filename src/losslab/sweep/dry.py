@@ -56,10 +56,7 @@ def describe(plan: Plan, output: Path, folder: Path, count: int) -> str:
     times, seconds, unknown = read_times(output, folder), 0.0, 0
     with compose.hydra_ready():
         for cell in plan.cells:
-            drawn = {key: spread.get("values", [spread.get("min")])[0] for key, spread in plan.ranges.items()}
-            within = {key: values[0] for key, values in plan.grid.items() if key not in cell}
-            setting = {"logger": "false", "output_dir": output, **plan.fixed, **drawn, **within, **cell}
-            cfg = check.configure(to_overrides(setting | plan.rounds[0]))
+            cfg = check.configure(to_overrides({"logger": "false", "output_dir": output, **plan.first(cell)}))
             config = {**flatten(cfg), **cfg.run.choices}
             known = next((times[key] for key in time_keys(config) if key in times), [])
             runs = sum(len(job.repeats) for job in jobs if job.cell == cell and job.key not in over)

@@ -1,16 +1,18 @@
 """Where the jobs of a sweep or a race are done: in processes of this machine, or on the nodes of a Ray cluster."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from losslab.config import check
+from losslab.config.launch import check_devices
 from losslab.errors import Refused, nearest
 from losslab.sweep.plan import Plan, to_overrides
 from losslab.sweep.processes import Workers, count_workers, gpus
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from losslab.sweep.cluster import ClusterWorkers
 
 AnyWorkers: TypeAlias = "Workers | ClusterWorkers"
@@ -54,15 +56,22 @@ class Engine:
             runs: in all; stacks are made so small that no worker is idle. 0 if nobody knows.
 
         Raises:
-            Refused: where there is no such cluster.
+            Refused: where there is no such cluster, or no GPU for runs that need one.
         """
+        cfg = compose_first(plan)
         if self.name == "local":
+            check_devices(cfg)
             count = self.count()
             return Workers(folder, plan, count, self.fit_stack(runs, count, plan, bool(gpus())))
         from losslab.sweep.cluster import ClusterWorkers
         from losslab.sweep.connect import connect
 
         cluster = connect(self)
+        if cfg.trainer.accelerator in ("cuda", "gpu") and not cluster.gpus:
+            raise Refused(
+                f"trainer={cfg.run.choices.trainer} needs a GPU, and no run has one here: type gpus_per_run=1 if the "
+                "cluster has GPUs, else trainer=cpu"
+            )
         return ClusterWorkers(folder, plan, cluster, self.fit_stack(runs, cluster.count, plan, cluster.gpus > 0))
 
     def fit_stack(self, runs: int, count: int, plan: Plan, on_gpus: bool) -> int:
@@ -81,14 +90,18 @@ class Engine:
         )
 
 
+def compose_first(plan: Plan) -> "DictConfig":
+    """Compose the configuration of a plan's first run."""
+    return check.configure(to_overrides(plan.first(plan.cells[0])))
+
+
 def is_small(plan: Plan) -> bool:
     """Return whether a step of a plan's models takes less time than starting its operations, so that stacks pay.
 
     >>> is_small(Plan("p", "grid", {"data": "diabetes"}, {}, {}, {}))
     True
     """
-    cfg = check.configure(to_overrides({**plan.fixed, **plan.cells[0]}))
-    return {*plan.grid.get("model", [cfg.run.choices.model])} <= SMALL
+    return {*plan.grid.get("model", [compose_first(plan).run.choices.model])} <= SMALL
 
 
 def take_engine(typed: dict[str, str]) -> Engine:
@@ -147,11 +160,5 @@ def share_out(nodes: list[dict[str, float]], cpus: float, gpus: float) -> int:
     >>> share_out([{"CPU": 8, "GPU": 1}, {"CPU": 8}], cpus=1, gpus=0.25)
     4
     """
-    return sum(min(divide(node, cpus, gpus)) for node in nodes)
-
-
-def divide(node: dict[str, float], cpus: float, gpus: float) -> Iterator[int]:
-    """Yield how many runs each resource of a node is enough for."""
-    for name, need in (("CPU", cpus), ("GPU", gpus)):
-        if need:
-            yield int(node.get(name, 0.0) / need + 1e-6)
+    needs = {name: need for name, need in (("CPU", cpus), ("GPU", gpus)) if need}
+    return sum(min(int(node.get(name, 0.0) / need + 1e-6) for name, need in needs.items()) for node in nodes)

@@ -23,10 +23,7 @@ REMEDIES = {  # by `errno`, which is also the exit code of the worker
 }
 imported: set[str] = set()  # packages that a worker imports before any of the user's own code
 NO_MEMORY = re.compile("llocate memory|failed to map segment|can't start new thread|bad_alloc")
-MACHINE = (  # errors of the machine, whichever file they name
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.EMFILE),
-    errno.ENFILE,
-)
+MACHINE = REMEDIES.keys() - {errno.ENOENT, errno.ENOTDIR, errno.EACCES}  # whichever file such an error names
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -19,12 +19,10 @@ from typing import Any
 from losslab import __version__
 from losslab.config.arguments import search_path
 from losslab.config.compose import SEARCHPATH, own_folders
-from losslab.errors import Refused
 from losslab.files import make_folder
 from losslab.locks import is_locked, open_lock, try_lock
 from losslab.sweep import stopping
 from losslab.sweep.archive import unpack
-from losslab.sweep.faults import explain
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.mirror import Files, Mirror
 from losslab.sweep.plan import Job, Plan, Setting, to_overrides
@@ -105,14 +103,12 @@ class Report:
         files: of the runs and logs that changed, by their paths below the sweep's folder.
         gone: files that are no longer there.
         too_large: files that stay on the node.
-        error: why it cannot go on, in a sentence.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
     files: Files = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     too_large: list[str] = field(default_factory=list)
-    error: str = ""
 
 
 class NodeWorker:
@@ -154,7 +150,7 @@ class NodeWorker:
                 if left if place.name.startswith("node-") else age > WEEK:
                     shutil.rmtree(place, ignore_errors=True)
 
-    def prepare(self, digest: str, pieces: Sequence[Any], get: Callable[[Any], bytes]) -> None:
+    def prepare(self, digest: str, pieces: Sequence[Any], get: Callable[[Any], bytes]) -> Report:
         """Start to take jobs; before that, unpack the data into the current folder unless the disk is shared.
 
         Args:
@@ -169,11 +165,11 @@ class NodeWorker:
             sweep.write_text("{}")
         plan = Plan(**{**self.setup.plan, "fixed": self.move_folders(self.setup.plan["fixed"])})
         self.ledger = Ledger((self.scratch if self.shared else self.folder) / "jobs")
-        self.workers = Workers(self.folder, plan, 1, self.setup.stack, self.ledger.folder)
-        stopping.workers = self.workers.processes
+        self.workers = Workers(self.folder, plan, 1, self.setup.stack, self.ledger)
         self.left: set[str] = set()
         self.over: list[str] = []
         self.next = time.monotonic() + self.setup.every
+        return Report()
 
     def move_folders(self, setting: Setting) -> Setting:
         """Return a setting whose folders of options in the driver's current folder are those that travelled here."""
@@ -192,20 +188,18 @@ class NodeWorker:
         Args:
             tasks: the jobs.
             wait: the most seconds until it returns.
+
+        Raises:
+            Refused: where worker processes end and nothing gets done.
         """
         self.forget_runs()  # the driver has them: else it would not ask for more
-        try:
-            self.take(tasks)
-            deadline = time.monotonic() + wait
-            while True:
-                self.workers.advance(self.ledger, len(self.left))
-                records, now = self.ledger.records(self.left), time.monotonic()
-                if records or now >= min(self.next, deadline):
-                    return self.report(records, now >= self.next)
-        except Refused as error:
-            return Report(error=str(error))
-        except OSError as error:
-            return Report(error=explain(self.folder, error))
+        self.take(tasks)
+        deadline = time.monotonic() + wait
+        while True:
+            self.workers.advance(len(self.left))
+            records, now = self.ledger.records(self.left), time.monotonic()
+            if records or now >= min(self.next, deadline):
+                return self.report(records, now >= self.next)
 
     def take(self, tasks: Sequence[Task]) -> None:
         """Take jobs, with what other workers have done of them."""
@@ -219,8 +213,7 @@ class NodeWorker:
             self.left.add(key)
         if tasks:
             jobs = [Job(**{**task.job, "setting": self.move_folders(task.job["setting"])}) for task in tasks]
-            self.workers.jobs = [job for job in self.workers.jobs if job.key in self.left]
-            self.workers.sent = 0, ""
+            self.workers.jobs = {key: job for key, job in self.workers.jobs.items() if key in self.left}
             self.workers.add(jobs)
 
     def report(self, records: dict[str, Record], due: bool) -> Report:

@@ -98,20 +98,22 @@ class Plan:
         counts = {REPEATS[key]: len(values) for key, values in self.repeats.items() if len(values) > 1}
         return " x ".join(f"{count} {name}s" for name, count in counts.items()) or "1 seed"
 
+    def first(self, cell: Setting) -> Setting:
+        """Return the overrides of the first run of a cell; of a range that is drawn from, its lower end."""
+        ranges = {key: ends(spread)[0] for key, spread in self.ranges.items()}
+        return {
+            **self.fixed,
+            **{key: values[0] for key, values in self.grid.items()},
+            **ranges,
+            **cell,
+            **self.rounds[0],
+        }
+
     def jobs(self) -> list[Job]:
         """List all jobs. Repeats and trials go round by round, so that a stopped sweep is a balanced one."""
         if self.trials:
-            return [
-                Job(
-                    hash_setting({**self.fixed, **cell}, f"trial {trial}"),
-                    cell,
-                    {**self.fixed, **cell},
-                    self.rounds,
-                    True,
-                )
-                for trial in range(self.trials)
-                for cell in self.cells
-            ]
+            settings = [(cell, {**self.fixed, **cell}) for cell in self.cells]
+            return [make_trial(*each, self.rounds, trial) for trial in range(self.trials) for each in settings]
         within = [key for key in self.grid if key not in CELL]
         settings = [
             (cell, {**self.fixed, **cell, **dict(zip(within, values, strict=True))})
@@ -125,6 +127,11 @@ class Plan:
 def make_job(cell: Setting, setting: Setting, repeat: Setting) -> Job:
     """Make the job of one run whose setting is known."""
     return Job(hash_setting(setting, *(f"{key} {value}" for key, value in repeat.items())), cell, setting, [repeat])
+
+
+def make_trial(cell: Setting, setting: Setting, repeats: list[Setting], number: int) -> Job:
+    """Make a job whose setting is yet to be drawn, apart from these overrides."""
+    return Job(hash_setting(setting, f"trial {number}"), cell, setting, repeats, draw=True)
 
 
 def pack_jobs(fixed: Setting, jobs: Sequence[Job]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from losslab.errors import Refused
 from losslab.machine import cores, total_memory
 from losslab.sweep import stopping
 from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, explain
-from losslab.sweep.ledger import HERE, Ledger
+from losslab.sweep.ledger import HERE, Ledger, Record
 from losslab.sweep.plan import Job, Plan, pack_jobs
 
 if TYPE_CHECKING:
@@ -52,20 +52,19 @@ class Workers:
         plan: the sweep.
         count: of processes; 0 lets this process do the jobs itself.
         stack: at most how many runs each of them trains as one.
-        ledger: the folder of the jobs' ledger, if it is not the sweep's.
+        ledger: of the jobs; default: the sweep's.
     """
 
-    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1, ledger: Path | None = None) -> None:
+    def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1, ledger: Ledger | None = None) -> None:
         self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
-        self.ledger = ledger or folder / "jobs"
-        self.jobs: list[Job] = []
+        self.ledger = ledger or Ledger(folder / "jobs")
+        self.jobs: dict[str, Job] = {}
         self.processes: list[subprocess.Popen[str]] = []
+        stopping.workers = self.processes
         self.logs: dict[int, Path] = {}
         self.gpus = gpus() if count > 1 else []  # a single worker may use all of them
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
-        self.tells = ""  # the file in which workers say which jobs are over
-        self.sent = 0, ""  # the line with all jobs, and how many these were
         self.queue: Queue | None = None  # where this process does the jobs itself
         (folder / "logs").mkdir(exist_ok=True)
 
@@ -74,19 +73,18 @@ class Workers:
         kind = f"stack{'s' if self.count > 1 else ''} of up to {self.stack} runs " * (self.stack > 1)
         return f"{self.count} {kind}at a time" if self.count else f"one {kind}after the other, in this process"
 
-    def work_here(self, ledger: Ledger) -> None:
+    def work_here(self) -> None:
         """Do the next free jobs in this process, a stack of them at most; what the runs print goes into a log."""
         from losslab.sweep.queue import Queue
         from losslab.sweep.worker import do_next
 
-        self.queue = self.queue or Queue(ledger, [])
-        if len(self.queue.jobs) < len(self.jobs):
-            self.queue.add(self.jobs)
+        if self.queue is None or len(self.queue.jobs) < len(self.jobs):
+            self.queue = Queue(self.ledger, [*self.jobs.values()])
         log = self.folder / "logs" / f"{HERE.replace(' ', '-')}-{os.getpid()}.txt"
         with log.open("a", encoding="utf-8") as out, redirect_stdout(out):
             done = do_next(self.folder, self.plan, self.queue, self.stack)
         if not done:  # other processes are at them
-            time.sleep(0.2)
+            time.sleep(PAUSE)
 
     def start(self) -> "subprocess.Popen[str]":
         """Start a process in a session of its own, so that Ctrl-C reaches the driver alone."""
@@ -110,17 +108,19 @@ class Workers:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same for Windows
             )
         self.on[process.pid], self.logs[process.pid] = gpu, log
-        if self.sent[0] != len(self.jobs):
-            self.sent = len(self.jobs), self.encode(self.jobs)
-        self.send(process, self.sent[1])
+        self.send(process, self.encode([*self.jobs.values()]))
         return process
 
     def encode(self, jobs: Sequence[Job]) -> str:
         """Write jobs as a line for workers: 13 MB for 100,000."""
-        packed = pack_jobs(self.plan.fixed, jobs)
-        places = {"folder": str(self.folder), "ledger": str(self.ledger)}
-        message = {**places, "plan": asdict(self.plan), "jobs": packed, "stack": self.stack}
-        message["tells"] = self.tells
+        message = {
+            "folder": str(self.folder),
+            "ledger": str(self.ledger.folder),
+            "tells": self.ledger.listen(),
+            "plan": asdict(self.plan),
+            "jobs": pack_jobs(self.plan.fixed, jobs),
+            "stack": self.stack,
+        }
         return json.dumps(message) + "\n"
 
     def send(self, process: "subprocess.Popen[str]", line: str) -> None:
@@ -130,36 +130,35 @@ class Workers:
             process.stdin.write(line)
             process.stdin.flush()
 
-    def add(self, jobs: list[Job]) -> None:
+    def add(self, jobs: Sequence[Job]) -> None:
         """Give more jobs to all workers."""
-        self.jobs += jobs
-        line = self.encode(jobs)
-        for process in self.processes:
-            self.send(process, line)
+        self.jobs |= {job.key: job for job in jobs}
+        if self.processes:
+            line = self.encode(jobs)
+            for process in self.processes:
+                self.send(process, line)
 
-    def advance(self, ledger: Ledger, left: int) -> None:
+    def advance(self, left: int) -> None:
         """Start as many workers as there is work for, and give up jobs that keep killing them; wait a moment.
 
         Args:
-            ledger: of the jobs.
             left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done.
         """
         if not self.count:
-            self.work_here(ledger)
+            self.work_here()
             return
-        self.tells = ledger.listen()
         if left != self.left:
             self.left, self.in_vain = left, 0
         for process in [process for process in self.processes if process.poll() is not None]:
             self.processes.remove(process)
-            ledger.records([job.key for job in self.jobs])  # it may have ended a job and not said so
+            self.ledger.records(self.jobs)  # it may have ended a job and not said so
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # lines that it has not read
                     process.stdin.close()
-            deaths = ledger.crashed(process.pid, [job.key for job in self.jobs])
+            deaths = self.ledger.crashed(process.pid, self.jobs)
             if self.ran_out_of_memory(process):  # the machine's fault
                 deaths, in_vain = {}, True
             else:
@@ -167,9 +166,8 @@ class Workers:
             self.in_vain += in_vain
             if in_vain and self.in_vain >= CRASHES:
                 raise Refused(self.explain(process))
-            for job in self.jobs:
-                if deaths.get(job.key, 0) >= CRASHES:
-                    self.give_up(ledger, job, process.returncode)
+            for key in [key for key, count in deaths.items() if count >= CRASHES]:
+                self.give_up(self.jobs[key], process.returncode)
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
         time.sleep(PAUSE)
@@ -177,15 +175,15 @@ class Workers:
     def close(self) -> None:
         """End the processes."""
         stopping.stop_workers()
+        self.ledger.close()
 
-    def give_up(self, ledger: Ledger, job: Job, code: int) -> None:
+    def give_up(self, job: Job, code: int) -> None:
         """Record that a job failed, because processes died at it; the last one ended with this exit code."""
-        claim = ledger.claim(job.key)
+        claim = self.ledger.claim(job.key)
         if claim is not None:
             died = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             why = f"its process died {CRASHES} times, the last time {died}; SIGKILL often means out of memory"
-            runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
-            claim.finish({"state": "failed", "reason": why, "setting": job.setting, "runs": runs})
+            claim.finish(describe_failure(job, why))
 
     def explain(self, process: "subprocess.Popen[str]") -> str:
         """Return the sentence for a sweep whose workers end and get nothing done, from the last of them."""
@@ -211,3 +209,9 @@ class Workers:
     def ran_out_of_memory(self, process: "subprocess.Popen[str]") -> bool:
         """Return whether the C library ended the process for want of memory, without asking Python."""
         return process.returncode in (127, -signal.SIGABRT) and any(map(NO_MEMORY.search, self.last_words(process)))
+
+
+def describe_failure(job: Job, why: str) -> Record:
+    """Return the record of a job that is given up, because processes died at it."""
+    runs = [{"overrides": {**job.setting, **job.repeats[0]}}]
+    return {"state": "failed", "reason": why, "value": None, "setting": job.setting, "runs": runs}
