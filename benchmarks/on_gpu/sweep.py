@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import pytorch_lightning as pl
+
 from losslab.machine import cores
 from losslab.stacking import train as stacks
 from losslab.stacking.job import Job
@@ -61,9 +63,9 @@ def time_stack(typed: list[tuple[str, ...]], place: Place) -> tuple[float, float
     """Return the seconds of a stack from the words to the records, and those of its training and testing alone."""
     fit, taken = stacks.fit_and_test, []
 
-    def timed(jobs: list[Job]) -> None:
+    def timed(jobs: list[Job], trainer: pl.Trainer) -> None:
         began = time.perf_counter()
-        fit(jobs)
+        fit(jobs, trainer)
         taken.append(time.perf_counter() - began)
 
     began = time.perf_counter()

@@ -4,9 +4,10 @@ Hydra imports this at every start, so heavy imports wait until a sweep is launch
 """
 
 from collections.abc import Sequence
+from copy import copy
+from functools import partial
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -31,14 +32,14 @@ class StackedLauncher(Launcher):
         They would compose each run once more to see whether that works. That takes a tenth of a second a run, more than
         all else that a run of a stack costs. `launch` composes all runs before any is trained.
         """
-        self.hydra_context = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
+        self.hydra_context = HydraContext(copy(hydra_context.config_loader), hydra_context.callbacks)
         self.config = config
-        hydra_context.config_loader = WithoutSweeps(hydra_context.config_loader)  # type: ignore[assignment]
+        vars(hydra_context.config_loader)["load_sweep_config"] = lambda master_config, sweep_overrides: master_config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the runs; Hydra's sweepers call this. A run that is refused or fails does not stop the others."""
         from losslab.internals.hydra import value_of
-        from losslab.stacking.group import StackTask, plan_stacks
+        from losslab.stacking.group import plan_stacks, train_stacks
 
         stacks, refused = plan_stacks([list(overrides) for overrides in job_overrides], self.width)
         found: dict[int, Any] = dict(refused)
@@ -46,9 +47,10 @@ class StackedLauncher(Launcher):
         with open_dict(config):
             config.hydra.launcher = OmegaConf.create(OmegaConf.to_container(self.on, resolve=True))
             config.hydra.hydra_logging.root.level = "WARNING"  # it would speak of stacks as if each were one run
-        task: Any = StackTask(stacks, initial_job_idx)
         inner = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=task, config=config
+            hydra_context=self.hydra_context,
+            task_function=partial(train_stacks, stacks, initial_job_idx),
+            config=config,
         )
         starts = [stack[0].overrides for stack in stacks]
         for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
@@ -56,23 +58,6 @@ class StackedLauncher(Launcher):
             each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
             found |= zip((job.number for job in stack), each, strict=True)
         return [to_job_return(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
-
-
-class WithoutSweeps:
-    """Hydra's loader of configurations, except that it composes no run of a sweep.
-
-    Args:
-        loader: Hydra's own.
-    """
-
-    def __init__(self, loader: ConfigLoader) -> None:
-        self.loader = loader
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        return master_config
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
 
 
 def to_job_return(overrides: list[str], value: Any) -> JobReturn:

@@ -85,11 +85,10 @@ def plan_steps(cfg: DictConfig, data: "Dataset") -> tuple[DictConfig, dict[str, 
     rows = epoch_rows(data, size, cfg.data.get("drop_last", False))
     per_epoch = ceil(ceil(rows / size) / trainer.accumulate_grad_batches)
     epochs = ceil(trainer.updates / per_epoch) if trainer.updates else trainer.max_epochs
-    steps = epochs * per_epoch
-    facts = {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": steps}
+    facts = {"train_rows": rows, "batches_per_epoch": ceil(rows / size), "updates": epochs * per_epoch}
     facts |= {f"{part}_rows": len(data.split[part]) for part in ("val", "test")}
     facts |= {f"{part}_split": digest_rows(data.split[part], data.given_weights(part)) for part in ("train", "test")}
-    return fill_in(cfg, max_epochs=epochs, steps=steps), facts
+    return fill_in(cfg, max_epochs=epochs, steps=facts["updates"]), facts
 
 
 def build_model(cfg: DictConfig, data: "Dataset") -> "tuple[Task, Loss | Sum, nn.Module]":
@@ -199,6 +198,6 @@ def build_loaders(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 
     size = batch_size(cfg, data)
     per_step = cfg.trainer.accumulate_grad_batches * at_once(data, size, cfg.trainer)
     share = {"rank": rank, "world": world, "workers": cfg.data.get("workers", 0)}
-    order = {"drop_last": cfg.data.get("drop_last", False), "reshuffle": cfg.data.get("reshuffle", True)}
-    train = Batches(data, "train", size, per_step, cfg.seed, **order, ahead=ahead, **share)
+    order = (cfg.seed, cfg.data.get("drop_last", False), cfg.data.get("reshuffle", True))
+    train = Batches(data, "train", size, per_step, *order, ahead=ahead, **share)
     return Loaders(train, *(Batches(data, part, max(1024, size), ahead=True, **share) for part in ("val", "test")))

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Typed
 def test_a_stack_trains_on_the_wrong_labels_that_its_runs_ask_for(typed: Typed) -> None:
     clean, noisy = (typed("task=single_label", f"data.label_noise={share}") for share in (0, 0.4))
     alone, before = make_data(noisy), make_data(clean)
-    stacked = build_job(0, Planned(0, [], noisy, flatten(noisy)), {}).data
+    stacked = build_job(Planned(0, [], noisy, flatten(noisy)), {}).data
     assert np.array_equal(stacked.y, alone.y)
     assert np.mean(stacked.targets("train") != before.targets("train")) > 0.39
 

@@ -78,7 +78,7 @@ def test_every_run_of_a_stack_is_as_it_is_alone(typed: Typed, optimizer: str) ->
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free_sgd"])  # the others: test_optimizers.py
-def test_a_stack_that_is_taken_away_goes_on_as_one(typed: Typed, optimizer: str, capsys: Captured) -> None:
+def test_a_stack_that_is_taken_away_goes_on_one_by_one(typed: Typed, optimizer: str, capsys: Captured) -> None:
     rate = options([str(CONF)], "optimizer")[optimizer]["lr"]
     settings = ("trainer.max_epochs=3", "callbacks.last.seconds=0", "model.dropout=0.3", "data.batch_size=64")
     jobs = [
@@ -87,8 +87,8 @@ def test_a_stack_that_is_taken_away_goes_on_as_one(typed: Typed, optimizer: str,
         for seed, times, loss in [(0, 1, "mae"), (1, 0.5, "huber"), (2, 1, "huber")]
     ]  # fmt: skip
     for pair in both(typed, *jobs, stop=1):
-        same(pair)
-    assert "resumed  from their checkpoints, after 10 steps" in capsys.readouterr().out
+        same(pair, stacked=False)
+    assert "3 of the runs go on from their checkpoints, one by one" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_losses_of_many_kinds_side_by_side(typed: Typed) -> None:
 
 def test_a_run_and_a_stack_share_all_but_the_step() -> None:
     """What happens once an epoch, the row of the record among it, is written once."""
-    of_each = {"__init__", "forward", "training_step", "update", "record_losses", "on_train_start"}
+    of_each = {"__init__", "forward", "training_step", "update", "on_train_start"}
     hooks = {name for name, method in vars(EpochModule).items() if "raise NotImplementedError" in source(method)}
     both = {name for name in vars(Experiment).keys() & vars(Stack).keys() if callable(vars(Stack)[name])}
-    assert hooks == {"build_optimizer", "first_group", "measure", "tune"}
+    assert hooks == {"build_optimizers", "optimizer_index", "measure", "tune"}
     assert both == of_each | hooks
 
 

@@ -14,7 +14,6 @@ from losslab.config.catalogue import CONF, options
 from losslab.config.make import call, make
 from losslab.data.dataset import Dataset
 from losslab.stacking.module import Stack
-from losslab.training.epochs import set_mode
 from losslab.training.module import Experiment
 from tests.conftest import Typed, some_now
 from tests.stacking.alike import STACKED, close
@@ -42,10 +41,14 @@ class Twins:
             for seed, times, loss in RUNS
         ]
         self.cfgs = [typed(*each) for each in self.typed]
-        self.alone, self.runs = self.made(), self.made()
-        self.optimizers = [configured(run) for run in self.alone]
+        self.alone = self.made()
+        self.optimizers = [configured(run)[0] for run in self.alone]
         self.draws = [run.draws for run in self.alone]
-        self.begin()
+        waiting = build_optimizer(self.cfgs[0])
+        losses = [loss for _, _, loss in RUNS]
+        self.stack = Stack(self.made(), losses, lambda groups: call(self.cfgs[0], "optimizer", waiting, groups))
+        trainer: Any = SimpleNamespace(optimizers=configured(self.stack))
+        self.stack.trainer = trainer
 
     def made(self) -> list[Experiment]:
         """The runs as they begin, in double precision."""
@@ -55,15 +58,6 @@ class Twins:
             cfg, _ = plan_steps(cfg, self.data)
             found.append(build_module(cfg, self.data).double())
         return found
-
-    def begin(self) -> None:
-        """Stack the runs."""
-        waiting = build_optimizer(self.cfgs[0])
-        losses = [loss for _, _, loss in RUNS]
-        self.stack = Stack(self.runs, losses, lambda groups: call(self.cfgs[0], "optimizer", waiting, groups))
-        self.optimizer = configured(self.stack)
-        trainer: Any = SimpleNamespace(optimizers=[self.optimizer])
-        self.stack.trainer = trainer
 
     def batch(self, seed: int) -> tuple[Tensor, Tensor]:
         """Other rows for each run."""
@@ -79,29 +73,35 @@ class Twins:
             torch.set_rng_state(self.draws[number])
             losses += run.update(optimizer, optimizer.step, [(x[number], (y[number],), ROWS, ROWS)], [])
             self.draws[number] = torch.get_rng_state()
-        (stacked,) = self.stack.update(self.optimizer, self.optimizer.step, [(x, y)])
+        (stacked,) = self.stack.update(self.step_all, [(x, y)])
         close(stacked, torch.stack(losses))
 
-    def checkpoints(self) -> list[dict[str, Any]]:
-        """What each run of the stack would keep, when that is what it keeps alone."""
+    def step_all(self) -> None:
+        for optimizer in self.stack.trainer.optimizers:
+            optimizer.step()
+
+    def check_checkpoints(self) -> None:
+        """What each run of the stack would keep is what it keeps alone."""
         shared: dict[str, Any] = {"epoch": 0, "global_step": 3, "pytorch-lightning_version": "", "loops": {}}
-        shared["lr_schedulers"] = [self.stack.scheduler.state_dict()]
-        saved = [self.stack.checkpoint(number, shared) for number in range(len(self.alone))]
-        for number, (kept, run) in enumerate(zip(saved, self.alone, strict=True)):
+        shared["state_dict"] = self.stack.state_dict()
+        shared["optimizer_states"] = [optimizer.state_dict() for optimizer in self.stack.trainer.optimizers]
+        shared["lr_schedulers"] = [scheduler.state_dict() for scheduler in self.stack.schedulers]
+        for number, run in enumerate(self.alone):
+            kept = self.stack.checkpoint(number, shared)
             assert torch.equal(kept["processes"][0]["rng"], self.draws[number])
             close(kept["state_dict"], run.state_dict())
             close(kept["optimizer_states"], [self.optimizers[number].state_dict()])
-            close(kept["lr_schedulers"], [run.scheduler.state_dict()])
+            close(kept["lr_schedulers"], [run.schedulers[0].state_dict()])
             close(kept["epoch_so_far"], vars(run.state))
-        return saved
 
 
-def configured(module: Experiment | Stack) -> Optimizer:
-    """Its optimizer, with its schedule begun."""
+def configured(module: Experiment | Stack) -> list[Optimizer]:
+    """Its optimizers, with their schedules begun."""
     made: Any = module.configure_optimizers()
-    optimizer: Optimizer = made[0][0]
-    set_mode(optimizer, "train")
-    return optimizer
+    optimizers: list[Optimizer] = made[0]
+    for optimizer in optimizers:
+        getattr(optimizer, "train", lambda: None)()
+    return optimizers
 
 
 @pytest.fixture
@@ -119,26 +119,8 @@ def test_a_step_of_a_stack_is_a_step_of_each_run(typed: Typed, name: str) -> Non
     for seed in range(3):
         twins.step(seed)
     for mode in ("eval", "train"):  # schedule-free optimizers are evaluated at other weights
-        for optimizer in (twins.optimizer, *twins.optimizers):
-            set_mode(optimizer, mode)
-        saved = twins.checkpoints()
-    twins.runs = twins.made()  # as in another process
-    for run, kept in zip(twins.runs, saved, strict=True):
-        run.load_state_dict(kept["state_dict"])
-        run.draws = kept["processes"][0]["rng"]
-    twins.begin()
-    joined = twins.stack.join_checkpoints(saved)
-    twins.stack.load_state_dict(joined["state_dict"])
-    twins.optimizer.load_state_dict(joined["optimizer_states"][0])
-    twins.stack.scheduler.load_state_dict(joined["lr_schedulers"][0])
-    for state, run in zip(twins.stack.states, twins.alone, strict=True):
-        state.restore(vars(run.state))
-    for seed in range(3, 5):
-        twins.step(seed)
-    twins.checkpoints()
-    for each in (twins.alone, twins.optimizers, twins.draws):
-        del each[1]
-    twins.stack.keep([0, 2])  # the run in the middle is over
-    for seed in range(5, 7):
-        twins.step(seed)
-    twins.checkpoints()
+        for optimizer in (*twins.stack.trainer.optimizers, *twins.optimizers):
+            getattr(optimizer, mode, lambda: None)()
+        twins.check_checkpoints()
+    twins.step(3)
+    twins.check_checkpoints()

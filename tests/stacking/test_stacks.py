@@ -195,7 +195,7 @@ GONE = [(signal.SIGTERM, "preempted"), (signal.SIGUSR1, "preempted"), (signal.SI
 
 @pytest.mark.system
 @pytest.mark.parametrize(("by", "named"), GONE)
-def test_a_stack_that_is_stopped_keeps_checkpoints_and_goes_on_as_one_or_one_by_one(
+def test_a_stack_that_is_stopped_keeps_checkpoints_and_its_runs_go_on(
     tmp_path: Path, by: signal.Signals, named: str
 ) -> None:
     jobs = (
@@ -233,7 +233,7 @@ def test_a_stack_that_is_stopped_keeps_checkpoints_and_goes_on_as_one_or_one_by_
             code, out, err = ran(stopped, *words)
             assert code == 0, err
             again = runs(whole) if named == "preempted" else [name]
-            assert out.count("resumed ") == (1 if words[:2] == STACKED else len(again)), "a stack goes on as one"
+            assert out.count("resumed ") == len(again), "each run goes on alone"
             assert runs(stopped).keys() == runs(whole).keys()
             for each in again:
                 assert runs(stopped)[each]["status"] == "finished"
@@ -583,22 +583,18 @@ def test_a_stack_that_memory_does_not_hold_trains_in_smaller_ones(
             same((folder, summary.folder))
 
 
-@pytest.mark.system
-def test_a_stack_that_memory_does_not_hold_later_on_says_how_many_to_train_at_once(tmp_path: Path) -> None:
-    @contextmanager
-    def later_full() -> Iterator[None]:
-        def full(self: Stack, *batch: Any) -> Any:
-            if self.current_epoch:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return do(self, *batch)
+def test_a_stack_that_memory_does_not_hold_later_on_begins_anew_in_the_same_folders(
+    typed: Typed, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Stack, *batch: Any) -> Any:
+        if self.current_epoch and len(self.runs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return do(self, *batch)
 
-        do = Stack.update
-        Stack.update = full  # type: ignore[method-assign, assignment]
-        yield
-
-    code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "seed=0,1,2,3", patched=later_full)
-    assert code == 1
-    assert "Traceback" not in err
-    said = "4 runs at once are more than the memory holds: type hydra.launcher.width=2, or stack=2 for a sweep file\n"
-    assert f"losslab: {said}" in err
-    assert {known["status"] for known in runs(tmp_path / "it").values()} == {"failed"}
+    do = Stack.update
+    monkeypatch.setattr(Stack, "update", full)
+    folders, outcomes = swept([typed(*SHORT, f"seed={seed}") for seed in range(4)])
+    assert all(isinstance(outcome, dict) for outcome in outcomes)
+    assert [status(folder)["facts"]["stacked"] for folder in folders] == [2] * 4
+    assert [folder for folder in folders if folder.name.endswith("-2")] == []
+    assert {(folder / "history.csv").read_text().count("\n") for folder in folders} == {3}

@@ -134,7 +134,7 @@ def test_what_was_in_a_stack_that_killed_its_process_trains_alone(tmp_path: Path
 
 
 @pytest.mark.system
-def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) -> None:
+def test_the_runs_of_a_stack_that_is_stopped_go_on_one_by_one(tmp_path: Path, undrawn: None) -> None:
     more = {"trainer.max_epochs": {"value": 150}}
     path, war = sweep_file(tmp_path, parameters=EXACT | more), tmp_path / "war"
     folder = war / "sweeps" / "short"
@@ -150,7 +150,7 @@ def test_a_stack_that_is_stopped_goes_on_in_full(tmp_path: Path, undrawn: None) 
     driver = start(path, war, "n=1", "stack=4")
     said, errors = driver.communicate(timeout=300)
     assert driver.returncode == 0, errors
-    assert "stacked   4 of 4 runs, up to 4 as one" in said
+    assert "stacked   0 of 4 runs" in said
     done(path, tmp_path / "peace", 1)
     same(folder, tmp_path / "peace")
     for file in folder.glob("runs/*/history.csv"):

@@ -1,13 +1,18 @@
 """No tensor is made on the CPU beside those on a GPU: torch's fake tensors tell devices apart without having one."""
 
 import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from losslab.build import build_module, plan_steps
+from losslab.build import build_module, build_optimizer, plan_steps
 from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.losses import Sum
@@ -15,6 +20,7 @@ from losslab.models import CNN, MLP, BagOfWords
 from losslab.optim.optimizers import SAM
 from losslab.problems import Point
 from losslab.stacking.module import Stack
+from losslab.training.module import Experiment
 from tests.conftest import Typed
 from tests.losses.examples import FITTING, loss_named, prepared
 
@@ -109,3 +115,90 @@ def test_a_stack_stays_on_the_device(typed: Typed) -> None:
         found = [stack.compute_loss(*rows)]
         found += [value for _, measured in stack.measure(rows, with_loss=True) for value in measured.values()]
         assert {value.device.type for value in found} == {"cuda"}
+
+
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lets no operation mix devices but those that copy, and no operation run that has no deterministic form on CUDA.
+
+    Numbers without a dimension may be on a CPU: kernels take them as arguments.
+    """
+
+    unforeseen = ("nll_loss2d", "adaptive_avg_pool", "adaptive_max_pool", "fractional_max_pool", "upsample", "histc",
+                  "bincount", "reflection_pad", "kthvalue", "median.dim", "put_.", "scatter_reduce", "grid_sampler",
+                  "ctc_loss", "max_unpool")  # fmt: skip
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [each for each in tree_leaves((args, kwargs or {})) if isinstance(each, Tensor)]
+        if str(func) not in ("aten._to_copy.default", "aten.copy_.default"):
+            assert len({each.device for each in tensors if each.ndim}) <= 1, f"{func} mixes devices"
+        name = str(func).removeprefix("aten.")
+        assert not name.lstrip("_").startswith(self.unforeseen), f"{func} raises on CUDA with deterministic=true"
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_mode_notices_what_meta_tensors_let_pass() -> None:
+    held, others = torch.zeros(2, 3, device="meta"), torch.zeros(3, 4)
+    wrongs: list[Callable[[], Tensor]] = [
+        lambda: held @ others,
+        lambda: held.index_select(0, torch.tensor([1])),
+        lambda: torch.histc(others),
+    ]
+    for wrong in wrongs:
+        mode = OneDevice()  # type: ignore[no-untyped-call]
+        with mode, pytest.raises(AssertionError, match=r"mixes devices|raises on CUDA"):
+            wrong()
+
+
+STEPS = [
+    ("data=diabetes", "loss=huber", "optimizer=nadam", "scheduler=one_cycle"),
+    ("data=diabetes", "loss=quantile", "optimizer=schedule_free_sgd"),
+    (
+        "task=single_label",
+        "model=cnn",
+        "model.channels=[4]",
+        "loss=[cross_entropy,0.5*dice]",
+        "augment=mixup",
+        "optimizer=momentum",
+    ),
+    ("task=single_label", "loss.weight=balanced", "optimizer=lion"),
+    (
+        "task=multi_label",
+        "data.buckets=256",
+        "model.hidden=4",
+        "model.dropout=0.5",
+        "loss.pos_weight=balanced",
+        "optimizer=rmsprop",
+    ),
+]
+
+
+@pytest.mark.parametrize("settings", STEPS)
+def test_steps_and_metrics_stay_on_the_device_alone_and_stacked(typed: Typed, settings: tuple[str, ...]) -> None:
+    """A step of training, with backward and the optimizer, where `meta` stands for a GPU; then all metrics."""
+    cfg = typed(*settings, "trainer.max_epochs=1")
+    data = make(cfg, "data")
+    runs = [build_module(plan_steps(cfg, data)[0], data) for _ in range(2)]
+    x, y = (each.to("meta") for each in next(iter(Batches(data, "train", 8, ahead=False))))
+    stack = Stack(runs, ["a", "b"], build_optimizer(cfg)).to("meta")
+    run = runs[0].to("meta")
+    stack.clip = 0.1
+    for module, rows in ((run, (x, y)), (stack, (torch.stack([x, x]), torch.stack([y, y])))):
+        made: Any = module.configure_optimizers()
+        losses = take_step(module, made[0], rows)
+        with OneDevice():  # type: ignore[no-untyped-call]
+            scores = module(rows[0]), rows[1]
+            found = [value for _, each in module.measure(scores, True) for value in each.values()]
+        assert {each.device.type for each in (*losses, *found, *module.parameters(), *module.buffers())} == {"meta"}
+
+
+def take_step(module: Experiment | Stack, optimizers: list[torch.optim.Optimizer], rows: tuple[Tensor, Tensor]) -> Any:
+    """A step of training, where no operation mixes devices; return its losses."""
+    x, y = rows
+    trainer: Any = SimpleNamespace(optimizers=optimizers)
+    module.trainer = trainer
+    for state in module.states:
+        state.gradient_norm = 0.0  # it would be fetched
+    with OneDevice():  # type: ignore[no-untyped-call]
+        if isinstance(module, Stack):
+            return module.update(lambda: [each.step() for each in optimizers], [(x, y)])
+        return module.update(optimizers[0], optimizers[0].step, [(x, (y,), 8, 8)], [])

@@ -174,9 +174,9 @@ class Batches:
         for self.taken, (rows, x) in enumerate(zip(orders, images, strict=True), begin + 1):
             yield x, *(each.index_select(0, rows) for each in self.truth)
 
-    def keep_on(self, device: torch.device) -> None:
-        """Keep this part's rows on a device if they fit, so that picking a batch copies nothing to it."""
-        if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT:
+    def keep_on(self, device: torch.device, runs: int = 1) -> None:
+        """Keep this part's rows on a device if those of all runs fit, so that picking a batch copies nothing to it."""
+        if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT // runs:
             self.x, *self.truth = (each[self.rows].to(device) for each in (self.x, *self.truth))
             self.rows = torch.arange(len(self.rows), device=device)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -29,6 +30,14 @@ def counted_step(optimizer: LightningOptimizer, step: Callable[..., Any]) -> Cal
         after()
 
     return counted
+
+
+def dump_checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return what `Trainer.save_checkpoint` would write.
+
+    If the private part goes, have a `CheckpointIO` that writes nothing keep what it is given.
+    """
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
 def update_best(callback: ModelCheckpoint, path: str, score: Tensor) -> bool:

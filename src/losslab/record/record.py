@@ -290,15 +290,20 @@ class Record(Logger):
         try:
             if not self.first:
                 self.leave(error)
-            elif self.status["status"] is None:  # refused before it began
-                if self.lock is not None and not (self.folder / "status.json").exists():
-                    remove_locked(self.folder, self.lock)
-                    self.lock = None
-            else:
+            elif self.status["status"] is not None:
                 self.end(error)
         finally:
-            if self.lock is not None:
-                os.close(self.lock)
+            self.release()
+
+    def release(self) -> None:
+        """Unlock the folder; remove it if the run was refused before it began."""
+        lock, self.lock = self.lock, None
+        if lock is None:
+            return
+        if self.first and self.status["status"] is None and not (self.folder / "status.json").exists():
+            remove_locked(self.folder, lock)
+        else:
+            os.close(lock)
 
     def end(self, error: BaseException | None) -> None:
         """Record how the run ended; after a signal, exit with that signal's code.

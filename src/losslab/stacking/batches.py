@@ -4,26 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from losslab.data.batches import Batches, Order
+from losslab.data.batches import Batches
 from losslab.training.epochs import Batch
-
-
-class StackedOrder(Order):
-    """The orders of several runs' rows, which Lightning takes for one sampler.
-
-    Args:
-        orders: of each run; all of as many rows.
-    """
-
-    def __init__(self, orders: Sequence[Order]) -> None:
-        first = orders[0]
-        super().__init__(first.rows, first.size, first.seed, first.count, first.at_once)
-        self.orders = orders
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from which the order of each run follows."""
-        for order in self.orders:
-            order.set_epoch(epoch)
 
 
 class StackedBatches:
@@ -36,12 +18,12 @@ class StackedBatches:
     batch_sampler = None  # Lightning looks for it
 
     def __init__(self, loaders: Sequence[Batches]) -> None:
-        self.loaders = list(loaders)
+        self.loaders, self.sampler = loaders, self
 
-    @property
-    def sampler(self) -> StackedOrder:
-        """The orders of all runs, for Lightning, which sets their epoch."""
-        return StackedOrder([loader.sampler for loader in self.loaders])
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, from which the order of each run follows; Lightning calls this on a loader's `sampler`."""
+        for loader in self.loaders:
+            loader.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.loaders[0])
@@ -50,15 +32,14 @@ class StackedBatches:
         for parts in zip(*self.loaders, strict=True):
             yield tuple(torch.stack(each) for each in zip(*parts, strict=True))
 
-    def keep(self, runs: Sequence[int]) -> None:
-        """Go on with these runs only."""
-        self.loaders = [self.loaders[run] for run in runs]
-
     def state_dict(self) -> dict[str, int]:
-        """Return how far the epoch has come, which is the same for each."""
+        """Return the progress of the epoch, which is the same for each run."""
         return self.loaders[0].state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start the next epoch there."""
+        """Do nothing: no stack is resumed. Lightning asks for `state_dict` only where this is there too."""
+
+    def keep_on(self, device: torch.device) -> None:
+        """Keep the rows of all runs on a device if they fit."""
         for loader in self.loaders:
-            loader.load_state_dict(state)
+            loader.keep_on(device, len(self.loaders))

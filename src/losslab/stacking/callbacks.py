@@ -1,5 +1,6 @@
 """The checkpoints and early stopping of each run in a stack."""
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -7,46 +8,28 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import move_data_to_device
 
-from losslab.internals.lightning import update_best, update_early_stopping
+from losslab.internals.lightning import dump_checkpoint, update_best, update_early_stopping
 from losslab.record.rows import timeless
-from losslab.stacking.batches import StackedBatches
-from losslab.stacking.job import Job, unwritable, write_checkpoints
+from losslab.stacking.job import Job
 from losslab.stacking.module import Stack
 from losslab.training.preemption import Preempted, notice
-
-
-class InMemoryCheckpoints(CheckpointIO):
-    """Keeps the stack's checkpoint, which Lightning would write: each run writes one of its own."""
-
-    checkpoint: dict[str, Any]
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        self.checkpoint = checkpoint
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return self.checkpoint
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Do nothing: no file was written."""
 
 
 class StackCallbacks(pl.callbacks.Checkpoint):
     """What the callbacks of each run do at the end of an epoch: the best and last checkpoint, and early stopping.
 
-    Checkpoints are kept in memory, and written when a run ends, when the stack is stopped, and every `within` seconds.
+    Checkpoints are kept in memory, and written when the stack ends or is stopped, and every `within` seconds. A run
+    that is over stays in the stack, but nothing more of it is recorded.
 
     Args:
         jobs: in the stack's order.
-        loaders: whose batches a run no longer needs when it is over.
-        memory: keeps Lightning's checkpoint of the stack.
     """
 
-    def __init__(self, jobs: Sequence[Job], loaders: Sequence[StackedBatches], memory: InMemoryCheckpoints) -> None:
-        self.jobs, self.loaders, self.memory = list(jobs), loaders, memory
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
         last = jobs[0].cfg.callbacks.get("last", {})
         self.seconds, self.within = float(last.get("seconds", 1.0)), float(last.get("within", 300.0))
         self.kept, self.written = -math.inf, time.monotonic()
@@ -62,66 +45,57 @@ class StackCallbacks(pl.callbacks.Checkpoint):
             raise Preempted(notice.by)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record each run's epoch, and go on with those that are not over."""
+        """Record the epoch of each run that is not over."""
         assert isinstance(pl_module, Stack)
         over, now = trainer.current_epoch + 1 == trainer.max_epochs, time.monotonic()
         due, writes = over or now - self.kept >= self.seconds, now - self.written >= self.within
         self.kept, self.written = now if due else self.kept, now if writes else self.written
-        trainer.save_checkpoint("memory")
-        left = []
-        for number, (job, row) in enumerate(zip(self.jobs, pl_module.epoch_rows, strict=True)):
-            job.error, goes_on = pl_module.errors[number], False
+        saved = dump_checkpoint(trainer)
+        saved["lr_schedulers"] = copy.deepcopy(saved["lr_schedulers"])
+        if pl_module.device.type != "cpu":  # all at once; and a forked process that writes it has no GPU
+            saved = move_data_to_device(saved, torch.device("cpu"))
+        for number, job in enumerate(self.jobs):
+            if job.stopped or job.error is not None:
+                continue
             try:
-                goes_on = job.error is None and self.end_epoch(trainer, pl_module, number, job, row, due)
+                job.error = pl_module.errors[number]
+                if job.error is None:
+                    self.end_epoch(trainer, pl_module, number, due, saved)
             except OSError as error:  # the history could not be written
-                job.error = unwritable(job, error)
+                job.fail(error)
             if writes or job.error is not None:
-                write_checkpoints(job)
+                job.write_checkpoints()
             if job.error is not None:
                 job.record.note("failed", f"{type(job.error).__name__}: {job.error}")
-            elif goes_on:
-                left.append(number)
-        self.keep(trainer, pl_module, left)
-        if not over and left:
+        if all(job.stopped or job.error is not None for job in self.jobs):
+            trainer.should_stop = True
+        elif not over:
             self.on_train_batch_end()
 
-    def keep(self, trainer: pl.Trainer, stack: Stack, left: list[int]) -> None:
-        """Go on with these runs of the stack only."""
-        if not left:
-            trainer.should_stop = True
-        elif len(left) < len(self.jobs):
-            stack.keep(left)
-            for loader in self.loaders:
-                loader.keep(left)
-            self.jobs = [self.jobs[number] for number in left]
-
-    def end_epoch(
-        self, trainer: pl.Trainer, stack: Stack, number: int, job: Job, row: dict[str, float], due: bool
-    ) -> bool:
-        """Record a run's epoch and keep its checkpoints; return whether the run goes on.
+    def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int, due: bool, saved: dict[str, Any]) -> None:
+        """Record a run's epoch, keep its checkpoints, and note whether it stops early.
 
         Args:
             trainer: of the stack.
             stack: the runs.
             number: of the run in the stack.
-            job: the run.
-            row: what the run logs of the epoch.
-            due: whether the last checkpoint is kept now; of all runs at once, so that they can resume as one.
+            due: whether the last checkpoint is kept now.
+            saved: Lightning's checkpoint of the stack.
         """
+        job, row = self.jobs[number], stack.epoch_rows[number]
         job.record.log_metrics(row, step=trainer.global_step)
-        score = torch.tensor(row[job.monitor])
-        better = update_best(job.best, str(job.record.folder / "best.ckpt"), score)
-        early = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
+        best = job.callbacks["best"]
+        assert isinstance(best, ModelCheckpoint)
+        score = torch.tensor(row[str(best.monitor)])
+        better = update_best(best, str(job.record.folder / "best.ckpt"), score)
+        early = [callback for callback in job.callbacks.values() if isinstance(callback, EarlyStopping)]
         stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]  # all of them
-        stopping = any(stops)
-        if better or due or stopping:
+        job.stopped = any(stops)
+        if better or due or job.stopped:
             state = {
-                **stack.checkpoint(number, self.memory.checkpoint),
-                "callbacks": {callback.state_key: callback.state_dict() for callback in job.callbacks},
+                **stack.checkpoint(number, saved),
+                "callbacks": {callback.state_key: callback.state_dict() for callback in job.callbacks.values()},
                 "row": timeless(job.record.history[-1]),
             }
-            if stack.device.type != "cpu":  # a forked process that writes it has no GPU
-                state = move_data_to_device(state, torch.device("cpu"))
             job.checkpoints |= {"best": state} if better else {}
-            job.checkpoints |= {"last": state} if due or stopping else {}
-        return not stopping
+            job.checkpoints |= {"last": state} if due or job.stopped else {}

@@ -2,27 +2,29 @@
 
 import json
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from ctypes import c_bool
 from typing import Any
 
 import torch
 
 from losslab import terminal
-from losslab.errors import Refused, machine_refusal
+from losslab.errors import Refused
 from losslab.machine import cores
 from losslab.record.loggers import build_loggers
-from losslab.stacking.job import Job, unwritable, write_checkpoints
+from losslab.stacking.job import Job
 from losslab.train import Summary
 from losslab.train import finish as finish_run
 from losslab.training.preemption import notice
 
 Outcome = Summary | BaseException
+
+held: list[Any] = []  # in a forked process: the runs, and whether W&B could not begin
 
 
 def finish(jobs: list[Job], by: signal.Signals | None) -> list[Outcome]:
@@ -34,81 +36,55 @@ def finish(jobs: list[Job], by: signal.Signals | None) -> list[Outcome]:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, notice.receive)  # who trains the stack looks at it when all runs are recorded
-    count = min(len(jobs), cores()) if sys.platform == "linux" and hasattr(os, "fork") else 1
+    count = min(len(jobs), cores()) if sys.platform == "linux" else 1
     context = multiprocessing.get_context("fork" if count > 1 else None)
     refused = context.Value(c_bool, False)
-    errors = finish_jobs(jobs, refused) if count < 2 else finish_in_processes(jobs, refused, count, context)
-    outcomes: list[Outcome] = []
+    if count > 1:
+        with ProcessPoolExecutor(count, context, initializer=hold, initargs=(jobs, refused)) as pool:
+            futures = [pool.submit(finish_held, number) for number in range(len(jobs))]
+        errors = [future.exception() or future.result() for future in futures]
+    else:
+        errors = [finish_job(job, refused) for job in jobs]
     for job, error in zip(jobs, errors, strict=True):
         job.error = job.error or error
-        if job.error is None:
-            summary = Summary(json.loads((job.record.folder / "summary.json").read_text()))
-            summary.folder = job.record.folder
-            outcomes.append(summary)
-        else:
-            outcomes.append(job.error)
     report_stopped(jobs, by)
-    return outcomes
+    return [job.error or read_summary(job) for job in jobs]
 
 
-def finish_in_processes(jobs: list[Job], refused: Any, count: int, context: Any) -> list[BaseException | None]:
-    """Let forked processes finish an equal share of the runs each, and collect why runs failed."""
-    errors: list[BaseException | None] = [None] * len(jobs)
-    pipes = [context.Pipe(duplex=False) for _ in range(count)]
-    processes = [
-        context.Process(target=send_errors, args=(jobs[k::count], refused, pipe)) for k, (_, pipe) in enumerate(pipes)
-    ]
-    for process, (_, pipe) in zip(processes, pipes, strict=True):
-        process.start()
-        pipe.close()
-    for k, (pipe, _) in enumerate(pipes):
-        try:
-            errors[k::count] = pipe.recv()
-        except EOFError:
-            errors[k::count] = [RuntimeError("the process that records runs was killed")] * len(jobs[k::count])
-    for process in processes:
-        process.join()
-    return errors
+def hold(*what: Any) -> None:
+    """Begin a forked process, which lacks the threads of its parent."""
+    torch.set_num_threads(1)
+    held[:] = what
 
 
-def send_errors(jobs: list[Job], refused: Any, pipe: Any) -> None:
-    """Finish runs in a process of its own, and send back why they failed."""
-    torch.set_num_threads(1)  # a forked process lacks the threads of its parent
-    pipe.send(
-        [
-            error
-            if error is None or isinstance(error, Refused)
-            else RuntimeError("".join(traceback.format_exception(error)))
-            for error in finish_jobs(jobs, refused)
-        ]
-    )
+def finish_held(number: int) -> BaseException | None:
+    """Finish a run in a forked process; return its error as it can be sent, if any."""
+    error = finish_job(held[0][number], held[1])
+    whole = error is None or isinstance(error, Refused)
+    return error if whole else RuntimeError("".join(traceback.format_exception(error)))
 
 
-def finish_jobs(jobs: list[Job], refused: Any) -> list[BaseException | None]:
-    """Write each run's checkpoints and record; return its error, if any.
+def finish_job(job: Job, refused: Any) -> BaseException | None:
+    """Write a run's checkpoints and record, whether it is tested or was stopped; return its error, if any."""
+    try:
+        job.write_checkpoints()
+        log_to_mirrors(job, refused)
+        if job.error is None:
+            assert job.test is not None
+            finish_run(job.record, job.data, job.run.task, *job.test)
+        for logger in job.record.mirrors:
+            logger.save()
+    except Exception as error:  # one run's: the others are recorded all the same
+        job.fail(error)
+    job.record.conclude(job.error, quiet=True)
+    return job.error or job.record.unwritten
 
-    Args:
-        jobs: trained and tested, or stopped.
-        refused: whether W&B could not begin, shared by all processes.
-    """
-    errors: list[BaseException | None] = []
-    for job in jobs:
-        try:
-            write_checkpoints(job)
-            log_to_mirrors(job, refused)
-            if job.error is None:
-                assert job.test is not None
-                finish_run(job.record, job.data, job.run.task, *job.test)
-            for logger in job.record.mirrors:
-                logger.save()
-        except OSError as error:
-            job.error = job.error or unwritable(job, error)
-        except Exception as error:  # one run's: the others are recorded all the same
-            job.error = job.error or machine_refusal(error) or error
-        job.record.conclude(job.error, quiet=True)
-        job.error = job.error or job.record.unwritten
-        errors.append(job.error)
-    return errors
+
+def read_summary(job: Job) -> Summary:
+    """Read what the process that finished a run has written."""
+    summary = Summary(json.loads((job.record.folder / "summary.json").read_text()))
+    summary.folder = job.record.folder
+    return summary
 
 
 def log_to_mirrors(job: Job, refused: Any) -> None:
@@ -129,7 +105,7 @@ def log_to_mirrors(job: Job, refused: Any) -> None:
                 print(f"losslab: {error}; the records of the runs are complete", file=sys.stderr, flush=True)
             refused.value = True
     for row in job.record.history:
-        for logger in job.record.mirrors if row["step"] > job.last_logged_step else ():
+        for logger in job.record.mirrors:
             logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,32 +33,19 @@ FREE = (
 
 @dataclass
 class Planned:
-    """One run of a sweep.
+    """One run of a sweep."""
 
-    Args:
-        number: its place in the sweep.
-        overrides: what was typed for it.
-        cfg: its configuration.
-        flat: its settings by their flat keys.
-    """
-
-    number: int
-    overrides: list[str]
+    number: int  # its place in the sweep
+    overrides: list[str]  # what was typed for it
     cfg: DictConfig
-    flat: dict[str, Any]
-    folder: Path | None = None  # of a sweep's job
-
-
-@cache
-def elementwise_optimizers(catalogue: tuple[str, ...]) -> frozenset[str]:
-    """Return the optimizers marked `stacks: true`: what they do to a number does not depend on another one."""
-    return frozenset(name for name, option in options(catalogue, "optimizer").items() if option.get("stacks"))
+    flat: dict[str, Any]  # its settings by their flat keys
+    folder: Path | None = None  # where it is recorded; `None` for one of the run's name
 
 
 @cache
 def option_of(catalogue: tuple[str, ...], group: str, name: str) -> dict[str, Any]:
-    """Return an option as its file in the catalogue has it."""
-    return options(catalogue, group)[name]
+    """Return an option as its file in the catalogue has it; nothing where it has none."""
+    return options(catalogue, group).get(name, {})
 
 
 def supports_callback(cfg: DictConfig, name: str) -> bool:
@@ -72,15 +59,15 @@ def supports_callback(cfg: DictConfig, name: str) -> bool:
     return same and (name == "last" or (callback.monitor, callback.mode) == (cfg.monitor, cfg.task.mode))
 
 
-def reason_alone(cfg: DictConfig, folder: Path | None = None) -> str | None:
+def reason_alone(cfg: DictConfig) -> str | None:
     """Return why a run cannot be part of a stack, as far as its configuration tells."""
-    choice, trainer = cfg.run.choices, cfg.trainer
+    choice, trainer, catalogue = cfg.run.choices, cfg.trainer, tuple(cfg.run.catalogue)
     others = [name for name in cfg.callbacks if not supports_callback(cfg, name)]
-    usual = option_of(tuple(cfg.run.catalogue), "trainer", "auto")
+    usual = option_of(catalogue, "trainer", "auto")
     unusual = [key for key in trainer if key not in usual or (key == "check_val_every_n_epoch" and trainer[key] != 1)]
     reasons = {
         f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
-            choice.optimizer not in elementwise_optimizers(tuple(cfg.run.catalogue)),
+            not option_of(catalogue, "optimizer", choice.optimizer).get("stacks"),
         f"scheduler={choice.scheduler} looks at the run's own metric": "monitor" in cfg.scheduler,
         f"callbacks.{', '.join(others)} acts on one model": bool(others),
         f"trainer.{', trainer.'.join(map(str, unusual))} is not known to stacks": bool(unusual),
@@ -89,7 +76,7 @@ def reason_alone(cfg: DictConfig, folder: Path | None = None) -> str | None:
         f"trainer.precision={trainer.precision} is neither 32-true nor 64-true":
             trainer.precision not in ("32-true", "64-true"),
         f"augment={choice.get('augment')} draws at random": bool(cfg.get("augment")),
-        "it goes on from a checkpoint of another sweep": cfg.ckpt is not None and folder is None,
+        "it goes on from a checkpoint": cfg.ckpt is not None,
     }  # fmt: skip
     return next((reason for reason, so in reasons.items() if so), None)
 
@@ -123,7 +110,7 @@ def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
     stacks: dict[str, list[Planned]] = {}
     why: dict[str, int] = {}
     for run in runs:
-        reason = reason_alone(run.cfg, run.folder)
+        reason = reason_alone(run.cfg)
         if reason:
             why[reason] = why.get(reason, 0) + 1
         stacks.setdefault(f"{run.number}" if reason else group_key(run.flat), []).append(run)
@@ -162,30 +149,23 @@ def plan_stacks(typed: Sequence[list[str]], width: int) -> tuple[list[list[Plann
     return split_stacks(runs, width), refused
 
 
-class StackTask:
-    """The task function that a launcher calls for each stack: it trains the runs and returns their objectives.
+def train_stacks(stacks: list[list[Planned]], first: int, typed: DictConfig) -> list[Any]:
+    """Train the stack of this job and return the objectives of its runs; a launcher calls it for each job.
 
     Args:
         stacks: of all jobs.
         first: the number of the first job, as Hydra counts them.
+        typed: the job's configuration, which is that of the stack's first run.
     """
+    preemption.exit_at_time_limit()
+    stack = stacks[HydraConfig.get().job.num - first]
 
-    def __init__(self, stacks: list[list[Planned]], first: int) -> None:
-        self.stacks, self.first = stacks, first
+    from losslab.app import SweepObjective
+    from losslab.stacking.train import train_together
 
-    def __call__(self, typed: DictConfig) -> list[Any]:
-        preemption.exit_at_time_limit()
-        stack = self.stacks[HydraConfig.get().job.num - self.first]
-
-        from losslab.app import SweepObjective
-        from losslab.stacking.train import train_alone, train_together
-
-        outcomes: Iterable[Any] = (
-            train_together(stack) if len(stack) > 1 else [train_alone(stack[0].cfg, stack[0].folder)]
-        )
-        return [
-            outcome
-            if isinstance(outcome, BaseException)
-            else SweepObjective(outcome[f"val/{job.cfg.task.yardstick}_best"], str(outcome.folder))
-            for job, outcome in zip(stack, outcomes, strict=True)
-        ]
+    return [
+        outcome
+        if isinstance(outcome, BaseException)
+        else SweepObjective(outcome[f"val/{job.cfg.task.yardstick}_best"], str(outcome.folder))
+        for job, outcome in zip(stack, train_together(stack), strict=True)
+    ]

@@ -4,23 +4,20 @@ The runs may differ in seed, data split, loss and the numbers of their optimizer
 gradients and its metrics are the ones it would have alone.
 """
 
-import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab.errors import Diverged
 from losslab.internals.lightning import counted_step
 from losslab.internals.torch import unwrapped_step
-from losslab.stacking import layout
 from losslab.stacking.batches import StackedBatches
-from losslab.stacking.stacked import Dropout, Stacked
+from losslab.stacking.stacked import Stacked
 from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
 from losslab.training.module import Experiment
 
@@ -65,11 +62,16 @@ def optimizer_settings(run: Experiment) -> list[dict[str, Any]]:
     ]
 
 
+def whole(values: Tensor) -> Tensor:
+    """Return a copy that holds no other run's numbers, as it would lie in memory alone."""
+    return values.detach().clone(memory_format=torch.contiguous_format)
+
+
 class Stack(EpochModule):
     """Several `Experiment`s as one: `losses = loss_j(model_j(x_j), y_j)`, the gradient of their sum, a step of each.
 
-    The optimizer is of the runs' own class, with parameter groups for each setting of its numbers, so it has to be
-    element-wise: what it does to a number must not depend on another one. Runs of equal settings are neighbours.
+    Runs whose optimizers have equal numbers share an optimizer, of the runs' own class. It has to be element-wise: what
+    it does to a number must not depend on another one. A run that diverges stays; it changes no other.
 
     Args:
         runs: sorted so that those with equal numbers in their optimizers follow on from each other.
@@ -77,29 +79,32 @@ class Stack(EpochModule):
         optimizer: called with parameter groups.
     """
 
+    order: Tensor
+    place: Tensor
+
     def __init__(
         self, runs: Sequence[Experiment], losses: Sequence[str], optimizer: Callable[[Any], Optimizer]
     ) -> None:
         first = runs[0]
         super().__init__(len(runs), first.make_scheduler, first.schedule, dim=1)
         self.accumulate, self.clip, self.clip_by = first.accumulate, first.clip, first.clip_by
-        self.runs, self.losses, self.make_optimizer = list(runs), list(losses), optimizer
+        self.runs, self.make_optimizer = runs, optimizer
         self.names = list(first.state_dict())  # of a run's checkpoint
-        self.scores = Stacked([Scores(run) for run in runs])
         self.generators = [torch.Generator() for _ in runs]
         for run, generator in zip(runs, self.generators, strict=True):
             generator.set_state(run.draws)
-        for name, layer in list(self.scores.bare[0].named_modules()):
-            if type(layer) is nn.Dropout and layer.p > 0:
-                self.scores.bare[0].set_submodule(name, Dropout(layer.p, self.generators))
-        self.kinds = list(dict.fromkeys(losses))
-        self.evaluators = nn.ModuleList(
-            Stacked([Evaluator(run) for run, loss in zip(runs, losses, strict=True) if loss == kind])
-            for kind in self.kinds
-        )
-        equal = [list(same) for _, same in groupby(map(optimizer_settings, runs), key=repr)]
-        self.settings = [same[0] for same in equal]
-        self.setting_index = [index for index, same in enumerate(equal) for _ in same]  # of each run
+        self.scores = Stacked([Scores(run) for run in runs], self.generators)
+        members = [[run for run, loss in enumerate(losses) if loss == kind] for kind in dict.fromkeys(losses)]
+        evaluators = [Stacked([Evaluator(runs[run]) for run in some]) for some in members]
+        self.kinds, self.evaluators = list(zip(members, evaluators, strict=True)), nn.ModuleList(evaluators)
+        order = torch.tensor([run for some in members for run in some])
+        self.register_buffer("order", order, persistent=False)  # of the runs, by loss
+        self.register_buffer("place", order.argsort(), persistent=False)  # of each run in that order
+        self.settings: list[tuple[list[dict[str, Any]], slice]] = []  # of each optimizer, and its runs
+        for _, same in groupby(enumerate(map(optimizer_settings, runs)), key=lambda each: repr(each[1])):
+            (start, groups), *others = same
+            self.settings.append((groups, slice(start, start + 1 + len(others))))
+        self.slots: list[dict[str, Tensor]] = []  # of each optimizer: its runs' part of each weight, by name
         self.errors: list[Diverged | None] = [None] * len(runs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,88 +112,55 @@ class Stack(EpochModule):
         scores: Tensor = self.scores(x)
         return scores
 
-    def groups(self) -> list[tuple[list[int], Stacked]]:
-        """Return for each loss its runs, and what evaluates them."""
-        numbered = [[run for run, loss in enumerate(self.losses) if loss == kind] for kind in self.kinds]
-        return [(runs, each) for runs, each in zip(numbered, self.evaluators, strict=True) if runs]  # type: ignore[misc]
+    def evaluate_each(self, rows: Rows, ask: str, chunk: int | None = None) -> Iterator[tuple[list[int], Any]]:
+        """Return for each loss its runs, and what their evaluators say of these rows."""
+        each: Iterable[Rows] = [rows]
+        if len(self.kinds) > 1:
+            sizes = [len(runs) for runs, _ in self.kinds]
+            each = zip(*(torch.split(values.index_select(0, self.order), sizes) for values in rows), strict=True)
+        for (runs, evaluator), mine in zip(self.kinds, each, strict=True):
+            yield runs, evaluator(*mine, chunk=chunk, ask=ask)
 
     def compute_loss(self, *rows: Tensor) -> Tensor:
         """Return each run's loss `(runs,)` of scores, targets and, where there are some, weights."""
-        groups = self.groups()
-        if len(groups) == 1:
-            loss: Tensor = groups[0][1](*rows, ask="loss")
-            return loss
-        each = torch.cat([evaluator(*(values[runs] for values in rows), ask="loss") for runs, evaluator in groups])
-        return each[torch.tensor([run for runs, _ in groups for run in runs], device=each.device).argsort()]
+        losses = [loss for _, loss in self.evaluate_each(rows, "loss")]
+        return losses[0] if len(losses) == 1 else torch.cat(losses)[self.place]
 
-    def build_optimizer(self) -> Optimizer:
-        optimizer = self.make_optimizer([group for setting in self.setting_groups() for group in setting])
-        self.map_slots(optimizer)
-        return optimizer
-
-    def first_group(self, run: int) -> int:
-        return self.setting_index[run] * len(self.settings[0])
-
-    def spans(self) -> list[tuple[int, int]]:
-        """Return for each setting its first run and the one after its last."""
-        index = self.setting_index
-        return [(bisect_left(index, setting), bisect_right(index, setting)) for setting in range(len(self.settings))]
-
-    def setting_groups(self) -> list[list[dict[str, Any]]]:
-        """Return for each setting its parameter groups, with its runs' part of each weight."""
+    def build_optimizers(self) -> list[Optimizer]:
         weights = {name: self.scores.turn(name, values.detach()) for name, values in self.scores.weights().items()}
+        names = [[name for group in groups for name in group["params"]] for groups, _ in self.settings]
+        self.slots = [
+            {name: weights[name][runs] for name in mine} for mine, (_, runs) in zip(names, self.settings, strict=True)
+        ]
         return [
-            [{**group, "params": [weights[name][first:last] for name in group["params"]]} for group in setting]
-            for setting, (first, last) in zip(self.settings, self.spans(), strict=True)
+            self.make_optimizer([{**group, "params": [mine[name] for name in group["params"]]} for group in groups])
+            for mine, (groups, _) in zip(self.slots, self.settings, strict=True)
         ]
 
-    def map_slots(self, optimizer: Optimizer) -> None:
-        """Record which part of which gradient belongs to each of the optimizer's parameters."""
-        spans = [(group["params"], span) for setting, span in zip(self.settings, self.spans(), strict=True)
-                 for group in setting]  # fmt: skip
-        self.slots = [
-            (weight, name, *span)
-            for group, (names, span) in zip(optimizer.param_groups, spans, strict=True)
-            if group["params"]
-            for weight, name in zip(group["params"], names, strict=True)
-        ]
+    def optimizer_index(self, run: int) -> int:
+        return next(index for index, (_, runs) in enumerate(self.settings) if run < runs.stop)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row, as in `Experiment`."""
-        loader, wrapped = self.trainer.train_dataloader, self.optimizers()
-        assert isinstance(loader, StackedBatches)
-        assert isinstance(wrapped, LightningOptimizer)
-        optimizer = wrapped.optimizer
-        step = counted_step(wrapped, unwrapped_step(optimizer))
-        rows = [whole for _, whole in loader.sampler.parts(batch_idx)]
+        loader: StackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
+        wrapped: Any = self.optimizers()
+        wrapped = wrapped if isinstance(wrapped, list) else [wrapped]
+        steps = [unwrapped_step(each.optimizer) for each in wrapped]
+        step = counted_step(wrapped[0], lambda: [each() for each in steps])
+        rows = [whole for _, whole in loader.loaders[0].sampler.parts(batch_idx)]
         batches = list(zip(*(torch.split(part, rows, 1) for part in batch), strict=True))
-        losses = [
-            loss
-            for start in range(0, len(batches), self.accumulate)
-            for loss in self.update(optimizer, step, batches[start : start + self.accumulate])
-        ]
-        self.record_losses(torch.stack(losses), rows)
-
-    def record_losses(self, losses: Tensor, rows: Sequence[int]) -> None:
-        """Add these losses `(batches, runs)` to the epoch's, fetched from the device at once; stop diverged runs."""
-        values = losses.double().cpu()
-        first = self.global_step - math.ceil(len(rows) / self.accumulate) + 1
-        for run, total in enumerate((values * torch.tensor(rows)[:, None]).sum(0).tolist()):
-            self.states[run].train_loss += total
-            if not math.isfinite(total):
-                each = values[:, run].tolist()
-                for number in [number for number, loss in enumerate(each) if not math.isfinite(loss)][:1]:
-                    step = first + number // self.accumulate
-                    self.fail(run, each[number], f"at step {step} (epoch {self.current_epoch})")
+        losses = [self.update(step, batches[at : at + self.accumulate]) for at in range(0, len(rows), self.accumulate)]
+        self.record_losses(losses, rows)
 
     def fail(self, run: int, loss: float, where: str) -> None:
         """Note why a run stops; the others go on."""
-        try:
-            super().fail(run, loss, where)
-        except Diverged as error:
-            self.errors[run] = self.errors[run] or error
+        if self.errors[run] is None:
+            try:
+                super().fail(run, loss, where)
+            except Diverged as error:
+                self.errors[run] = error
 
-    def update(self, optimizer: Optimizer, step: Callable[[], Any], batches: list[Batch]) -> list[Tensor]:
+    def update(self, step: Callable[[], Any], batches: list[Batch]) -> list[Tensor]:
         """Take one step of each run on the mean loss of these batches, and return their losses `(runs,)`."""
         losses, total = [], torch.zeros((), device=self.device)
         for x, *truth in batches:
@@ -202,11 +174,12 @@ class Stack(EpochModule):
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip_each(gradients)
         rows = {name: self.scores.turn(name, grad).contiguous() for name, grad in gradients.items()}
-        for weight, name, first, last in self.slots:
-            weight.grad = rows[name][first:last] if name in rows else None
+        for mine, (_, runs) in zip(self.slots, self.settings, strict=True):
+            for name, weight in mine.items():
+                weight.grad = rows[name][runs] if name in rows else None
         step()
         if self.schedule["interval"] == "step":
-            self.step_scheduler(optimizer)
+            self.step_schedulers(self.trainer.optimizers)
         return losses
 
     def clip_each(self, gradients: dict[str, Tensor]) -> None:
@@ -230,98 +203,55 @@ class Stack(EpochModule):
         super().on_train_start()
         if self.device.type != "cpu":  # a GPU draws in an order of its own
             self.generators[:] = [torch.Generator(self.device).manual_seed(g.initial_seed()) for g in self.generators]
-            for run, generator in zip(self.runs, self.generators, strict=True):
-                if run.resumed is not None and (draws := run.resumed["processes"][0]["gpu_rng"]) is not None:
-                    generator.set_state(draws)
 
     def measure(self, rows: Rows, with_loss: bool) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        scores = rows[0]
-        size = CHUNK_BYTES.get(scores.device.type, OTHER_CHUNK_BYTES)
-        chunk = max(1, size // max(1, scores[0].numel() * scores.element_size()))
-        ask = "metrics and loss" if with_loss else "metrics"
-        for runs, evaluator in self.groups():
-            mine = rows if len(runs) == len(self.runs) else tuple(values[runs] for values in rows)
-            yield runs, evaluator(*mine, chunk=chunk, ask=ask)
+        size = CHUNK_BYTES.get(rows[0].device.type, OTHER_CHUNK_BYTES)
+        chunk = max(1, size // max(1, rows[0][0].nbytes))
+        return self.evaluate_each(rows, "metrics and loss" if with_loss else "metrics", chunk)
 
     def tune(self, rows: Rows) -> None:
-        for runs, evaluator in self.groups():
-            if any(name.startswith("task.") for name in evaluator.buffer_names):
-                for name, learned in evaluator(*(values[runs] for values in rows), ask="tune").items():
-                    setattr(evaluator, evaluator.own_name[f"task.{name}"], learned)
+        for (_, learned), (_, evaluator) in zip(self.evaluate_each(rows, "tune"), self.kinds, strict=True):
+            for name, value in learned.items():
+                setattr(evaluator, evaluator.own_name[f"task.{name}"], value)
 
-    def keep(self, runs: Sequence[int]) -> None:
-        """Go on with these runs only; those that are over cost nothing from then on."""
-        before = self.spans()
-        for mine, evaluator in self.groups():
-            evaluator.keep([number for number, run in enumerate(mine) if run in runs])
-        self.scores.keep(runs)
-        for name in ("runs", "losses", "setting_index", "errors", "states", "epoch_rows"):
-            setattr(self, name, [getattr(self, name)[run] for run in runs])
-        self.generators[:] = [self.generators[run] for run in runs]
-        self.keep_in_optimizer(self.trainer.optimizers[0], runs, before)
-
-    def keep_in_optimizer(self, optimizer: Optimizer, runs: Sequence[int], before: list[tuple[int, int]]) -> None:
-        """Give the optimizer the weights and the state of these runs only.
-
-        Args:
-            optimizer: of the stack.
-            runs: their numbers before.
-            before: the span of each setting before.
-        """
-        groups = iter(optimizer.param_groups)
-        for setting, (first, last) in zip(self.setting_groups(), before, strict=True):
-            mine = [run - first for run in runs if first <= run < last]
-            for new, group in zip(setting, groups, strict=False):
-                for weight, former in zip(new["params"], group["params"], strict=False):
-                    if (state := optimizer.state.pop(former, None)) and mine:
-                        optimizer.state[weight] = layout.keep_rows(state, former, mine)
-                group["params"] = new["params"] if mine else []  # the schedule counts on as many groups as before
-        self.map_slots(optimizer)
+    def pick(self, value: Any, name: str, weight: Tensor, row: int) -> Any:
+        """Return one run's part of what an optimizer keeps beside a weight, or a copy of what is not its shape."""
+        if not isinstance(value, Tensor):
+            return copy.deepcopy(value)
+        return whole(self.scores.turn(name, value[row])) if value.shape == weight.shape else value.clone()
 
     def checkpoint(self, run: int, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return what an ordinary run would keep now.
 
         Args:
             run: its number.
-            shared: Lightning's checkpoint of the stack, whose epoch, step and loops are every run's.
+            shared: Lightning's checkpoint of the stack.
         """
-        weights = {name: values[run] for name, values in self.scores.state().items()}
-        for mine, evaluator in self.groups():
-            if run in mine:
-                weights |= {name: values[mine.index(run)] for name, values in evaluator.state().items()}
-        index = self.setting_index[run]
-        names = [group["params"] for group in self.settings[index]]
-        groups = range(self.first_group(run), self.first_group(run) + len(names))
-        row = run - self.spans()[index][0]
-        packed = layout.pack_optimizer(self.trainer.optimizers[0], groups, names, row, self.scores.turn)
+        parts = [("scores", self.scores, run)]
+        parts += [
+            (f"evaluators.{number}", evaluator, runs.index(run))
+            for number, (runs, evaluator) in enumerate(self.kinds)
+            if run in runs
+        ]
+        state = {
+            name: whole(shared["state_dict"][f"{part}.{own}"][row])
+            for part, stacked, row in parts
+            for name, own in stacked.own_name.items()
+        }
+        index = self.optimizer_index(run)
+        first, mine = self.settings[index][1].start, self.slots[index]
+        optimizer, names = shared["optimizer_states"][index], list(mine)
+        kept = {
+            key: {what: self.pick(value, names[key], mine[names[key]], run - first) for what, value in each.items()}
+            for key, each in optimizer["state"].items()
+        }
         draws, on_cpu = self.generators[run].get_state(), self.device.type == "cpu"
         rng = {"rng": draws if on_cpu else self.runs[run].draws, "gpu_rng": None if on_cpu else draws}
         return {
             **{key: shared[key] for key in SHARED},
-            "state_dict": {
-                name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in self.names
-            },
-            "optimizer_states": [packed],
-            "lr_schedulers": [layout.pick_groups(each, groups) for each in shared["lr_schedulers"]],
+            "state_dict": {name: state[name] for name in self.names},
+            "optimizer_states": [{**optimizer, "state": kept}],
+            "lr_schedulers": [shared["lr_schedulers"][index]],
             "processes": [{**rng, "seen": ([], [])}],
             "epoch_so_far": vars(self.states[run]).copy(),
-        }
-
-    def join_checkpoints(self, saved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what Lightning would keep of the stack now: `checkpoint` the other way round.
-
-        Args:
-            saved: what each run has kept, all at the same step; the runs hold their weights already.
-        """
-        weights, spans = self.scores.weights(), self.spans()
-        settings = [
-            ([group["params"] for group in setting], [each["optimizer_states"][0] for each in saved[first:last]])
-            for setting, (first, last) in zip(self.settings, spans, strict=True)
-        ]
-        parts = [{name: weight[first:last] for name, weight in weights.items()} for first, last in spans]
-        return {
-            **{key: saved[0][key] for key in SHARED},
-            "state_dict": self.state_dict(),
-            "optimizer_states": [layout.join_optimizers(settings, parts, self.scores.turn)],
-            "lr_schedulers": layout.join_groups([saved[first]["lr_schedulers"] for first, _ in spans]),
         }

@@ -14,32 +14,33 @@ class Stacked(nn.Module):
 
     Args:
         modules: equal but for the values of their parameters and buffers.
+        generators: from which the dropout of each module draws.
 
     >>> both = Stacked([nn.Linear(2, 1), nn.Linear(2, 1)])
     >>> both(torch.zeros(2, 5, 2)).shape
     torch.Size([2, 5, 1])
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], generators: Sequence[torch.Generator] = ()) -> None:
         super().__init__()
         self.bare = [copy.deepcopy(modules[0]).to("meta")]  # in a list, so that its weights are not this module's
         parameters, buffers = stack_module_state(list(modules))
         self.own_name = {name: name.replace(".", "/") for name in (*parameters, *buffers)}  # a dot would be a submodule
-        layers = modules[0].named_modules()
-        self.linear = {f"{name}.weight".lstrip(".") for name, layer in layers if isinstance(layer, nn.Linear)}
         self.parameter_names, self.buffer_names = list(parameters), list(buffers)
+        self.linear = set()
+        for name, layer in modules[0].named_modules():
+            if isinstance(layer, nn.Linear):
+                self.linear.add(f"{name}.weight".lstrip("."))
+            elif type(layer) is nn.Dropout and layer.p > 0:
+                self.bare[0].set_submodule(name, Dropout(layer.p, generators))
         for name, stacked in parameters.items():
             values = self.turn(name, self.turn(name, stacked.detach()).contiguous())
             self.register_parameter(self.own_name[name], nn.Parameter(values))
         for name, stacked in buffers.items():
             self.register_buffer(self.own_name[name], stacked)
 
-    def state(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by their names in one module; the first dimension is the module."""
-        return {name: getattr(self, own) for name, own in self.own_name.items()}
-
     def weights(self) -> dict[str, Tensor]:
-        """Return the parameters alone."""
+        """Return the parameters by their names in one module; the first dimension is the module."""
         return {name: getattr(self, self.own_name[name]) for name in self.parameter_names}
 
     def forward(self, *inputs: Tensor, chunk: int | None = None, **same: Any) -> Any:
@@ -54,7 +55,7 @@ class Stacked(nn.Module):
         if bare.training != self.training:
             bare.train(self.training)
         each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
-        return each(self.state(), *inputs)
+        return each({name: getattr(self, own) for name, own in self.own_name.items()}, *inputs)
 
     def turn(self, name: str, values: Tensor) -> Tensor:
         """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round.
@@ -63,38 +64,24 @@ class Stacked(nn.Module):
         """
         return values.mT if name in self.linear else values
 
-    def keep(self, modules: Sequence[int]) -> None:
-        """Go on with these modules only."""
-        for name, weight in self.weights().items():
-            rows = self.turn(name, weight.detach())[modules]
-            setattr(self, self.own_name[name], nn.Parameter(self.turn(name, rows)))
-        for name, values in list(self.named_buffers()):
-            setattr(self, name, values[modules])
-
 
 class DropoutFactors(torch.autograd.Function):
     """Dropout's factors, 0 or `1 / (1 - p)`; each run draws from its own generator, as it would alone."""
 
     @staticmethod
-    def forward(x: Tensor, p: float, generators: list[torch.Generator]) -> Tensor:
-        (generator,) = generators
-        return torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+    def forward(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
+        raise NotImplementedError("it is called for several runs at once")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return None, None, None
-
-    @staticmethod
-    def vmap(info: Any, dims: Any, x: Tensor, p: float, generators: list[torch.Generator]) -> tuple[Tensor, int]:
-        each = x.movedim(dims[0], 0)
-        drawn = [
-            torch.empty_like(part).bernoulli_(1 - p, generator=g) for part, g in zip(each, generators, strict=True)
-        ]
-        return torch.stack(drawn).div_(1 - p), 0
+    def vmap(info: Any, dims: Any, x: Tensor, p: float, generators: Sequence[torch.Generator]) -> tuple[Tensor, int]:
+        factors = torch.empty_like(x.movedim(dims[0], 0))
+        for each, generator in zip(factors, generators, strict=True):
+            each.bernoulli_(1 - p, generator=generator)
+        return factors.div_(1 - p), 0
 
 
 class Dropout(nn.Module):
@@ -102,15 +89,12 @@ class Dropout(nn.Module):
 
     Args:
         p: the probability that a number is dropped.
-        generators: of each run; the list belongs to the stack and grows shorter when runs end.
+        generators: of each run.
     """
 
-    def __init__(self, p: float, generators: list[torch.Generator]) -> None:
+    def __init__(self, p: float, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.p, self.generators = p, generators
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        kept: Tensor = x * DropoutFactors.apply(x.detach(), self.p, self.generators)
-        return kept
+        return x * DropoutFactors.apply(x.detach(), self.p, self.generators) if self.training else x

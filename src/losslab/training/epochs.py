@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
@@ -82,8 +83,8 @@ class Collector:
 class EpochModule(pl.LightningModule):
     """The epochs of n runs. `Experiment` is the case of one run: its tensors have no dimension for the runs.
 
-    A subclass trains in `training_step`, where it fills `train_seen` and each state's `train_loss` and
-    `gradient_norm`. Everything that happens once an epoch is here.
+    A subclass trains in `training_step`, where it fills `train_seen` and each state's `gradient_norm`. Everything that
+    happens once an epoch is here.
 
     Args:
         runs: how many.
@@ -94,6 +95,7 @@ class EpochModule(pl.LightningModule):
     """
 
     automatic_optimization = False  # training_step takes several optimizer steps
+    accumulate = 1  # batches per optimizer step
 
     def __init__(
         self, runs: int, scheduler: Callable[[Optimizer], Any], schedule: dict[str, Any], dim: int = 0
@@ -102,18 +104,18 @@ class EpochModule(pl.LightningModule):
         self.make_scheduler, self.schedule = scheduler, schedule
         self.states = [EpochState() for _ in range(runs)]
         self.train_seen, self.eval_seen, self.val_seen = Collector(dim), Collector(dim), Collector(dim)
-        self.rates: list[float] = []  # of each parameter group, in the last step
+        self.rates: list[float] = []  # of each optimizer's first parameter group, in the last step
         self.started = self.trained = 0.0  # when the epoch began, and the seconds that its training took
         self.epoch_rows: list[Row] = [{} for _ in range(runs)]
         self.test_rows: list[Row] = [{} for _ in range(runs)]
         self.test_scores = self.val_scores = torch.empty(0)
 
-    def build_optimizer(self) -> Optimizer:
-        """Make the optimizer of all weights."""
+    def build_optimizers(self) -> list[Optimizer]:
+        """Make the optimizers: one, or one for each setting of a stack."""
         raise NotImplementedError
 
-    def first_group(self, run: int) -> int:
-        """Return the index of the optimizer's first parameter group of a run."""
+    def optimizer_index(self, run: int) -> int:
+        """Return the number of a run's optimizer."""
         raise NotImplementedError
 
     def measure(self, rows: Rows, with_loss: bool) -> Iterable[tuple[list[int], dict[str, Tensor]]]:
@@ -125,24 +127,50 @@ class EpochModule(pl.LightningModule):
         raise NotImplementedError
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.build_optimizer()
-        self.scheduler = self.make_scheduler(optimizer)
-        if self.schedule["warmup"]:
+        optimizers = self.build_optimizers()
+        self.schedulers = [self.make_scheduler(optimizer) for optimizer in optimizers]
+        for optimizer in optimizers if self.schedule["warmup"] else ():
             warm_up(optimizer, self.schedule["warmup"])
-        return [optimizer], [self.scheduler]
+        return optimizers, self.schedulers
 
     def on_train_start(self) -> None:
         self.started = time.perf_counter()
+        for loader in (self.trainer.train_dataloader, self.trainer.val_dataloaders):
+            if self.device.type == "cuda" and (keep := getattr(loader, "keep_on", None)):
+                keep(self.device)
 
     def on_train_epoch_start(self) -> None:
-        set_mode(self.trainer.optimizers[0], "train")
+        self.set_mode("train")
         self.started = time.perf_counter()
         for state in self.states:
             state.train_loss, state.gradient_norm = 0.0, None
 
     def on_validation_start(self) -> None:
         self.trained = time.perf_counter() - self.started
-        set_mode(self.trainer.optimizers[0], "eval")
+        self.set_mode("eval")
+
+    def record_losses(self, losses: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> None:
+        """Add the losses of some steps to each run's of the epoch, fetched from the device at once.
+
+        Args:
+            losses: of each step those of its batches, and again for each time that the optimizer asked for them.
+            rows: of each batch.
+
+        Raises:
+            Diverged: at the first that is not finite, unless it is noted; see `fail`.
+        """
+        values = distributed.mean(torch.stack([loss for step in losses for loss in step]))
+        counts = [rows[step * self.accumulate :][: self.accumulate] for step in range(len(losses))]
+        for run, column in enumerate(values.reshape(len(values), -1).T.tolist()):
+            total, left = self.states[run].train_loss, iter(column)
+            for number, (step, batches) in enumerate(zip(losses, counts, strict=True)):
+                each = list(islice(left, len(step)))
+                for value in each:
+                    if not math.isfinite(value):
+                        at = self.global_step - len(losses) + 1 + number
+                        self.fail(run, value, f"at step {at} (epoch {self.current_epoch})")
+                total += sum(value * count for value, count in zip(each, batches, strict=False))
+            self.states[run].train_loss = total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.eval_seen.add(self(batch[0]), *batch[1:])
@@ -165,7 +193,7 @@ class EpochModule(pl.LightningModule):
         count = rows[0].shape[self.train_seen.dim]
         evaluated = self.evaluate("train", rows, with_loss=False)
         if self.schedule["interval"] == "epoch":
-            self.step_scheduler(self.trainer.optimizers[0])
+            self.step_schedulers(self.trainer.optimizers)
         self.epoch_rows = [
             {
                 "epoch": self.current_epoch,
@@ -173,7 +201,7 @@ class EpochModule(pl.LightningModule):
                 **row,
                 **state.val_row,
                 GRADIENT_NORM: state.gradient_norm or 0.0,
-                "lr": self.rates[self.first_group(run)],
+                "lr": self.rates[self.optimizer_index(run)],
                 SPEED: count / self.trained,
             }
             for run, (state, row) in enumerate(zip(self.states, evaluated, strict=True))
@@ -200,13 +228,19 @@ class EpochModule(pl.LightningModule):
                 rows[run] = {f"{part}/{name}": number for name, number in zip(found, numbers, strict=True)}
         return rows
 
-    def step_scheduler(self, optimizer: Optimizer) -> None:
-        """Note the learning rates that were used, and tell the schedule that a step or an epoch is over."""
-        self.rates = read_rates(optimizer)
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(self.states[0].val_row[self.schedule["monitor"]])
-        else:
-            self.scheduler.step()
+    def step_schedulers(self, optimizers: Iterable[Optimizer]) -> None:
+        """Note the learning rates that were used, and tell the schedules that a step or an epoch is over."""
+        self.rates = [read_rates(optimizer)[0] for optimizer in optimizers]
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.states[0].val_row[self.schedule["monitor"]])
+            else:
+                scheduler.step()
+
+    def set_mode(self, mode: str) -> None:
+        """Let schedule-free optimizers put their trained weights (`train`) or averaged ones (`eval`) into the model."""
+        for optimizer in self.trainer.optimizers:
+            getattr(optimizer, mode, lambda: None)()
 
     def fail(self, run: int, loss: float, where: str) -> None:
         """Stop a run whose loss is not finite.
@@ -214,7 +248,7 @@ class EpochModule(pl.LightningModule):
         Raises:
             Diverged: with what to try instead; a stack notes it for the run, and its other runs go on.
         """
-        group = self.trainer.optimizers[0].param_groups[self.first_group(run)]
+        group = self.trainer.optimizers[self.optimizer_index(run)].param_groups[0]
         lr = group.get("initial_lr", group["lr"])  # what was typed, whatever the schedule made of it
         raise Diverged(f"the loss became {loss} {where} with learning rate {lr:g}: try optimizer.lr={lr / 10:g}")
 
@@ -226,8 +260,3 @@ def compute_metrics(task: Task, loss: Loss | Sum, rows: Rows, with_loss: bool) -
     found = {"loss": loss.compute(task, scores, y, *scaled)} if with_loss else {}
     found |= {f"loss_{name}": part.compute(task, scores, y, *scaled) for name, part in loss.parts.items()}
     return found | task.metrics(*rows)
-
-
-def set_mode(optimizer: Optimizer, mode: str) -> None:
-    """Let a schedule-free optimizer put its trained weights (`train`) or its averaged ones (`eval`) into the model."""
-    getattr(optimizer, mode, lambda: None)()

@@ -1,8 +1,6 @@
 """One run as a Lightning module. Model, task, loss, optimizer and schedule are plugged in; nothing branches on them."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -70,10 +68,10 @@ class Experiment(EpochModule):
         scores: Tensor = self.model(self.pixels(x))
         return scores
 
-    def build_optimizer(self) -> Optimizer:
-        return self.make_optimizer(self)
+    def build_optimizers(self) -> list[Optimizer]:
+        return [self.make_optimizer(self)]
 
-    def first_group(self, run: int) -> int:
+    def optimizer_index(self, run: int) -> int:
         return 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -147,30 +145,8 @@ class Experiment(EpochModule):
 
         step(closure)
         if self.schedule["interval"] == "step":
-            self.step_scheduler(optimizer)
+            self.step_schedulers([optimizer])
         return losses
-
-    def record_losses(self, losses: list[list[Tensor]], rows: Sequence[int]) -> None:
-        """Add the losses of these steps to the epoch's, fetched from the device at once.
-
-        Args:
-            losses: of each step, what `update` returns.
-            rows: of each batch.
-
-        Raises:
-            Diverged: at the first that is not finite.
-        """
-        values = iter(distributed.mean(torch.stack([loss for step in losses for loss in step])).tolist())
-        total = self.state.train_loss
-        for number, step in enumerate(losses):
-            each = list(islice(values, len(step)))
-            for value in each:
-                if not math.isfinite(value):
-                    at = self.global_step - len(losses) + 1 + number
-                    self.fail(0, value, f"at step {at} (epoch {self.current_epoch})")
-            batches = rows[number * self.accumulate :][: self.accumulate]
-            total += sum(value * count for value, count in zip(each, batches, strict=False))
-        self.state.train_loss = total
 
     def prepare(self, x: Tensor, truth: Batch) -> tuple[Tensor, Batch, Batch, float]:
         """Augment images if asked to, normalise them, and mix each with another if asked to.
@@ -231,9 +207,6 @@ class Experiment(EpochModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.bypasses_hooks, self.world = hook_listener(self.trainer) is None, distributed.processes()
-        for loader in (self.trainer.train_dataloader, self.trainer.val_dataloaders):
-            if self.device.type == "cuda" and isinstance(loader, Batches):
-                loader.keep_on(self.device)
         if self.resumed is None:
             return
         self.state.restore(self.resumed["epoch_so_far"])
