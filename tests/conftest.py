@@ -36,6 +36,8 @@ LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experime
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests that wait for processes come first, so that no core is idle while the last of them ends."""
+    if named := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"{named[0]} is another name in each worker: take `ids=str` away")
     items.sort(key=lambda item: next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
 
 
