@@ -172,13 +172,18 @@ def host(folder: Path, name: str) -> dict[str, str]:
 
 
 def jump(output: Path, chance: random.Random, over: threading.Event) -> None:
-    """Have the clock of the disk jump: each claim that is held was touched an hour ago, or will be in an hour."""
+    """Have the clock of the disk jump: each claim that its holder touches was touched an hour ago, or will be in one.
+
+    A claim that nobody touches any more, as its host has died, keeps its time, as on a disk whose clock jumps.
+    """
+    jumped: dict[Path, float] = {}
     while not over.wait(chance.uniform(0.2, 2)):
         by = chance.choice((-3600, 3600))
         for claim in output.glob("sweeps/*/jobs/*.[0-9]"):
             with suppress(OSError):
-                if claim.stat().st_mtime:
+                if claim.stat().st_mtime not in (0.0, jumped.get(claim)):
                     os.utime(claim, (time.time() + by,) * 2)
+                    jumped[claim] = claim.stat().st_mtime
 
 
 def clock(folder: Path, chance: random.Random, count: int = 6) -> None:

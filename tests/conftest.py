@@ -3,7 +3,9 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already; set before torch is imported
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that a test starts compiles losslab anew
 
+import gc
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from omegaconf import DictConfig
 
 from losslab.config.check import configure
 
+sys.dont_write_bytecode = False  # or pytest rewrites the asserts of all tests each time
 settings.register_profile("losslab", deadline=None, derandomize=True)  # the same inputs on every machine, fast or slow
 settings.load_profile("losslab")
 
@@ -33,7 +36,20 @@ LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experime
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests that wait for processes come first, so that no core is idle while the last of them ends."""
+    if named := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"{named[0]} is another name in each worker: take `ids=str` away")
     items.sort(key=lambda item: next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections skip what was imported, a million objects, which each full one looked through."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let Python's end clear what was imported, which libraries in C++ wait for."""
+    gc.unfreeze()
 
 
 def some_now(values: Iterable[Any], now: Sequence[Any]) -> list[Any]:

@@ -147,8 +147,9 @@ def test_the_page_is_served_at_its_address_alone(tmp_path: Path) -> None:
         assert (answer.read(), answer.headers["Cache-Control"]) == (b"<p>live</p>", "no-store")
     root = address[: address.index("/", 8) + 1]
     for other in ("", "index.html", "x" * 32 + "/", address.split("/")[-2][:-1] + "/", "../etc/passwd"):
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             urllib.request.urlopen(root + other)
+        refused.value.close()  # it holds the connection
     port = int(root.rsplit(":", 1)[1].strip("/"))
     with pytest.raises(Refused, match=f"^port={port} cannot be used"):
         serve(page, port)

@@ -31,7 +31,6 @@ COLUMN = type("Series", (), {"to_pandas": None, "__getitem__": None, "__len__": 
         ((object(), np.ones(4)), None, "data holds one object of x and 4 of y: give as many targets as rows"),
         ((np.ones((1, 2)), np.ones(4)), None, "data holds 1 row of x and 4 of y"),
     ],
-    ids=str,
 )
 def test_what_is_no_data_is_refused(data: Any, target: str | None, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=sentence):

@@ -142,6 +142,17 @@ def test_a_second_look_reads_only_what_has_changed(tmp_path: Path, monkeypatch: 
     assert read == []
 
 
+def test_a_line_speaks_only_of_runs_beside_it(tmp_path: Path) -> None:
+    each, *_ = make_runs(tmp_path / "runs")
+    (file,) = (tmp_path / "runs").glob(".*.gathered")
+    lines = file.read_text().replace(f"\n{each.name}\t", f"\n{each}\t").replace('"finished"', '"failed"')
+    without_lines(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / file.name).write_text(lines)
+    assert set(read_runs([str(tmp_path / "other"), str(tmp_path)]).frame["status"]) == {"finished", "failed"}
+    assert (read_runs([str(tmp_path / "other"), str(tmp_path)]).frame["status"] == "finished").sum() == 6
+
+
 def test_what_cannot_be_gathered_stops_nothing(tmp_path: Path) -> None:
     Gatherer().add(tmp_path / "runs" / "none")
     (tmp_path / "half").mkdir()

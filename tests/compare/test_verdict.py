@@ -97,6 +97,17 @@ def test_a_grid_is_compared_by_its_factors_too(tmp_path: Path) -> None:
     assert any(line.startswith("Averaged over the 2 losses: adam beats sgd") for line in said)
 
 
+def test_a_data_set_that_all_cells_predict_perfectly_counts_for_none(tmp_path: Path) -> None:
+    for data, size in (("a", 1.0), ("b", 0.0), ("c", 1e6)):
+        for loss, mean in (("mae", 0.5), ("mse", 0.6)):
+            for seed in range(3):
+                run(tmp_path, size * (mean + 0.01 * seed), loss=loss, seed=seed, data=data)
+    used = arrange(read_runs([str(tmp_path)])).used
+    assert used["score"].notna().all()
+    assert used[used["data"] == "b"]["score"].eq(1).all()
+    assert used.groupby("cell")["score"].mean().idxmin() == "mae"
+
+
 def test_data_sets_are_ranked(tmp_path: Path) -> None:
     for number, data in enumerate(("a", "b", "c", "d")):
         grid(tmp_path, {"mae": 1 + number, "mse": 2 + number, "huber": 3 + number}, 2, data=data)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from losslab.config import arguments, check
 from losslab.config.arguments import as_overrides, quote_names, read_value
@@ -57,6 +56,8 @@ def test_neither_a_flag_nor_a_setting_is_refused(word: str) -> None:
 def test_what_an_agent_types_for_a_shipped_sweep_is_what_its_file_says(
     path: Path, macro: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # takes a second
+
     sweep = load_file(str(path))
     assert (sweep["project"], "command" in sweep) == ("losslab", False)
     assert create_sweep_command()[-1] == "${args}"

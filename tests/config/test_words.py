@@ -1,8 +1,10 @@
 """The words typed after a command: a misspelt key is answered with the key that was meant."""
 
+import sys
+
 import pytest
 
-from losslab.config.words import list_keys, parse_settings
+from losslab.config.words import command_words, list_keys, parse_settings
 from losslab.errors import Refused
 from losslab.race.driver import OWN as RACE
 from losslab.sweep.driver import OWN as SWEEP
@@ -33,3 +35,11 @@ def test_a_commands_own_key_that_is_misspelt_is_answered_with_it(own: tuple[str,
 def test_no_setting_of_a_run_is_taken_for_one(own: tuple[str, ...]) -> None:
     for key in [*list_keys(), *own, "optimizer.lr", "data.target", "~callbacks.stop", "+note", "loss.parts.mae"]:
         assert parse_settings([f"{key}=1"], [*own, "*"]) == {key: "1"}
+
+
+def test_a_flag_that_the_usage_of_a_command_names_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["watch", "outputs", "--serve"])
+    with command_words("port=8000   with --serve: where it listens") as found:
+        assert found == ["outputs", "--serve"]
+    with pytest.raises(SystemExit, match="--serve is no flag"), command_words("port=8000") as found:
+        raise AssertionError(found)

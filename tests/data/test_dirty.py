@@ -76,6 +76,20 @@ def test_it_is_read_right_or_refused_in_a_sentence(tmp_path: Path, dirt: Dirt, m
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *[(name, True) for name in ("state", "firm_id", "patientId", "zip code", "COUNTY")],
+        *[(name, False) for name in ("age", "paid", "statement", "estate")],
+    ],
+)
+def test_numbers_that_are_called_like_codes_are_told(tmp_path: Path, name: str, told: bool) -> None:
+    frame = CLEAN.assign(**{name: [str(row % 5) for row in range(len(CLEAN))]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    said = f"{name} is read as numbers: type "
+    assert any(note.startswith(said) for note in read(tmp_path / "table.csv", {}).notes) == told
+
+
+@pytest.mark.parametrize(
     ("path", "sentence"),
     [
         ("https://example.org/table.csv", "is a web address: download the table"),

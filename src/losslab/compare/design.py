@@ -353,7 +353,8 @@ def scale_values(frame: pd.DataFrame, mode: str) -> "pd.Series[float]":
     table = used.groupby(["dataset_key", "cell"])["value"].mean().unstack()
     complete = table.dropna(axis="columns")  # cells that lack a data set must not change what the others are worth
     scale = (table if complete.empty else complete).mean(axis="columns")
-    return frame["value"] / frame["dataset_key"].map(scale)
+    scales = frame["dataset_key"].map(scale)
+    return (frame["value"] / scales).mask((scales == 0) & (frame["value"] == 0), 1.0)  # all cells are perfect there
 
 
 def count_settings(comparison: Comparison) -> "pd.Series[int]":

@@ -8,13 +8,13 @@ that it names. One that is missing, damaged or old costs only time. A file holds
     RUN, tab, FACTS, tab, JSON    in what a run differs from that
 """
 
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from zlib import crc32
 
 from losslab import __version__
 from losslab.compare import run_folder
@@ -52,9 +52,9 @@ class Summary:
     >>> summary, first, second = Summary(), {"loss": "mae", "seed": 0}, {"loss": "mae", "seed": 1}
     >>> lines = summary.lines_of("a", "1.1", (first, {})) + summary.lines_of("b", "1.2", (second, {}))
     >>> print(lines.replace("\t", " "), end="")
-    #15013c0a [{"loss": "mae", "seed": 0}, {}]
-    a 1.1 ["15013c0a", {}, {}]
-    b 1.2 ["15013c0a", {"seed": 1}, {}]
+    #28900e257e45e737 [{"loss": "mae", "seed": 0}, {}]
+    a 1.1 ["28900e257e45e737", {}, {}]
+    b 1.2 ["28900e257e45e737", {"seed": 1}, {}]
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Summary:
         before = ""
         if any([*new] != [*known] for new, known in zip(both, self.shared, strict=True)) or not self.digest:
             text = json.dumps(both)
-            self.digest, self.shared = f"{crc32(text.encode()):08x}", both
+            self.digest, self.shared = hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), both
             before = f"#{self.digest}\t{text}\n"
         parts = [differ(new, known) for new, known in zip(both, self.shared, strict=True)]
         return f"{before}{run}\t{facts}\t{json.dumps([self.digest, *parts])}\n"
@@ -148,7 +148,7 @@ class Gathered:
                 config, rest = json.loads(text)
                 check_plain(config, rest)
                 self.shared[key[1:]] = config, rest
-        else:
+        elif "/" not in key and os.sep not in key:  # it speaks of a run in this folder
             self.folders.add(folder)
             self.lines[os.path.join(folder, key)] = text  # noqa: PTH118
 

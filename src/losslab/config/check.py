@@ -135,7 +135,7 @@ def usual_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def compose_usual(choosing: tuple[str, ...], files: tuple[FileFacts, ...]) -> dict[str, Any]:
     """List the values of options as their files have them, once as long as `files` stay the same."""
     return flatten(compose_run(choosing)[0])

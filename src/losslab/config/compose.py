@@ -248,7 +248,7 @@ def names_of(key: str, overrides: Sequence[str]) -> list[str]:
     return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def pickle_options(names: tuple[str, ...], files: tuple[FileFacts, ...]) -> bytes:
     """Compose options, once as long as `files` stay the same; pickled, as a copy takes seven times as long."""
     return pickle.dumps(load_options(names))

@@ -1,6 +1,7 @@
 """The words typed after a small command such as `losslab card`, which Hydra does not read."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,13 @@ def command_words(usage: str | None, instead: str = "out=PATH") -> Iterator[list
         words = sys.argv[1:]
         if {"-h", "--help"} & set(words):
             sys.exit(print(usage))
-        check_flags(words)
+        own = re.findall(r"--[a-z-]+", usage or "")  # such as --json of a comparison
+        check_flags([word for word in words if word not in own])
         yield words
 
 
 def check_flags(words: Sequence[str]) -> None:
-    """Refuse flags, of which these commands have one only: the folder of the user's own options.
+    """Refuse flags but that of the folder of the user's own options.
 
     >>> check_flags(["--n", "3"])
     Traceback (most recent call last):

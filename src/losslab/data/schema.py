@@ -1,5 +1,6 @@
 """What was made of the columns of a user's table, for the user to look over."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 COPY = 1 - 1e-9  # a correlation above it is a copy
 FEW = 10  # rows: fewer are counted by many a column
 LONG = 12  # characters of a number: more say nothing of a range
+CODES = re.compile(
+    r"(^|[\s_.-])(?i:id|code|zip|plz|postcode|state|county|country|district|region|firm|station|store|subject|patient"
+    r"|family)(?i:[\s_.-]?(id|code|nr|no))?$|[a-z](Id|ID|Code)$"
+)
 HEADING = ("column", "type", "empty", "range", "what was done")
 
 
@@ -99,6 +104,11 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
                 f"{column.name} begins with 0 as codes do, and is read as numbers: type "
                 f"{type_of(column.name, 'category')} if they are codes"
             )
+        elif are_codes(column):
+            notes.append(
+                f"{column.name} is read as numbers: type {type_of(column.name, 'category')} if they are codes, whose "
+                "size means nothing"
+            )
     return notes
 
 
@@ -165,6 +175,19 @@ def has_codes(column: Column) -> bool:
         return False
     cells = column.text[~column.missing]
     return bool(cells.str.fullmatch(r"0\d+").any()) and cells.str.len().nunique() == 1
+
+
+def are_codes(column: Column) -> bool:
+    """Return whether a column is called like a code and holds whole numbers that come again.
+
+    >>> import pandas as pd
+    >>> are_codes(Column(pd.Series(["1", "7", "9"] * 9, name="state"))), are_codes(Column(pd.Series(["1", "7"] * 9)))
+    (True, False)
+    """
+    if column.kind != "number" or column.dates or column.told or not CODES.search(column.name):
+        return False
+    known = column.numbers[~column.missing]
+    return 2 < len(np.unique(known)) <= len(known) / 2 and bool((known == np.floor(known)).all())
 
 
 def count_equal(x: NDArray[Any], y: NDArray[Any]) -> int:

@@ -242,7 +242,8 @@ def reachable(run: Any) -> bool:
     opener = build_opener(ProxyHandler({kind: url for kind, url in proxies.items() if url} or None))
     try:
         opener.open(Request(settings.base_url, method="HEAD"), timeout=ANSWERS).close()
-    except HTTPError:
+    except HTTPError as error:
+        error.close()  # it holds the connection
         return True
     except URLError as error:
         return isinstance(error.reason, SSLError)  # of a certificate that the client may trust nevertheless

@@ -34,7 +34,7 @@ def write_readme(study: Study, results: Results) -> str:
         write_table(heading, rows),
         *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
           results.means().items()),
-        *(f"{RANKS}, {part}:\n\n![Ranks, {part}]({name_picture(part)})" for part in study.ranks),
+        *(f"{RANKS}, {part}:\n\n![Ranks, {part}]({name_picture(part)})" for part in study.ranks if part in study.parts),
         *([write_published(results)] if study.published else []),
         f"**Tomorrow.** {study.advice}",
         f"**Protocol**, written before the first run. {study.protocol}",
@@ -79,7 +79,7 @@ def draw_pictures(results: Results, folder: Path) -> None:
     from losslab.compare.table import summarize_cells
     from losslab.page.claim_plots import draw_ranks
 
-    for part in results.study.ranks:
+    for part in (each for each in results.study.ranks if each in results.study.parts):
         comparison = results.compare(part)[0]
         if plot := draw_ranks(comparison, summarize_cells(comparison).join(rank_cells(comparison))):
             plot.figure.savefig(folder / name_picture(part), format="png", dpi=110, metadata={"Software": None})

@@ -60,7 +60,8 @@ def connect(engine: Engine) -> Cluster:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Refused(
             f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
-            "the name of its head, or leave it out for a cluster of this machine"
+            "the name of its head, on a machine or in a container where you typed ray start, or leave address out for "
+            "a cluster of this machine"
         ) from None
     until_signalled(stop_driver)  # Ray has replaced the handlers
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

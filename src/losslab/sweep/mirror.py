@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -25,13 +25,9 @@ class Mirror:
     """
 
     def __init__(self, folder: Path, below: Sequence[str]) -> None:
-        self.folder, self.below = folder, below
+        self.folder, self.places = folder, [folder / name for name in below]
         self.known: dict[str, tuple[int, int]] = {}
         self.too_large: set[str] = set()
-
-    def list_files(self) -> dict[str, tuple[int, int]]:
-        """Return the files below the folder, with when they were written and their sizes."""
-        return {name: facts for place in self.below for name, facts in list_files(self.folder, self.folder / place)}
 
     def read_changes(self) -> tuple[Files, list[str]]:
         """Read the files that are new or have changed, and list those that are gone.
@@ -40,7 +36,7 @@ class Mirror:
         checkpoint writes it again. The other way around it could miss a row of the history, or the best weights.
         """
         found: Files = {}
-        there = self.list_files()
+        there = list_files(self.folder, self.places)
         for name in sorted(there, key=read_order):
             if self.known.get(name) == there[name]:
                 continue
@@ -58,7 +54,7 @@ class Mirror:
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write files that the other side has, too."""
         put_files(self.folder, files)
-        there = self.list_files()
+        there = list_files(self.folder, self.places)
         self.known |= {name: there[name] for name in files}
 
     def forget(self, folder: Path) -> None:
@@ -73,20 +69,25 @@ def read_order(name: str) -> tuple[int, str]:
     return ORDER.get(PurePosixPath(name).name, 1), name
 
 
-def list_files(folder: Path, below: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the files of a folder below another: path, time of writing, size. Locks and half-written files stay."""
-    for place, _, names in os.walk(below):
+def list_files(folder: Path, places: Iterable[Path]) -> dict[str, tuple[int, int]]:
+    """List the files in places below a folder, but for locks and half-written ones.
+
+    Returns:
+        When each was written, and its size, by its path below the folder.
+    """
+    found = {}
+    for where, _, names in (each for place in places for each in os.walk(place)):
         for name in names:
             if name != ".lock" and not name.endswith((PART, SUFFIX)):  # lines count where runs were written
                 with suppress(FileNotFoundError):
-                    facts = (file := Path(place, name)).stat()
-                    yield file.relative_to(folder).as_posix(), (facts.st_mtime_ns, facts.st_size)
+                    facts = (file := Path(where, name)).stat()
+                    found[file.relative_to(folder).as_posix()] = (facts.st_mtime_ns, facts.st_size)
+    return found
 
 
-def read_files(folder: Path, below: Iterable[Path]) -> Files:
-    """Read all files of some folders below a folder."""
-    names = [name for place in below for name, _ in list_files(folder, place)]
-    return {name: (folder / name).read_bytes() for name in names}
+def read_files(folder: Path, places: Iterable[Path]) -> Files:
+    """Read all files in places below a folder."""
+    return {name: (folder / name).read_bytes() for name in list_files(folder, places)}
 
 
 def put_files(folder: Path, files: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
