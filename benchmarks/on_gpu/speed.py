@@ -83,7 +83,8 @@ def shares(job: Job, rounds: int) -> dict[str, float]:
     torch.use_deterministic_algorithms(True)  # as losslab's trainer is
     found: dict[str, list[float]] = {}
     with quiet():
-        job.bare(), job.ours()  # the first of each also loads kernels
+        if rounds > 1:
+            job.bare(), job.ours()  # the first of each also loads kernels
         for _ in range(rounds):
             before, mine, after = job.bare(), job.ours(), job.bare()
             bare = (before["bare loop"] + after["bare loop"]) / 2
@@ -196,14 +197,16 @@ class Profile(pl.Callback):
         on_gpu = pl_module.device.type == "cuda"
         kind = torch.profiler.ProfilerActivity
         profiler: Any = torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU])
-        profiler.start()
+        if on_gpu:  # a CPU's operators are not looked at, and gathering them takes half a minute
+            profiler.start()
         began = time.perf_counter()
 
         def stop() -> None:
             if on_gpu:
                 torch.cuda.synchronize()
             self.seconds = time.perf_counter() - began
-            profiler.stop()
+            if on_gpu:
+                profiler.stop()
             events = profiler.events() if on_gpu else []
             of_device = [e for e in events if str(e.device_type).endswith("CUDA")]
             ours = [e for e in of_device if not getattr(e, "is_user_annotation", False)]
