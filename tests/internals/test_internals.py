@@ -53,9 +53,12 @@ class Scores(pl.LightningModule):
 @pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning")
 @pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_stack_leaves_the_callbacks_of_a_run_as_lightning_would(mode: str, tmp_path: Path) -> None:
+def test_a_stack_leaves_the_callbacks_of_a_run_as_lightning_would(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder is usually given from here, as outputs
     scores = [1.0, 3.0, 2.0, 2.5, 2.25, 2.125]
-    best = ModelCheckpoint(tmp_path, "best", "val/score", mode=mode, enable_version_counter=False)
+    best = ModelCheckpoint("run", "best", "val/score", mode=mode, enable_version_counter=False)
     early = EarlyStopping("val/score", mode=mode, patience=3)
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -69,10 +72,10 @@ def test_a_stack_leaves_the_callbacks_of_a_run_as_lightning_would(mode: str, tmp
     rows: torch.utils.data.DataLoader[Tensor] = torch.utils.data.DataLoader([torch.ones(1)])  # type: ignore[arg-type]
     trainer.fit(Scores(scores), rows, rows)
 
-    best_too = ModelCheckpoint(tmp_path, "best", "val/score", mode=mode, enable_version_counter=False)
+    best_too = ModelCheckpoint("run", "best", "val/score", mode=mode, enable_version_counter=False)
     early_too = EarlyStopping("val/score", mode=mode, patience=3)
     for epoch, score in enumerate(scores):
-        update_best(best_too, best.best_model_path, torch.tensor(score))
+        update_best(best_too, torch.tensor(score))
         if update_early_stopping(early_too, torch.tensor(score), epoch):
             break
     assert best.state_dict() == best_too.state_dict()

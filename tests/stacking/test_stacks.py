@@ -507,11 +507,16 @@ def test_a_wandb_that_cannot_begin_is_told_once_and_the_records_are_complete(tmp
     assert len(list(tmp_path.glob("it/outputs/*/pictures/curves.png"))) == 3
 
 
-def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(typed: Typed, undrawn: None, tmp_path: Path) -> None:
-    folders, _ = swept([typed(*SHORT, f"seed={seed}") for seed in range(2)])
-    whole = train(typed(*SMALL, "trainer.max_epochs=4", "seed=1"))
-    longer = typed(f"ckpt={folders[1]}/last.ckpt", "trainer.max_epochs=4")
+@pytest.mark.parametrize("more", [1, 2])  # epochs, each the best so far: a better checkpoint replaces the stack's
+def test_a_run_of_a_stack_goes_on_and_predicts_as_any_other(
+    typed: Typed, undrawn: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders, _ = swept([typed(*SHORT, f"seed={seed}", "output_dir=outputs") for seed in range(2)])
+    whole = train(typed(*SMALL, f"trainer.max_epochs={2 + more}", "seed=1"))
+    longer = typed(f"ckpt={folders[1]}/last.ckpt", f"trainer.max_epochs={2 + more}", "output_dir=outputs")
     resumed = train(longer)
+    assert resumed["best_epoch"] == 1 + more
     assert numbers(resumed) == pytest.approx(numbers(whole), rel=1e-9)
     assert resumed.folder == folders[1]
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(tmp_path / "new.csv", index=False)

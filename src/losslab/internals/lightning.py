@@ -40,7 +40,7 @@ def dump_checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def update_best(callback: ModelCheckpoint, path: str, score: Tensor) -> bool:
+def update_best(callback: ModelCheckpoint, score: Tensor) -> bool:
     """Tell a checkpoint callback of an epoch's score; return whether it is the best so far.
 
     A stack writes the checkpoints of many runs, so it can't let the callback save one itself. The callback's state must
@@ -49,7 +49,6 @@ def update_best(callback: ModelCheckpoint, path: str, score: Tensor) -> bool:
 
     Args:
         callback: keeps one best checkpoint.
-        path: where the best checkpoint will be written.
         score: the metric that the callback monitors.
     """
     known = callback.best_model_score
@@ -57,6 +56,7 @@ def update_best(callback: ModelCheckpoint, path: str, score: Tensor) -> bool:
     if better:
         if score.isnan():  # as Lightning does, so that any number is better than none
             score = torch.tensor(torch.inf if callback.mode == "min" else -torch.inf)
+        path = callback.format_checkpoint_name({})  # the whole path, by which a run that goes on knows its own file
         callback.best_model_path = callback.kth_best_model_path = path
         callback.current_score = callback.best_model_score = callback.kth_value = score
         callback.best_k_models = {path: score}

@@ -87,7 +87,7 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         best = job.callbacks["best"]
         assert isinstance(best, ModelCheckpoint)
         score = torch.tensor(row[str(best.monitor)])
-        better = update_best(best, str(job.record.folder / "best.ckpt"), score)
+        better = update_best(best, score)
         early = [callback for callback in job.callbacks.values() if isinstance(callback, EarlyStopping)]
         stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]  # all of them
         job.stopped = any(stops)

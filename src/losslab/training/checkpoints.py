@@ -113,7 +113,8 @@ def relocate(checkpoint: dict[str, Any], folder: Path) -> None:
     place = os.path.realpath(folder)
     for state in checkpoint.get("callbacks", {}).values():
         before = state.get("dirpath") if isinstance(state, dict) else None
-        if before is None or before == place or not (folder / Path(state["best_model_path"]).name).is_file():
+        best = Path(state["best_model_path"]) if before is not None else Path()
+        if before is None or str(best.parent) == before == place or not (folder / best.name).is_file():
             continue
         moved = {str(path): str(Path(place, Path(path).name)) for path in state["best_k_models"]}
         for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
