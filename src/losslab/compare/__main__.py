@@ -72,7 +72,9 @@ def compare(request: Request, runs: Runs) -> str:
     report = replace(report, cautions=[*doubt_race(comparison), *report.cautions])
     page, logged = request.out / "index.html", []
     found = format_json(report, page, runs.broken)
-    write_together(request.out, {LOOKS: found, **render_files(report, request)})
+    unread = [f"{describe_broken(runs)}."] if runs.broken else []  # a terminal says it by itself
+    shown = replace(report, cautions=[*unread, *report.cautions])
+    write_together(request.out, {LOOKS: found, **render_files(shown, request)})
     if request.log:
         from losslab.page.wandb_report import log_report
 

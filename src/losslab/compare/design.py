@@ -88,6 +88,11 @@ class Comparison:
         """The unit of a difference."""
         return f"points of {self.metric}" if self.points else f"% {self.metric}"
 
+    @property
+    def own_unit(self) -> str:
+        """The unit in which one cell is behind another, in a sentence: per cent are of its own mean, the worse one."""
+        return self.unit if self.points else f"% of its {self.metric}"
+
 
 def arrange(
     runs: Runs,

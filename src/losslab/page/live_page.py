@@ -59,7 +59,7 @@ def draw_live(folder: Path, standing: Standing, refresh: int, known: Gathered | 
         report = write_report(comparison, evaluate(comparison), 1.0, out)
         state = load_state(folder)
         if state is not None and state.looks:  # what a race says holds at any look
-            lead += write_standing(state, comparison.unit, describe_wanted(comparison, state.difference))
+            lead += write_standing(state, comparison.own_unit, describe_wanted(comparison, state.difference))
         cells = report.cells.assign(chosen=False)  # there is no verdict yet
         report = replace(
             report, lead=lead, verdict=[headline], cautions=[caution], pairs=report.pairs.head(0), cells=cells

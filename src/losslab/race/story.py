@@ -47,7 +47,7 @@ def write_story(race: "Race", why: str) -> list[str]:
         "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",
         f"The table of pairs is of the last look alone, at {100 * level:.2g} %.",
     ]
-    use, *rest = write_lead(state, comparison.unit, describe_wanted(comparison, state.difference), verdict[-2:])
+    use, *rest = write_lead(state, comparison.own_unit, describe_wanted(comparison, state.difference), verdict[-2:])
     lead = [use._replace(evidence=find_command(comparison, state.leader)), *rest]
     report = replace(
         report, lead=lead, verdict=verdict, title=f"race: {report.title}", method=[*method, *report.method],
@@ -77,7 +77,7 @@ def warn_of_seeds(comparison: "Comparison") -> list[str]:
 
 def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]:
     """Write the verdict of a race in sentences, what to use first."""
-    state, unit = race.state, comparison.unit
+    state, unit = race.state, comparison.own_unit
     wanted = describe_wanted(comparison, state.difference)
     if state.undecided:
         used = [f"Not decided; {state.leader} leads so far."]
@@ -94,7 +94,10 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
     used += [describe_beaten(name, gap, unit) for name, gap in beaten[:NAMED]]
     if len(beaten) > NAMED:
-        used.append(f"{len(beaten) - NAMED} more are behind by at least {format_size(beaten[NAMED][1]['mean'], unit)}.")
+        used.append(
+            f"{len(beaten) - NAMED} more are behind by at least "
+            f"{format_size(beaten[NAMED][1]['mean'], unit.replace(' its ', ' their '))}."
+        )
     used += [f"{name} is out: {reason}." for name, reason in state.never.items()]
     return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
 
@@ -106,14 +109,14 @@ def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
         interval = format_gap(gap["mean"], gap["low"], gap["high"], unit)
         return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
     return (
-        f"{name} is out, as another one is at least as good: {gap['ahead']} was ahead by "
+        f"{name} is out, as another one is at least as good: it was behind {gap['ahead']} by "
         f"{format_size(gap['mean'], unit)} at {gap['n']} seeds."
     )
 
 
 def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why: str) -> list[str]:
     """Say what is undecided, why the race ended nevertheless, and what would decide it."""
-    state, unit, found = race.state, comparison.unit, []
+    state, unit, found = race.state, comparison.own_unit, []
     gaps = state.looks[-1]["gaps"]
     left = sorted(state.undecided, key=lambda name: gaps[name]["mean"] if name in gaps else 0.0)
     for name in left[:NAMED]:

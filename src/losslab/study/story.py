@@ -44,7 +44,7 @@ def write_readme(study: Study, results: Results) -> str:
         f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
         "runs are in `results.csv.gz`.",
         f"**Not tried.** {study.not_tried}",
-        f"**Repeat it:** `losslab study {study.name}`. `losslab study {study.name} kept=true` computes this page again "
+        f"**Repeat it:** `losslab study {study.name}`. `losslab study {study.name} kept=true` prints the answers again "
         "from the kept runs.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -165,7 +165,7 @@ def write_index(studies: Sequence[Study]) -> str:
     return (
         "# Studies\n\nEach asks whether a published claim holds on data that comes with packages. The protocol was "
         "written before the runs, and all runs are kept. `losslab study NAME` repeats one, `losslab study NAME "
-        "tiny=true` shows it in seconds, and `losslab study NAME kept=true` computes its page from the kept runs.\n\n"
+        "tiny=true` shows it in seconds, and `losslab study NAME kept=true` prints its answers from the kept runs.\n\n"
         + write_table(["study", "question", "what to do tomorrow"], rows)
         + "\n\nThe data sets and their licences are in [data.yaml](data.yaml).\n"
     )
