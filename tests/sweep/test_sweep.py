@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,14 +318,19 @@ def test_a_failure_is_listed_stops_nobody_and_is_done_again_when_asked(
     _, records = done_here(path, folder)
     assert sorted(record["state"] for record in records.values()) == ["done"] * 2 + ["failed"] * 2
     monkeypatch.setattr("losslab.sweep.processes.Workers.start", lambda self: pytest.fail("nothing is missing"))
+    (lost, _) = (key for key, record in records.items() if record["state"] == "done")
+    (run,) = folder.glob(f"runs/*-{lost[:6]}")
+    shutil.rmtree(run)
     assert sweep(path, [f"output_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
     assert said.count("failed    loss=m") == 2
+    assert "\nlost      1 finished run has no folder: type retry=true to train it again\n" in said
     assert "the loss became" in said
     assert "budget    2 settings for each of 2 cells, 1 seed each" in said
     assert json.loads((folder / "failed.json").read_text()) == [], "they have folders of their own"
     with pytest.raises(pytest.fail.Exception, match="nothing is missing"):
         sweep(path, [f"output_dir={tmp_path}", "retry=true"])
+    assert [record["state"] for record in Ledger(folder / "jobs").records(records).values()] == ["done"]
     with pytest.raises(Refused, match="name=ANOTHER"):
         sweep(path, [f"output_dir={tmp_path}", "trainer.max_epochs=3"])
 

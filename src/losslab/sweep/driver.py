@@ -1,6 +1,7 @@
 """The driver of a sweep: plan it, start workers, follow the jobs, and report."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -194,9 +195,11 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     jobs = plan.jobs()
     runs = sum(len(job.repeats) for job in jobs)
     workers = engine.start(folder, plan, runs)
+    keys = [job.key for job in jobs]
+    lost = [] if plan.trials else find_lost(folder, workers.ledger.records(keys))
     if retry:
-        workers.ledger.forget_failures()
-    states = [record["state"] for record in workers.ledger.records([job.key for job in jobs]).values()]
+        workers.ledger.forget_failures(lost)
+    states = [record["state"] for record in workers.ledger.records(keys).values()]
     failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
@@ -205,6 +208,11 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
         f"{engine.advise(runs, plan, workers.stack)}folder    {folder}",
         flush=True,
     )
+    if lost and not retry:
+        has, it = ("has", "it") if len(lost) == 1 else ("have", "them")
+        print(
+            f"lost      {notes.count(len(lost), 'finished run')} {has} no folder: type retry=true to train {it} again"
+        )
     tested: dict[str, Record] = {}
     with closing(workers):
         records = run_jobs(workers, plan, jobs, "tuning" if test_seeds else plan.name)
@@ -218,6 +226,13 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
         report_tests(tested, test_seeds)
     print(f"compare   losslab compare {folder}\n{folder}")
     return int(any(record["state"] == "failed" for record in [*records.values(), *tested.values()]))
+
+
+def find_lost(folder: Path, records: Mapping[str, Record]) -> list[str]:
+    """List the finished jobs of which no run has a folder any more."""
+    runs = folder / "runs"
+    there = {name[-6:] for name in os.listdir(runs)} if runs.is_dir() else set()  # noqa: PTH208 - 100,000 of them
+    return [key for key, record in records.items() if record["state"] == "done" and key[:6] not in there]
 
 
 def plan_tests(

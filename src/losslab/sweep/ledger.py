@@ -19,7 +19,7 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,14 +201,14 @@ class Ledger:
         """Return whether the job is done or failed."""
         return (self.folder / f"{key}.json").exists()
 
-    def forget_failures(self) -> None:
-        """Delete the records of failed jobs, so that they are done again."""
+    def forget_failures(self, lost: Collection[str] = ()) -> None:
+        """Delete the records of failed jobs, so that they are done again, and those of `lost` ones."""
         listing = self.look()
         records = self.records(listing.over)
         for file in self.folder.glob(".*.records"):
             file.unlink(missing_ok=True)
         for key, record in records.items():
-            if record["state"] == "failed":
+            if record["state"] == "failed" or key in lost:
                 del self.known[key]
                 numbers = range(1, listing.claims.get(key, 0) + 1) if key in listing.crashed else ()
                 for name in (f"{key}.json", *(f"{key}.{number}.crashed" for number in numbers)):
