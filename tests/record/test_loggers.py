@@ -95,7 +95,7 @@ def test_mlflow_takes_up_a_resumed_run_and_a_run_outlives_its_server(
         with pytest.raises(ZeroDivisionError):
             MlflowLogger("third", **given).log_metrics({"val/rmse": 1.0}, step=0)
     other.finalize("success")
-    assert capsys.readouterr().err.count("MLflow took no more of the run (API request failed)") == 1
+    assert capsys.readouterr().err.count("MLflow stopped taking this run (API request failed)") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from losslab.errors import Refused
-from losslab.study.__main__ import check_words, study
+from losslab.study.__main__ import KEYS, check_words, study
 from losslab.study.__main__ import train as run
 from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
 from losslab.study.data import check_files
@@ -18,6 +18,7 @@ from losslab.study.file import STUDIES, Study, list_studies, load_sources, load_
 from losslab.study.findings import Results, load_runs
 from losslab.study.published import compare_means, count_steps
 from losslab.study.story import name_picture, write_index, write_readme
+from losslab.sweep.driver import OWN
 from losslab.sweep.file import load_file
 from tests.conftest import ROOT, without_pictures
 
@@ -217,7 +218,16 @@ def test_mistakes_are_one_sentence(name: str, typed: dict[str, str], sentence: s
     assert str(refused.value) == sentence
 
 
-@pytest.mark.parametrize("word", ["loss=mae", "optimizer.lr=0.1", "+data.drop_last=true", "stack=4", "engine=ray"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "loss=mae",
+        "optimizer.lr=0.1",
+        "+data.drop_last=true",
+        *(f"{key}=1" for key in OWN if key not in KEYS),
+        "engine=ray",
+    ],
+)
 def test_the_protocol_of_a_study_is_fixed(word: str) -> None:
     with pytest.raises(Refused) as refused:
         check_words(load_study("deepobs"), ["n=0", word])

@@ -90,7 +90,7 @@ class Comparison:
 
     @property
     def own_unit(self) -> str:
-        """The unit in which one cell is behind another, in a sentence: per cent are of its own mean, the worse one."""
+        """The unit of how far one cell is behind another: a percentage is of its own mean, the worse one."""
         return self.unit if self.points else f"% of its {self.metric}"
 
 

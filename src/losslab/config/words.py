@@ -33,7 +33,7 @@ def command_words(usage: str | None, instead: str = "out=PATH") -> Iterator[list
 
 
 def check_flags(words: Sequence[str]) -> None:
-    """Refuse flags but that of the folder of the user's own options.
+    """Refuse all flags except --config-dir.
 
     >>> check_flags(["--n", "3"])
     Traceback (most recent call last):

@@ -317,7 +317,7 @@ def type_of(name: str, kind: str) -> str:
 
 
 def offer_types(name: str, missing: Sequence[str], cells: Sequence[str]) -> str:
-    """Say what to type of a column of numbers and these texts, where `missing` already count as empty.
+    """Say what to type for a column that mixes numbers with these texts, where `missing` already count as empty.
 
     >>> offer_types("age", [], ["-"]).partition(",")[0]
     'type data.types={age:number} to take them for empty cells (data.missing=[-] does so in all columns)'
@@ -332,7 +332,7 @@ def offer_types(name: str, missing: Sequence[str], cells: Sequence[str]) -> str:
 
 
 def offer_empty(missing: Sequence[str], cells: Sequence[str]) -> str:
-    """Say what to type of these cells of a column, where `missing` already count as empty.
+    """Say what to type to leave these cells of a column empty, where `missing` already count as empty.
 
     >>> offer_empty(["-"], ["inf"])
     'type data.missing=[-,inf] to leave those cells empty, or correct them'

@@ -56,7 +56,7 @@ def update_best(callback: ModelCheckpoint, score: Tensor) -> bool:
     if better:
         if score.isnan():  # as Lightning does, so that any number is better than none
             score = torch.tensor(torch.inf if callback.mode == "min" else -torch.inf)
-        path = callback.format_checkpoint_name({})  # the whole path, by which a run that goes on knows its own file
+        path = callback.format_checkpoint_name({})  # absolute: Lightning compares it when a run resumes
         callback.best_model_path = callback.kth_best_model_path = path
         callback.current_score = callback.best_model_score = callback.kth_value = score
         callback.best_k_models = {path: score}

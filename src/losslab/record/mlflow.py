@@ -47,7 +47,7 @@ class MlflowLogger(MLFlowLogger):
         self.attempt(super().finalize, status)
 
     def attempt(self, send: Callable[..., None], *what: Any) -> None:
-        """Send something; a server that went away is named once, and asked no more."""
+        """Send something; if the server has gone away, say so once, and send nothing more."""
         if self.lost:
             return
         try:
@@ -56,5 +56,5 @@ class MlflowLogger(MLFlowLogger):
             if not is_fault(error):
                 raise
             self.lost = True
-            says = "the run goes on without it, and its folder has everything"
-            print(f"MLflow took no more of the run ({reason(error)}): {says}", file=sys.stderr, flush=True)
+            says = "training goes on without it, and the run's folder has everything"
+            print(f"MLflow stopped taking this run ({reason(error)}): {says}", file=sys.stderr, flush=True)

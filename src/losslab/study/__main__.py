@@ -64,7 +64,9 @@ def study(name: str, typed: Mapping[str, str]) -> int:
 
 def check_words(asked: Study, words: Sequence[str]) -> None:
     """Refuse settings of the runs, and of their sweeps, which the protocol of a study fixes."""
-    keys = {*list_keys(), "stack", "engine", "address", "run_cap", "test_seeds", "name", "method"}
+    from losslab.sweep.driver import OWN
+
+    keys = {*list_keys(), *OWN, "run_cap", "method"}
     for word in words:
         key, equals, _ = word.partition("=")
         if equals and key not in KEYS and (key.lstrip("+~").partition(".")[0] in keys) and asked.parts:

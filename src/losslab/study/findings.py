@@ -124,7 +124,7 @@ class Results:
         return ours.to_numpy(float), theirs["value"].to_numpy(float)
 
     def pick(self, frame: pd.DataFrame, claim: Mapping[str, Any], **wanted: str) -> pd.DataFrame:
-        """Return the runs of what a claim about published runs speaks of, such as an optimizer."""
+        """Return the runs that a claim about published runs is about, such as those of one optimizer."""
         return published.pick(frame, **wanted, **{self.study.parts[str(claim["in"])]["by"][0]: claim["published"]})
 
     def answer_published(self, claim: Mapping[str, Any]) -> Answer:

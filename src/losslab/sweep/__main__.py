@@ -10,7 +10,7 @@
     stack=32              train up to 32 runs as one, where they differ in seed, loss and the optimizer's numbers alone;
                           default: stack=auto, which is 32 for small models on GPUs, else 1
     name=other            the name of the sweep and its folder, OUTPUT/sweeps/NAME; default: the file's name
-    retry=true            do failed jobs again, and those of which you deleted the run
+    retry=true            do failed jobs again, and those whose run folder you deleted
     dry=true              print the cells, the runs and their time, and run nothing
     run_cap=24            at most this many runs, the same number for each cell; of a grid, the first seeds
     engine=ray            train on the machines of a Ray cluster, which need share nothing: pip install 'losslab[ray]'

@@ -196,10 +196,12 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     runs = sum(len(job.repeats) for job in jobs)
     workers = engine.start(folder, plan, runs)
     keys = [job.key for job in jobs]
-    lost = [] if plan.trials else find_lost(folder, workers.ledger.records(keys))
+    known = workers.ledger.records(keys)
+    lost = [] if plan.trials else find_lost(folder, known)
     if retry:
         workers.ledger.forget_failures(lost)
-    states = [record["state"] for record in workers.ledger.records(keys).values()]
+        known = workers.ledger.records(keys)
+    states = [record["state"] for record in known.values()]
     failed = states.count("failed")
     print(
         f"sweep     {plan.name}: {notes.count(len(jobs), 'trial' if plan.trials else 'run')} of "
@@ -229,7 +231,7 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
 
 
 def find_lost(folder: Path, records: Mapping[str, Record]) -> list[str]:
-    """List the finished jobs of which no run has a folder any more."""
+    """List the finished jobs whose run folders are gone."""
     runs = folder / "runs"
     there = {name[-6:] for name in os.listdir(runs)} if runs.is_dir() else set()  # noqa: PTH208 - 100,000 of them
     return [key for key, record in records.items() if record["state"] == "done" and key[:6] not in there]
