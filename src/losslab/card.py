@@ -69,27 +69,17 @@ class Curve:
 
 @dataclass
 class Card:
-    """What is drawn and printed of a loss.
+    """What is drawn and printed of a loss."""
 
-    Args:
-        cfg: what was typed, composed.
-        curves: the lines of the picture.
-        perfect: its value where all is predicted right, if that is known.
-        chance: its value where all scores are 0, and `guess`, what these predict.
-        outputs, scores_per_target: how many outputs the examples have, and how many scores each of them has.
-        sides: the titles of the picture's columns.
-        axis: what the horizontal axis shows.
-    """
-
-    cfg: DictConfig
-    curves: list[Curve]
-    perfect: float | None
-    chance: float
+    cfg: DictConfig  # what was typed, composed
+    curves: list[Curve]  # the lines of the picture
+    perfect: float | None  # its value where all is predicted right, if that is known
+    chance: float  # its value where all scores are 0, and `guess`, what these predict
     guess: str
-    outputs: int
-    scores_per_target: int
-    sides: list[str]
-    axis: str
+    outputs: int  # how many the examples have
+    scores_per_target: int  # how many scores each of them has
+    sides: list[str]  # the titles of the picture's columns
+    axis: str  # what the horizontal axis shows
 
 
 def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path]:

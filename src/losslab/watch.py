@@ -34,19 +34,12 @@ SHARE = 20  # times as long as a look takes, it waits for the next one
 
 @dataclass(frozen=True)
 class Request:
-    """What to watch, and how.
+    """What to watch, and how."""
 
-    Args:
-        folder: that holds the runs.
-        every: seconds between two looks.
-        serve: whether to serve the page.
-        port: where; 0 for a free one.
-    """
-
-    folder: Path
-    every: float
-    serve: bool
-    port: int
+    folder: Path  # that holds the runs
+    every: float  # seconds between two looks
+    serve: bool  # whether to serve the page
+    port: int  # where; 0 for a free one
 
 
 def parse_request(words: Sequence[str]) -> Request:

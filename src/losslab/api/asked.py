@@ -28,25 +28,15 @@ GROUPS = ("model", "loss", "optimizer")
 
 @dataclass
 class Asked:
-    """What was asked for.
+    """What was asked for."""
 
-    Args:
-        settings: by their keys; in a sweep, of several values a list.
-        own: those of the command itself, such as `n`.
-        made: the options that objects became; `None` if there was no object.
-        method: of a sweep.
-        places: folders of the user's own options.
-        allowed: packages of the user's own that options may name.
-        notes: what the user should know.
-    """
-
-    settings: dict[str, Any]
-    own: dict[str, Any]
-    made: "Options | None"
-    method: str = "grid"
-    places: list[str] = field(default_factory=list)
-    allowed: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any]  # by their keys; in a sweep, of several values a list
+    own: dict[str, Any]  # those of the command itself, such as `n`
+    made: "Options | None"  # the options that objects became; `None` if there was no object
+    method: str = "grid"  # of a sweep
+    places: list[str] = field(default_factory=list)  # folders of the user's own options
+    allowed: list[str] = field(default_factory=list)  # packages of the user's own that options may name
+    notes: list[str] = field(default_factory=list)  # what the user should know
 
     @property
     def folders(self) -> list[str]:

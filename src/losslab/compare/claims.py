@@ -26,42 +26,27 @@ MOST_PAIRED = 80  # up to this many cells all pairs are tested one by one
 
 @dataclass
 class Pair:
-    """Two cells (or options), and by how much the first is better, in the comparison's unit.
+    """Two cells (or options), and by how much the first is better, in the comparison's unit."""
 
-    Args:
-        first, second: their names; `first` has the better mean, or is the best on validation.
-        key: the key whose options they are; empty for cells.
-        n: the units that the difference is over.
-        paired: whether these are shared.
-        mean, low, high: the difference and its simultaneous interval; NaN where nothing shows the noise.
-        p: the smallest level at which the whole family would call it real.
-        sd: the standard deviation of a unit's difference.
-        row_se: the standard error that comes from the rows tested, which no further unit takes away.
-        critical: how many standard errors are enough.
-        improvement: the probability that a unit of the first is better than one of the second; a failure loses.
-        tries: the settings among which the two were chosen, with the seeds that they are tested with.
-        failed: the trainings of each that failed.
-        left_out: the options of the other key that a mean is not over, as a cell of them has no runs.
-        reported: whether the verdict speaks of it.
-    """
-
-    first: str
-    second: str
-    key: str
-    n: int
-    paired: bool
-    mean: float
-    low: float
+    first: str  # the name of the one with the better mean, or the best on validation
+    second: str  # the name of the other
+    key: str  # the key whose options they are; empty for cells
+    n: int  # the units that the difference is over
+    paired: bool  # whether these are shared
+    mean: float  # the difference; NaN where nothing shows the noise
+    low: float  # the ends of its simultaneous interval
     high: float
-    p: float
-    sd: float
-    row_se: float
-    critical: float
-    improvement: float
+    p: float  # the smallest level at which the whole family would call it real
+    sd: float  # the standard deviation of a unit's difference
+    row_se: float  # the standard error that comes from the rows tested, which no further unit takes away
+    critical: float  # how many standard errors are enough
+    improvement: float  # the probability that a unit of the first is better than one of the second; a failure loses
+    # the settings among which the two were chosen, with the seeds that they are tested with
     tries: tuple[int, int] = (1, 1)
-    failed: tuple[int, int] = (0, 0)
+    failed: tuple[int, int] = (0, 0)  # the trainings of each that failed
+    # the options of the other key that a mean is not over, as a cell of them has no runs
     left_out: list[str] = field(default_factory=list)
-    reported: bool = True
+    reported: bool = True  # whether the verdict speaks of it
 
     @property
     def effect(self) -> float:
@@ -71,25 +56,16 @@ class Pair:
 
 @dataclass
 class Findings:
-    """All pairs of a comparison, tested as one family.
+    """All pairs of a comparison, tested as one family."""
 
-    Args:
-        pairs: of cells, those of the leader first.
-        options: of each of two keys, as means over the other's options.
-        leader: the cell that is compared with all others.
-        tied: where there are many cells, those with the best mean on validation; the leader is the first by name.
-        tested: all pairs that were tested, reported or not.
-        spreads_differ: whether the cells' spreads differ by more than chance.
-        skewed: whether differences of any pair are skewed.
-    """
-
-    pairs: list[Pair]
-    options: dict[str, list[Pair]]
-    leader: str
+    pairs: list[Pair]  # of cells, those of the leader first
+    options: dict[str, list[Pair]]  # of each of two keys, as means over the other's options
+    leader: str  # the cell that is compared with all others
+    # where there are many cells, those with the best mean on validation; the leader is the first by name
     tied: list[str] = field(default_factory=list)
-    tested: list[Pair] = field(default_factory=list)
-    spreads_differ: bool = False
-    skewed: bool = False
+    tested: list[Pair] = field(default_factory=list)  # all pairs that were tested, reported or not
+    spreads_differ: bool = False  # whether the cells' spreads differ by more than chance
+    skewed: bool = False  # whether differences of any pair are skewed
 
     @property
     def picked(self) -> str:

@@ -19,32 +19,22 @@ SKEWED = 0.3  # the skewness of each cell of a contrast from which on they count
 
 @dataclass(frozen=True)
 class Layout:
-    """Which cells have which units, and what is contrasted.
+    """Which cells have which units, and what is contrasted."""
 
-    Args:
-        present: `(n, k)`, units by cells.
-        contrasts: `(m, k)`; each sums to 0.
-        tries: `(m,)`: among how many settings the better-tuned side of a contrast was chosen with the units tested.
-        overlap: the share of the variance of a difference that no further unit takes away, as a multiple of one unit's:
-            the number of test rows by that of training rows, where training rows are shared (Nadeau & Bengio 2003).
-        row_noise: `(k, k)`, the covariance of the cells' means that comes from the rows tested; 0 where these do not
-            count.
-        row_df: its degrees of freedom.
-        mixed: `(k, k)`, the part of it that is noise of rows in single trainings, which the units hold, too.
-        grain: the smallest step of a value: that of an accuracy is one row's.
-        levels: `(k,)`, how large each cell's values are, if noise is taken as a share of them.
-        scales: `(k,)`, how many times as wide as the quietest ones each cell's noise is; see `find_scales`.
-    """
-
-    present: Array
-    contrasts: Array
-    tries: Array
+    present: Array  # `(n, k)`, units by cells
+    contrasts: Array  # `(m, k)`; each sums to 0
+    tries: Array  # `(m,)`: among how many settings the better-tuned side of a contrast was chosen with the units tested
+    # the share of the variance of a difference that no further unit takes away, as a multiple of one unit's: the
+    # number of test rows by that of training rows, where training rows are shared (Nadeau & Bengio 2003)
     overlap: float = 0.0
+    # `(k, k)`, the covariance of the cells' means that comes from the rows tested; 0 where these do not count
     row_noise: Array | None = None
-    row_df: float = 49.0
+    row_df: float = 49.0  # its degrees of freedom
+    # `(k, k)`, the part of it that is noise of rows in single trainings, which the units hold, too
     mixed: Array | None = None
-    grain: float = 0.0
-    levels: Array | None = None
+    grain: float = 0.0  # the smallest step of a value: that of an accuracy is one row's
+    levels: Array | None = None  # `(k,)`, how large each cell's values are, if noise is taken as a share of them
+    # `(k,)`, how many times as wide as the quietest ones each cell's noise is; see `find_scales`
     scales: Array | None = None
 
     @property

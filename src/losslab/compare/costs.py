@@ -17,18 +17,12 @@ HISTORIES = 2000  # that are read in all, where there are very many runs
 
 @dataclass(frozen=True)
 class Target:
-    """How soon each cell reaches a value of the primary metric on the validation rows.
+    """How soon each cell reaches a value of the primary metric on the validation rows."""
 
-    Args:
-        over: what is counted: seconds of training, or updates.
-        table: a row for each cell: `to target`, infinite if half of its trainings or more never reach it, and
-            `reached`: how many do.
-        sentence: what the target is.
-    """
-
-    over: str
+    over: str  # what is counted: seconds of training, or updates
+    # a row for each cell: `to target`, infinite if half of its trainings or more never reach it, and how many `reached`
     table: pd.DataFrame
-    sentence: str
+    sentence: str  # what the target is
 
 
 def are_stacked(comparison: Comparison) -> bool:

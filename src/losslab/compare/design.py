@@ -34,38 +34,25 @@ FAR = 20  # times the usual deviation: a run so much worse than its cell's media
 
 @dataclass
 class Comparison:
-    """Runs sorted into cells.
+    """Runs sorted into cells."""
 
-    Args:
-        frame: all runs, with the columns `cell`, `dataset_key`, `repeat` (the seed), `setting`, `used` (whether it is a
-            finished run of the setting chosen for its cell), `value` (the test metric), `validation` (the best
-            validation value of the primary metric), and `score`: the value as it is compared, which over several data
-            sets and where lower is better is a multiple of the data set's mean. `split` names its split of the rows.
-        by: the keys whose options are compared.
-        tuned: the settings that vary within a cell.
-        metric: the test metric that is compared, such as rmse, and `mode`, min or max.
-        primary: the task's primary metric, which chose settings and best epochs on validation, and `primary_mode`.
-        cells: the cells, best mean first.
-        datasets: the data sets.
-        points: whether differences are in hundredths of a metric between 0 and 1, or else in per cent.
-        alpha: the level.
-        population: what the comparison speaks of.
-        blocks: what the runs used recorded of their test rows, by folder.
-    """
-
+    # all runs, with the columns `cell`, `dataset_key`, `repeat` (the seed), `setting`, `used` (whether it is a
+    # finished run of the setting chosen for its cell), `value` (the test metric), `validation` (the best validation
+    # value of the primary metric), and `score`: the value as it is compared, which over several data sets and where
+    # lower is better is a multiple of the data set's mean. `split` names its split of the rows
     frame: pd.DataFrame
-    by: list[str]
-    tuned: list[str]
-    metric: str
-    mode: str
-    primary: str
-    primary_mode: str
-    cells: list[str]
-    datasets: list[str]
-    points: bool
-    alpha: float
-    population: Population
-    blocks: dict[str, Blocks]
+    by: list[str]  # the keys whose options are compared
+    tuned: list[str]  # the settings that vary within a cell
+    metric: str  # the test metric that is compared, such as rmse
+    mode: str  # min or max
+    primary: str  # the task's primary metric, which chose settings and best epochs on validation
+    primary_mode: str  # min or max
+    cells: list[str]  # the cells, best mean first
+    datasets: list[str]  # the data sets
+    points: bool  # whether differences are in hundredths of a metric between 0 and 1, or else in per cent
+    alpha: float  # the level
+    population: Population  # what the comparison speaks of
+    blocks: dict[str, Blocks]  # what the runs used recorded of their test rows, by folder
 
     @property
     def used(self) -> pd.DataFrame:

@@ -22,40 +22,25 @@ CLEAR, SAME, UNDECIDED = "clear", "same", "undecided"
 
 
 class Line(NamedTuple):
-    """A line of the lead.
+    """A line of the lead."""
 
-    Args:
-        question: what it answers, such as Avoid.
-        badge: how sure the answer is: clear, same or undecided; empty where it is no claim.
-        answer: one or two sentences.
-        evidence: what one click below shows, point by point.
-        target: the id of the row of the page that it leads to.
-    """
-
-    question: str
-    badge: str
-    answer: str
-    evidence: Sequence[str] = ()
-    target: str = ""
+    question: str  # what it answers, such as Avoid
+    badge: str  # how sure the answer is: clear, same or undecided; empty where it is no claim
+    answer: str  # one or two sentences
+    evidence: Sequence[str] = ()  # what one click below shows, point by point
+    target: str = ""  # the id of the row of the page that it leads to
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where candidates stand. Of each but the leader a phrase says how it compares with the leader.
+    """Where candidates stand. Of each but the leader a phrase says how it compares with the leader."""
 
-    Args:
-        leader: its name.
-        same: those that are the same within `gap`.
-        undecided: those that cannot be told apart from the leader yet.
-        worse: those that are clearly worse, or whose trainings all failed.
-        gap: the difference that does not matter, such as 1 point.
-    """
-
-    leader: str
-    same: Mapping[str, str] = field(default_factory=dict)
-    undecided: Mapping[str, str] = field(default_factory=dict)
+    leader: str  # its name
+    same: Mapping[str, str] = field(default_factory=dict)  # those that are the same within `gap`
+    undecided: Mapping[str, str] = field(default_factory=dict)  # those that cannot be told apart from the leader yet
+    # those that are clearly worse, or whose trainings all failed
     worse: Mapping[str, str] = field(default_factory=dict)
-    gap: str = ""
+    gap: str = ""  # the difference that does not matter, such as 1 point
 
     @property
     def badge(self) -> str:

@@ -17,24 +17,16 @@ FEW_DATASETS = 6  # below it, data sets say nothing about others like them
 
 @dataclass(frozen=True)
 class Population:
-    """What a claim is about.
+    """What a claim is about."""
 
-    Args:
-        claim: rows, seeds, splits or data.
-        unit: the column of the runs whose values are the units of analysis.
-        noun: a word for one unit.
-        overlap: the number of test rows by that of training rows, where units share training rows and the claim is
-            about other rows; else 0.
-        crossed: whether the rows tested count as a source of noise of their own.
-        sentence: what the claim is about, in words.
-    """
-
-    claim: str
-    unit: str
-    noun: str
+    claim: str  # rows, seeds, splits or data
+    unit: str  # the column of the runs whose values are the units of analysis
+    noun: str  # a word for one unit
+    # the number of test rows by that of training rows, where units share training rows and the claim is about other
+    # rows; else 0
     overlap: float
-    crossed: bool
-    sentence: str
+    crossed: bool  # whether the rows tested count as a source of noise of their own
+    sentence: str  # what the claim is about, in words
 
     def count(self, n: int) -> str:
         """Write a number of units, such as 5 seeds."""

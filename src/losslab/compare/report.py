@@ -31,32 +31,20 @@ SHOWN = 20  # rows of the table of cells in a terminal
 
 @dataclass(frozen=True)
 class Report:
-    """What a comparison says.
+    """What a comparison says."""
 
-    Args:
-        comparison, findings: what is compared, and what was found.
-        title: what is compared, in a line.
-        lead: what to use, what is as good, what to avoid, and how sure that is.
-        verdict, cautions: sentences.
-        cells, pairs: tables in numbers.
-        components: where the noise comes from, if it is known.
-        target: how soon each cell reaches a target, if histories tell.
-        method: how all of that was computed, point by point.
-        looks: how many runs each look at these cells was at.
-    """
-
-    comparison: Comparison
-    findings: Findings
-    title: str
-    lead: list[Line]
-    verdict: list[str]
-    cautions: list[str]
-    cells: pd.DataFrame
-    pairs: pd.DataFrame
-    components: Components | None
-    target: Target | None
-    method: list[str]
-    looks: list[int]
+    comparison: Comparison  # what is compared
+    findings: Findings  # what was found
+    title: str  # what is compared, in a line
+    lead: list[Line]  # what to use, what is as good, what to avoid, and how sure that is
+    verdict: list[str]  # in sentences
+    cautions: list[str]  # in sentences
+    cells: pd.DataFrame  # in numbers
+    pairs: pd.DataFrame  # in numbers
+    components: Components | None  # where the noise comes from, if it is known
+    target: Target | None  # how soon each cell reaches a target, if histories tell
+    method: list[str]  # how all of that was computed, point by point
+    looks: list[int]  # how many runs each look at these cells was at
 
 
 def write_report(comparison: Comparison, findings: Findings, wanted: float, folder: Path, chosen: str = "") -> Report:

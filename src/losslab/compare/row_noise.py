@@ -16,20 +16,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class RowNoise:
-    """The noise of cells' means that comes from the rows tested.
+    """The noise of cells' means that comes from the rows tested."""
 
-    Args:
-        covariance: `(k, k)`, of the means of k cells.
-        mixed: `(k, k)`, the part of it that is noise of rows in single trainings; 0 where cells have other numbers of
-            trainings.
-        df: its degrees of freedom: one less than the number of blocks of rows.
-        rows: how many rows were tested.
-    """
-
-    covariance: Array
+    covariance: Array  # `(k, k)`, of the means of k cells
+    # `(k, k)`, the part of it that is noise of rows in single trainings; 0 where cells have other numbers of trainings
     mixed: Array
-    df: float
-    rows: int
+    df: float  # its degrees of freedom: one less than the number of blocks of rows
+    rows: int  # how many rows were tested
 
 
 def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:

@@ -21,17 +21,12 @@ SUMMED = "gathered"  # the kind of a record: a line that sums up a run
 
 @dataclass
 class Runs:
-    """The runs that were read.
+    """The runs that were read."""
 
-    Args:
-        frame: one row per run: its settings, the rest of its record under the names in its files, and `folder`.
-        settings: the columns that are settings.
-        broken: a phrase for each record that could not be read.
-    """
-
+    # one row per run: its settings, the rest of its record under the names in its files, and `folder`
     frame: pd.DataFrame
-    settings: list[str]
-    broken: list[str] = field(default_factory=list)
+    settings: list[str]  # the columns that are settings
+    broken: list[str] = field(default_factory=list)  # a phrase for each record that could not be read
 
 
 def read_runs(folders: Iterable[str], gathered: Gathered | None = None) -> Runs:

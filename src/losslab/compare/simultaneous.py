@@ -26,33 +26,20 @@ LEAST = 1e-60  # a variance, where all values are 0
 
 @dataclass(frozen=True)
 class Family:
-    """The estimates of a family of contrasts, each array `(m,)`.
+    """The estimates of a family of contrasts, each array `(m,)`."""
 
-    Args:
-        estimate, low, high: the differences and their simultaneous interval; NaN where nothing shows the noise.
-        p: the smallest level at which the family would call the difference real.
-        se: the standard errors.
-        unit_se: the standard errors that come from the units alone.
-        n: the units that a difference is over; of unpaired cells, those of the smaller one.
-        paired: whether the cells share units.
-        skewed: whether the differences are more skewed than one normal sample in 200.
-        spreads_differ: whether the cells' spreads differ by more than chance.
-        critical: the statistic that would have been enough.
-        df: the degrees of freedom of the pooled variance.
-    """
-
-    estimate: Array
-    low: Array
+    estimate: Array  # the differences; NaN where nothing shows the noise
+    low: Array  # the ends of their simultaneous intervals
     high: Array
-    p: Array
-    se: Array
-    unit_se: Array
-    n: Array
-    paired: Array
-    skewed: Array
-    spreads_differ: bool
-    critical: Array
-    df: float
+    p: Array  # the smallest level at which the family would call the difference real
+    se: Array  # the standard errors
+    unit_se: Array  # the standard errors that come from the units alone
+    n: Array  # the units that a difference is over; of unpaired cells, those of the smaller one
+    paired: Array  # whether the cells share units
+    skewed: Array  # whether the differences are more skewed than one normal sample in 200
+    spreads_differ: bool  # whether the cells' spreads differ by more than chance
+    critical: Array  # the statistic that would have been enough
+    df: float  # the degrees of freedom of the pooled variance
 
 
 def infer_family(y: Array, layout: Layout, alpha: float = 0.05) -> Family:
@@ -148,18 +135,12 @@ class Reference:
 
     Contrasts of alike precision form a group. Over groups the smallest p counts, so that a cell with few units does not
     silence the others.
-
-    Args:
-        groups: the contrasts of each group.
-        tries: among how many settings more one side of these was chosen.
-        largest: `(draws, groups)`, each column sorted.
-        smallest: the smallest p of the groups of each draw, sorted.
     """
 
-    groups: list[Array]
-    tries: list[float]
-    largest: Array
-    smallest: Array
+    groups: list[Array]  # the contrasts of each group
+    tries: list[float]  # among how many settings more one side of these was chosen
+    largest: Array  # `(draws, groups)`, each column sorted
+    smallest: Array  # the smallest p of the groups of each draw, sorted
 
     @classmethod
     def of(cls, drawn: Array, groups: list[Array], layout: Layout) -> "Reference":

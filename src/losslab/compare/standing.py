@@ -9,23 +9,14 @@ from losslab.compare.design import Comparison
 
 
 class Standing(NamedTuple):
-    """The pairs of a leader, sorted by what is known of them; the leader is first in each.
+    """The pairs of a leader, sorted by what is known of them; the leader is first in each."""
 
-    Args:
-        leader: its name.
-        behind: those that are surely worse, the closest first.
-        ahead: those that are surely better.
-        marred: those that differ, but the better one has more trainings that failed, which decides nothing.
-        same: those whose whole interval lies within the difference that matters.
-        ties: those that nothing is known of.
-    """
-
-    leader: str
-    behind: list[Pair]
-    ahead: list[Pair]
-    marred: list[Pair]
-    same: list[Pair]
-    ties: list[Pair]
+    leader: str  # its name
+    behind: list[Pair]  # those that are surely worse, the closest first
+    ahead: list[Pair]  # those that are surely better
+    marred: list[Pair]  # those that differ, but the better one has more trainings that failed, which decides nothing
+    same: list[Pair]  # those whose whole interval lies within the difference that matters
+    ties: list[Pair]  # those that nothing is known of
 
 
 def sort_pairs(comparison: Comparison, pairs: Sequence[Pair], leader: str, wanted: float) -> Standing:

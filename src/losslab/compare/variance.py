@@ -28,16 +28,12 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Components:
-    """The standard deviation of a metric, and of a difference between two cells, by source.
+    """The standard deviation of a metric, and of a difference between two cells, by source."""
 
-    Args:
-        table: the columns `source`, `repeats` (how many of it there are), `metric` and `difference` (standard
-            deviations, NaN where unknown), and `share`: of the variance of the difference's mean.
-        sentence: what they are of, and which kind of repeat is worth buying.
-    """
-
+    # the columns `source`, `repeats` (how many of it there are), `metric` and `difference` (standard deviations,
+    # NaN where unknown), and `share`: of the variance of the difference's mean
     table: pd.DataFrame
-    sentence: str
+    sentence: str  # what they are of, and which kind of repeat is worth buying
 
 
 def nested_variances(values: Array, levels: Sequence[Array]) -> Array:

@@ -64,17 +64,11 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
 
 @dataclass(frozen=True)
 class Range:
-    """What fits a key.
+    """What fits a key."""
 
-    Args:
-        fits: tells whether a value fits.
-        words: what fits, as it ends the sentence "it must be ...".
-        plural: the same of the values of a list.
-    """
-
-    fits: Callable[[Any], bool]
-    words: str
-    plural: str
+    fits: Callable[[Any], bool]  # tells whether a value fits
+    words: str  # what fits, as it ends the sentence "it must be ..."
+    plural: str  # the same of the values of a list
 
 
 def number(value: object) -> bool:

@@ -49,20 +49,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Encodes the columns of a table as vectors, or as tokens.
+    """Encodes the columns of a table as vectors, or as tokens."""
 
-    Args:
-        columns: what was learned from each; they are matched by name.
-        buckets: number of token ids; `None` for vectors.
-        missing: what an empty cell may hold beside `MISSING`.
-        form: of the files that are read.
-        aside: columns of the training table that are no features: the target, weights, what says how rows are split.
-    """
-
-    columns: list[ColumnEncoder]
-    buckets: int | None = None
-    missing: tuple[str, ...] = ()
-    form: Format = DEFAULT
+    columns: list[ColumnEncoder]  # what was learned from each; they are matched by name
+    buckets: int | None = None  # number of token ids; `None` for vectors
+    missing: tuple[str, ...] = ()  # what an empty cell may hold beside `MISSING`
+    form: Format = DEFAULT  # of the files that are read
+    # columns of the training table that are no features: the target, weights, what says how rows are split
     aside: tuple[str, ...] = ()
 
     def encode(self, columns: Sequence[Column]) -> Array:
@@ -156,15 +149,10 @@ def find_id(frame: pd.DataFrame, wanted: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """Reads image files as `(N, C, H, W)` uint8.
+    """Reads image files as `(N, C, H, W)` uint8."""
 
-    Args:
-        shape: channels, height and width.
-        resize: whether the training images were resized to that shape; if not, other images must have it.
-    """
-
-    shape: tuple[int, ...]
-    resize: bool
+    shape: tuple[int, ...]  # channels, height and width
+    resize: bool  # whether the training images were resized to that shape; if not, other images must have it
 
     def read(self, source: Path, id: str | None = None) -> New:
         """Read an image file, or all in a folder; a row is named by its file.

@@ -42,15 +42,10 @@ SAYS = {
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says of all columns.
+    """What the user says of all columns."""
 
-    Args:
-        decimal: `point` or `comma`; found by itself if `None`.
-        dates: `day_first` or `month_first`; found by itself if `None`.
-    """
-
-    decimal: str | None = None
-    dates: str | None = None
+    decimal: str | None = None  # `point` or `comma`; found by itself if `None`
+    dates: str | None = None  # `day_first` or `month_first`; found by itself if `None`
 
 
 def find_style(cells: "pd.Series[str]", told: Told) -> str:

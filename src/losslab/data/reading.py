@@ -39,19 +39,12 @@ COLUMNS = 100_000  # of a table; ten times as many would take minutes
 
 @dataclass(frozen=True)
 class Format:
-    """How a table is written in its file.
+    """How a table is written in its file."""
 
-    Args:
-        encoding: of the text; UTF-8 if `None`.
-        delimiter: between columns; found by itself if `None`.
-        header: whether the first line names the columns.
-        sheet: of an Excel file with several.
-    """
-
-    encoding: str | None = None
-    delimiter: str | None = None
-    header: bool = True
-    sheet: str | None = None
+    encoding: str | None = None  # of the text; UTF-8 if `None`
+    delimiter: str | None = None  # between columns; found by itself if `None`
+    header: bool = True  # whether the first line names the columns
+    sheet: str | None = None  # of an Excel file with several
 
 
 DEFAULT = Format()
@@ -239,17 +232,12 @@ def check_file(file: Path, typed: str) -> None:
 
 @dataclass(frozen=True)
 class Found(Format):
-    """How a table is written in its file, as found.
-
-    Args:
-        skip: lines above the header.
-        wider: whether the first row has empty cells beyond the header.
-    """
+    """How a table is written in its file, as found."""
 
     encoding: str = "utf-8-sig"
     delimiter: str = ","
-    skip: int = 0
-    wider: bool = False
+    skip: int = 0  # lines above the header
+    wider: bool = False  # whether the first row has empty cells beyond the header
 
 
 def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:

@@ -43,52 +43,31 @@ class Command(str):
 
 
 class Section(NamedTuple):
-    """A table with its heading, and a paragraph below it.
+    """A table with its heading, and a paragraph below it."""
 
-    Args:
-        heading: its name.
-        table: of texts, links and commands.
-        note: the paragraph.
-        closed: whether one click opens it.
-        ids: of the rows, which links lead to.
-    """
-
-    heading: str
-    table: pd.DataFrame
-    note: str = ""
-    closed: bool = False
-    ids: Sequence[str] = ()
+    heading: str  # its name
+    table: pd.DataFrame  # of texts, links and commands
+    note: str = ""  # the paragraph
+    closed: bool = False  # whether one click opens it
+    ids: Sequence[str] = ()  # of the rows, which links lead to
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows, in its order.
+    """What a page shows, in its order."""
 
-    Args:
-        title: what is compared.
-        date: the only part that differs between two pages of the same runs.
-        lead: what to use, and how sure that is.
-        verdict, cautions: sentences; the first of the verdict is the headline.
-        cells: the table of the cells.
-        latex: the same for a paper.
-        plots, more: the plots, and those that one click opens.
-        sections: further tables.
-        method: how the figures were computed, point by point.
-        refresh: after how many seconds a browser reads it again; 0 for never.
-    """
-
-    title: str
-    date: str
-    lead: Sequence[Line]
-    verdict: Sequence[str]
-    cautions: Sequence[str]
-    cells: Section
-    latex: str
+    title: str  # what is compared
+    date: str  # the only part that differs between two pages of the same runs
+    lead: Sequence[Line]  # what to use, and how sure that is
+    verdict: Sequence[str]  # sentences, the first of which is the headline
+    cautions: Sequence[str]  # sentences
+    cells: Section  # the table of the cells
+    latex: str  # the same for a paper
     plots: Sequence[DrawnPlot]
-    more: Sequence[DrawnPlot]
-    sections: Sequence[Section]
-    method: Sequence[str]
-    refresh: int = 0
+    more: Sequence[DrawnPlot]  # those that one click opens
+    sections: Sequence[Section]  # further tables
+    method: Sequence[str]  # how the figures were computed, point by point
+    refresh: int = 0  # after how many seconds a browser reads it again; 0 for never
 
 
 def render_page(page: Page) -> str:

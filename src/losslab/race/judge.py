@@ -19,36 +19,24 @@ SURE = 1.15  # times the noise of the rows tested: what is left of the noise, fr
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much one candidate is behind another, in the unit of the values, and its interval.
-
-    Args:
-        mean, low, high: of the difference.
-        n: the seeds that both have.
-    """
+    """By how much one candidate is behind another, in the unit of the values, and its interval."""
 
     mean: float
     low: float
     high: float
-    n: int
+    n: int  # the seeds that both have
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a look decides.
+    """What a look decides."""
 
-    Args:
-        leader: the number of the candidate with the best mean, among those that are not beaten.
-        beaten: by candidate, how far it is behind each one that is not beaten.
-        same: the candidates that are the same as the leader within the difference.
-        gaps: by candidate, how far it is behind the leader.
-        hopeless: the candidates that no number of seeds would decide, and why: too few `rows` are tested, or the leader
-            is better but has more `failures`.
-    """
-
-    leader: int
-    beaten: dict[int, dict[int, Gap]]
-    same: set[int]
-    gaps: dict[int, Gap]
+    leader: int  # the number of the candidate with the best mean, among those that are not beaten
+    beaten: dict[int, dict[int, Gap]]  # by candidate, how far it is behind each one that is not beaten
+    same: set[int]  # the candidates that are the same as the leader within the difference
+    gaps: dict[int, Gap]  # by candidate, how far it is behind the leader
+    # the candidates that no number of seeds would decide, and why: too few `rows` are tested, or the leader is
+    # better but has more `failures`
     hopeless: dict[int, str]
 
 

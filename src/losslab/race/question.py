@@ -38,23 +38,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Question:
-    """What a race is asked.
+    """What a race is asked."""
 
-    Args:
-        plan: the candidates, and the settings that all share.
-        tuning: the settings that are tried for each; `None` where the defaults race.
-        difference: what is worth finding, in per cent or points; 0 for what some 20 seeds can find.
-        budget: what the race may use; `None` without a limit.
-        claim: what the comparison should speak of; empty for what the records suggest.
-        log: whether the race's state goes to W&B.
-    """
-
-    plan: Plan
-    tuning: Plan | None
-    difference: float
-    budget: Budget | None
-    claim: str
-    log: bool = False
+    plan: Plan  # the candidates, and the settings that all share
+    tuning: Plan | None  # the settings that are tried for each; `None` where the defaults race
+    difference: float  # what is worth finding, in per cent or points; 0 for what some 20 seeds can find
+    budget: Budget | None  # what the race may use; `None` without a limit
+    claim: str  # what the comparison should speak of; empty for what the records suggest
+    log: bool = False  # whether the race's state goes to W&B
 
     @property
     def keys(self) -> list[str]:

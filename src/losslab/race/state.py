@@ -16,35 +16,22 @@ FILE = "race.json"
 
 @dataclass
 class State:
-    """What a race knows; names are those of candidates.
+    """What a race knows; names are those of candidates."""
 
-    Args:
-        difference: what is worth finding; 0 before the first look if that is to follow from the noise.
-        claim: what the race was asked to speak of.
-        racing: those that are trained on.
-        same: those that are the same as the leader; they wait.
-        beaten: the others, and how far each is behind the best: see `describe_beaten`.
-        never: those whose trainings fail, and why.
-        leader: the best of those that race.
-        planned: the number of seeds by which most is decided, as the first look has it; 0 before.
-        started: how many candidates there were at the first look.
-        looks: each with its number of seeds, who raced, the leader, and the gaps.
-        hours: that the race has run, over all its starts.
-        hopeless: those that no number of seeds would decide, and why.
-    """
-
-    difference: float
-    claim: str
-    racing: list[str]
-    same: list[str] = field(default_factory=list)
+    difference: float  # what is worth finding; 0 before the first look if that is to follow from the noise
+    claim: str  # what the race was asked to speak of
+    racing: list[str]  # those that are trained on
+    same: list[str] = field(default_factory=list)  # those that are the same as the leader; they wait
+    # the others, and how far each is behind the best: see `describe_beaten`
     beaten: dict[str, dict[str, Any]] = field(default_factory=dict)
-    never: dict[str, str] = field(default_factory=dict)
-    leader: str = ""
-    planned: int = 0
-    started: int = 0
+    never: dict[str, str] = field(default_factory=dict)  # those whose trainings fail, and why
+    leader: str = ""  # the best of those that race
+    planned: int = 0  # the number of seeds by which most is decided, as the first look has it; 0 before
+    started: int = 0  # how many candidates there were at the first look
+    # each with its number of seeds, who raced, the leader, and the gaps
     looks: list[dict[str, Any]] = field(default_factory=list)
-    hours: float = 0.0
-    hopeless: dict[str, str] = field(default_factory=dict)
+    hours: float = 0.0  # that the race has run, over all its starts
+    hopeless: dict[str, str] = field(default_factory=dict)  # those that no number of seeds would decide, and why
 
     @property
     def seeds(self) -> int:

@@ -16,21 +16,13 @@ BLOCKS = 50
 
 @dataclass(frozen=True)
 class Blocks:
-    """Each test metric of a run, on all rows and without each block of them.
+    """Each test metric of a run, on all rows and without each block of them."""
 
-    Args:
-        metrics: M names.
-        values: on all rows (M,).
-        without: without one block (G, M); NaN where a metric has no value then.
-        rows: how many rows were tested.
-        digest: of their numbers; equal for runs that tested the same rows.
-    """
-
-    metrics: list[str]
-    values: NDArray[np.float64]
-    without: NDArray[np.float64]
-    rows: int
-    digest: int
+    metrics: list[str]  # M names
+    values: NDArray[np.float64]  # on all rows (M,)
+    without: NDArray[np.float64]  # without one block (G, M); NaN where a metric has no value then
+    rows: int  # how many rows were tested
+    digest: int  # of their numbers; equal for runs that tested the same rows
 
     @property
     def block_rows(self) -> int:

@@ -58,19 +58,12 @@ LEARNED = 2**16  # numbers of one kind that a task may have learned
 
 @dataclass(frozen=True)
 class RowScores:
-    """What a run said of the rows of one part; the arrays are of equal length.
+    """What a run said of the rows of one part; the arrays are of equal length."""
 
-    Args:
-        row: the number of each row in the data set.
-        target: its canonical target.
-        scores: its raw scores.
-        weight: what it counts; `None` where all count alike.
-    """
-
-    row: Array
-    target: Array
-    scores: Array
-    weight: Array | None = None
+    row: Array  # the number of each row in the data set
+    target: Array  # its canonical target
+    scores: Array  # its raw scores
+    weight: Array | None = None  # what it counts; `None` where all count alike
 
 
 def write_row_scores(

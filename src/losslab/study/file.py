@@ -15,46 +15,31 @@ STUDIES = next((folder for folder in (HERE / "studies", HERE.parents[1] / "studi
 
 @dataclass(frozen=True)
 class Study:
-    """A published claim, put as a question that runs can answer.
+    """A published claim, put as a question that runs can answer."""
 
-    Args:
-        name: of its folder.
-        folder: that holds study.yaml, its sweep files, results.csv.gz and README.md.
-        question, claim, source, protocol, not_tried: sentences; the protocol was written before the first run.
-        published: where the figures of published.csv come from, where claims are about published runs.
-        earlier: what earlier runs found, where these are a second look; each look then gets half of the 5 %.
-        answer: a paragraph, in which `{1}` stands for the difference that the first claim is about.
-        advice: a line that says what to do.
-        data: the data sets.
-        settings: of all sweeps.
-        tiny: settings that make it small.
-        parts: by name, each with its file `sweep`, `settings`, what is compared, `by`, and `claim`. `each` holds the
-            settings of each of several sweeps whose runs are compared together; a file among them replaces `sweep`.
-        claims: each `{in: PART, better: A, than: B, by: 10}` or `{in: PART, same: [A, B], within: 10}`, with `metric`.
-            `{in: PART, published: A, metric: M}` says that A's mean is the published one, with `steps: 1` that a search
-            of a grid finds the published learning rate or a neighbour.
-        ranks: parts whose ranks are drawn, with their intervals.
-        show: a module whose `main(folder)` prints and draws the study, where it has no runs.
-    """
-
-    name: str
-    folder: Path
-    question: str
+    name: str  # of its folder
+    folder: Path  # that holds study.yaml, its sweep files, results.csv.gz and README.md
+    question: str  # this and the next four are sentences
     claim: str
     source: str
-    protocol: str
+    protocol: str  # written before the first run
     not_tried: str = ""
-    published: str = ""
-    earlier: str = ""
-    answer: str = ""
-    advice: str = ""
-    data: list[str] = field(default_factory=list)
-    settings: list[str] = field(default_factory=list)
-    tiny: list[str] = field(default_factory=list)
+    published: str = ""  # where the figures of published.csv come from, where claims are about published runs
+    earlier: str = ""  # what earlier runs found, where these are a second look; each look then gets half of the 5 %
+    answer: str = ""  # a paragraph, in which `{1}` stands for the difference that the first claim is about
+    advice: str = ""  # a line that says what to do
+    data: list[str] = field(default_factory=list)  # the data sets
+    settings: list[str] = field(default_factory=list)  # of all sweeps
+    tiny: list[str] = field(default_factory=list)  # settings that make it small
+    # by name, each with its file `sweep`, `settings`, what is compared, `by`, and `claim`. `each` holds the
+    # settings of each of several sweeps whose runs are compared together; a file among them replaces `sweep`
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # each `{in: PART, better: A, than: B, by: 10}` or `{in: PART, same: [A, B], within: 10}`, with `metric`. `{in:
+    # PART, published: A, metric: M}` says that A's mean is the published one, with `steps: 1` that a search of a
+    # grid finds the published learning rate or a neighbour
     claims: list[Mapping[str, Any]] = field(default_factory=list)
-    ranks: list[str] = field(default_factory=list)
-    show: str = ""
+    ranks: list[str] = field(default_factory=list)  # parts whose ranks are drawn, with their intervals
+    show: str = ""  # a module whose `main(folder)` prints and draws the study, where it has no runs
 
 
 def simplify(name: str) -> str:

@@ -22,17 +22,11 @@ PATHS = ("data.path", "data.test_path", "data.labels")  # settings that name fil
 
 @dataclass
 class Archive:
-    """A tar file in pieces.
+    """A tar file in pieces."""
 
-    Args:
-        put: keeps a piece and returns what stands for it.
-        pieces: what stands for each.
-        digest: of all its bytes, by which a node knows that it has it already.
-    """
-
-    put: Callable[[bytes], Any]
-    pieces: list[Any] = field(default_factory=list)
-    digest: str = ""
+    put: Callable[[bytes], Any]  # keeps a piece and returns what stands for it
+    pieces: list[Any] = field(default_factory=list)  # what stands for each
+    digest: str = ""  # of all its bytes, by which a node knows that it has it already
     size: int = 0
     buffer: bytearray = field(default_factory=bytearray)
     hash: Any = field(default_factory=hashlib.sha256)

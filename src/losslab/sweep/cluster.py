@@ -38,42 +38,25 @@ WAIT = 5.0  # seconds after which a worker answers at the latest
 
 @dataclass
 class Assigned:
-    """A job that a worker has.
+    """A job that a worker has."""
 
-    Args:
-        job: as the driver knows it.
-        claim: of it in the driver's ledger.
-        trial: of Optuna's, if the driver has drawn its setting.
-    """
-
-    job: Job
-    claim: Claim
-    trial: "Trial | None" = None
+    job: Job  # as the driver knows it
+    claim: Claim  # of it in the driver's ledger
+    trial: "Trial | None" = None  # of Optuna's, if the driver has drawn its setting
 
 
 @dataclass
 class RemoteWorker:
-    """A worker on a node, seen from the driver.
+    """A worker on a node, seen from the driver."""
 
-    Args:
-        actor: its handle.
-        answer: what it was asked for, to be answered.
-        receive: what is done with the answer.
-        node: Ray's id of its node, once it has one.
-        host: the machine's name.
-        shared: whether it sees the sweep's folder.
-        jobs: the jobs that it has, by key.
-        locks: of the run folders that its files are written to.
-    """
-
-    actor: Any
-    answer: Any
-    receive: Callable[["RemoteWorker", Any], None]
-    node: str = ""
-    host: str = ""
-    shared: bool = False
-    jobs: dict[str, Assigned] = field(default_factory=dict)
-    locks: dict[str, int] = field(default_factory=dict)
+    actor: Any  # its handle
+    answer: Any  # what it was asked for, to be answered
+    receive: Callable[["RemoteWorker", Any], None]  # what is done with the answer
+    node: str = ""  # Ray's id of its node, once it has one
+    host: str = ""  # the machine's name
+    shared: bool = False  # whether it sees the sweep's folder
+    jobs: dict[str, Assigned] = field(default_factory=dict)  # the jobs that it has, by key
+    locks: dict[str, int] = field(default_factory=dict)  # of the run folders that its files are written to
 
 
 class ClusterWorkers:

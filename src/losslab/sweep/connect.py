@@ -14,19 +14,12 @@ from losslab.sweep.stopping import stop_driver, until_signalled
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster that this process is connected to.
+    """A Ray cluster that this process is connected to."""
 
-    Args:
-        ray: the module, which only this engine imports.
-        count: how many workers are wanted.
-        cpus: cores for each.
-        gpus: GPUs for each.
-    """
-
-    ray: Any
-    count: int
-    cpus: float
-    gpus: float
+    ray: Any  # the module, which only this engine imports
+    count: int  # how many workers are wanted
+    cpus: float  # cores for each
+    gpus: float  # GPUs for each
 
     def start(self) -> Any:
         """Ask for a worker; it starts when a node has room for it."""

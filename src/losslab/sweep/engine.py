@@ -25,23 +25,16 @@ SMALL = {"bag_of_words", "linear", "mlp", "point", "tabular"}  # models of few a
 
 @dataclass(frozen=True)
 class Engine:
-    """Where jobs are done, and how many at a time.
+    """Where jobs are done, and how many at a time."""
 
-    Args:
-        name: one of `ENGINES`.
-        n: runs at a time, or stacks of them; `None` for what the machine or the cluster holds.
-        stack: at most how many runs are trained as one; `None` for `STACK` of small models on GPUs, else 1.
-        address: of the cluster; empty for `RAY_ADDRESS`, else a cluster of this machine, which is started if need be.
-        cpus: cores for each run of a cluster.
-        gpus: GPUs, or the share of one, for each run; `None` for 1 if the cluster has any.
-    """
-
-    name: str = "local"
-    n: int | None = None
+    name: str = "local"  # one of `ENGINES`
+    n: int | None = None  # runs at a time, or stacks of them; `None` for what the machine or the cluster holds
+    # at most how many runs are trained as one; `None` for `STACK` of small models on GPUs, else 1
     stack: int | None = None
+    # of the cluster; empty for `RAY_ADDRESS`, else a cluster of this machine, which is started if need be
     address: str = ""
-    cpus: float = 1.0
-    gpus: float | None = None
+    cpus: float = 1.0  # cores for each run of a cluster
+    gpus: float | None = None  # GPUs, or the share of one, for each run; `None` for 1 if the cluster has any
 
     def count(self) -> int:
         """Return how many runs this machine trains at a time; of a cluster we know that only when we are connected."""

@@ -53,23 +53,14 @@ def read_record(file: Path) -> Record:
 
 @dataclass
 class Listing:
-    """What a look at the folder shows.
+    """What a look at the folder shows."""
 
-    Args:
-        over: keys of the jobs that have a record.
-        claims: how often each job was claimed.
-        crashed: keys of the jobs at which processes died, or ran out of memory.
-        processes: how many have been at work here; those that were killed count, too.
-        entries: how many files there are.
-        seconds: how long the look took.
-    """
-
-    over: set[str] = field(default_factory=set)
-    claims: dict[str, int] = field(default_factory=dict)
-    crashed: set[str] = field(default_factory=set)
-    processes: int = 0
-    entries: int = 0
-    seconds: float = 0.0
+    over: set[str] = field(default_factory=set)  # keys of the jobs that have a record
+    claims: dict[str, int] = field(default_factory=dict)  # how often each job was claimed
+    crashed: set[str] = field(default_factory=set)  # keys of the jobs at which processes died, or ran out of memory
+    processes: int = 0  # how many have been at work here; those that were killed count, too
+    entries: int = 0  # how many files there are
+    seconds: float = 0.0  # how long the look took
 
 
 class Ledger:

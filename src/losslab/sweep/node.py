@@ -35,80 +35,48 @@ RATE = 2e7  # bytes a second that these may take on the way
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker is told first.
+    """What a worker is told first."""
 
-    Args:
-        plan: the sweep's, as a dictionary.
-        folder: the sweep's, as the driver names it.
-        cwd: the driver's current folder.
-        token: a file in the sweep's folder: whoever sees it shares a disk with the driver.
-        stack: at most how many runs are trained as one.
-        threads: for each run.
-        gpu: whether it may use the GPUs that it sees.
-        every: seconds between two looks at the files of runs that go on.
-        far: paths that must be on the node.
-    """
-
-    plan: dict[str, Any]
-    folder: str
-    cwd: str
-    token: str
-    stack: int
-    threads: int
-    gpu: bool
-    every: float
-    far: Sequence[str] = ()
+    plan: dict[str, Any]  # the sweep's, as a dictionary
+    folder: str  # the sweep's, as the driver names it
+    cwd: str  # the driver's current folder
+    token: str  # a file in the sweep's folder: whoever sees it shares a disk with the driver
+    stack: int  # at most how many runs are trained as one
+    threads: int  # for each run
+    gpu: bool  # whether it may use the GPUs that it sees
+    every: float  # seconds between two looks at the files of runs that go on
+    far: Sequence[str] = ()  # paths that must be on the node
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a worker answers first.
+    """What a worker answers first."""
 
-    Args:
-        version: of losslab on the node.
-        node: Ray's name of the node.
-        host: the machine's.
-        shared: whether it sees the sweep's folder.
-        missing: paths that are not there.
-    """
-
-    version: str
-    node: str
-    host: str
-    shared: bool
-    missing: list[str]
+    version: str  # of losslab on the node
+    node: str  # Ray's name of the node
+    host: str  # the machine's
+    shared: bool  # whether it sees the sweep's folder
+    missing: list[str]  # paths that are not there
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job for a worker.
+    """A job for a worker."""
 
-    Args:
-        job: what is to be done, as a dictionary.
-        files: of its runs, as far as another worker got with them.
-        trial: the number of its trial in Optuna's study, if the run itself has to report to that.
-    """
-
-    job: dict[str, Any]
-    files: Files
-    trial: str = ""
+    job: dict[str, Any]  # what is to be done, as a dictionary
+    files: Files  # of its runs, as far as another worker got with them
+    trial: str = ""  # the number of its trial in Optuna's study, if the run itself has to report to that
 
 
 @dataclass
 class Report:
-    """What a worker hands in.
+    """What a worker hands in."""
 
-    Args:
-        records: of the jobs that are over, by key.
-        files: of the runs and logs that changed, by their paths below the sweep's folder.
-        gone: files that are no longer there.
-        too_large: files that stay on the node.
-    """
-
-    records: dict[str, Record] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)  # of the jobs that are over, by key
+    # of the runs and logs that changed, by their paths below the sweep's folder
     files: Files = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)
-    too_large: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # files that are no longer there
+    too_large: list[str] = field(default_factory=list)  # files that stay on the node
 
 
 class NodeWorker:

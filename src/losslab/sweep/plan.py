@@ -35,52 +35,30 @@ Setting = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker does in one go: the runs of one setting, most often a single one.
+    """What one worker does in one go: the runs of one setting, most often a single one."""
 
-    Args:
-        key: a hash of all that the runs are; the job's name in the ledger.
-        cell: what is compared.
-        setting: every override except those of its repeats and what is drawn.
-        repeats: a run for each, such as `{"seed": 0, "data.fold": 3}`.
-        draw: whether the rest of the setting is drawn when the job's turn comes.
-    """
-
-    key: str
-    cell: Setting
-    setting: Setting
-    repeats: list[Setting]
-    draw: bool = False
+    key: str  # a hash of all that the runs are; the job's name in the ledger
+    cell: Setting  # what is compared
+    setting: Setting  # every override except those of its repeats and what is drawn
+    repeats: list[Setting]  # a run for each, such as `{"seed": 0, "data.fold": 3}`
+    draw: bool = False  # whether the rest of the setting is drawn when the job's turn comes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep, read and checked.
+    """A sweep, read and checked."""
 
-    Args:
-        name: of the sweep and its folder.
-        method: `grid`, `random` or `bayes`.
-        fixed: the overrides that all runs share.
-        grid: for each key the values that are enumerated.
-        ranges: for each key the range that is drawn from.
-        repeats: for each key of `REPEATS` that varies, and `seed`, its values.
-        trials: settings drawn for each cell; 0 in a grid.
-        early: hyperband's `min_iter` and `eta`.
-        metric: the primary one, by which settings are chosen on the validation rows.
-        mode: whether `min` or `max` of it is better.
-        epochs: of each run.
-    """
-
-    name: str
-    method: str
-    fixed: Setting
-    grid: dict[str, list[Any]]
-    ranges: dict[str, dict[str, Any]]
-    repeats: dict[str, list[int]]
-    trials: int = 0
-    early: dict[str, int] | None = None
-    metric: str = ""
-    mode: Literal["min", "max"] = "min"
-    epochs: int = 1
+    name: str  # of the sweep and its folder
+    method: str  # `grid`, `random` or `bayes`
+    fixed: Setting  # the overrides that all runs share
+    grid: dict[str, list[Any]]  # for each key the values that are enumerated
+    ranges: dict[str, dict[str, Any]]  # for each key the range that is drawn from
+    repeats: dict[str, list[int]]  # for each key of `REPEATS` that varies, and `seed`, its values
+    trials: int = 0  # settings drawn for each cell; 0 in a grid
+    early: dict[str, int] | None = None  # hyperband's `min_iter` and `eta`
+    metric: str = ""  # the primary one, by which settings are chosen on the validation rows
+    mode: Literal["min", "max"] = "min"  # whether `min` or `max` of it is better
+    epochs: int = 1  # of each run
 
     @cached_property
     def cells(self) -> list[Setting]:

@@ -18,19 +18,13 @@ TAIL = 2**16  # bytes at the end of a history that are read
 
 @dataclass(frozen=True)
 class Standing:
-    """How the runs below a folder stand.
+    """How the runs below a folder stand."""
 
-    Args:
-        planned: how many jobs there are in all, as far as their driver has said; 0 if nobody has.
-        ended: how many runs ended in each way.
-        running: of each run that goes on, its folder's name, its epoch, of how many, and what its validation rows said.
-        alive: whether a driver waits for more.
-    """
-
-    planned: int
-    ended: Counter[str]
+    planned: int  # how many jobs there are in all, as far as their driver has said; 0 if nobody has
+    ended: Counter[str]  # how many runs ended in each way
+    # of each run that goes on, its folder's name, its epoch, of how many, and what its validation rows said
     running: list[dict[str, Any]]
-    alive: bool
+    alive: bool  # whether a driver waits for more
 
     @property
     def over(self) -> bool:

@@ -29,17 +29,11 @@ Rows = tuple[Tensor, ...]  # raw scores and targets, and weights where the data 
 
 @dataclass
 class EpochState:
-    """What a run has so far of the current epoch; a checkpoint keeps it.
+    """What a run has so far of the current epoch; a checkpoint keeps it."""
 
-    Args:
-        train_loss: the sum of the losses of the rows that were trained on.
-        gradient_norm: of the first step, before clipping; `None` until then.
-        val_row: the loss and the metrics of the validation rows.
-    """
-
-    train_loss: float = 0.0
-    gradient_norm: float | None = None
-    val_row: dict[str, float] = field(default_factory=dict)
+    train_loss: float = 0.0  # the sum of the losses of the rows that were trained on
+    gradient_norm: float | None = None  # of the first step, before clipping; `None` until then
+    val_row: dict[str, float] = field(default_factory=dict)  # the loss and the metrics of the validation rows
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Set the values that a checkpoint holds."""
