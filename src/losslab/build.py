@@ -124,7 +124,6 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
     Args:
         cfg: with the number of steps, from `plan_steps`.
-        data: the rows.
     """
     import torch
 
@@ -188,8 +187,6 @@ def build_loaders(cfg: DictConfig, data: "Dataset", rank: int = 0, world: int = 
     """Make the batches of a run.
 
     Args:
-        cfg: the configuration.
-        data: the rows.
         rank, world: the number of this process, and how many there are.
         ahead: whether images may be normalised once for all epochs; not where they are augmented.
     """

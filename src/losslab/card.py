@@ -170,8 +170,6 @@ def compute_curve(
         task: fitted to the examples.
         read: the loss by which the task reads scores.
         shown: that, or a part of it.
-        y: the row's target.
-        column: which score.
     """
     import torch
 

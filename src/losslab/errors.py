@@ -47,7 +47,6 @@ def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") ->
     """Make the sentence for an error of the machine: a full disk, a file that is gone or not the user's, no memory.
 
     Args:
-        error: what was raised.
         instead: what to type to write elsewhere.
 
     Returns:

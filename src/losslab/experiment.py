@@ -119,10 +119,7 @@ def report(name: str, folders: Sequence[str], runs: Runs, typed: Sequence[str]) 
     """Write whether what an experiment expects came out; nothing if its file expects no numbers.
 
     Args:
-        name: the experiment.
-        folders: those of the catalogue.
         runs: the recorded settings and the summary of each of its runs.
-        typed: what the user typed.
     """
     expected = read_expectations(name, folders)
     if not expected:

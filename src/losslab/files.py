@@ -38,7 +38,6 @@ class Unreadable(Refused):
     """A file that cannot be read.
 
     Args:
-        file: its path.
         why: continues the sentence after its name, such as `is missing`.
     """
 

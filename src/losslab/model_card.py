@@ -48,7 +48,6 @@ def write_card(cfg: DictConfig, run: "Predictor", folder: Path, model: str) -> s
     """Return the card of a trained run.
 
     Args:
-        cfg: of the run.
         run: made again from its checkpoint.
         folder: its record, of which status, summary and test rows are read where they are there.
         model: the name of the ONNX file.

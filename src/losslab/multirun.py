@@ -93,7 +93,6 @@ def tabulate(runs: Runs, first: Sequence[str] = (), width: int | None = None) ->
     named below; so are values of the loss where the losses differ, unless they are among the `first`.
 
     Args:
-        runs: what `read_runs` returns.
         first: metrics that are left out last.
         width: in letters; `None` for that of the terminal.
     """
@@ -204,11 +203,7 @@ def write_race(cfg: DictConfig) -> str:
 
 @contextmanager
 def cleared(words: Sequence[str]) -> Iterator[None]:
-    """Remove what Hydra writes before the first run of a multirun, if no run made a folder.
-
-    Args:
-        words: the command line.
-    """
+    """Remove what Hydra writes before the first run of a multirun, if no run made a folder."""
     typed = (read_value(word) for word in words if key_of(word) == "output_dir")
     output = Path(next(typed, "outputs"))
     before = {*output.glob("*")}

@@ -63,11 +63,6 @@ class Request(NamedTuple):
 def compose_checkpoint(words: Sequence[str], keys: Sequence[str], what: str) -> tuple[DictConfig, dict[str, str]]:
     """Compose the run that a checkpoint is of; return it with what else was typed.
 
-    Args:
-        words: as typed.
-        keys: the settings that there are.
-        what: the command, for messages.
-
     Raises:
         Refused: for an unknown setting, and for a checkpoint that is not there or stands alone.
     """
@@ -144,7 +139,6 @@ def predict(
     """Predict: return the table with its header, a line for each row, and notes.
 
     Args:
-        cfg: composed with `ckpt=`.
         source: the file or folder to predict on.
         threshold: above which a label is predicted: a number, `tuned` or `prior`; see `decide`.
         id: the column that names a row; found by itself if `None`.
@@ -194,7 +188,6 @@ def decide(run: "Predictor", scores: "Tensor", threshold: str | float | None) ->
     """Return what is predicted, in canonical form, and by which threshold, in a sentence that is empty if by none.
 
     Args:
-        run: the trained run.
         scores: raw, `(N, S)`.
         threshold: a number; `tuned`, a label's own, with the best F1 on the validation rows; `prior`, its share in the
             training rows; or `None`, by which the task decides. Of two classes the second is predicted above it, and by

@@ -15,7 +15,6 @@ def progress_bar(total: int, what: str, unit: str = "", initial: int = 0, leave:
     """Return a bar of tqdm's for a terminal or a notebook, and lines of text for anything else.
 
     Args:
-        total: the number of steps.
         what: is done, such as `tuning`.
         unit: the name of a step, such as `run`; empty where a person does not count them.
         initial: how many of them are done already.

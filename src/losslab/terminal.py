@@ -160,9 +160,6 @@ def closing(summary: Mapping[str, float], folder: Path, parts: "Parts", alone: b
     """List the test metrics, where the pictures are, and on the last line the run's folder. Epochs count from 1.
 
     Args:
-        summary: the run's.
-        folder: the run's.
-        parts: what it was made of.
         alone: whether it is no part of a sweep, and so ends with what its experiment expects and what to type next.
     """
     tests = {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}

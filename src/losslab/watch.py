@@ -78,7 +78,6 @@ def look_at_files(folder: Path, known: Gathered) -> int:
     """Sum up when the files that tell how runs stand were written: another number means that something happened.
 
     Args:
-        folder: that holds the runs.
         known: runs that have ended and were read before; of these it only looks whether they are as they were.
     """
     found = 0
@@ -104,7 +103,6 @@ def watch(request: Request, known: Gathered) -> str:
     """Write the page again and again, until the runs have ended; return what is printed at the end.
 
     Args:
-        request: what to watch.
         known: keeps what was read, so that a run that has ended is read once.
     """
     from losslab.page.live_page import draw_live

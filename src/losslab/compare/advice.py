@@ -16,10 +16,7 @@ def describe_ties(comparison: Comparison, leader: str, ties: Sequence[Pair], wan
     """Say what is undecided, and what would decide it.
 
     Args:
-        comparison: what is compared.
-        leader: the first of each of the pairs.
         ties: the pairs that neither differ nor are the same.
-        wanted: the difference worth finding.
     """
     counts = [pair.n for pair in ties]
     most, population = max(counts), comparison.population

@@ -132,7 +132,6 @@ def lay_out(comparison: Comparison, y: Array, contrasts: Array, tries: Array) ->
     """Say how the values of a comparison are tested: which noise counts, and what is contrasted.
 
     Args:
-        comparison: what is compared.
         y: `(n, k)`, the values of its units.
         contrasts: `(m, k)`, the weights of the cells.
         tries: `(m,)`, among how many settings more one side of each was chosen.

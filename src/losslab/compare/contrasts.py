@@ -82,8 +82,6 @@ def summarize(y: Array, layout: Layout, floor: float = 0.0) -> tuple[Array, Arra
     differ (the moderated variance of Smyth 2004).
 
     Args:
-        y: the samples.
-        layout: the contrasts.
         floor: the least variance of a single value, as equal values may be rounded ones.
 
     Returns:
@@ -138,7 +136,6 @@ def skewness_of(y: Array, layout: Layout, second: Array) -> Array:
 
     Args:
         y: `(b, n, k)`, the samples.
-        layout: the contrasts.
         second: `(b, m)`, the sum of squares of each difference's deviations.
     """
     counts = layout.counts
@@ -248,7 +245,6 @@ def residuals(y: Array, present: Array, precision: Array | None = None) -> Array
     """Return what the additive model of cells and units leaves of `y` `(b, n, k)`; 0 where there is no value.
 
     Args:
-        y: a batch of samples.
         present: `(n, k)`, which values there are.
         precision: `(k,)`, the weight of each cell where a unit's level is estimated.
     """
@@ -294,7 +290,6 @@ def moderation(squares: Array, df: Array) -> tuple[Array, Array]:
 
     Args:
         squares: `(b, k)`, each cell's sum of squared residuals, as a multiple of the pooled variance.
-        df: `(k,)`, its degrees of freedom.
 
     Returns:
         The prior's degrees of freedom, infinite where the variances differ by no more than chance, and Bartlett's

@@ -29,7 +29,6 @@ def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
     target evaluates only models that were trained with it.
 
     Args:
-        folder: the run's.
         own: overrides that find and allow the user's own options.
 
     Raises:

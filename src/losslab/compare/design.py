@@ -92,11 +92,9 @@ def arrange(
     """Sort runs into cells and choose each cell's setting.
 
     Args:
-        runs: the runs that were read.
         by: the keys to compare; by default loss and optimizer, whichever vary, or the only setting that varies.
         metric: the test metric to compare; by default the task's primary metric.
         only: settings that a run must have to take part, such as `{"task": "regression"}`.
-        alpha: the level.
         claim: what to speak of: rows, seeds, splits or data; by default what the records suggest.
 
     Raises:
@@ -202,12 +200,6 @@ def find_varying(frame: pd.DataFrame, settings: Sequence[str]) -> list[str]:
 
 def choose_keys(frame: pd.DataFrame, settings: Sequence[str], vary: Sequence[str], by: Sequence[str]) -> list[str]:
     """Return the keys to compare: those asked for, else loss and optimizer if they vary, else the one that does.
-
-    Args:
-        frame: the runs.
-        settings: all settings.
-        vary: the settings that vary.
-        by: the keys asked for.
 
     Raises:
         Refused: for an unknown key, and where several other settings vary.

@@ -65,9 +65,7 @@ class Summary:
         """Return the line of a run, and before it what it shares with those that follow, where that is new.
 
         Args:
-            run: its name.
             facts: of its files, before they were read.
-            both: what was read.
         """
         before = ""
         if any([*new] != [*known] for new, known in zip(both, self.shared, strict=True)) or not self.digest:
@@ -114,8 +112,6 @@ class Gathered:
         """Return those folders in a folder that are runs with a line that counts, with the facts of their files.
 
         Args:
-            folder: its path.
-            names: of the folders in it.
             files: names of the files in it, among them those with lines.
         """
         for name in files:

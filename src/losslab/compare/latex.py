@@ -57,9 +57,7 @@ def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFra
     """Write the table: options, n, mean with the half-width of its interval, median, and failures where there are any.
 
     Args:
-        comparison: what is compared.
         findings: its pairs; bold are the cells that cannot be told from the best.
-        numbers: the summary of its cells.
     """
     failures = count_failures(comparison)
     halves = ((numbers["high"] - numbers["low"]) / 2).tolist()

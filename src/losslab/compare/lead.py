@@ -119,12 +119,7 @@ def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
 
 
 def write_lead(comparison: Comparison, findings: Findings, wanted: float) -> list[Line]:
-    """Write the lead of a comparison; nothing where there is nothing to compare.
-
-    Args:
-        comparison, findings: what is compared, and what was found.
-        wanted: the difference worth finding.
-    """
+    """Write the lead of a comparison; nothing where there is nothing to compare."""
     if not findings.pairs:
         return []
     standing = find_standing(comparison, findings, wanted)

@@ -56,7 +56,6 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
     """Find what the runs can speak of.
 
     Args:
-        used: the runs that are compared.
         claim: what was asked for; empty for what the records suggest.
         recorded: of how many of them it is known what they said of each test row.
 

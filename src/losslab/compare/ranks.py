@@ -23,7 +23,6 @@ def bootstrap_ranks(y: Array, rows: Array | None = None, draws: int = DRAWS) -> 
     Args:
         y: `(n, k)`, the units by the cells; higher is better.
         rows: `(k, k)`, a covariance of the means that comes from the rows tested, as normal noise on top.
-        draws: how often.
 
     Returns:
         The probability of each cell to be the best, where k that are equal have 1/k each, and the ends of the 95 %

@@ -51,8 +51,6 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
     """Write the sentences and tables of a comparison.
 
     Args:
-        comparison, findings: what is compared, and what was found.
-        wanted: the difference worth finding.
         folder: of the page, where an earlier comparison may be.
         chosen: the cell to use, where a race has decided it.
     """
@@ -121,8 +119,6 @@ def format_json(report: Report, page: Path, unread: list[str]) -> str:
     """Write one JSON object, in strict JSON: what is not finite is null.
 
     Args:
-        report: what is said.
-        page: the path of the page.
         unread: a phrase for each record that could not be read.
     """
     comparison, components = report.comparison, report.components

@@ -29,7 +29,6 @@ def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:
     """Read what each run recorded of its test rows, by its folder; runs that tested other rows, or none, are left out.
 
     Args:
-        used: the runs.
         metric: which the blocks must have.
     """
     found: dict[str, Blocks] = {}
@@ -58,7 +57,6 @@ def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, B
         used: the runs, each with its cell and folder.
         cells: in the order of the covariance.
         blocks: of each run, by its folder.
-        metric: the metric.
     """
     first = next(iter(blocks.values()))
     by_cell = []

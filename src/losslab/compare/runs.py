@@ -36,7 +36,6 @@ def read_runs(folders: Iterable[str], gathered: Gathered | None = None) -> Runs:
     from the server.
 
     Args:
-        folders: their paths.
         gathered: what earlier looks at these folders found.
 
     Raises:
@@ -92,7 +91,6 @@ def find_records(name: str, gathered: Gathered | None = None) -> Iterator[tuple[
     """Walk a folder for records: run folders and lists of failed jobs, or W&B's offline runs where it has no runs.
 
     Args:
-        name: of the folder.
         gathered: lines that sum up runs; a run with one is not looked into.
 
     Yields:

@@ -66,7 +66,6 @@ def name_datasets(frame: pd.DataFrame, begun: pd.DataFrame, keys: Sequence[str])
     """Name each run's data set: the option of `data`, and what differs between data sets of that name.
 
     Args:
-        frame: all runs.
         begun: those with a complete configuration.
         keys: the settings that vary and choose rows.
     """

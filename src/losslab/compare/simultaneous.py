@@ -175,7 +175,6 @@ def refer(
 
     Args:
         statistic: `(m,)`, not negative.
-        layout: the contrasts.
         known: which of them can be tested.
         units, rows: the variance of each over units, and that which comes from the rows tested.
         alpha: the level of the critical values.

@@ -23,10 +23,7 @@ def sort_pairs(comparison: Comparison, pairs: Sequence[Pair], leader: str, wante
     """Sort the pairs of a leader by what is known of them.
 
     Args:
-        comparison: what is compared.
         pairs: of cells or of options, in any direction; those without the leader do not count.
-        leader: its name.
-        wanted: the difference worth finding, in the comparison's unit.
     """
     own = [pair if pair.first == leader else turn(pair) for pair in pairs if leader in (pair.first, pair.second)]
     behind = sorted((pair for pair in own if is_sure(comparison, pair)), key=lambda pair: pair.mean)

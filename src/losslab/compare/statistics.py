@@ -30,7 +30,6 @@ def mean_interval(values: Array, level: float = 0.95, more: float = 0.0, more_df
 
     Args:
         values: of the units.
-        level: the confidence level.
         more: a variance of the mean that comes from elsewhere, such as the rows tested.
         more_df: its degrees of freedom; the two are joined as by Welch and Satterthwaite.
 
@@ -70,10 +69,7 @@ def units_needed(
     The spread is one that the true one is not above, at 80 % or what `doubt` says: that is a margin for its error.
 
     Args:
-        gap: the difference.
         sd: the standard deviation of a unit's difference, estimated from n units.
-        n: the units.
-        df: its degrees of freedom.
         critical: how many standard errors are enough with these degrees of freedom.
         row_se: a standard error that no further unit takes away.
         doubt: the probability that the true spread is not above the one that is reckoned with.
@@ -128,7 +124,6 @@ def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
 
     Args:
         scores: `(N, k)`, data sets by methods; higher is better; at least 2 by 3.
-        alpha: the significance level.
     """
     count, methods = scores.shape
     ranks = stats.rankdata(-scores, axis=1).mean(0)

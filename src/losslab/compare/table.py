@@ -69,8 +69,6 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     """Write the table of cells as texts, without columns that say nothing of any cell.
 
     Args:
-        comparison: what is compared.
-        numbers: the summary of its cells.
         whole: with IQM, ranks, best epochs, updates, speed, memory and Pareto fronts, for which a terminal has no room.
     """
     level = f"{100 * (1 - comparison.alpha):g} %"
@@ -139,12 +137,7 @@ def pick_drawn(numbers: pd.DataFrame, most: int) -> tuple[list[str], str]:
 
 
 def describe_alike(table: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """Take out the columns that are the same for all cells, and say in a sentence what they hold.
-
-    Args:
-        table: of cells, in texts.
-        keys: the columns that stay.
-    """
+    """Take out the columns that are the same for all cells, and say in a sentence what they hold."""
     alike = [str(key) for key in table if key not in keys and len(table) > 1 and table[key].nunique() == 1]
     said = [f"{key} {table[key].iloc[0]}" for key in alike if table[key].iloc[0]]
     return table.drop(columns=alike), f"The same for all: {', '.join(said)}." if said else ""
@@ -188,7 +181,6 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
 
     Args:
         pairs: the pairs in numbers, and the column `of`: the family of each.
-        unit: the unit of a difference.
     """
     if pairs.empty:
         return pairs

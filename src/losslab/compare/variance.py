@@ -45,7 +45,6 @@ def nested_variances(values: Array, levels: Sequence[Array]) -> Array:
     Source: Henderson 1953, method 1; Searle, Casella & McCulloch 1992, chapter 5.
 
     Args:
-        values: (n,).
         levels: of each level the group of each value (n,); more groups than in the level before, fewer than values.
 
     >>> nested_variances(np.array([1.0, 3.0, 11.0, 13.0]), [np.array([0, 0, 1, 1])]).tolist()

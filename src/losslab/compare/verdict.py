@@ -25,8 +25,6 @@ def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.
     """Write the verdict in sentences, the most important first.
 
     Args:
-        comparison: what is compared.
-        findings: its pairs.
         wanted: the difference worth finding, in the comparison's unit: less is the same for practical purposes.
     """
     if not findings.pairs:

@@ -90,7 +90,6 @@ def check_composed(cfg: DictConfig, typed: bool) -> None:
     """Refuse a configuration that names code outside of the list, or holds a secret. Make `allow` a list.
 
     Args:
-        cfg: the whole configuration.
         typed: whether the user typed `allow`, which counts from nowhere else.
     """
     given = cfg.get("allow")
@@ -165,9 +164,7 @@ def belongs_to_allowed_code(key: str, allow: Sequence[str], content: Mapping[str
     """Tell whether a setting is an argument of data or of a callback that the user allows.
 
     Args:
-        key: the setting.
         allow: what the user typed.
-        content: what the file sets.
         cfg: the whole configuration, in which another file may have put other code in that place; `None` if it is not
             composed yet.
     """
@@ -191,7 +188,6 @@ def check_file(
     """Refuse a file of options that makes settings that a file may not make.
 
     Args:
-        where: the file.
         content: what it sets, under its keys in the whole configuration.
         allow: what the user typed.
         groups: tells whether a key is a group of options.

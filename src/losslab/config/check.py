@@ -76,9 +76,6 @@ def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
     """Refuse the first mistake in the jobs of a multirun, before any of them is trained.
 
     Each value is checked once, and each combination of options.
-
-    Args:
-        jobs: the overrides of each.
     """
     if not jobs:
         raise Refused("the values that are typed name no run: type at least one, such as seed=0")
@@ -145,7 +142,6 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
     """Refuse what can be known to be wrong before data is read.
 
     Args:
-        cfg: what was typed, composed.
         usual: the values of the same options as their files have them, by key.
         ranges: what fits a key, as the options' files state it.
     """
@@ -287,9 +283,7 @@ def check_loss(cfg: DictConfig, name: str, loss: DictConfig) -> None:
     """Refuse a loss that asks for scores or targets in a form that the task does not offer.
 
     Args:
-        cfg: the whole configuration.
         name: the loss, or one loss of a weighted sum.
-        loss: its keys.
     """
     if fits(cfg.task, loss):
         return

@@ -51,9 +51,6 @@ def rewrite_arguments() -> None:
 def check_command_line(words: Sequence[str]) -> None:
     """Refuse what would have Hydra run a stranger's code.
 
-    Args:
-        words: the command line, without the program's name.
-
     Raises:
         Refused: for that, and for options below `--config-dir` that set what a file may not.
     """

@@ -38,12 +38,7 @@ UNKNOWN_KEY = re.compile(
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
-    """Turn an error of Hydra's or OmegaConf's into a sentence that says what fits.
-
-    Args:
-        error: what was raised.
-        overrides: what was typed.
-    """
+    """Turn an error of Hydra's or OmegaConf's into a sentence that says what fits."""
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and (found := explain_missing(error, overrides)):
         return found
@@ -141,7 +136,6 @@ def explain_key(cfg: DictConfig, group: str, key: str) -> str:
 
     Args:
         cfg: what was typed but for this key, composed.
-        group: of the option.
         key: of the option, without the group.
     """
     known = options(cfg.run.catalogue, group)

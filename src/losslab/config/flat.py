@@ -58,7 +58,6 @@ class Resolver:
     """Resolves the references in a configuration's values.
 
     Args:
-        cfg: the configuration.
         root: a plain copy of it; empty where it is a part of another, as references start at the root.
     """
 

@@ -18,7 +18,6 @@ def make(cfg: DictConfig, path: str, **more: Any) -> Any:
     `_convert_="all"`: an OmegaConf list would end up in the checkpoint, which then could not be read safely.
 
     Args:
-        cfg: the whole configuration.
         path: of the option, such as `loss`, or `loss.parts.bce` in a sum of losses.
         more: keys beyond the option's own, or in their place.
 

@@ -212,12 +212,7 @@ def stated_ranges(node: dict[Any, Any], path: tuple[Any, ...] = ()) -> Iterator[
 
 
 def check_readable(where: str, content: dict[str, Any]) -> None:
-    """Refuse a range that cannot be read.
-
-    Args:
-        where: the file.
-        content: what it sets.
-    """
+    """Refuse a range that cannot be read."""
     for path, ranges in stated_ranges(content):
         for key, text in ranges.items() if isinstance(ranges, dict) else [("", ranges)]:
             try:

@@ -75,8 +75,6 @@ def check_overrides_in(where: str, overrides: Sequence[str], allow: Sequence[str
     """Refuse overrides in a file that do what a file may not.
 
     Args:
-        where: the file.
-        overrides: as they would be typed.
         allow: what the user typed as `allow`.
 
     Raises:

@@ -95,7 +95,6 @@ def find_targets(key: str, ranges: Mapping[str, Mapping[str, Any]], names: Mappi
     Args:
         key: the name below `search`.
         ranges: of the optimizer and of each loss, by the key of the option.
-        names: of the options.
 
     Raises:
         Refused: if no range belongs to it, or one of the optimizer and one of the loss.

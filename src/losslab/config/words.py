@@ -20,7 +20,6 @@ def command_words(usage: str | None, instead: str = "out=PATH") -> Iterator[list
     """Yield the words typed after a command. `--help` prints its usage, and a mistake ends it in one sentence.
 
     Args:
-        usage: what `--help` prints.
         instead: what to type to write elsewhere if the disk is full or belongs to others.
     """
     with one_sentence(instead):
@@ -50,7 +49,6 @@ def parse_settings(words: Sequence[str], known: Sequence[str]) -> dict[str, str]
     """Parse words such as `out=a.png` into values by key.
 
     Args:
-        words: as typed.
         known: the keys that exist; `loss.*` stands for many, and `*` for all settings of a run.
 
     Raises:

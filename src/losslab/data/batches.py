@@ -119,9 +119,7 @@ class Batches:
     Images are floats if they were normalised ahead, else bytes, which `Pixels` normalises on the model's device.
 
     Args:
-        data: the dataset.
         part: `train`, `val` or `test`.
-        size: rows a batch.
         at_once: batches that are returned together, as one tensor.
         seed: of the order; `None` keeps the order of the split.
         drop_last: whether an epoch leaves out the rows that do not fill a batch.

@@ -56,7 +56,6 @@ def decode_all(root: Path, files: list[str], size: tuple[int, int], cache: str, 
         root: the folder that the names start from.
         files: names of image files, each once.
         size: height and width that each is resized to, whatever its own proportions.
-        cache: the folder of all caches.
         limit_gb: how large a cache may be. Images that would take more, or more than is free on the disk, stay in
             their files. These are read once all the same, to find broken files and copies.
 

@@ -220,8 +220,6 @@ class ColumnEncoder:
         By hand: importing scikit-learn takes 0.8 s, and a fault in a table should be reported at once.
 
         Args:
-            column: of the whole table.
-            train: row numbers of the training rows.
             separator: between the items of a list in one cell; found by itself if `None`.
         """
         name, kind, dates = column.name, column.kind, column.dates

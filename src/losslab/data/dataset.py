@@ -172,7 +172,6 @@ def arrays(
 
     Args:
         read: called without arguments.
-        task: the task's name.
         val, test, seed, folds, fold: the split; see `split_rows`.
         outputs: names of the targets, classes or labels; their numbers if `None`.
         gives: what the rows are: `vector`, `image` or `tokens`.
@@ -210,9 +209,7 @@ def split_rows(
     """Shuffle rows by `seed` and split them into parts, each with its share of every stratum.
 
     Args:
-        count: number of rows.
         val, test: share of all rows, such as 0.1; each part gets at least two rows.
-        seed: of the shuffle.
         strata: a class for each row. Classes of fewer than three rows stay in the training part, but see `folds`.
         groups: a value for each row; rows of equal value stay together. `val` and `test` are then shares of the
             groups, folds are dealt groups, and a group counts for the rarest class among its rows.

@@ -85,7 +85,6 @@ class TableEncoder:
         """Read the columns of a table by their names; other columns are not used.
 
         Args:
-            source: the file.
             id: the column that names a row; found by itself if `None`.
 
         Raises:

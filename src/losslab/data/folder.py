@@ -50,7 +50,6 @@ def images(  # long: a parameter for each setting of a folder
 
     Args:
         path: the folder; images lie in it or in any subfolder.
-        task: the task's name.
         size: height and width that each image is resized to, whatever its own proportions.
         val, test, seed, folds, fold: the split; see `losslab.data.dataset.split_rows`.
         cache, cache_gb: where decoded images are kept, and how much they may take; see `losslab.data.cache`.

@@ -51,10 +51,6 @@ class Told:
 def find_style(cells: "pd.Series[str]", told: Told) -> str:
     """Return the style in which all cells are numbers or dates; `plain` if there is none.
 
-    Args:
-        cells: of a column, none of them empty.
-        told: what the user says of them.
-
     Raises:
         Refused: where two styles fit and mean different values.
 

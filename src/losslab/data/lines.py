@@ -57,8 +57,6 @@ def read_lines(
     """Read lines of text as a table of text.
 
     Args:
-        open_lines: opens the file.
-        form: how it is written.
         rows: how many to read; all if `None`.
         columns: the names of those to read; all if `None`.
     """
@@ -88,13 +86,7 @@ def name_columns(frame: pd.DataFrame, form: Written) -> pd.DataFrame:
 
 
 def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, typed: str) -> None:
-    """Refuse a table if a row has fewer cells than the header, or cells beyond it that are not empty.
-
-    Args:
-        open_lines: opens the file.
-        form: how it is written.
-        typed: what names the file, for the sentence.
-    """
+    """Refuse a table if a row has fewer cells than the header, or cells beyond it that are not empty."""
     width = 0
     if form.delimiter == BLANKS:
         return
@@ -142,8 +134,6 @@ def find_line(open_lines: Callable[[], io.BufferedReader], form: Written, row: i
     """Return the line in which a row begins: cells may hold several lines, and lines may be empty.
 
     Args:
-        open_lines: opens the file.
-        form: how it is written.
         row: from 0 on.
     """
     numbers = (number for number, _, _ in split_rows(open_lines, form))

@@ -27,7 +27,6 @@ def flip_classes(data: Dataset, share: float, seed: int) -> None:
     Args:
         data: changed in place.
         share: of the rows of each part.
-        seed: of the draw.
 
     Raises:
         Refused: for targets that are no classes.

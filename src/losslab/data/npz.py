@@ -21,10 +21,7 @@ def npz(path: str, *, task: str, takes: list[str], truth: str | None = None, **s
     """Read arrays. Numbers `(N, F)` become a table with the columns x0, x1, ..., which are standardised.
 
     Args:
-        path: of the file.
         task, truth: of the targets; see `losslab.data.dataset.arrays`.
-        takes: what the model takes.
-        settings: the split.
 
     Raises:
         Refused: if the file is none of NumPy's, lacks an array, or the arrays do not fit the task.

@@ -30,8 +30,6 @@ def read_numbers(
     """Read a table: columns of plain numbers as float64, with NaN for empty cells, and the others as text.
 
     Args:
-        open_lines: opens the file.
-        form: how it is written.
         stays_text: tells which columns stay text.
         missing: what an empty cell may hold.
     """

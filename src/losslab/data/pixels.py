@@ -27,7 +27,6 @@ class Files:
 
     Args:
         root: the folder that the names start from.
-        files: one for each row.
         size: height and width that each is resized to.
     """
 

@@ -75,10 +75,8 @@ def read_table(
     """Return the table in a file.
 
     Args:
-        path: of the file.
         key: the setting that names it, for messages.
         rows: how many to read, the first ones; all if `None`.
-        form: how it is written.
         stays_text: tells which columns stay text; the others of a large table become float64 where all cells are plain
             numbers or empty. All stay text if `None`.
         missing: what an empty cell of a number column may hold.
@@ -157,8 +155,6 @@ def name_lines(path: str, form: Format = DEFAULT, test_path: str | None = None) 
     """Refuse a cell with the line that it stands in, in the file that its table was read from.
 
     Args:
-        path: of the file.
-        form: how it is written.
         test_path: of a file whose rows are numbered -1, -2, ... (`losslab.data.tables.append_test`).
     """
     try:
@@ -188,8 +184,6 @@ def note_doubled(names: Iterable[str], path: str, form: Format) -> list[str]:
 
     Args:
         names: of the columns, as they were read.
-        path: of the file.
-        form: how it is written.
     """
     pairs = [(name, re.fullmatch(r"(.+)\.\d+", name)) for name in names]
     later: dict[str, list[str]] = {}

@@ -68,7 +68,6 @@ def split_table(
     """Split the rows of a table.
 
     Args:
-        frame: the table.
         strata, val, test, seed, folds, fold: see `split_rows`.
         split: a column that holds each row's part, `train`, `val` or `test`. Without `val`, that is drawn from `train`.
         group: a column; rows of equal value stay together.

@@ -129,9 +129,7 @@ def note_points(columns: Sequence[Column], targets: Mapping[str, "pd.Series[Any]
     """Return a note where every point in a table may stand between thousands, as in 543.221.
 
     Args:
-        columns: of the features.
         targets: the cells of targets that are numbers, by name.
-        y: the targets.
     """
     plain = [c for c in columns if c.kind == "number" and c.style == "plain" and not c.dates]
     cells = {c.name: c.text[~c.missing] for c in plain if "text" in vars(c)} | {**targets}

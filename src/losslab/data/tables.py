@@ -64,7 +64,6 @@ def csv(
     """Read the user's own table; see `encode` for the other settings.
 
     Args:
-        path: of the table.
         target: a column, or several.
         test_path: another table with the same columns, whose rows are tested; `None` splits those of `path`.
         rows: how many rows to take, chosen at random; all if `None`.
@@ -186,12 +185,9 @@ def encode(  # long: each step of the table's way from cells to features, and al
     Args:
         frame: the table, its cells text or numbers.
         target: a column; several for several numbers a row, or for labels in columns of 0 and 1.
-        task: the task's name.
         takes: what the model takes; vectors are preferred over tokens.
-        seed: of the split.
         drop: columns to leave out.
         separator: between labels, or items of a list, in one cell; found by itself if `None`.
-        buckets: number of token ids.
         outliers: share of the training targets to multiply by ten, as a slipped decimal point would; the validation
             and test rows stay clean.
         types: what columns hold, such as `age: number`, or `date`, `category` or `text`; inferred for the others.
@@ -336,9 +332,7 @@ def has_text(path: str, without: Sequence[str], form: Format) -> bool:
     """Return whether the first rows of a table hold text, which is neither a category nor a number.
 
     Args:
-        path: of the table.
         without: columns that are no features.
-        form: of the file.
 
     Raises:
         Refused: if it cannot be read.

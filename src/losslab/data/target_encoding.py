@@ -24,12 +24,7 @@ def encode_many(
     other rows, by cross-fitting.
 
     Args:
-        encoder: of the column.
-        column: of the whole table.
-        train: row numbers of the training rows.
-        y: canonical targets.
         outputs: names of the targets, classes or labels.
-        seed: of the cross-fitting.
 
     Returns:
         The encoder, and the features of the training rows `(N, K)`, standardised as the encoder's.

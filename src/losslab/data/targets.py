@@ -38,7 +38,6 @@ def encode_target(
     Args:
         frame: the columns of the target, as text.
         truth: one of `TRUTHS`.
-        task: the task's name, for messages.
         separator: between the labels in one cell; found by itself if `None`.
         formats: how numbers may be written; `None` for plain ones alone.
         missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.

@@ -23,7 +23,6 @@ def find_truth(task: str, truth: str | None = None) -> str:
     """Return the truth of a task.
 
     Args:
-        task: the task's name.
         truth: what the task's YAML says; may be left out for losslab's own tasks.
 
     Raises:

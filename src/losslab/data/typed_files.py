@@ -16,7 +16,6 @@ def read_typed(file: BinaryIO, suffix: str, rows: int | None, sheet: str | None 
     """Return the table in a file as text.
 
     Args:
-        file: opened.
         suffix: of its name, one of `TYPED`.
         rows: how many to return; all if `None`.
         sheet: of Excel; may be left out where only one holds something.

@@ -48,9 +48,6 @@ def open_member(source: BinaryIO) -> Any:
 class Bounded(io.RawIOBase):
     """The bytes of a regular file, unpacked if its name ends in `.gz`, `.bz2`, `.xz` or `.zip`.
 
-    Args:
-        file: its path.
-
     Raises:
         Unreadable: if it is not a regular file, or may not be read.
     """

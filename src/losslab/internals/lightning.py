@@ -49,7 +49,6 @@ def update_best(callback: ModelCheckpoint, score: Tensor) -> bool:
 
     Args:
         callback: keeps one best checkpoint.
-        score: the metric that the callback monitors.
     """
     known = callback.best_model_score
     better = known is None or bool(score < known if callback.mode == "min" else score > known)

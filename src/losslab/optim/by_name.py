@@ -15,8 +15,6 @@ def load(params: Iterable[Any], name: str, lr: float, **settings: Any) -> Optimi
     Args:
         params: parameters, or groups of them; those marked `hidden` go to optimizers that ask for `use_muon`.
         name: as in the library, such as `adopt`; conf/optimizer/any.yaml lists those that can train here.
-        lr: the learning rate.
-        settings: of its class.
 
     Raises:
         Refused: for a setting that its class does not have, and where it lacks one.

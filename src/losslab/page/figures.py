@@ -250,9 +250,7 @@ def draw_tiles(axis: Any, shares: np.ndarray, texts: np.ndarray, bold: int = -1)
     """Draw a table as tiles with texts in them.
 
     Args:
-        axis: where.
         shares: how good each is, from 0 to 1; darker is better, and NaN stays empty.
-        texts: of the same shape.
         bold: the place of the text that is bold.
     """
     axis.pcolormesh(shares, cmap="cividis_r", vmin=0, vmax=1, edgecolors="#fefefe", linewidth=1.0)

@@ -205,7 +205,6 @@ def render_table(table: pd.DataFrame, name: str, ids: Sequence[str] = ()) -> str
 
     Args:
         table: of texts, links and commands.
-        name: what it shows.
         ids: of the rows, which links lead to; empty for a row without.
     """
     numbers = [all(re.match(r"[-0-9]|never$|$", cell.text if isinstance(cell, Link) else cell) for cell in table[name])

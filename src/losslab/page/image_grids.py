@@ -28,7 +28,6 @@ def draw_labels(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> 
     Args:
         data: images, and labels `(N, L)`.
         guess: 0/1, the labels predicted for the test rows, in their order.
-        count: number of images.
         most: number of lines below an image; the last one counts the labels that do not fit.
     """
     y, predicted = data.targets("test")[:count] > 0, guess[:count] > 0

@@ -36,8 +36,6 @@ def draw_live(folder: Path, standing: Standing, refresh: int, known: Gathered | 
     """Draw the page.
 
     Args:
-        folder: that holds the runs.
-        standing: how they stand.
         refresh: after how many seconds a browser reads it again; 0 for a page that stays.
         known: runs that have ended and were read before.
     """

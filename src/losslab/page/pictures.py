@@ -89,11 +89,7 @@ def draw_run(
 
     Args:
         task: fitted to the data.
-        data: the run's.
         scores: of the test rows, in their order.
-        history: a row for each epoch.
-        config: the recorded settings.
-        summary: the run's.
     """
     metric, best = str(config["task.yardstick"]), int(summary["best_epoch"])
     merit = f"test {metric} {summary[f'test/{metric}']:.4g}, epoch {best + 1} of {summary['epochs']:g}"
@@ -136,8 +132,6 @@ def draw_curves(
 
     Args:
         history: a row for each epoch, which count from 0 there.
-        metric: the primary metric.
-        best: the best epoch, as in `history`.
         labels: what to write beside the axes, for `loss` and the metric, if not their names.
     """
     drawn, axes = make_axes(3.7, 3.3, columns=2)
@@ -179,7 +173,6 @@ def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: In
 
     Args:
         y, values: true and predicted `(N, D)`.
-        names: of the targets.
         interval: drawn as a bar for each row.
     """
     if len(y) == 1:
@@ -309,8 +302,6 @@ def draw_reliability(p: Array, y: Array, bins: int = 15) -> Figure:
 
     Args:
         p: predicted probabilities, one for each decision (row and label).
-        y: 0/1, the labels.
-        bins: number of bins, of equal width.
 
     Source: Wilson 1927 (interval).
     """

@@ -43,14 +43,7 @@ DRAW: tuple[Callable[[Comparison, pd.DataFrame], Plot | None], ...] = (
 def draw_plots(
     comparison: Comparison, numbers: pd.DataFrame, findings: Findings | None = None, wanted: float = 1.0
 ) -> Iterator[Plot]:
-    """Draw every plot that has something to show.
-
-    Args:
-        comparison: what is compared.
-        numbers: the table of the cells.
-        findings: what was found, for the plots of claims.
-        wanted: the difference worth finding.
-    """
+    """Draw every plot that has something to show."""
     draws: list[Callable[[], Plot | None]] = [partial(draw_means, comparison, numbers)]
     if findings is not None:
         draws += [partial(draw, comparison, numbers, findings, wanted) for draw in CLAIMS]

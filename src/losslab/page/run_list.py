@@ -26,7 +26,6 @@ def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Secti
     """List the runs, cell by cell, each with its folder, its W&B page and the command that repeats it.
 
     Args:
-        comparison: what is compared.
         page: the folder of the page, which links to folders start from.
         decimals: of a figure.
     """
@@ -102,8 +101,6 @@ def link_cells(comparison: Comparison, table: pd.DataFrame, target_note: str) ->
     The numbers of runs lead to these runs, and other links lead to the rows.
 
     Args:
-        comparison: what is compared.
-        table: the whole of it, in texts.
         target_note: what "to target" means; empty if there is no such column.
     """
     by, width = comparison.by, len(comparison.by)

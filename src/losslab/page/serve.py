@@ -43,10 +43,6 @@ class Handler(BaseHTTPRequestHandler):
 def serve(page: Path, port: int = 0) -> str:
     """Serve a page in the background; return what to tell the user.
 
-    Args:
-        page: the file.
-        port: where to listen; 0 for a free one.
-
     Raises:
         Refused: where the port is taken.
     """

@@ -16,7 +16,6 @@ def log_report(title: str, sentences: Sequence[str], tables: Mapping[str, pd.Dat
     Args:
         title: the name of the run.
         sentences: verdict and cautions, which become its notes.
-        tables: the tables by name.
         out: the folder that holds the page and its plots; W&B's own folder is created in it.
 
     Returns:

@@ -39,14 +39,7 @@ GIVEN_UP = 0.5  # of a candidate's trainings fail: it never finishes
 
 
 class Race:
-    """A race that runs.
-
-    Args:
-        folder: of the race.
-        question: what it is asked.
-        workers: the processes that train.
-        state: what it knows.
-    """
+    """A race that runs."""
 
     def __init__(self, folder: Path, question: Question, workers: AnyWorkers, state: State) -> None:
         self.folder, self.question, self.workers, self.state = folder, question, workers, state
@@ -240,9 +233,6 @@ def name_candidate(question: Question, cell: Mapping[str, Any]) -> str:
 
 def race(words: Sequence[str]) -> int:
     """Run a race to its end.
-
-    Args:
-        words: what was typed.
 
     Returns:
         The exit code: 1 where no candidate ever finished.

@@ -64,7 +64,6 @@ def judge(
     Args:
         y: `(n, k)`, higher is better; NaN where there is no value.
         layout: of these values, whose contrasts do not matter.
-        level: of this look.
         difference: less is the same for practical purposes, in the unit of `y`.
         racing: the numbers of the candidates that race. The others are in `y` as they were the same as the leader.
         failures: how many trainings of each failed: one that fails more often than another never beats it.
@@ -102,10 +101,7 @@ def measure_behind(
     """Measure how far each beaten candidate is behind the others, any of which may be the best.
 
     Args:
-        beaten: their numbers.
-        others: those that are not beaten.
         y, layout: of all values.
-        level: of this look.
         share: of the level, for how far they are behind at most; the rest is for how far they are behind at least.
     """
     behind: dict[int, dict[int, Gap]] = {number: {} for number in beaten}

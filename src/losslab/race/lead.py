@@ -12,8 +12,6 @@ def write_lead(state: State, unit: str, gap: str, closing: Sequence[str]) -> lis
     """Write the lead of a race.
 
     Args:
-        state: what the race knows.
-        unit: of a difference.
         gap: the difference that does not matter, such as 1 point.
         closing: what the race took, and what its sentences are about.
     """

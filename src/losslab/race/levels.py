@@ -57,9 +57,7 @@ def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: flo
     spend, times `share_of_best`.
 
     Args:
-        candidates: at the start.
         looks: the seeds of each look, and the share of the level that is spent with it.
-        alpha: the level of the race.
 
     >>> looks = tuple((n, spend(n, 20)) for n in (3, 6, 10, 20))
     >>> 0.05 * 0.11 < find_level(2, looks[:1]) + find_level(2, looks[:2]) < 0.05 * 0.25

@@ -118,8 +118,6 @@ def read_question(words: Sequence[str], typed: Mapping[str, str], name: str, fol
     Args:
         words: a sweep file, or nothing.
         typed: settings; those of loss, optimizer and model may be lists or `glob(PATTERN)`.
-        name: of the race.
-        folders: of the user's own options.
 
     Raises:
         Refused: where it is no race, or asks for what cannot be done.

@@ -68,9 +68,7 @@ class State:
 
         Args:
             seeds: after how many the look was.
-            level: at which it tested.
             names: of the candidates, by number.
-            look: what it decided.
             scales: makes per cent of each candidate's mean, or points, of a difference.
         """
         self.leader = names[look.leader]
@@ -123,7 +121,6 @@ def describe_beaten(rivals: dict[str, dict[str, Any]], leader: str, known: Seque
 
     Args:
         rivals: how far it is behind each of those that were not beaten when it was.
-        leader: the best mean.
         known: those that are not beaten now.
 
     Returns:

@@ -21,12 +21,6 @@ def tune(
     A third of the epochs ranks the settings of a candidate; the best third of them is trained for all epochs. Losses
     are never compared with each other here, nor is any setting by its own loss.
 
-    Args:
-        folder: of the race.
-        question: what it is asked.
-        workers: the processes that train.
-        cells: the candidates, by name.
-
     Returns:
         The settings by candidate, and why the others have none.
     """

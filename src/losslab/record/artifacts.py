@@ -27,8 +27,6 @@ def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
     The model's files are not copied: offline, `wandb sync` reads them where they are.
 
     Args:
-        folder: the run's.
-        run: W&B's.
         code: the files of the user's own, by their names there.
     """
     model = client().Artifact(safe(f"model-{run.id}"), type="model")

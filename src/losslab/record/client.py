@@ -33,12 +33,7 @@ def reason(error: BaseException) -> str:
 
 
 def refused(error: Exception, logger: str = "WandbLogger") -> Refused:
-    """Return the sentence for a run that a logger cannot start.
-
-    Args:
-        error: what it raised.
-        logger: its class.
-    """
+    """Return the sentence for a run that a logger cannot start."""
     if logger in SERVERS:
         name, server = SERVERS[logger]
         given = f"type logger.{server}=null to log to a file here, or logger=false"

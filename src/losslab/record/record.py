@@ -54,10 +54,8 @@ def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer", fol
     """Return the record of a run in a folder of its own.
 
     Args:
-        cfg: the configuration.
         better: for each metric, whether `min` or `max` is better.
         trainer: whose first process decides for all.
-        folder: see `claim_folder`.
     """
     lock: int | None = None
 
@@ -95,12 +93,8 @@ class Record(Logger):
 
     Args:
         folder: the run's own; what an earlier start left there is read and gone on with.
-        cfg: the run's configuration.
         better: for each metric, whether `min` or `max` is better.
-        id: the same as W&B's.
-        ckpt: the checkpoint that the run is resumed from.
         first: whether this is the run's first process: the others record nothing.
-        world: how many processes it has.
         lock: of the folder, to be held until the run ends.
     """
 
@@ -155,7 +149,6 @@ class Record(Logger):
         """Record what the run is when it starts or resumes, here and in the other loggers.
 
         Args:
-            mirrors: the other loggers.
             facts: what is known beyond the configuration: rows, batches, parameters.
             here: the environment, where it is known already.
         """

@@ -72,9 +72,7 @@ def write_row_scores(
     """Write `rows.npz` into a run's folder.
 
     Args:
-        folder: of the run.
         parts: all rows of `test` and `val`, in the order of the split.
-        learned: what the task has learned, by name.
         blocks: of the test rows; `None` if they are not known.
 
     Raises:
@@ -188,11 +186,7 @@ def read_blocks(folder: str | Path) -> Blocks | None:
 
 
 class Member:
-    """Read one array at a time from an archive, never more bytes than the archive says, and no code.
-
-    Args:
-        archive: whose entries are not too large.
-    """
+    """Read one array at a time from an archive, never more bytes than the archive says, and no code."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive

@@ -18,7 +18,6 @@ class TrackioLogger(Logger):
         project: in Trackio.
         name: of the run. A run that is continued goes on under its name.
         folder: where Trackio keeps its files, unless TRACKIO_DIR is set.
-        group: of the run.
         server_url: of a server to send to, instead of the folder.
 
     Source: https://github.com/gradio-app/trackio

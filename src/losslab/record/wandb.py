@@ -162,7 +162,6 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
     """Log what the run is.
 
     Args:
-        mirrors: the loggers.
         hyperparameters: settings and facts.
         goals: for each metric, whether `min` or `max` is better.
         plain: the primary metric, as it is logged.
@@ -206,10 +205,7 @@ def log_pictures(
     """Log a finished run's pictures and tables, and if asked its best checkpoint and the user's own code.
 
     Args:
-        mirrors: the loggers.
-        folder: the run's.
         pictures: the names of those in `pictures/`.
-        tables: by name.
         code: finds the files that are the user's own, by their names there.
 
     Returns:

@@ -39,7 +39,6 @@ def study(name: str, typed: Mapping[str, str]) -> int:
     """Repeat a study, or compute its answers from kept runs; print them.
 
     Args:
-        name: of the study.
         typed: settings by key, those of `KEYS`.
 
     Returns:

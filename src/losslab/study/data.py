@@ -47,10 +47,6 @@ def check_files(sources: Mapping[str, Source]) -> None:
 def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
     """Write each data set as CSV, and as an option `data=NAME` below `folder/conf`.
 
-    Args:
-        sources: by name.
-        folder: where they go.
-
     Returns:
         The words that make the options known: `--config-dir FOLDER`.
 

@@ -191,7 +191,6 @@ def gather(study: Study, folder: Path) -> pd.DataFrame:
     """Gather all runs of a study from its sweeps.
 
     Args:
-        study: which parts it has.
         folder: that holds `sweeps/PART`.
 
     Returns:

@@ -75,7 +75,6 @@ def unpack(digest: str, pieces: Iterator[bytes], store: Path, into: Path) -> Non
     """Unpack an archive once on this node, then link its files into a folder.
 
     Args:
-        digest: of the archive.
         pieces: of it; read only where this node does not have it yet.
         store: the folder of this user's archives on this node.
         into: the folder that gets the files.
@@ -105,11 +104,7 @@ def link(source: str, target: str) -> None:
 
 
 class Pieces:
-    """The pieces of an archive as one file.
-
-    Args:
-        pieces: in their order.
-    """
+    """The pieces of an archive as one file."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.pieces, self.buffer = pieces, b""

@@ -63,8 +63,6 @@ def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
     own, these are test rows of the others: on labels that are noise, accuracy is then above chance.
 
     Args:
-        plan: the sweep.
-        path: its file.
         test_seeds: with which the best setting of each cell is tested.
 
     Raises:
@@ -99,7 +97,6 @@ def chooses_settings(plan: Plan, tests: bool) -> bool:
     """Tell whether the best of several settings of a cell is chosen, and not only cells or settings compared.
 
     Args:
-        plan: the sweep.
         tests: whether the best settings are tested with fresh seeds.
     """
     settings = prod(len(values) for key, values in plan.grid.items() if key not in CELL)

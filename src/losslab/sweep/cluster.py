@@ -63,9 +63,6 @@ class ClusterWorkers:
     """The workers of a driver on the nodes of a cluster; one that is lost is replaced, and its jobs go on elsewhere.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
-        cluster: where they are.
         stack: at most how many runs each of them trains as one.
     """
 
@@ -98,9 +95,6 @@ class ClusterWorkers:
 
     def advance(self, left: int) -> None:
         """Start as many workers as there is work for, send jobs, and take in what the workers hand in; wait a moment.
-
-        Args:
-            left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done, and where the cluster is gone.
@@ -254,8 +248,6 @@ class ClusterWorkers:
         """Let other workers go on with the jobs of one that is lost; give up a job at which several have died.
 
         Args:
-            worker: the worker.
-            why: it is lost.
             died: whether it died and its node did not; `None` if it could not go on.
 
         Raises:

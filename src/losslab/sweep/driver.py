@@ -119,10 +119,6 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
 def sweep(path: str, words: Sequence[str]) -> int:
     """Run a sweep file to its end.
 
-    Args:
-        path: the file.
-        words: typed after it.
-
     Returns:
         The exit code: 1 where jobs failed.
 
@@ -152,9 +148,7 @@ def take_folder(typed: dict[str, str], kind: str, usual: str) -> Path:
     """Take `output_dir` and `name` out of what was typed; return the folder that they make.
 
     Args:
-        typed: settings by key.
         kind: of the folder, sweeps or races.
-        usual: the name if none was typed.
 
     Raises:
         Refused: for a name that is a path.
@@ -182,11 +176,7 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     """Run a plan to its end.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
-        engine: where the jobs are done.
         test_seeds: with which the best setting of each cell is tested.
-        retry: whether failed jobs are done again.
 
     Returns:
         The exit code: 1 where jobs failed.

@@ -26,7 +26,6 @@ def read_times(output: Path, folder: Path) -> Times:
 
     Args:
         output: the folder that run folders lie in.
-        folder: of the sweep.
     """
     places = [*output.glob("*/status.json"), *(folder / "runs").glob("*/status.json")]
     times: Times = {}

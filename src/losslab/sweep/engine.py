@@ -44,8 +44,6 @@ class Engine:
         """Return the workers of a sweep, which start once they have jobs.
 
         Args:
-            folder: the sweep's.
-            plan: the sweep.
             runs: in all; stacks are made so small that no worker is idle. 0 if nobody knows.
 
         Raises:

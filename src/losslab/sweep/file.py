@@ -91,9 +91,7 @@ def narrow(path: str, sweep: dict[str, Any], typed: Mapping[str, str]) -> dict[s
     some of those that the whole file asks for.
 
     Args:
-        path: the file.
         sweep: its content, changed in place.
-        typed: settings by key.
 
     Returns:
         The settings that are left: they are those of every run.

@@ -167,7 +167,6 @@ class Ledger:
         what they read, and list the folder where nobody has shared anything for a while.
 
         Args:
-            keys: of the jobs.
             own: how many workers this driver has.
         """
         shared, chance = self.read_shared(), random.Random()
@@ -216,7 +215,6 @@ class Ledger:
         """Claim a job for this process; return `None` if it is over or someone else holds it.
 
         Args:
-            key: of the job.
             number: of its newest claim when the folder was listed, if it was not over then; 0 if it had none.
         """
         if number is None:
@@ -305,7 +303,6 @@ class Ledger:
         """Note the jobs that a process of this machine held when it died; return how many have died at each.
 
         Args:
-            pid: of the process.
             keys: of the jobs that it may have held.
         """
         found, listing = {}, self.look()
@@ -326,8 +323,6 @@ class Ledger:
         """Put a whole file into the folder unless its name is taken; return whether it was free.
 
         Args:
-            name: of the file.
-            text: its content.
             durable: whether to wait until the bytes are on the disk, so that they outlive a power failure.
         """
         part = self.folder / f".{uuid.uuid4().hex}"
@@ -343,13 +338,7 @@ class Ledger:
 
 
 class Claim:
-    """A job that this process does, until it is finished or released.
-
-    Args:
-        ledger: of the job.
-        key: of the job.
-        path: the claim's file.
-    """
+    """A job that this process does, until it is finished or released."""
 
     def __init__(self, ledger: Ledger, key: str, path: Path) -> None:
         self.ledger, self.key, self.path = ledger, key, path

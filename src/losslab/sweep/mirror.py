@@ -20,7 +20,6 @@ class Mirror:
     """The files of a folder, as they were when they were last read.
 
     Args:
-        folder: its path.
         below: the folders in it that are read.
     """
 

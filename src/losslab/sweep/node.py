@@ -86,7 +86,6 @@ class NodeWorker:
         """Look around, and make a folder of its own.
 
         Args:
-            setup: what the driver says.
             find_node: returns the engine's name of this node.
         """
         self.setup = setup
@@ -124,7 +123,6 @@ class NodeWorker:
         Args:
             digest: of the archive; empty if nothing travels.
             pieces: what stands for each piece of it.
-            get: returns a piece.
         """
         if digest and self.cwd == self.scratch:
             unpack(digest, map(get, pieces), self.store, self.cwd)
@@ -152,10 +150,6 @@ class NodeWorker:
 
     def work(self, tasks: Sequence[Task], wait: float) -> Report:
         """Take more jobs, and return as soon as there is something to hand in.
-
-        Args:
-            tasks: the jobs.
-            wait: the most seconds until it returns.
 
         Raises:
             Refused: where worker processes end and nothing gets done.

@@ -153,7 +153,6 @@ def read(path: str, typed: Mapping[str, str], name: str | None = None, output: s
     """Read a sweep file, and check all that can be checked before anything runs.
 
     Args:
-        path: the file.
         typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
         name: of the sweep, if it is not the file's.
         output: the folder below which its runs will lie.
@@ -169,9 +168,7 @@ def make_plan(path: str, sweep: dict[str, Any], typed: Mapping[str, str], name: 
 
     Args:
         path: of the file, or what else messages name.
-        sweep: what it says.
         typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
-        name: of the sweep.
         output: the folder below which its runs will lie.
 
     Raises:
@@ -212,9 +209,6 @@ def sort_parameters(
     """Sort what a sweep file says by what is done with it.
 
     Args:
-        path: the file.
-        method: of the sweep.
-        sweep: the file's content.
         typed: keys of overrides, which replace the file's.
 
     Returns:
@@ -316,8 +310,6 @@ def check_searched(path: str, plan: Plan, searched: Mapping[str, Sequence[str]])
     """Refuse a place in a range that no cell has.
 
     Args:
-        path: the file.
-        plan: the sweep.
         searched: the keys that each place sets, in any cell.
     """
     for place in (place for place, keys in searched.items() if not keys):

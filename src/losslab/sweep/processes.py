@@ -48,8 +48,6 @@ class Workers:
     """The processes that do the jobs; one that dies is replaced, and its jobs are done again.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
         count: of processes; 0 lets this process do the jobs itself.
         stack: at most how many runs each of them trains as one.
         ledger: of the jobs; default: the sweep's.
@@ -140,9 +138,6 @@ class Workers:
 
     def advance(self, left: int) -> None:
         """Start as many workers as there is work for, and give up jobs that keep killing them; wait a moment.
-
-        Args:
-            left: how many jobs are left.
 
         Raises:
             Refused: where workers end and nothing gets done.

@@ -27,7 +27,6 @@ class Queue:
     """The jobs that a process may have to do.
 
     Args:
-        ledger: of the jobs.
         jobs: all that are to be done, in order.
     """
 

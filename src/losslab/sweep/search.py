@@ -39,9 +39,6 @@ class Lock(JournalFileSymlinkLock):
 
     Optuna's own lock is a link. A process that is killed leaves it behind, and the others wait, some of them for ever.
     It serves on disks without locks.
-
-    Args:
-        journal: its path.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -151,11 +148,6 @@ class Reports(pl.Callback):
 
     This happens when the next epoch begins: by then the last one is on record. The best value so far is reported,
     because that is the trial's result in the end.
-
-    Args:
-        trial: of the run.
-        monitor: the metric.
-        mode: whether `min` or `max` is better.
     """
 
     def __init__(self, trial: Trial, monitor: str, mode: str) -> None:

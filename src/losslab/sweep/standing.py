@@ -53,7 +53,6 @@ def read_standing(folder: Path, known: Gathered | None = None) -> Standing:
     A run that says `running` and whose process is gone has stopped. On a disk without locks it counts as running.
 
     Args:
-        folder: that holds the runs.
         known: runs that have ended and were read before.
     """
     ended, running, known = Counter[str](), [], known or Gathered()

@@ -53,10 +53,7 @@ def compose_run(folder: Path, plan: Plan, key: str, typed: Setting) -> "tuple[Di
     """Compose the configuration of a run, with the checkpoint to go on from if there is one; return it and its folder.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
         key: of the job. It is part of the name of the run's folder, so that whoever takes the job over finds the run.
-        typed: all overrides.
 
     Raises:
         Refused: where they do not fit.
@@ -108,10 +105,6 @@ def do_run(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequen
     """Start a run in its own folder, resume it, or find that it has finished; return its description.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
-        key: of the job.
-        typed: all overrides.
         callbacks: beyond the run's own.
 
     Raises:
@@ -137,9 +130,6 @@ def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], 
     """Train those runs of these jobs in stacks that can be trained as one.
 
     Args:
-        folder: the sweep's.
-        ledger: of its jobs.
-        plan: the sweep.
         jobs: that this process has claimed.
         stack: at most how many runs are trained as one.
 
@@ -170,10 +160,6 @@ def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None
     """Do the runs of a job, one for each repeat, until one fails or is stopped; return the job's record.
 
     Args:
-        folder: the sweep's.
-        ledger: of its jobs.
-        plan: the sweep.
-        job: that this process has claimed.
         ends: of the runs that were trained in stacks.
     """
     setting, trial = draw_setting(folder, ledger, plan, job)
@@ -250,9 +236,6 @@ def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
     """Do each job that is free, in order; jobs at which processes died come last.
 
     Args:
-        folder: the sweep's.
-        plan: the sweep.
-        jobs: all that are to be done.
         stack: at most how many runs are trained as one.
 
     Returns:
@@ -283,10 +266,6 @@ def do_turn(folder: Path, ledger: Ledger, plan: Plan, turn: Sequence[Held], stac
     """Do the jobs that this process has claimed; release them if it is stopped or fails, so that another can go on.
 
     Args:
-        folder: the sweep's.
-        ledger: of its jobs.
-        plan: the sweep.
-        turn: the jobs and their claims.
         stack: at most how many runs are trained as one.
     """
     try:
@@ -320,7 +299,6 @@ def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
 
     Args:
         line: JSON with more jobs of the same plan.
-        queue: of the jobs so far.
 
     Raises:
         FileNotFoundError: where the sweep's folder is gone.

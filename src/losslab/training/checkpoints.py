@@ -162,8 +162,6 @@ def check_checkpoint(path: str | None, experiment: nn.Module, epochs: int, data:
     """Check that a run can go on from a checkpoint; return its path, or `None` if there is none.
 
     Args:
-        path: of the checkpoint.
-        experiment: the run's module.
         epochs: that are trained in all.
         data: what a prediction needs of the data (`Dataset.state`).
 

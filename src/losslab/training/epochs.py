@@ -82,7 +82,6 @@ class EpochModule(pl.LightningModule):
     happens once an epoch is here.
 
     Args:
-        runs: how many.
         scheduler: called with the optimizer.
         schedule: `interval`, which is `step` or `epoch`; `monitor` where the scheduler looks at a metric; `warmup`, the
             steps over which the learning rate rises to what the schedule says.

@@ -22,8 +22,6 @@ def record_rows(folder: Path, data: Dataset, task: Task, scores: Mapping[str, Te
     """Write what a run said of its rows into its folder, with its metrics without each block of test rows.
 
     Args:
-        folder: of the run.
-        data, task: what it was trained on, and for.
         scores: the raw scores of the `test` and `val` rows, in the order of the split.
 
     Raises:

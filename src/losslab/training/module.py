@@ -36,7 +36,6 @@ class Experiment(EpochModule):
         accumulate: batches per optimizer step; Lightning's training step is given several batches at once.
         clip: the limit that gradients are clipped to; `None` leaves them.
         clip_by: `norm` clips the norm of all gradients together, `value` each number by itself.
-        augment: transforms the images that are trained on.
     """
 
     def __init__(

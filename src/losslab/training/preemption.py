@@ -18,11 +18,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1
 
 
 class Preempted(Exception):
-    """A run was preempted; the same command goes on with it.
-
-    Args:
-        by: the signal.
-    """
+    """A run was preempted; the same command goes on with it."""
 
     def __init__(self, by: signal.Signals) -> None:
         super().__init__(by.name)

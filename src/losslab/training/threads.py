@@ -26,9 +26,6 @@ def use_threads(cfg: DictConfig, trainer: "pl.Trainer", module: "Experiment", da
     as threads wait for each other. Processes that share a run, and those that drive a GPU, keep the threads they have.
 
     Args:
-        cfg: the configuration.
-        trainer: knows the device.
-        module: the run's.
         data: of which one row is tried.
         rows: of a step, over all runs that are trained as one.
     """
