@@ -82,9 +82,9 @@ def test_options_of_ones_own_are_composed_once_as_long_as_their_files_stay(
     file, load = tmp_path / "loss" / "mine.yaml", compose_module.load_options
     composed: list[Sequence[str]] = []
 
-    def counted(words: Sequence[str]) -> compose_module.Loaded:
+    def counted(words: Sequence[str], parsed: dict[str, bytes]) -> compose_module.Loaded:
         composed.append(words)
-        return load(words)
+        return load(words, parsed)
 
     monkeypatch.setattr(compose_module, "load_options", counted)
     words = ["loss=mine", "data=heights", *search_path([str(tmp_path)])]

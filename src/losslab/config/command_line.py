@@ -27,7 +27,7 @@ from losslab.config.catalogue import CONF, check_size, find_yaml_files
 from losslab.config.compose import check_words, hydra_ready, parse_allow, read_foreign_files
 from losslab.config.credentials import check_secrets
 from losslab.errors import Refused, yaml_fault
-from losslab.internals.hydra import is_group, loader_for, parse_command_line
+from losslab.internals.hydra import Composition, is_group, loader_for, parse_command_line
 
 MULTIRUN = {"-m", "--multirun"}
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]+)?(?:=|\Z)")
@@ -68,7 +68,7 @@ def check_command_line(words: Sequence[str]) -> None:
     check_circles(folder)
     with hydra_ready():
         check_words(asked.overrides)
-        for where, content in read_foreign_files(loader_for(CONF, folder), asked.overrides):
+        for where, content in read_foreign_files(Composition(loader_for(CONF, folder), asked.overrides, {})):
             allowlist.check_file(where, content, allow, is_group)
 
 

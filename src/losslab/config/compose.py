@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from losslab.config import allowlist
 from losslab.config.arguments import LISTED, as_typed, explain_syntax, key_of
@@ -22,7 +22,7 @@ from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, fin
 from losslab.config.ranges import Range, check_readable, number, take_ranges
 from losslab.config.search_ranges import apply_search
 from losslab.errors import Refused, nearest
-from losslab.internals.hydra import Files, Loader, current_loader, folders_of, is_group, set_values
+from losslab.internals.hydra import Composition, current_loader, folders_of, is_group, set_values
 
 NEEDED = {  # the groups that every configuration has, and what is usual there
     **{"task": "regression", "data": "diamonds", "model": "mlp", "loss": "mse", "optimizer": "adam"},
@@ -155,7 +155,7 @@ def load_config(overrides: Sequence[str]) -> Loaded:
     if any(
         (each.is_hydra_override() and each.key_or_group != SEARCHPATH) or each.is_sweep_override() for each in parsed
     ):
-        return load_options(overrides)
+        return load_options(overrides, parsed_files(stat_options(own)))
     places = [text for text in overrides if key_of(text) == SEARCHPATH]
     names = (*places, *(str(override.input_line) for override in options_typed))
     cfg, choices, folders, foreign = pickle.loads(pickle_options(names, stat_options(own)))
@@ -251,43 +251,47 @@ def names_of(key: str, overrides: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=256)
 def pickle_options(names: tuple[str, ...], files: tuple[FileFacts, ...]) -> bytes:
     """Compose options, once as long as `files` stay the same; pickled, as a copy takes seven times as long."""
-    return pickle.dumps(load_options(names))
+    return pickle.dumps(load_options(names, parsed_files(files)))
 
 
-def load_options(overrides: Sequence[str]) -> Loaded:
+@lru_cache(maxsize=4)
+def parsed_files(files: tuple[FileFacts, ...]) -> dict[str, bytes]:
+    """Return what has been read of options' files, as long as `files` stay the same."""
+    return {}
+
+
+def load_options(overrides: Sequence[str], parsed: dict[str, bytes]) -> Loaded:
     """Compose options.
+
+    Args:
+        overrides: what chooses them.
+        parsed: what has been read of the same files already.
 
     Returns:
         The configuration, the option chosen in each group, the catalogue's folders, and the files of other people.
     """
-    foreign = read_foreign_files(current_loader(), overrides)
-    cfg = compose("config", list(overrides), return_hydra_config=True)
-    groups = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
+    composition = Composition(current_loader(), overrides, parsed)
+    foreign = read_foreign_files(composition)
+    cfg, groups = composition.compose()
     choices = {g: str(o) for g, o in groups.items() if not g.startswith("hydra/") and "@" not in g and o is not None}
-    folders = [s.path.removeprefix("file://") for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg, choices, folders, foreign
+    return cfg, choices, composition.folders, foreign
 
 
-def read_foreign_files(loader: Loader, overrides: Sequence[str]) -> Foreign:
+def read_foreign_files(composition: Composition) -> Foreign:
     """Read each file outside of losslab's own catalogue that takes part in a composition.
 
     Raises:
         Refused: if such an option is chosen by a path, or its file is a link that leaves its group.
     """
-    searching = any("hydra.searchpath" in text for text in overrides)
-    if not searching and all(Path(folder) == CONF for folder in folders_of(loader)):
-        return []
-    files = Files(loader, overrides)
-    for root in files.folders:
-        for file in find_yaml_files(root) if Path(root) != CONF else ():
+    others = [folder for folder in composition.folders if Path(folder) != CONF]
+    for folder in others:
+        for file in find_yaml_files(folder):
             check_size(file)
     found: Foreign = []
-    for folder, option, content in files:
-        if folder != CONF:
-            allowlist.check_option_file(folder, option)
-            found.append((str(folder / f"{option}.yaml"), content))
+    for root, option, content in composition.read_files() if others else ():
+        if root != CONF:
+            allowlist.check_option_file(root, option)
+            found.append((str(root / f"{option}.yaml"), content))
     return found
 
 
