@@ -74,8 +74,8 @@ class Card:
     cfg: DictConfig  # what was typed, composed
     curves: list[Curve]  # the lines of the picture
     perfect: float | None  # its value where all is predicted right, if that is known
-    chance: float  # its value where all scores are 0, and `guess`, what these predict
-    guess: str
+    chance: float  # its value where all scores are 0
+    guess: str  # what these predict
     outputs: int  # how many the examples have
     scores_per_target: int  # how many scores each of them has
     sides: list[str]  # the titles of the picture's columns

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import sparse, special, stats
+from scipy.sparse import csgraph
 
 Array = NDArray[Any]
 WIDE = 4.0, 1e-4  # how many times as wide as quieter ones a cell's noise is, and at which level that is sure
@@ -268,21 +269,10 @@ def degrees(layout: Layout) -> float:
     >>> degrees(Layout(np.ones((5, 3), bool), np.zeros((1, 3)), np.ones(1)))
     8.0
     """
-    n, k = layout.present.shape
-    links = [(unit, n + cell) for unit, cell in zip(*np.nonzero(layout.present), strict=True)]
-    parents = list(range(n + k))
-
-    def root(node: int) -> int:
-        while parents[node] != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
-
-    for unit, cell in links:
-        parents[root(unit)] = root(cell)
-    nodes = {node for link in links for node in link}
-    parts = len({root(node) for node in nodes})
-    return float(len(links) - (len(nodes) - parts))
+    present = layout.present.astype(float)
+    links = sparse.block_array([[None, present], [present.T, None]])  # of units with cells
+    parts, _ = csgraph.connected_components(links, directed=False)
+    return float(present.sum() - (sum(present.shape) - parts))
 
 
 def moderation(squares: Array, df: Array) -> tuple[Array, Array]:

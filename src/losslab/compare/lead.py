@@ -7,7 +7,7 @@ from typing import NamedTuple
 from losslab.compare.advice import advise, list_lost
 from losslab.compare.claims import MANY, Findings, Pair
 from losslab.compare.design import Comparison
-from losslab.compare.standing import Standing, is_sure, sort_pairs, turn
+from losslab.compare.standing import Standing, find_first, is_sure, sort_pairs, turn
 from losslab.compare.wording import (
     describe_gap,
     describe_wanted,
@@ -219,10 +219,8 @@ def describe_place(comparison: Comparison, pair: Pair) -> str:
 
 def describe_key(comparison: Comparison, key: str, pairs: Sequence[Pair], wanted: float) -> Line:
     """Write the line on the options of a key, as means over those of the other."""
-    firsts = [pair.first for pair in pairs]
-    leader = max(dict.fromkeys(firsts), key=firsts.count)
-    places = find_places(comparison, sort_pairs(comparison, pairs, leader, wanted), wanted, lost=False)
-    said = [f"{leader} leads"]
+    places = find_places(comparison, sort_pairs(comparison, pairs, find_first(pairs), wanted), wanted, lost=False)
+    said = [f"{places.leader} leads"]
     said += [f"the same within {places.gap}: {join_phrases(list(places.same))}"] if places.same else []
     said += [f"undecided: {join_phrases(shorten(list(places.undecided)))}"] if places.undecided else []
     said += [f"clearly worse: {join_phrases(shorten(list(places.worse)))}"] if places.worse else []

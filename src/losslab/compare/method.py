@@ -1,9 +1,11 @@
 """How the figures of a comparison were computed, in words."""
 
+from losslab.compare.costs import Target
 from losslab.compare.design import Comparison
+from losslab.compare.ranks import DRAWS
 
 
-def describe_method(comparison: Comparison) -> list[str]:
+def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
     """Explain in a few points how the figures of the page were computed."""
     population, level = comparison.population, f"{100 * (1 - comparison.alpha):g} %"
     sentences = [
@@ -29,6 +31,7 @@ def describe_method(comparison: Comparison) -> list[str]:
             f"The variance is multiplied by 1 + {population.overlap:.3g} n, as the {population.noun}s share training "
             "rows (Nadeau & Bengio 2003)."
         )
+    rows = ", with normal noise for the rows tested" if population.crossed else ""
     sentences += [
         f"The interval of a cell's mean is Student's t at {level}, each by itself.",
         "IQM is the mean of the middle half of the runs.",
@@ -36,5 +39,9 @@ def describe_method(comparison: Comparison) -> list[str]:
         "counts half, and a failed training loses.",
         f"The number of {population.noun}s that would decide is for a power of 80 %, with a margin for the error of "
         "the spread.",
+        f"P(best) is how often a cell has the best mean, and rank the 95 % interval of its place, where the "
+        f"{population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} draws{rows}): "
+        "these describe the runs and are no claims.",
+        "Epochs count from 1 here; `best epoch` in cells.csv and `epoch` in history.csv count from 0.",
     ]
-    return sentences
+    return [*sentences, target.sentence] if target else sentences

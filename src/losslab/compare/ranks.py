@@ -15,7 +15,7 @@ DRAWS = 10_000
 LEAST = 3  # units
 
 
-def bootstrap_ranks(y: Array, rows: Array | None = None, draws: int = DRAWS) -> tuple[Array, Array, Array]:
+def bootstrap_ranks(y: Array, rows: Array | None = None) -> tuple[Array, Array, Array]:
     """Draw the units again with replacement, and rank the cells by their means each time; seeded.
 
     The means of the draws deviate `sqrt(n / (n - 1))` times as far from the mean: else few units look too sure.
@@ -36,7 +36,7 @@ def bootstrap_ranks(y: Array, rows: Array | None = None, draws: int = DRAWS) -> 
     """
     rng, n = np.random.default_rng(0), len(y)
     y = y - y.mean()
-    means: Array = rng.multinomial(n, np.full(n, 1 / n), draws) @ y / n
+    means: Array = rng.multinomial(n, np.full(n, 1 / n), DRAWS) @ y / n
     means = y.mean(0) + np.sqrt(n / (n - 1)) * (means - y.mean(0))
     if rows is not None:
         values, vectors = np.linalg.eigh(rows)

@@ -19,7 +19,7 @@ from losslab.compare.design import Comparison
 from losslab.compare.lead import Line, find_standing, write_lead
 from losslab.compare.looks import doubt_looks, list_looks, name_runs
 from losslab.compare.method import describe_method
-from losslab.compare.ranks import DRAWS, rank_cells
+from losslab.compare.ranks import rank_cells
 from losslab.compare.settings import CROSS
 from losslab.compare.table import format_cells, pick_drawn, summarize_cells, tabulate_pairs
 from losslab.compare.variance import Components, estimate_components
@@ -74,21 +74,9 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
         tabulate_pairs(findings.tested),
         estimate_components(comparison, findings),
         target,
-        [*describe_method(comparison), *describe_extras(comparison, target)],
+        describe_method(comparison, target),
         looks,
     )
-
-
-def describe_extras(comparison: Comparison, target: Target | None) -> list[str]:
-    """Say how the columns were computed that are no claims."""
-    rows = ", with normal noise for the rows tested" if comparison.population.crossed else ""
-    return [
-        f"P(best) is how often a cell has the best mean, and rank the 95 % interval of its place, where the "
-        f"{comparison.population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} "
-        f"draws{rows}): these describe the runs and are no claims.",
-        "Epochs count from 1 here; `best epoch` in cells.csv and `epoch` in history.csv count from 0.",
-        *([target.sentence] if target else []),
-    ]
 
 
 def format_text(report: Report) -> list[str]:

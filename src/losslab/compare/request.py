@@ -6,7 +6,7 @@ from pathlib import Path
 
 from losslab.compare.population import CLAIMS
 from losslab.config.arguments import search_path, take_folders
-from losslab.config.words import parse_list, parse_settings
+from losslab.config.words import parse_flag, parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable
 
@@ -47,9 +47,7 @@ def parse_request(words: Sequence[str]) -> Request:
         raise Refused("a comparison needs runs: type a folder that holds them, such as outputs")
     if typed.get("claim", "rows") not in CLAIMS:
         raise Refused(f"claim={typed['claim']} is not an option: type one of {', '.join(CLAIMS)}")
-    for key in ("log", "cross", "json"):
-        if typed.get(key, "true") not in ("true", "false"):
-            raise Refused(f"{key}={typed[key]} does not fit: type {key}=true or {key}=false")
+    flags = {key: parse_flag(key, typed.get(key, "false")) for key in ("log", "cross", "json")}
     numbers = {}
     for key, usual, least, top in (("alpha", 0.05, 0.001, 0.5), ("difference", 1.0, 1e-6, 1000.0)):
         try:
@@ -71,8 +69,8 @@ def parse_request(words: Sequence[str]) -> Request:
         {key: typed[key] for key in ("task", "data") if key in typed},
         **numbers,
         claim=typed.get("claim", ""),
-        log=typed.get("log") == "true",
-        cross=typed.get("cross") == "true",
-        json=typed.get("json") == "true",
+        log=flags["log"],
+        cross=flags["cross"],
+        json=flags["json"],
         own=[*search_path(places), *([f"allow={typed['allow']}"] if "allow" in typed else [])],
     )

@@ -35,6 +35,12 @@ def sort_pairs(comparison: Comparison, pairs: Sequence[Pair], leader: str, wante
     return Standing(leader, behind, ahead, marred, same, [pair for pair in left if not is_same(pair, wanted)])
 
 
+def find_first(pairs: Sequence[Pair]) -> str:
+    """Return the name that is first in most of these pairs."""
+    firsts = [pair.first for pair in pairs]
+    return max(dict.fromkeys(firsts), key=firsts.count)
+
+
 def turn(pair: Pair) -> Pair:
     """Return a pair the other way round."""
     return replace(

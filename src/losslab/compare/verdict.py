@@ -7,7 +7,7 @@ from losslab.compare.claims import Findings, Pair
 from losslab.compare.design import Comparison
 from losslab.compare.lead import explain_choice, find_places, find_standing, write_headline
 from losslab.compare.settings import CROSS
-from losslab.compare.standing import is_same, is_sure, sort_pairs, turn
+from losslab.compare.standing import find_first, is_same, is_sure, sort_pairs, turn
 from losslab.compare.statistics import Ranking, ranking
 from losslab.compare.wording import (
     describe_evidence,
@@ -65,9 +65,7 @@ def describe_options(
     over = f"the {count} {plural}"
     if names:
         over = f"the {plural} that both have ({join_phrases(names)} left out of some, for want of runs)"
-    firsts = [pair.first for pair in pairs]
-    leader = max(dict.fromkeys(firsts), key=firsts.count)
-    head, *rest = describe_group(comparison, pairs, leader, wanted)
+    head, *rest = describe_group(comparison, pairs, find_first(pairs), wanted)
     opposed = [
         f"{pair.first} beats {pair.second}"
         for claim in pairs

@@ -118,19 +118,14 @@ def squeeze(name: str) -> str:
 
 
 def aliases(option: Mapping[str, Any]) -> set[str]:
-    """Collect the other names of an option: those under `also` in its file, and its class."""
+    """Collect the other names of an option, squeezed: those under `also` in its file, and its class.
+
+    >>> sorted(aliases({"_target_": "torch.nn.MSELoss", "also": ["mean_squared_error", "l2"]}))
+    ['l2', 'meansquarederror', 'mseloss']
+    """
     also = option.get("also") or []
     names = also if isinstance(also, list) else [also]
     return {squeeze(str(other)) for other in (*names, str(option.get("_target_")).rpartition(".")[2])}
-
-
-def has_alias(name: str, option: Mapping[str, Any]) -> bool:
-    """Tell whether `name` stands under `also` in an option's file, or is its class; case and `_` do not count.
-
-    >>> has_alias("MSELoss", {"_target_": "torch.nn.MSELoss"}), has_alias("l2", {"also": ["mean_squared_error", "l2"]})
-    (True, True)
-    """
-    return squeeze(name) in aliases(option)
 
 
 def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:

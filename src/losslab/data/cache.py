@@ -81,17 +81,21 @@ def decode_all(root: Path, files: list[str], size: tuple[int, int], cache: str, 
             raise Refused(
                 f"data.cache={cache} cannot be written ({describe(error)}): type data.cache=FOLDER"
             ) from error
-    index, sums = read_index(folder, files)
+    index, sums, pixels = read_cache(folder, files, size, keep)
     readable: list[str] = index["files"]
-    x = map_pixels(folder, (len(readable), 3, *size)) if keep else Files(root, readable, size)
+    x = Files(root, readable, size) if pixels is None else pixels
     note = f"{count(len(readable), 'image')} of {size[0]}x{size[1]} pixels, decoded once, in {folder}"
     if not keep:
         note = f"{count(len(readable), 'image')} decoded again in each epoch: they take {need / 1e9:.3g} GB, {why}"
     return Decoded(x, readable, sums, index["copies"], index["broken"], folder, note)
 
 
-def read_index(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
-    """Return the index and the sums of a cache. Somebody else may have written it: it must name these files alone.
+def read_cache(
+    folder: Path, files: list[str], size: tuple[int, int], keep: bool
+) -> tuple[dict[str, Any], Array, Array | None]:
+    """Return the index, the sums and, if it keeps them, the pixels of a cache, mapped into memory.
+
+    Somebody else may have written it: it must name these files alone.
 
     Raises:
         Refused: if it is a link or incomplete.
@@ -105,23 +109,10 @@ def read_index(folder: Path, files: list[str]) -> tuple[dict[str, Any], Array]:
             raise ValueError("it names other files than the images")
         if not all(isinstance(why, str) for why in index["broken"].values()):
             raise ValueError("index.json is another's")
-        sums = map_array(folder / "sums.npy", (len(index["files"]), 3, 2), np.int64)
+        images = len(index["files"])
+        sums = map_array(folder / "sums.npy", (images, 3, 2), np.int64)
+        return index, sums, map_array(folder / "pixels.npy", (images, 3, *size), np.uint8) if keep else None
     except Exception as error:  # NumPy raises errors of many kinds
-        raise Refused(
-            f"{folder} is no whole cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
-        ) from None
-    return index, sums
-
-
-def map_pixels(folder: Path, shape: tuple[int, ...]) -> Array:
-    """Map the images of a cache into memory.
-
-    Raises:
-        Refused: if they are not all there.
-    """
-    try:
-        return map_array(folder / "pixels.npy", shape, np.uint8)
-    except Exception as error:
         raise Refused(
             f"{folder} is no whole cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
         ) from None

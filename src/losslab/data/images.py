@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from losslab.data.dataset import Dataset, split_rows
+from losslab.data.dataset import Array, Dataset, split_rows
 from losslab.errors import Refused
 from losslab.files import open_regular
 
@@ -57,12 +57,14 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
         ) from error
     pixels = np.concatenate([np.asarray(part.data) for part in parts])
     x = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-    y = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
-    own = len(parts[0])
-    split = split_rows(own, val=val, test=0, seed=seed, strata=y[:own])
-    return Dataset(
-        x, y, split | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in parts[0].classes]
-    )
+    return split_own(x, [np.asarray(part.targets, np.int64) for part in parts], parts[0].classes, val, seed)
+
+
+def split_own(x: Array, targets: Sequence[Array], classes: Sequence[str], val: float, seed: int) -> Dataset:
+    """Make a dataset of images whose test rows are given: their classes are the second of the targets."""
+    own, y = len(targets[0]), np.concatenate(targets)
+    split = split_rows(own, val=val, test=0, seed=seed, strata=targets[0])
+    return Dataset(x, y, split | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in classes])
 
 
 def find_packed(root: Path, dataset: str) -> Path | None:
@@ -84,10 +86,8 @@ def read_packed(folder: Path, classes: Sequence[str], val: float, seed: int) -> 
     x, y, tested, y_tested = (read_idx(folder / f"{name}-ubyte.gz") for name in PACKED)
     if x.shape[1:] != tested.shape[1:] or (len(x), len(tested)) != (len(y), len(y_tested)) or y.max() >= len(classes):
         raise Refused(f"data.root={folder} holds files that do not belong together: type data.root=FOLDER of others")
-    split = split_rows(len(y), val=val, test=0, seed=seed, strata=y.astype(np.int64))
-    every, known = np.concatenate([x, tested])[:, None], np.concatenate([y, y_tested]).astype(np.int64)
-    split |= {"test": np.arange(len(y), len(known))}
-    return Dataset(every, known, split, every.shape[1:], [str(name) for name in classes])
+    targets = [each.astype(np.int64) for each in (y, y_tested)]
+    return split_own(np.concatenate([x, tested])[:, None], targets, classes, val, seed)
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import pandas as pd
 from losslab.compare.claims import Findings, Pair, improvement, tabulate_wins
 from losslab.compare.design import Comparison
 from losslab.compare.lead import describe_place
-from losslab.compare.standing import is_same, sort_pairs, turn
+from losslab.compare.standing import find_first, is_same, sort_pairs, turn
 from losslab.compare.table import name_chosen, pick_drawn
 from losslab.compare.wording import describe_wanted, name_plural
 from losslab.page.figures import (
@@ -82,8 +82,7 @@ def draw_differences(comparison: Comparison, numbers: pd.DataFrame, findings: Fi
 
 def list_behind(comparison: Comparison, pairs: Sequence[Pair], leader: str) -> tuple[str, list[Pair]]:
     """Return the leader, if it is not given that of most pairs, and its pairs, the closest first."""
-    firsts = [pair.first for pair in pairs]
-    leader = leader or max(dict.fromkeys(firsts), key=firsts.count)
+    leader = leader or find_first(pairs)
     _, *groups = sort_pairs(comparison, pairs, leader, 0.0)
     known = [pair for group in groups for pair in group if np.isfinite(pair.low)]
     return leader, sorted(known, key=lambda pair: pair.mean)
