@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from losslab.data.reading import DEFAULT, Format, read_table
+from losslab.data.lines import DEFAULT, Format
+from losslab.data.reading import read_table
 from losslab.data.tables import csv
 from losslab.errors import Refused
 from tests.data.dirty import CLEAN, NUMBERS

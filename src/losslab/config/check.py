@@ -111,7 +111,7 @@ def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
         return False
     if "tokens" not in cfg.model.get("takes", []) or not Path(str(cfg.data.path)).expanduser().is_file():
         return False
-    from losslab.data.reading import Format
+    from losslab.data.lines import Format
     from losslab.data.tables import has_text  # pandas takes half a second
 
     without = [cfg.data.get(key) for key in ("target", "drop", "split", "group", "time", "weight")]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.formats import DATE, WRITTEN, Told, find_style, parse_cells
+from losslab.data.formats import DATE, WRITTEN, Told, all_match, find_style, parse_cells
 from losslab.data.lines import BadCell
 from losslab.data.notes import count, write_setting
 
@@ -76,7 +76,7 @@ class Column:
         self.missing = self.text.isin({*MISSING, *missing}).to_numpy()
         present = self.text[~self.missing]
         self.style = like.style if like else "plain"
-        self.dates = like.dates if like else kind == "date" or (kind is None and all_dates(present))
+        self.dates = like.dates if like else kind == "date" or (kind is None and all_match(present, DATE))
         self.numbers = np.full(len(values), np.nan)
         self.numbers[~self.missing] = parse_cells(present, self.style, self.dates)
         if like is None and formats is not None and kind not in ("category", "text"):
@@ -135,7 +135,7 @@ class Column:
         if not blanked.any() or blanked.all():
             return present
         rest = present[~blanked]
-        dates = kind in (None, "date") and all_dates(rest)
+        dates = kind in (None, "date") and all_match(rest, DATE)
         numbers = parse_cells(rest, "plain", dates)
         if not dates and not np.isfinite(numbers).all() and find_style(rest, formats) == "plain":
             return present
@@ -358,11 +358,6 @@ def are_numbers(values: "pd.Series[Any]") -> bool:
         return False
     numbers = values.to_numpy()
     return not np.isinf(numbers).any() and not np.isnan(numbers).all()
-
-
-def all_dates(cells: "pd.Series[str]") -> bool:
-    """Return whether every cell is written as a date, such as 2024-03-01."""
-    return bool(cells.iloc[:100].str.fullmatch(DATE).all() and cells.str.fullmatch(DATE).all())
 
 
 def split_words(cell: str, separator: str | None) -> list[str]:

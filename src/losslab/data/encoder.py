@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.columns import ID, MISSING, Column, ColumnEncoder
+from losslab.data.lines import DEFAULT, Format
 from losslab.data.notes import count, few
-from losslab.data.reading import DEFAULT, Format, name_lines, read_table
+from losslab.data.reading import name_lines, read_table
 from losslab.errors import Refused, nearest
 
 Array = NDArray[Any]

@@ -48,21 +48,8 @@ def images(  # long: a parameter for each setting of a folder
 ) -> Dataset:
     """Read a folder of images with a table of labels, or with one subfolder for each class.
 
-    Args:
-        path: the folder; images lie in it or in any subfolder.
-        size: height and width that each image is resized to, whatever its own proportions.
-        val, test, seed, folds, fold: the split; see `losslab.data.dataset.split_rows`.
-        cache, cache_gb: where decoded images are kept, and how much they may take; see `losslab.data.cache`.
-        labels: a CSV or TSV file with a header, in the folder or elsewhere; the one in the folder if `None`.
-        file: the column that names the images, with or without folder and suffix; found by itself if `None`.
-        target: the column of labels, class or number, or several columns; found by itself if `None`.
-        separator: between the labels in one cell; found by itself if `None`.
-        none: labels that are no label, such as `N/A`.
-        min_count: labels of fewer images are rare.
-        rare: `drop` leaves rare labels out, `merge` makes them one label, `other`.
-        group: a column whose equal values never lie on both sides of the split.
-        weight: a column of how much each image counts in the loss and in all metrics.
-        truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
+    `conf/data/images.yaml` says what each setting is. Images lie in the folder or in any subfolder of it. `truth` is
+    `numbers`, `class` or `labels`, and may be left out for losslab's own tasks.
 
     Returns:
         Images `(N, 3, H, W)` uint8 in the order of their names. `notes` says what was inferred and left out.

@@ -74,13 +74,16 @@ def find_style(cells: "pd.Series[str]", told: Told) -> str:
     return fitting[0] if fitting else "plain"
 
 
+def all_match(cells: "pd.Series[str]", pattern: re.Pattern[str]) -> bool:
+    """Return whether each cell matches; most columns that do not are told by their first hundred."""
+    return all(bool(some.str.fullmatch(pattern).all()) for some in (cells.iloc[:100], cells))
+
+
 def fits(cells: "pd.Series[str]", point: str) -> bool:
     """Return whether all cells are numbers with this sign before the decimals, and all of one unit."""
-    if not cells.iloc[:100].str.fullmatch(WRITTEN[point]).all():
+    if not all_match(cells, WRITTEN[point]):
         return False
     found = cells.str.extract(rf"^{WRITTEN[point].pattern}$")
-    if not cells.str.fullmatch(WRITTEN[point]).all():
-        return False
     units = found["before"].fillna(found["after"])
     return units.dropna().nunique() <= 1 and (not (units == "%").any() or bool((units == "%").all()))
 
@@ -91,9 +94,7 @@ def may_be_thousands(cells: "pd.Series[str]") -> bool:
     >>> may_be_thousands(pd.Series(["543.221", "12"])), may_be_thousands(pd.Series(["543.221", "0.221"]))
     (True, False)
     """
-    if not cells.iloc[:100].str.fullmatch(POINT).all() or not cells.str.fullmatch(POINT).all():
-        return False
-    return bool(cells.str.contains(".", regex=False).any())
+    return all_match(cells, POINT) and bool(cells.str.contains(".", regex=False).any())
 
 
 def find_order(cells: "pd.Series[str]", told: str | None) -> str | None:
@@ -102,9 +103,9 @@ def find_order(cells: "pd.Series[str]", told: str | None) -> str | None:
     Raises:
         Refused: where day and month cannot be told apart.
     """
-    if cells.iloc[:100].str.fullmatch(YEAR_FIRST).all() and cells.str.fullmatch(YEAR_FIRST).all():
+    if all_match(cells, YEAR_FIRST):
         return "ymd"
-    if not (cells.iloc[:100].str.fullmatch(YEAR_LAST).all() and cells.str.fullmatch(YEAR_LAST).all()):
+    if not all_match(cells, YEAR_LAST):
         return None
     parts = cells.str.extract(YEAR_LAST)
     first, second = parts["one"].astype(int), parts["two"].astype(int)

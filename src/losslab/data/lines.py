@@ -4,8 +4,9 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -31,28 +32,31 @@ class BadCell(Refused):
         self.before, self.row, self.after = before, row, after
 
 
-class Written(Protocol):
+@dataclass(frozen=True)
+class Format:
     """How a table is written in its file."""
 
-    @property
-    def encoding(self) -> str:
-        """The encoding of its text."""
+    encoding: str | None = None  # of the text; UTF-8 if `None`
+    delimiter: str | None = None  # between columns; found by itself if `None`
+    header: bool = True  # whether the first line names the columns
+    sheet: str | None = None  # of an Excel file with several
 
-    @property
-    def delimiter(self) -> str:
-        """What stands between two columns."""
 
-    @property
-    def header(self) -> bool:
-        """Whether its first line names the columns."""
+@dataclass(frozen=True)
+class Found(Format):
+    """How a table is written in its file, as found."""
 
-    @property
-    def skip(self) -> int:
-        """How many lines stand above the table."""
+    encoding: str = "utf-8-sig"
+    delimiter: str = ","
+    skip: int = 0  # lines above the header
+    wider: bool = False  # whether the first row has empty cells beyond the header
+
+
+DEFAULT = Format()
 
 
 def read_lines(
-    open_lines: Callable[[], io.BufferedReader], form: Written, rows: int | None, columns: list[Any] | None = None
+    open_lines: Callable[[], io.BufferedReader], form: Found, rows: int | None, columns: list[Any] | None = None
 ) -> pd.DataFrame:
     """Read lines of text as a table of text.
 
@@ -65,7 +69,7 @@ def read_lines(
     return name_columns(frame, form)
 
 
-def settings(form: Written) -> dict[str, Any]:
+def settings(form: Found) -> dict[str, Any]:
     """Return what pandas must know of a file."""
     return {
         "sep": re.escape(form.delimiter) if len(form.delimiter) > 1 and form.delimiter != BLANKS else form.delimiter,
@@ -78,14 +82,14 @@ def settings(form: Written) -> dict[str, Any]:
     }
 
 
-def name_columns(frame: pd.DataFrame, form: Written) -> pd.DataFrame:
+def name_columns(frame: pd.DataFrame, form: Found) -> pd.DataFrame:
     """Name the columns of a file without a header."""
     if not form.header:
         frame.columns = pd.Index([f"column{int(number) + 1}" for number in frame.columns])
     return frame
 
 
-def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, typed: str) -> None:
+def check_cells(open_lines: Callable[[], io.BufferedReader], form: Found, typed: str) -> None:
     """Refuse a table if a row has fewer cells than the header, or cells beyond it that are not empty."""
     width = 0
     if form.delimiter == BLANKS:
@@ -96,14 +100,14 @@ def check_cells(open_lines: Callable[[], io.BufferedReader], form: Written, type
             raise Refused(f"{typed} {say_cells(number, cells, width)}")
 
 
-def split_rows(open_lines: Callable[[], io.BufferedReader], form: Written) -> Iterator[tuple[int, int, str]]:
+def split_rows(open_lines: Callable[[], io.BufferedReader], form: Found) -> Iterator[tuple[int, int, str]]:
     """Yield the first line, the number of cells and the last cell of each row that is not empty."""
     for number, cells, last in split_lines(open_lines, form):
         if number > form.skip and (cells > 1 or last):
             yield number, cells, last
 
 
-def split_lines(open_lines: Callable[[], io.BufferedReader], form: Written) -> Iterator[tuple[int, int, str]]:
+def split_lines(open_lines: Callable[[], io.BufferedReader], form: Found) -> Iterator[tuple[int, int, str]]:
     """Yield the first line, the number of cells and the last cell of each row, and of lines that are empty.
 
     Rows without quotes are only counted, which is fast; from the first quote on, Python's reader splits them.
@@ -125,12 +129,12 @@ def split_lines(open_lines: Callable[[], io.BufferedReader], form: Written) -> I
             return
 
 
-def find_nth(open_lines: Callable[[], io.BufferedReader], form: Written, nth: int) -> int:
+def find_nth(open_lines: Callable[[], io.BufferedReader], form: Found, nth: int) -> int:
     """Return the line in which what pandas counts as the n-th line begins: a row of several lines is one to it."""
     return next(islice((number for number, _, _ in split_lines(open_lines, form)), nth - 1, None), nth)
 
 
-def find_line(open_lines: Callable[[], io.BufferedReader], form: Written, row: int) -> int:
+def find_line(open_lines: Callable[[], io.BufferedReader], form: Found, row: int) -> int:
     """Return the line in which a row begins: cells may hold several lines, and lines may be empty.
 
     Args:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from losslab.data.formats import may_be_thousands
-from losslab.data.lines import Written, name_columns, read_lines, settings
+from losslab.data.lines import Found, name_columns, read_lines, settings
 
 LARGE = 10_000  # rows: smaller tables are read as text
 PART = 100_000  # rows that are read at once
@@ -23,7 +23,7 @@ CODE = re.compile(r"[+-]?0\d.*")  # begins with 0, as codes do
 
 def read_numbers(
     open_lines: Callable[[], io.BufferedReader],
-    form: Written,
+    form: Found,
     stays_text: Callable[[str], bool],
     missing: Collection[str],
 ) -> pd.DataFrame:

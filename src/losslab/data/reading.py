@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,10 @@ import pandas as pd
 
 from losslab.data.lines import (
     BLANKS,
+    DEFAULT,
     BadCell,
+    Format,
+    Found,
     check_cells,
     explain,
     explains,
@@ -35,19 +38,6 @@ from losslab.errors import Refused, why_missing
 from losslab.files import Unreadable, open_regular
 
 COLUMNS = 100_000  # of a table; ten times as many would take minutes
-
-
-@dataclass(frozen=True)
-class Format:
-    """How a table is written in its file."""
-
-    encoding: str | None = None  # of the text; UTF-8 if `None`
-    delimiter: str | None = None  # between columns; found by itself if `None`
-    header: bool = True  # whether the first line names the columns
-    sheet: str | None = None  # of an Excel file with several
-
-
-DEFAULT = Format()
 SIGNS = {"tab": "\t", "\\t": "\t", "space": BLANKS, "semicolon": ";", "comma": ",", "pipe": "|"}
 DELIMITERS = (",", "\t", ";", "|")
 MAGIC = {  # how files begin that are no text
@@ -222,16 +212,6 @@ def check_file(file: Path, typed: str) -> None:
         raise Refused(f"{typed} is a folder: type the path of a CSV file")
     if not file.exists():
         raise Refused(f"{typed} {why_missing(file)}")
-
-
-@dataclass(frozen=True)
-class Found(Format):
-    """How a table is written in its file, as found."""
-
-    encoding: str = "utf-8-sig"
-    delimiter: str = ","
-    skip: int = 0  # lines above the header
-    wider: bool = False  # whether the first row has empty cells beyond the header
 
 
 def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COPY = 1 - 1e-9  # a correlation above it is a copy
 FEW = 10  # rows: fewer are counted by many a column
+SHOWN, WIDEST = 15, 40  # rows of the table that are printed, and characters of a cell
 LONG = 12  # characters of a number: more say nothing of a range
 CODES = re.compile(
     r"(^|[\s_.-])(?i:id|code|zip|plz|postcode|state|county|country|district|region|firm|station|store|subject|patient"
@@ -29,8 +30,9 @@ def describe_columns(
     columns: Sequence[Column], encoders: Sequence[ColumnEncoder], buckets: int | None
 ) -> list[tuple[str, ...]]:
     """Return a row for each column: its name, type, empty cells, range, and what was done."""
-    pairs = zip(columns, encoders, strict=True)
-    return [(c.name, describe_kind(c), str(int(c.missing.sum())), span(c), done(c, e, buckets)) for c, e in pairs]
+    kinds = ["date" if column.dates and column.kind == "number" else column.kind for column in columns]
+    each = zip(columns, kinds, encoders, strict=True)
+    return [(c.name, kind, str(int(c.missing.sum())), span(c), done(c, e, buckets)) for c, kind, e in each]
 
 
 def describe_weight(name: str, weight: NDArray[np.float64]) -> tuple[str, ...]:
@@ -41,11 +43,6 @@ def describe_weight(name: str, weight: NDArray[np.float64]) -> tuple[str, ...]:
     """
     span = f"{weight.min():g} to {weight.max():g}"
     return name, "weight", "0", span, "how much each row counts in the loss and in all metrics"
-
-
-def describe_kind(column: Column) -> str:
-    """Return what a column holds, as a user would type it."""
-    return "date" if column.dates and column.kind == "number" else column.kind
 
 
 def span(column: Column) -> str:
@@ -85,20 +82,13 @@ def find_suspects(columns: Sequence[Column], y: NDArray[Any], train: NDArray[np.
     """Return notes on columns that name rows, and on those that copy the target."""
     notes = []
     for column in columns:
+        drop = f"type {write_setting('data.drop', [column.name])} unless it"
         if ID.search(column.name) and column.is_unique():
-            notes.append(
-                f"{column.name} differs in every row and is called like an id: type "
-                f"{write_setting('data.drop', [column.name])} unless it says more"
-            )
+            notes.append(f"{column.name} differs in every row and is called like an id: {drop} says more")
         elif counts_rows(column):
-            notes.append(
-                f"{column.name} counts the rows: type {write_setting('data.drop', [column.name])} unless it says more"
-            )
+            notes.append(f"{column.name} counts the rows: {drop} says more")
         elif copies(column, y, train):
-            notes.append(
-                f"{column.name} tells the target of every row: type {write_setting('data.drop', [column.name])} "
-                "unless it is known when predictions are made"
-            )
+            notes.append(f"{column.name} tells the target of every row: {drop} is known when predictions are made")
         if column.kind == "number" and column.style == "plain" and not column.told and has_codes(column):
             notes.append(
                 f"{column.name} begins with 0 as codes do, and is read as numbers: type "
@@ -236,7 +226,7 @@ def is_told_by(code: NDArray[Any], target: NDArray[Any], values: int) -> bool:
     return bool((low == high).all() and target.min() < target.max())
 
 
-def write_columns(rows: Sequence[tuple[str, ...]], most: int = 15) -> str:
+def write_columns(rows: Sequence[tuple[str, ...]]) -> str:
     """Return the table as aligned text, its first rows, and how many there are of each type beyond.
 
     >>> print(write_columns([("age", "number", "0", "1 to 9", "standardised")]))
@@ -247,12 +237,12 @@ def write_columns(rows: Sequence[tuple[str, ...]], most: int = 15) -> str:
 
     from losslab.spreadsheet import text_table
 
-    text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:most]], columns=HEADING))
-    kinds = [row[1] for row in rows[most:]]
+    text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:SHOWN]], columns=HEADING))
+    kinds = [row[1] for row in rows[SHOWN:]]
     more = ", ".join(f"{kinds.count(kind)} of type {kind}" for kind in dict.fromkeys(kinds))
     return f"{text}\nand {len(kinds)} more: {more}" if kinds else text
 
 
-def short(text: str, most: int = 40) -> str:
+def short(text: str) -> str:
     """Return a text that is not wider than a column."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

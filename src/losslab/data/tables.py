@@ -19,9 +19,10 @@ from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_em
 from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
+from losslab.data.lines import Format
 from losslab.data.noise import slip_decimals
 from losslab.data.notes import count, few, write_setting
-from losslab.data.reading import Format, name_lines, note_doubled, read_table
+from losslab.data.reading import name_lines, note_doubled, read_table
 from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
 from losslab.data.schema import (
     count_equal,
@@ -61,15 +62,7 @@ def csv(
     sheet: str | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Read the user's own table; see `encode` for the other settings.
-
-    Args:
-        target: a column, or several.
-        test_path: another table with the same columns, whose rows are tested; `None` splits those of `path`.
-        rows: how many rows to take, chosen at random; all if `None`.
-        drop_rows: `missing_target` leaves rows without a target out, which are refused otherwise.
-        missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
-        encoding, delimiter, header, sheet: of the files; see `losslab.data.reading.Format`.
+    """Read the user's own table. `conf/data/csv.yaml` says what each setting is, also those that `encode` takes.
 
     Raises:
         Refused: if the file is missing, empty or not a table, and for all that `encode` refuses.
@@ -182,22 +175,13 @@ def encode(  # long: each step of the table's way from cells to features, and al
     hashed: each word and its first four letters, each item of a list and how many there are, each category, and in
     which tenth of its column a number lies.
 
+    Settings that are not listed here are those of `conf/data/csv.yaml`, which says what they are.
+
     Args:
         frame: the table, its cells text or numbers.
-        target: a column; several for several numbers a row, or for labels in columns of 0 and 1.
         takes: what the model takes; vectors are preferred over tokens.
-        drop: columns to leave out.
-        separator: between labels, or items of a list, in one cell; found by itself if `None`.
-        outliers: share of the training targets to multiply by ten, as a slipped decimal point would; the validation
-            and test rows stay clean.
-        types: what columns hold, such as `age: number`, or `date`, `category` or `text`; inferred for the others.
-        missing: what an empty cell may hold beside `losslab.data.columns.MISSING`.
-        decimal: `point` or `comma`, the sign before decimals; found by itself if `None`.
-        dates: `day_first` or `month_first`; found by itself if `None`.
-        max_categories: columns of more are encoded by the mean target of each category, where the model takes vectors.
         parts: a fixed split instead of one by `rows`.
         truth: `numbers`, `class` or `labels`; may be left out for losslab's own tasks.
-        weight: a column of how much each row counts in the loss and in all metrics; no feature.
         own: whether the table is the user's, to whom its columns are described.
         rows: how the rows are split; see `losslab.data.rows.split_table`. Columns that it names are no features.
 
