@@ -53,10 +53,7 @@ if TYPE_CHECKING:
 
 
 def compare(request: Request, runs: Runs) -> str:
-    """Write the page and the files beside it.
-
-    Returns:
-        What is printed, the page's path last; or one JSON object.
+    """Write the page and the files beside it; return what is printed, the page's path last, or one JSON object.
 
     Raises:
         Refused: if the runs cannot be compared as asked.
@@ -129,11 +126,7 @@ def build_page(report: "Report", out: "Path", plots: "Sequence[DrawnPlot]", late
 
 
 def check_finished(runs: Runs) -> None:
-    """Check that at least two runs are finished.
-
-    Raises:
-        Refused: if they are not.
-    """
+    """Check that at least two runs are finished."""
     finished = int(runs.frame["status"].eq("finished").sum()) if len(runs.frame) else 0
     if finished < 2:
         some = "no run is" if finished == 0 else "one run is no comparison: only one is"

@@ -156,11 +156,7 @@ def select_runs(frame: pd.DataFrame, only: dict[str, str]) -> pd.DataFrame:
 
 
 def check_metric(frame: pd.DataFrame, metric: str) -> None:
-    """Check that runs recorded this test metric.
-
-    Raises:
-        Refused: if none did.
-    """
+    """Check that runs recorded this test metric."""
     tests = [key for key in map(str, frame) if key.startswith("test/") and frame[key].notna().any()]
     logged = [key.removeprefix("test/") for key in tests]
     if metric not in logged:
@@ -223,11 +219,7 @@ def choose_keys(frame: pd.DataFrame, settings: Sequence[str], vary: Sequence[str
 
 
 def sort_into_cells(frame: pd.DataFrame, by: Sequence[str], vary: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Add the columns `cell`, `dataset_key`, `repeat` and `setting`.
-
-    Returns:
-        The frame, and the settings that vary within cells.
-    """
+    """Add the columns `cell`, `dataset_key`, `repeat` and `setting`; return the frame, and what varies within cells."""
     finished, begun = frame[frame["status"] == "finished"], frame[frame["status"] != "failed"]
     for key in {*by, "data"} & set(frame):  # a failed job may not have recorded an option that all runs share
         if count_values(finished[key]) == 1:

@@ -26,15 +26,12 @@ def iqm(values: Array) -> float:
 
 
 def mean_interval(values: Array, level: float = 0.95, more: float = 0.0, more_df: float = 1.0) -> tuple[float, float]:
-    """Compute Student's t interval of a mean.
+    """Compute the ends of Student's t interval of a mean; NaN if a single value shows no spread.
 
     Args:
         values: of the units.
         more: a variance of the mean that comes from elsewhere, such as the rows tested.
         more_df: its degrees of freedom; the two are joined as by Welch and Satterthwaite.
-
-    Returns:
-        Its ends; NaN if a single value shows no spread.
 
     >>> bool(np.isclose(mean_interval(np.array([1.0, 2.0, 3.0]))[0], 2 - stats.t.ppf(0.975, 2) / 3**0.5))
     True

@@ -17,13 +17,10 @@ LIBRARIES = {"TensorBoardLogger": "tensorboard", "MlflowLogger": "mlflow", "Trac
 
 
 def fill_by_name(cfg: DictConfig) -> list[str]:
-    """Fill in what follows from `optimizer.name`: the learning rate unless it is typed, and its range.
+    """Fill in what follows from `optimizer.name`: a learning rate that is not typed, and its range; return notes.
 
     Args:
         cfg: the whole configuration, changed in place.
-
-    Returns:
-        Notes for the user.
 
     Raises:
         Refused: if no optimizer has that name, or the one that has it cannot train here.

@@ -97,11 +97,7 @@ def tell_twice(overrides: Sequence[str]) -> None:
 
 
 def parse_safely(words: Sequence[str]) -> Namespace:
-    """Parse a command line; refuse flags that unpickle a file, read other folders, or would change nothing.
-
-    Returns:
-        The command line as Hydra reads it.
-    """
+    """Parse a command line as Hydra does; refuse flags that unpickle a file, read other folders, or change nothing."""
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -124,13 +120,10 @@ def parse_safely(words: Sequence[str]) -> Namespace:
 
 
 def find_fault(file: Path, folder: Path) -> str | None:
-    """Say why an option's file is refused: it configures Hydra, or chooses files outside of its folder.
+    """Say why an option's file is refused, if it is: it configures Hydra, or chooses files outside of its folder.
 
     Hydra configures logging for each run of a sweep before losslab composes that run, and logging can name code. So
     every file below `--config-dir` is checked first, chosen or not.
-
-    Returns:
-        `None` if nothing is wrong.
 
     Raises:
         Refused: if the file cannot be read as YAML.

@@ -57,10 +57,7 @@ def loss_paths(cfg: DictConfig) -> dict[str, str]:
 
 
 def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]:
-    """Compose the configuration of a run and write into it what was chosen and typed.
-
-    Returns:
-        The configuration, and what fits its keys as the options' files state it.
+    """Compose a run's configuration, write into it what was chosen and typed, and return it with what fits its keys.
 
     Raises:
         Refused: if a file sets what it may not, or a group is no option any more.

@@ -22,11 +22,7 @@ def has_gpu() -> bool | None:
 
 
 def check_devices(cfg: DictConfig) -> None:
-    """Refuse a GPU where there is none, and more processes on the CPU than it has cores, before torch is imported.
-
-    Raises:
-        Refused: with what there is.
-    """
+    """Refuse a GPU where there is none, and more processes on the CPU than it has cores, before torch is imported."""
     trainer, choice, gpu = cfg.trainer, cfg.run.choices.trainer, has_gpu()
     kind, devices = trainer.get("accelerator"), trainer.get("devices")
     if (kind in ("cuda", "gpu") and gpu is False) or (kind == "mps" and sys.platform != "darwin"):
@@ -63,9 +59,6 @@ def check_launch(cfg: DictConfig) -> None:
     """Refuse to train in another number of processes than were started.
 
     One process would wait for the others for ever, or all would train the same run.
-
-    Raises:
-        Refused: if the number of processes or of nodes differs from the trainer's.
     """
     check_whole(cfg)
     env, trainer = os.environ, cfg.trainer

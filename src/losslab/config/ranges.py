@@ -226,11 +226,7 @@ def check_readable(where: str, content: dict[str, Any]) -> None:
 
 
 def take_ranges(cfg: DictConfig) -> dict[str, Range]:
-    """Take the ranges that options state out of a configuration.
-
-    Returns:
-        The range of each key, such as `loss.delta`.
-    """
+    """Take the ranges that options state out of a configuration; return that of each key, such as `loss.delta`."""
     plain: Any = OmegaConf.to_container(cfg)
     check_readable("what you typed", plain)  # files have been checked
     found: dict[str, Range] = {}

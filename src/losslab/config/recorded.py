@@ -76,9 +76,6 @@ def check_overrides_in(where: str, overrides: Sequence[str], allow: Sequence[str
 
     Args:
         allow: what the user typed as `allow`.
-
-    Raises:
-        Refused: for those, and for what cannot be read.
     """
     with hydra_ready():
         try:
@@ -108,11 +105,7 @@ def find_unrecordable(words: Sequence[str]) -> list[str]:
 
 
 def check_dropped(cfg: DictConfig) -> None:
-    """Refuse to continue a run that would log elsewhere than it began, because its record may not say where.
-
-    Raises:
-        Refused: with what is to be typed again.
-    """
+    """Refuse to continue a run that would log elsewhere than it began, because its record may not say where."""
     flat = {**flatten(cfg), **cfg.run.choices}
     again = [
         text

@@ -23,15 +23,12 @@ LOSS = "loss"  # search.loss: the first range of each loss
 
 
 def apply_search(cfg: DictConfig, names: Mapping[str, str], overrides: Sequence[str]) -> dict[str, list[str]]:
-    """Set what the places under `search` stand for.
+    """Set what the places under `search` stand for; return the keys that each sets, `{"search.loss": ["loss.gamma"]}`.
 
     Args:
         cfg: the whole configuration, changed in place.
         names: by the key of the optimizer and of each loss, its option: `{"optimizer": "adam", "loss": "focal"}`.
         overrides: what was typed; it may not set the same keys.
-
-    Returns:
-        The keys that each place sets, such as `{"search.loss": ["loss.gamma"]}`.
 
     Raises:
         Refused: for a key without a range, for two settings of one key, and for a range that cannot be read.

@@ -202,11 +202,7 @@ def label_cell(cell: str, chosen: str) -> str:
 
 
 def write_names(axis: Any, names: Sequence[str]) -> list[str]:
-    """Write names at 0, 1, ... along the x- or y-axis of a figure from `make_axes`; ticks would take longer to draw.
-
-    Returns:
-        The names as written: shortened where they are long.
-    """
+    """Write names at 0, 1, ... along an axis of `make_axes`, as ticks take longer; return them as they are shown."""
     axis.set_ticks([])
     texts, (wide, high) = [shorten(name) for name in names], axis.get_figure().get_size_inches()
     turned = 90 * any(len(text) > 2 for text in texts)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from losslab.data.dataset import Array, Dataset
 from losslab.page.figures import BLUE, GREY, ORANGE, shorten
 
+IMAGES, LINES = 24, 7  # images with labels, and lines below each; the last counts the labels that do not fit
 LETTERS = 152  # of one point that fit below an image: 19 of 8 points
 Caption = list[tuple[str, str]]  # lines of text, each with its colour
 
@@ -22,15 +23,14 @@ def draw_classes(data: Dataset, samples: Sequence[dict[str, str]]) -> Figure:
     return draw_grid(data, captions)
 
 
-def draw_labels(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> Figure:
+def draw_labels(data: Dataset, guess: Array) -> Figure:
     """Draw the first test images with their labels: right (predicted and true), missed (true), wrong (predicted).
 
     Args:
         data: images, and labels `(N, L)`.
         guess: 0/1, the labels predicted for the test rows, in their order.
-        most: number of lines below an image; the last one counts the labels that do not fit.
     """
-    y, predicted = data.targets("test")[:count] > 0, guess[:count] > 0
+    y, predicted = data.targets("test")[:IMAGES] > 0, guess[:IMAGES] > 0
     marks = {
         "\u2713 right": (y & predicted, "black"),
         "\u25cb missed": (y & ~predicted, BLUE),
@@ -43,8 +43,8 @@ def draw_labels(data: Dataset, guess: Array, count: int = 24, most: int = 7) -> 
             for mark, (which, colour) in marks.items()
             for label in np.flatnonzero(which[row])
         ]
-        rest = [(f"and {len(lines) - most + 1} more", GREY)] if len(lines) > most else []
-        captions.append(lines[: most - len(rest)] + rest)
+        rest = [(f"and {len(lines) - LINES + 1} more", GREY)] if len(lines) > LINES else []
+        captions.append(lines[: LINES - len(rest)] + rest)
     return draw_grid(data, captions, [(mark, colour) for mark, (_, colour) in marks.items()])
 
 

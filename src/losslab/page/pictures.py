@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 LOG = " (log axis)"
 FEW, MANY = 25, 1000  # epochs: up to so many have a dot each, and from so many their axis is logarithmic
 NBSP, DOT = "\N{NO-BREAK SPACE}", "\N{MIDDLE DOT}"
-THIN = 30  # decisions: the bins of a reliability diagram with fewer are merged with the next
+BINS = 15  # of equal width, in a reliability diagram
+THIN = 30  # decisions: bins with fewer are merged with the next
 
 
 class Interval(NamedTuple):
@@ -293,7 +294,7 @@ def draw_average_precisions(average_precisions: Array, shares: Array, names: Seq
     return fit_margins(drawn, shown)
 
 
-def draw_reliability(p: Array, y: Array, bins: int = 15) -> Figure:
+def draw_reliability(p: Array, y: Array) -> Figure:
     """Draw a reliability diagram: the share of true labels, and the number of decisions, per bin of probability.
 
     A calibrated model lies on the diagonal, an overconfident one below it. Bars show the 95 % interval of each share,
@@ -305,8 +306,8 @@ def draw_reliability(p: Array, y: Array, bins: int = 15) -> Figure:
 
     Source: Wilson 1927 (interval).
     """
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    decisions = np.bincount(which, minlength=bins)
+    which = np.minimum((p * BINS).astype(int), BINS - 1)
+    decisions = np.bincount(which, minlength=BINS)
     merged = merge_thin(decisions)[which]
     n, sums = np.bincount(merged), np.bincount(merged, weights=p)
     hits, used = np.bincount(merged, weights=y), n > 0
@@ -323,17 +324,14 @@ def draw_reliability(p: Array, y: Array, bins: int = 15) -> Figure:
     above.scatter(mean, share, s=6 + 90 * np.sqrt(n / n.max()), color=BLUE, zorder=3)
     above.set(ylabel="share of true labels", xlim=(0, 1), ylim=(-0.02, 1.02))
     above.legend(loc="upper left")
-    below.stairs(decisions, np.linspace(0, 1, bins + 1), baseline=0.5, fill=True, color=BLUE)
+    below.stairs(decisions, np.linspace(0, 1, BINS + 1), baseline=0.5, fill=True, color=BLUE)
     below.set(xlabel="predicted probability", ylabel="decisions", xlim=(0, 1), ylim=(0.5, None))
     use_log_scale(below)
     return fit_margins(drawn)
 
 
-def merge_thin(counts: Array, least: int = THIN) -> Array:
-    """Merge each bin with fewer than `least` decisions with the next, and what is left at the end with the last.
-
-    Returns:
-        The new bin of each.
+def merge_thin(counts: Array) -> Array:
+    """Merge each bin of few decisions with the next, and what is left at the end with the last; return the new bins.
 
     >>> merge_thin(np.array([50, 10, 25, 40, 3])).tolist()
     [0, 1, 1, 2, 2]
@@ -341,9 +339,9 @@ def merge_thin(counts: Array, least: int = THIN) -> Array:
     places, held = [0], 0
     for count in counts[:-1]:
         held += int(count)
-        full = held >= least
+        full = held >= THIN
         places.append(places[-1] + full)
         held *= not full
     held += int(counts[-1])
     last = places[-1]
-    return np.array([min(place, last - 1) if held < least and last else place for place in places])
+    return np.array([min(place, last - 1) if held < THIN and last else place for place in places])

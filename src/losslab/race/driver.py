@@ -96,8 +96,7 @@ class Race:
     def check_not_all_failed(self, seeds: int) -> None:
         """Refuse to go on where every training since the last look failed: that says nothing of the candidates.
 
-        Raises:
-            Refused: with the reason. A race without any result leaves its folder to the next one.
+        A race without any result leaves its folder to the next one.
         """
         late = [self.jobs[name, n].key for n in range(self.state.seeds, seeds) for name in self.state.racing]
         reasons = [self.records[key]["reason"] for key in late if self.records[key]["state"] == "failed"]
@@ -232,10 +231,7 @@ def name_candidate(question: Question, cell: Mapping[str, Any]) -> str:
 
 
 def race(words: Sequence[str]) -> int:
-    """Run a race to its end.
-
-    Returns:
-        The exit code: 1 where no candidate ever finished.
+    """Run a race to its end; return the exit code, 1 where no candidate ever finished.
 
     Raises:
         Refused: for anything that a user could have mistyped, before anything is started.

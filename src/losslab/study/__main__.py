@@ -36,13 +36,10 @@ KEYS = (*FLAGS, *OF_SWEEPS, "output_dir")
 
 
 def study(name: str, typed: Mapping[str, str]) -> int:
-    """Repeat a study, or compute its answers from kept runs; print them.
+    """Repeat a study, or compute its answers from kept runs, and print them; return the exit code, 1 where runs failed.
 
     Args:
         typed: settings by key, those of `KEYS`.
-
-    Returns:
-        The exit code: 1 where runs failed.
     """
     asked = load_study(name)
     flags = {key: parse_flag(key, typed.get(key, "false")) for key in FLAGS}

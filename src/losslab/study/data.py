@@ -45,10 +45,7 @@ def check_files(sources: Mapping[str, Source]) -> None:
 
 
 def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
-    """Write each data set as CSV, and as an option `data=NAME` below `folder/conf`.
-
-    Returns:
-        The words that make the options known: `--config-dir FOLDER`.
+    """Write each data set as CSV and as an option `data=NAME` below `folder/conf`; return `--config-dir FOLDER`.
 
     Raises:
         Refused: for what `check_files` refuses.

@@ -51,11 +51,7 @@ def write_readme(study: Study, results: Results) -> str:
 
 
 def summarize(results: Results) -> str:
-    """Count the claims by what was found.
-
-    Returns:
-        Such as `confirmed`, or `2 of 3 claims confirmed, 1 undecided`.
-    """
+    """Count the claims by what was found: `confirmed`, or `2 of 3 claims confirmed, 1 undecided`."""
     found = [answer.found for answer in results.answers]
     if len(set(found)) == 1:
         return found[0]

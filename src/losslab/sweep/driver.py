@@ -117,10 +117,7 @@ def report(folder: Path, plan: Plan, jobs: Sequence[Job], records: Mapping[str, 
 
 
 def sweep(path: str, words: Sequence[str]) -> int:
-    """Run a sweep file to its end.
-
-    Returns:
-        The exit code: 1 where jobs failed.
+    """Run a sweep file to its end; return the exit code, 1 where jobs failed.
 
     Raises:
         Refused: for anything that a user could have mistyped, before anything is started.
@@ -173,13 +170,10 @@ def explain_faults(folder: Path) -> Iterator[None]:
 
 
 def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], retry: bool) -> int:
-    """Run a plan to its end.
+    """Run a plan to its end; return the exit code, 1 where jobs failed.
 
     Args:
         test_seeds: with which the best setting of each cell is tested.
-
-    Returns:
-        The exit code: 1 where jobs failed.
     """
     check_same_sweep(folder, plan)
     jobs = plan.jobs()

@@ -233,13 +233,10 @@ def keep_claims(claims: Sequence[Claim]) -> Iterator[None]:
 
 
 def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
-    """Do each job that is free, in order; jobs at which processes died come last.
+    """Do each job that is free, in order, those at which processes died last; return how many were done.
 
     Args:
         stack: at most how many runs are trained as one.
-
-    Returns:
-        How many jobs were done.
     """
     with closing(Ledger(folder / "jobs")) as ledger:
         queue, count = Queue(ledger, jobs), 0
