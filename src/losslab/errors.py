@@ -46,9 +46,6 @@ class Pruned(Exception):
 def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") -> Refused | None:
     """Make the sentence for a full disk, a file that is gone or not the user's, or no memory; `None` for other errors.
 
-    Args:
-        instead: what to type to write elsewhere.
-
     >>> str(machine_refusal(OSError(28, "No space left", "a.png"), "out=FILE"))
     'a.png could not be written (No space left): free some space, or type out=FILE on another disk'
     """

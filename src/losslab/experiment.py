@@ -40,11 +40,7 @@ class Expectation:
         return f"{self.settings}: {self.metric} {self.text}" if self.settings else f"{self.metric} {self.text}"
 
     def compute(self, runs: Runs) -> float:
-        """Compute the mean of the metric over those of the runs that have the settings; NaN if none has it.
-
-        Args:
-            runs: the recorded settings and the summary of each.
-        """
+        """Compute the mean of the metric over those of the runs that have the settings; NaN if none has it."""
         wanted = [word.partition("=") for word in self.settings.split()]
         found = [
             summary[self.metric]
@@ -116,11 +112,7 @@ def introduce(names: Sequence[str], folders: Sequence[str]) -> list[str]:
 
 
 def report(name: str, folders: Sequence[str], runs: Runs, typed: Sequence[str]) -> str:
-    """Write whether what an experiment expects came out; nothing if its file expects no numbers.
-
-    Args:
-        runs: the recorded settings and the summary of each of its runs.
-    """
+    """Write whether what an experiment expects came out; nothing if its file expects no numbers."""
     expected = read_expectations(name, folders)
     if not expected:
         return ""

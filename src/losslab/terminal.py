@@ -40,9 +40,6 @@ class Progress(ProgressBar):
     """One progress bar for the whole run: the epoch, and the primary metric on the validation rows.
 
     Lightning makes a new bar for each epoch, which costs more than the epoch where epochs are short.
-
-    Args:
-        cfg: the run's configuration, or that of the first run of a stack.
     """
 
     def __init__(self, cfg: DictConfig) -> None:

@@ -100,11 +100,7 @@ def look_at_files(folder: Path, known: Gathered) -> int:
 
 
 def watch(request: Request, known: Gathered) -> str:
-    """Write the page again and again, until the runs have ended; return what is printed at the end.
-
-    Args:
-        known: keeps what was read, so that a run that has ended is read once.
-    """
+    """Write the page again and again, until the runs have ended; return what is printed at the end."""
     from losslab.page.live_page import draw_live
     from losslab.sweep.standing import read_standing
 

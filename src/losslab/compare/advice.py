@@ -13,11 +13,7 @@ RATHER = 200  # units: from here on another difference is worth asking for
 
 
 def describe_ties(comparison: Comparison, leader: str, ties: Sequence[Pair], wanted: float) -> str:
-    """Say what is undecided, and what would decide it.
-
-    Args:
-        ties: the pairs that neither differ nor are the same.
-    """
+    """Say of pairs that neither differ nor are the same what is undecided, and what would decide it."""
     counts = [pair.n for pair in ties]
     most, population = max(counts), comparison.population
     n = f"{most}" if min(counts) == most else f"{min(counts)} to {most}"

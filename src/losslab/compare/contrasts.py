@@ -276,10 +276,7 @@ def degrees(layout: Layout) -> float:
 
 
 def moderation(squares: Array, df: Array) -> tuple[Array, Array]:
-    """Estimate how alike the cells' variances are: the degrees of freedom of a prior that they are drawn from.
-
-    Args:
-        squares: `(b, k)`, each cell's sum of squared residuals, as a multiple of the pooled variance.
+    """Estimate how alike the cells' variances are, from their sums of squares as multiples of the pooled variance.
 
     Returns:
         The prior's degrees of freedom, infinite where the variances differ by no more than chance, and Bartlett's

@@ -23,13 +23,10 @@ from losslab.training.objective import build_loss
 
 
 def under_every_loss(folder: Path, own: Sequence[str] = ()) -> dict[str, float]:
-    """Compute the test loss of the run's best model under each loss that fits its task, each with its own defaults.
+    """Compute the test loss of the run's best model under each loss that fits; `own` overrides find the user's options.
 
     What counts is what the model predicts, whatever loss it was trained with. A loss that wants several scores for a
     target evaluates only models that were trained with it.
-
-    Args:
-        own: overrides that find and allow the user's own options.
 
     Raises:
         Refused: where the run cannot be made again, such as without its checkpoint.

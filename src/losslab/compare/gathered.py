@@ -62,11 +62,7 @@ class Summary:
         self.shared: Both = {}, {}
 
     def lines_of(self, run: str, facts: str, both: Both) -> str:
-        """Return the line of a run, and before it what it shares with those that follow, where that is new.
-
-        Args:
-            facts: of its files, before they were read.
-        """
+        """Return the line of a run whose files had these facts, and before it what it shares with the next, if new."""
         before = ""
         if any([*new] != [*known] for new, known in zip(both, self.shared, strict=True)) or not self.digest:
             text = json.dumps(both)
@@ -109,11 +105,7 @@ class Gathered:
         self.folders: set[str] = set()  # that hold runs with a line
 
     def find(self, folder: str, names: Iterable[str], files: Iterable[str]) -> dict[str, str]:
-        """Return those folders in a folder that are runs with a line that counts, with the facts of their files.
-
-        Args:
-            files: names of the files in it, among them those with lines.
-        """
+        """Return those folders in a folder that are runs with a line that counts, with the facts of their files."""
         for name in files:
             if name.endswith(SUFFIX):
                 self.load(folder, os.path.join(folder, name))  # noqa: PTH118

@@ -104,11 +104,7 @@ def wrap_sentences(sentences: Sequence[str], columns: int) -> list[str]:
 
 
 def format_json(report: Report, page: Path, unread: list[str]) -> str:
-    """Write one JSON object, in strict JSON: what is not finite is null.
-
-    Args:
-        unread: a phrase for each record that could not be read.
-    """
+    """Write one JSON object, in strict JSON; `unread` has a phrase for each record that could not be read."""
     comparison, components = report.comparison, report.components
     population = comparison.population
     found = {

@@ -26,11 +26,7 @@ class RowNoise:
 
 
 def read_run_blocks(used: pd.DataFrame, metric: str) -> dict[str, Blocks]:
-    """Read what each run recorded of its test rows, by its folder; runs that tested other rows, or none, are left out.
-
-    Args:
-        metric: which the blocks must have.
-    """
+    """Read what runs recorded of their test rows, by folder, without those that tested others or lack the metric."""
     found: dict[str, Blocks] = {}
     for folder in used["folder"]:
         if str(folder).startswith("wandb:"):

@@ -35,9 +35,6 @@ def read_runs(folders: Iterable[str], gathered: Gathered | None = None) -> Runs:
     Where there are no run folders, W&B's own offline records are read instead; `wandb:ENTITY/PROJECT` reads a project
     from the server.
 
-    Args:
-        gathered: what earlier looks at these folders found.
-
     Raises:
         Refused: if a folder does not exist, or no run is below any of them.
     """

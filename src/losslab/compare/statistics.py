@@ -112,15 +112,12 @@ class Ranking:
 
 
 def ranking(scores: Array, alpha: float = 0.05) -> Ranking:
-    """Rank the methods on each data set, and test whether their average ranks differ by more than chance.
+    """Rank methods on each data set, `(N, k)`, higher is better; test whether average ranks differ by more than chance.
 
     Two methods differ if their average ranks are more than `q sqrt(k (k + 1) / (6 N))` apart, where q is the quantile
     of the Studentised range divided by sqrt(2).
 
     Source: Demšar 2006, "Statistical comparisons of classifiers over multiple data sets".
-
-    Args:
-        scores: `(N, k)`, data sets by methods; higher is better; at least 2 by 3.
     """
     count, methods = scores.shape
     ranks = stats.rankdata(-scores, axis=1).mean(0)

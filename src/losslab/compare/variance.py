@@ -60,10 +60,7 @@ def nested_variances(values: Array, levels: Sequence[Array]) -> Array:
 
 
 def find_levels(frame: pd.DataFrame) -> tuple[list[str], list[Array], str]:
-    """Find which levels vary above single trainings.
-
-    Args:
-        frame: a row for each training, with the columns `dataset_key` and `split`.
+    """Find which levels vary above single trainings, by the columns `dataset_key` and `split` of these.
 
     Returns:
         The names of the levels, the group of each training in them, and a name for what is left: it has the level with

@@ -22,11 +22,7 @@ NAMED = 3  # this many pairs are given with their numbers, the others in one phr
 
 
 def write_verdict(comparison: Comparison, findings: Findings, wanted: float = 1.0) -> list[str]:
-    """Write the verdict in sentences, the most important first.
-
-    Args:
-        wanted: the difference worth finding, in the comparison's unit: less is the same for practical purposes.
-    """
+    """Write the verdict in sentences, the most important first; what is less than `wanted` counts as the same."""
     if not findings.pairs:
         what = " and ".join(comparison.by)
         only = f"Only {what} {comparison.cells[0]} has finished runs: nothing to compare it with."

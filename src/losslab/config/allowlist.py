@@ -87,11 +87,7 @@ MALFORMED = "has no sweep that can be read: write hydra: {mode: MULTIRUN, sweepe
 
 
 def check_composed(cfg: DictConfig, typed: bool) -> None:
-    """Refuse a configuration that names code outside of the list, or holds a secret. Make `allow` a list.
-
-    Args:
-        typed: whether the user typed `allow`, which counts from nowhere else.
-    """
+    """Refuse a configuration that names other code than listed, or a secret. `allow` counts if the user `typed` it."""
     given = cfg.get("allow")
     if (
         typed

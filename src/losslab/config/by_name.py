@@ -19,9 +19,6 @@ LIBRARIES = {"TensorBoardLogger": "tensorboard", "MlflowLogger": "mlflow", "Trac
 def fill_by_name(cfg: DictConfig) -> list[str]:
     """Fill in what follows from `optimizer.name`: a learning rate that is not typed, and its range; return notes.
 
-    Args:
-        cfg: the whole configuration, changed in place.
-
     Raises:
         Refused: if no optimizer has that name, or the one that has it cannot train here.
     """

@@ -280,11 +280,7 @@ def check_task(cfg: DictConfig) -> None:
 
 
 def check_loss(cfg: DictConfig, name: str, loss: DictConfig) -> None:
-    """Refuse a loss that asks for scores or targets in a form that the task does not offer.
-
-    Args:
-        name: the loss, or one loss of a weighted sum.
-    """
+    """Refuse a loss, or one of a sum, that asks for scores or targets in a form that the task does not offer."""
     if fits(cfg.task, loss):
         return
     if not loss.get("input") or not loss.get("target"):

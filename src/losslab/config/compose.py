@@ -293,11 +293,7 @@ def read_foreign_files(composition: Composition) -> Foreign:
 
 
 def stat_options(own: Sequence[str] = ()) -> tuple[FileFacts, ...]:
-    """List the folders of options and every option's file, when it was written and how long it is.
-
-    Args:
-        own: folders beside the catalogue's.
-    """
+    """List the folders of options, and `own` ones, and every option's file, when it was written and how long it is."""
     found: list[FileFacts] = []
     for folder in (*folders_of(current_loader()), *own):
         found.append((folder, 0, 0))

@@ -72,11 +72,7 @@ def read_overrides(status: Path) -> list[str]:
 
 
 def check_overrides_in(where: str, overrides: Sequence[str], allow: Sequence[str]) -> None:
-    """Refuse overrides in a file that do what a file may not.
-
-    Args:
-        allow: what the user typed as `allow`.
-    """
+    """Refuse overrides in a file that do what a file may not unless the user typed it as `allow`."""
     with hydra_ready():
         try:
             expanded = [each for text in overrides for each in expand_sum(quote_option(quote_names(text)))]

@@ -47,9 +47,6 @@ class AllowedPackages(MetaPathFinder):
 
     Python asks it last, so that nothing in the folder shadows an installed module. While an allowed package is
     imported, the other modules of the folder are found too.
-
-    Args:
-        folder: that folder; the current one when `None`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -215,12 +215,9 @@ class ColumnEncoder:
 
     @classmethod
     def fit(cls, column: Column, train: NDArray[np.int64], separator: str | None = None) -> "ColumnEncoder":
-        """Learn from the training rows of a column.
+        """Learn from the training rows of a column; the `separator` of a list's items is found by itself if `None`.
 
         By hand: importing scikit-learn takes 0.8 s, and a fault in a table should be reported at once.
-
-        Args:
-            separator: between the items of a list in one cell; found by itself if `None`.
         """
         name, kind, dates = column.name, column.kind, column.dates
         if kind == "category":

@@ -85,9 +85,6 @@ class TableEncoder:
     def read(self, source: Path, id: str | None = None) -> New:
         """Read the columns of a table by their names; other columns are not used.
 
-        Args:
-            id: the column that names a row; found by itself if `None`.
-
         Raises:
             Refused: if there is no such table, it lacks a column, or a cell is no number and all others are.
         """

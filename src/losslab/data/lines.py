@@ -135,11 +135,7 @@ def find_nth(open_lines: Callable[[], io.BufferedReader], form: Found, nth: int)
 
 
 def find_line(open_lines: Callable[[], io.BufferedReader], form: Found, row: int) -> int:
-    """Return the line in which a row begins: cells may hold several lines, and lines may be empty.
-
-    Args:
-        row: from 0 on.
-    """
+    """Return the line in which a row, from 0, begins: cells may hold several lines, and lines may be empty."""
     numbers = (number for number, _, _ in split_rows(open_lines, form))
     return next(islice(numbers, row + form.header, None), row + 2)
 

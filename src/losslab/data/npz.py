@@ -20,9 +20,6 @@ HOW = "type the path of a file that numpy.savez(FILE, x=x, y=y) has written"
 def npz(path: str, *, task: str, takes: list[str], truth: str | None = None, **settings: Any) -> Dataset:
     """Read arrays. Numbers `(N, F)` become a table with the columns x0, x1, ..., which are standardised.
 
-    Args:
-        task, truth: of the targets; see `losslab.data.dataset.arrays`.
-
     Raises:
         Refused: if the file is none of NumPy's, lacks an array, or the arrays do not fit the task.
     """

@@ -170,11 +170,7 @@ def open_text(file: Path, form: Format) -> tuple[Callable[[], io.BufferedReader]
 
 
 def note_doubled(names: Iterable[str], path: str, form: Format) -> list[str]:
-    """Return notes on columns of one name: pandas calls the second `a.1`, the third `a.2`.
-
-    Args:
-        names: of the columns, as they were read.
-    """
+    """Return notes on columns of one name: pandas calls the second `a.1`, the third `a.2`."""
     pairs = [(name, re.fullmatch(r"(.+)\.\d+", name)) for name in names]
     later: dict[str, list[str]] = {}
     for name, found in pairs:

@@ -116,11 +116,7 @@ def counts_rows(column: Column) -> bool:
 
 
 def note_points(columns: Sequence[Column], targets: Mapping[str, "pd.Series[Any]"], y: NDArray[Any]) -> list[str]:
-    """Return a note where every point in a table may stand between thousands, as in 543.221.
-
-    Args:
-        targets: the cells of targets that are numbers, by name.
-    """
+    """Return a note where every point in a table, also of numeric `targets`, may stand between thousands: 543.221."""
     plain = [c for c in columns if c.kind == "number" and c.style == "plain" and not c.dates]
     cells = {c.name: c.text[~c.missing] for c in plain if "text" in vars(c)} | {**targets}
     unclear = [name for name, known in cells.items() if may_be_thousands(known)]

@@ -313,10 +313,7 @@ def name_categories(columns: Sequence[Column]) -> None:
 
 
 def has_text(path: str, without: Sequence[str], form: Format) -> bool:
-    """Return whether the first rows of a table hold text, which is neither a category nor a number.
-
-    Args:
-        without: columns that are no features.
+    """Return whether the first rows of a table hold text, neither a category nor a number, in columns of features.
 
     Raises:
         Refused: if it cannot be read.

@@ -23,9 +23,6 @@ def encode_many(
     A row's own target must not tell the model what its category stands for, so the training rows get the means of the
     other rows, by cross-fitting.
 
-    Args:
-        outputs: names of the targets, classes or labels.
-
     Returns:
         The encoder, and the features of the training rows `(N, K)`, standardised as the encoder's.
 

@@ -41,14 +41,11 @@ def dump_checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def update_best(callback: ModelCheckpoint, score: Tensor) -> bool:
-    """Tell a checkpoint callback of an epoch's score; return whether it is the best so far.
+    """Tell a callback that keeps one best checkpoint of an epoch's score; return whether it is the best so far.
 
     A stack writes the checkpoints of many runs, so it can't let the callback save one itself. The callback's state must
     be what Lightning would have made it, because a run may go on alone from it. The fields are public, setting them is
     not foreseen. If they change, compare with `ModelCheckpoint._update_best_and_save`.
-
-    Args:
-        callback: keeps one best checkpoint.
     """
     known = callback.best_model_score
     better = known is None or bool(score < known if callback.mode == "min" else score > known)

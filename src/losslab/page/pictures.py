@@ -295,14 +295,11 @@ def draw_average_precisions(average_precisions: Array, shares: Array, names: Seq
 
 
 def draw_reliability(p: Array, y: Array) -> Figure:
-    """Draw a reliability diagram: the share of true labels, and the number of decisions, per bin of probability.
+    """Draw a reliability diagram of decisions (row and label): the share of true labels per bin of probability.
 
     A calibrated model lies on the diagonal, an overconfident one below it. Bars show the 95 % interval of each share,
     so that the noise of a small bin isn't mistaken for miscalibration; the larger a point, the more decisions it stands
     for, and bins of few are merged.
-
-    Args:
-        p: predicted probabilities, one for each decision (row and label).
 
     Source: Wilson 1927 (interval).
     """

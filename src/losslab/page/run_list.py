@@ -99,9 +99,6 @@ def link_cells(comparison: Comparison, table: pd.DataFrame, target_note: str) ->
     """Return the table of cells, and a second one of what they cost and of their settings, which one click opens.
 
     The numbers of runs lead to these runs, and other links lead to the rows.
-
-    Args:
-        target_note: what "to target" means; empty if there is no such column.
     """
     by, width = comparison.by, len(comparison.by)
     n, metric = table.columns[width : width + 2]

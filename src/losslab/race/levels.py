@@ -50,14 +50,11 @@ def first_look(candidates: int) -> int:
 
 @lru_cache(maxsize=1024)
 def find_level(candidates: int, looks: tuple[tuple[int, float], ...], alpha: float = 0.05) -> float:
-    """Return the level of the last of some looks.
+    """Return the level of the last of some looks: of each the seeds, and the share of the level spent with it.
 
     All candidates are simulated to be equal, with normal noise. How far one is behind the best mean, in standard errors
     with a pooled variance, crosses its bound for the first time at a look with a fixed probability: what this look may
     spend, times `share_of_best`.
-
-    Args:
-        looks: the seeds of each look, and the share of the level that is spent with it.
 
     >>> looks = tuple((n, spend(n, 20)) for n in (3, 6, 10, 20))
     >>> 0.05 * 0.11 < find_level(2, looks[:1]) + find_level(2, looks[:2]) < 0.05 * 0.25

@@ -22,12 +22,9 @@ INSTALLED = ("site-packages", "dist-packages")  # the record has their versions
 
 
 def log(folder: Path, run: Any, code: Mapping[str, Path]) -> None:
-    """Log a run's model and, where the user has any, the code.
+    """Log a run's model and, where there are any, the files of the user's own code, by their names there.
 
     The model's files are not copied: offline, `wandb sync` reads them where they are.
-
-    Args:
-        code: the files of the user's own, by their names there.
     """
     model = client().Artifact(safe(f"model-{run.id}"), type="model")
     for name in RECORD:

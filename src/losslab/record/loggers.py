@@ -13,11 +13,7 @@ from losslab.record import wandb
 
 
 def build_loggers(cfg: DictConfig) -> tuple[list[Logger], dict[str, Any]]:
-    """Make the loggers that a run chose; return them, and the settings of W&B that its option left open.
-
-    Args:
-        cfg: the configuration of the run, which knows its folder.
-    """
+    """Make the loggers that a run chose; return them, and the settings of W&B that its option left open."""
     if not cfg.get("logger"):
         return [], {}
     for service in ("MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):

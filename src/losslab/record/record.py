@@ -1,14 +1,6 @@
 """What a run records.
 
-A run's folder is the truth and W&B its mirror. The folder holds plain files:
-
-    config.yaml    flat keys as they are typed: `loss: mae`, `optimizer.lr: 0.001`
-    status.json    running, finished, failed, interrupted, preempted or pruned, and why; what was typed; environment
-    history.csv    one row per epoch, on disk when the epoch ends
-    summary.json   flat: the last and the best value of each metric, and the test metrics
-    rows.npz       what the best weights say of each test and validation row; see losslab.record.row_scores
-    best.ckpt, last.ckpt, pictures/
-
+A run's folder is the truth and W&B its mirror. docs/records.md lists the plain files that the folder holds.
 JSON and YAML files are replaced whole, so a reader never sees half of one.
 """
 

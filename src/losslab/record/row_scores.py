@@ -1,24 +1,8 @@
 """`rows.npz`: what a finished run said of each test and validation row, for comparisons and for you.
 
-numpy alone reads it. For a run of classes:
-
-    with np.load("outputs/.../rows.npz") as file:
-        right = file["test.scores"].argmax(1) == file["test.target"]
-
-Each part, `test` and `val`, has three arrays of equal length, in the order of the split:
-
-    test.row       the number of the row in the data set, int32
-    test.target    float32 (R, D) for numbers; the index of the class (R,); 0 or 1 for each label (R, L)
-    test.scores    the raw scores (R, S) of the tested weights, before sigmoid, softmax or a change of units. Where the
-                   loss has several scores for each target, those of the first target come first
-    test.weight    where the data have weights: what a row counts in loss and metrics, float32; a training row has 1 on
-                   average
-
-What is needed to read the scores stands beside them:
-
-    task.NAME      what the task has learned. In regression, `scores * task.std + task.mean` is in the data's units, or
-                   `exp(scores) * task.level` for a loss of rates; in multi-label, a label is predicted where its
-                   probability is above its number in `task.thresholds`
+docs/records.md lists the arrays of each part, `test` and `val`, and those that are needed to read the scores, which are
+called `task.NAME`. numpy alone reads them. Where a loss has several scores for each target, those of the first target
+come first.
 
 Scores are float32, or float16 where float32 would need more than 4 MB. The rows of both parts never need more than
 32 MB: of larger sets only as many are kept as fit, chosen by their numbers alone, so that runs keep the same ones.

@@ -36,11 +36,7 @@ KEYS = (*FLAGS, *OF_SWEEPS, "output_dir")
 
 
 def study(name: str, typed: Mapping[str, str]) -> int:
-    """Repeat a study, or compute its answers from kept runs, and print them; return the exit code, 1 where runs failed.
-
-    Args:
-        typed: settings by key, those of `KEYS`.
-    """
+    """Repeat a study, or compute its answers from kept runs; return the exit code, 1 where runs failed."""
     asked = load_study(name)
     flags = {key: parse_flag(key, typed.get(key, "false")) for key in FLAGS}
     tiny = flags["tiny"]

@@ -190,9 +190,6 @@ def find_difference(pairs: Sequence[Pair], first: str, second: str) -> tuple[flo
 def gather(study: Study, folder: Path) -> pd.DataFrame:
     """Gather all runs of a study from its sweeps.
 
-    Args:
-        folder: that holds `sweeps/PART`.
-
     Returns:
         One row for each run: its part, the settings that vary or that a comparison needs, metrics and costs.
     """

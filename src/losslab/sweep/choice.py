@@ -94,11 +94,7 @@ def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
 
 
 def chooses_settings(plan: Plan, tests: bool) -> bool:
-    """Tell whether the best of several settings of a cell is chosen, and not only cells or settings compared.
-
-    Args:
-        tests: whether the best settings are tested with fresh seeds.
-    """
+    """Tell whether the best of several settings of a cell is chosen, and not only cells or settings compared."""
     settings = prod(len(values) for key, values in plan.grid.items() if key not in CELL)
     return plan.trials > 1 or (settings > 1 and (tests or len(plan.cells) > 1))
 

@@ -60,11 +60,7 @@ class RemoteWorker:
 
 
 class ClusterWorkers:
-    """The workers of a driver on the nodes of a cluster; one that is lost is replaced, and its jobs go on elsewhere.
-
-    Args:
-        stack: at most how many runs each of them trains as one.
-    """
+    """The workers of a driver on the nodes of a cluster; one that is lost is replaced, and its jobs go on elsewhere."""
 
     def __init__(self, folder: Path, plan: Plan, cluster: Cluster, stack: int) -> None:
         self.folder, self.plan, self.cluster, self.stack = folder, plan, cluster, stack

@@ -142,10 +142,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
 
 
 def take_folder(typed: dict[str, str], kind: str, usual: str) -> Path:
-    """Take `output_dir` and `name` out of what was typed; return the folder that they make.
-
-    Args:
-        kind: of the folder, sweeps or races.
+    """Take `output_dir` and `name` out of what was typed; return the folder that they make, of a kind such as sweeps.
 
     Raises:
         Refused: for a name that is a path.
@@ -170,11 +167,7 @@ def explain_faults(folder: Path) -> Iterator[None]:
 
 
 def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], retry: bool) -> int:
-    """Run a plan to its end; return the exit code, 1 where jobs failed.
-
-    Args:
-        test_seeds: with which the best setting of each cell is tested.
-    """
+    """Run a plan, then the best setting of each cell with `test_seeds`; return the exit code, 1 where jobs failed."""
     check_same_sweep(folder, plan)
     jobs = plan.jobs()
     runs = sum(len(job.repeats) for job in jobs)

@@ -22,11 +22,7 @@ Times = dict[tuple[Any, ...], list[float]]
 
 
 def read_times(output: Path, folder: Path) -> Times:
-    """Read the seconds an epoch that finished runs took, by `time_key` and by its first part.
-
-    Args:
-        output: the folder that run folders lie in.
-    """
+    """Read the seconds an epoch that finished runs in a folder took, by `time_key` and by its first part."""
     places = [*output.glob("*/status.json"), *(folder / "runs").glob("*/status.json")]
     times: Times = {}
     for status in nlargest(LATEST, places, key=lambda file: file.stat().st_mtime):

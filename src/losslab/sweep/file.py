@@ -85,13 +85,10 @@ def find_parameters(path: str, sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def narrow(path: str, sweep: dict[str, Any], typed: Mapping[str, str]) -> dict[str, str]:
-    """Put what was typed after a sweep file in the place of what the file varies; return the settings that are left.
+    """Put what was typed after a sweep file in the place of what `sweep` varies; return the settings that are left.
 
     Several values, such as `seed=0,1`, or one that the file lists become the parameter's values, so that the runs are
     some of those that the whole file asks for.
-
-    Args:
-        sweep: its content, changed in place.
     """
     parameters, left = find_parameters(path, sweep), dict(typed)
     if "run_cap" in left:

@@ -161,13 +161,10 @@ class Ledger:
         return self.heard != before
 
     def catch_up(self, keys: Iterable[str], own: int) -> float:
-        """Learn what the workers of other drivers ended; return after how many seconds to do so again.
+        """Learn what other drivers' workers ended, beside `own` ones; return after how many seconds to do so again.
 
         A read of the folder a second is enough, or one in ten where there is no other driver. Very many drivers share
         what they read, and list the folder where nobody has shared anything for a while.
-
-        Args:
-            own: how many workers this driver has.
         """
         shared, chance = self.read_shared(), random.Random()
         if not shared and time.monotonic() >= self.due:
@@ -300,11 +297,7 @@ class Ledger:
         return sorted(keys, key=lambda key: key in crashed)
 
     def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
-        """Note the jobs that a process of this machine held when it died; return how many have died at each.
-
-        Args:
-            keys: of the jobs that it may have held.
-        """
+        """Note which of these jobs a process of this machine held when it died; return how many have died at each."""
         found, listing = {}, self.look()
         for key in keys:
             if key not in listing.claims or key in listing.over:  # free or finished

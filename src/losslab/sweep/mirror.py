@@ -17,11 +17,7 @@ Files = dict[str, bytes]  # by their paths below the folder, with slashes
 
 
 class Mirror:
-    """The files of a folder, as they were when they were last read.
-
-    Args:
-        below: the folders in it that are read.
-    """
+    """The files in the folders `below` a folder, as they were when they were last read."""
 
     def __init__(self, folder: Path, below: Sequence[str]) -> None:
         self.folder, self.places = folder, [folder / name for name in below]

@@ -83,11 +83,7 @@ class NodeWorker:
     """A worker process on this node and what it needs: a folder, a ledger of its own, the data."""
 
     def open(self, setup: Setup, find_node: Callable[[], str]) -> Opened:
-        """Look around, and make a folder of its own.
-
-        Args:
-            find_node: returns the engine's name of this node.
-        """
+        """Look around, and make a folder of its own; `find_node` returns the engine's name of this node."""
         self.setup = setup
         home = Path(setup.cwd) / setup.folder
         self.shared = (home / setup.token).is_file()

@@ -206,10 +206,7 @@ def make_plan(path: str, sweep: dict[str, Any], typed: Mapping[str, str], name: 
 def sort_parameters(
     path: str, method: str, sweep: Mapping[str, Any], typed: Iterable[str]
 ) -> tuple[Setting, dict[str, list[Any]], dict[str, dict[str, Any]]]:
-    """Sort what a sweep file says by what is done with it.
-
-    Args:
-        typed: keys of overrides, which replace the file's.
+    """Sort what a sweep file says by what is done with it, without the keys that were typed in its place.
 
     Returns:
         The settings of all runs, the values that are enumerated, and the ranges that are drawn from, by their keys.
@@ -307,11 +304,7 @@ def check_cells(path: str, plan: Plan, metric: Any, output: str) -> tuple[DictCo
 
 
 def check_searched(path: str, plan: Plan, searched: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a place in a range that no cell has.
-
-    Args:
-        searched: the keys that each place sets, in any cell.
-    """
+    """Refuse a place in a range that sets no key in any cell."""
     for place in (place for place, keys in searched.items() if not keys):
         known = options([str(CONF)], "loss").items()
         having = ", ".join(f"{name} ({next(iter(option['search']))})" for name, option in known if "search" in option)

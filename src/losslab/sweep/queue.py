@@ -24,11 +24,7 @@ IDLE = 30.0, 100  # a process without a job lists the folder after so many secon
 
 
 class Queue:
-    """The jobs that a process may have to do.
-
-    Args:
-        jobs: all that are to be done, in order.
-    """
+    """The jobs that a process may have to do, in order."""
 
     def __init__(self, ledger: Ledger, jobs: Sequence[Job]) -> None:
         self.ledger = ledger
@@ -69,12 +65,9 @@ class Queue:
         self.due = time.monotonic() + max(IDLE[0] * several, IDLE[1] * listing.seconds)
 
     def take(self, stack: int = 1) -> Held | None:
-        """Claim a job; return `None` if none is free now.
+        """Claim a job, where a process takes `stack` free ones in a row; return `None` if none is free now.
 
         What a dead process left comes first, then what nobody has begun, and last that at which processes died.
-
-        Args:
-            stack: how many free jobs in a row a process takes.
         """
         idle = not self.free and (not self.held or time.monotonic() >= self.due)
         if idle or (self.tries + self.ended) * READ > self.entries:

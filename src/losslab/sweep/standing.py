@@ -48,12 +48,9 @@ class Standing:
 
 
 def read_standing(folder: Path, known: Gathered | None = None) -> Standing:
-    """Read how the runs below a folder stand.
+    """Read how the runs below a folder stand; `known` are those that have ended and were read before.
 
     A run that says `running` and whose process is gone has stopped. On a disk without locks it counts as running.
-
-    Args:
-        known: runs that have ended and were read before.
     """
     ended, running, known = Counter[str](), [], known or Gathered()
     for path, kind in find_records(str(folder), known):

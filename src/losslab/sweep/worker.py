@@ -104,9 +104,6 @@ def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
 def do_run(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
     """Start a run in its own folder, resume it, or find that it has finished; return its description.
 
-    Args:
-        callbacks: beyond the run's own.
-
     Raises:
         Refused: where the run can't be done.
     """
@@ -157,11 +154,7 @@ def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], 
 
 
 def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:
-    """Do the runs of a job, one for each repeat, until one fails or is stopped; return the job's record.
-
-    Args:
-        ends: of the runs that were trained in stacks.
-    """
+    """Do the runs of a job that no stack has trained, until one fails or is stopped; return the job's record."""
     setting, trial = draw_setting(folder, ledger, plan, job)
     callbacks = report_to(trial, plan)
     record: Record = {"state": "done", "reason": None, "pruned": None, "value": None, "setting": setting, "runs": []}
@@ -233,11 +226,7 @@ def keep_claims(claims: Sequence[Claim]) -> Iterator[None]:
 
 
 def work(folder: Path, plan: Plan, jobs: Sequence[Job], stack: int = 1) -> int:
-    """Do each job that is free, in order, those at which processes died last; return how many were done.
-
-    Args:
-        stack: at most how many runs are trained as one.
-    """
+    """Do each job that is free, in order, those at which processes died last; return how many were done."""
     with closing(Ledger(folder / "jobs")) as ledger:
         queue, count = Queue(ledger, jobs), 0
         while done := do_next(folder, plan, queue, stack):
@@ -260,11 +249,7 @@ def do_next(folder: Path, plan: Plan, queue: Queue, stack: int) -> int:
 
 
 def do_turn(folder: Path, ledger: Ledger, plan: Plan, turn: Sequence[Held], stack: int) -> None:
-    """Do the jobs that this process has claimed; release them if it is stopped or fails, so that another can go on.
-
-    Args:
-        stack: at most how many runs are trained as one.
-    """
+    """Do the jobs that this process has claimed; release them if it is stopped or fails, so that another can go on."""
     try:
         with keep_claims([claim for _, claim in turn]):
             ends = train_stacks(folder, ledger, plan, [job for job, _ in turn], stack) if stack > 1 else {}
@@ -292,10 +277,7 @@ def import_early(plan: Plan, stack: int) -> None:
 
 
 def receive(line: str, queue: Queue | None) -> tuple[Path, Plan, Queue, int]:
-    """Parse a line of the driver's and get ready to work on its jobs; return the arguments of `do_next`.
-
-    Args:
-        line: JSON with more jobs of the same plan.
+    """Parse a line of the driver's, JSON with more jobs of the same plan; return the arguments of `do_next`.
 
     Raises:
         FileNotFoundError: where the sweep's folder is gone.
