@@ -85,9 +85,6 @@ class Card:
 def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfig], Path]:
     """Compose the card's loss and the others by name, and check the picture's file, all without torch.
 
-    Raises:
-        Refused: for anything that could have been mistyped.
-
     >>> cfg, others, out = parse_request(["loss=focal"])
     >>> cfg.task.name, list(others), str(out)
     ('single_label', ['cross_entropy', 'square'], 'card-focal.png')

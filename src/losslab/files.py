@@ -66,11 +66,7 @@ def open_descriptor(file: str | Path) -> tuple[int, int]:
 
 
 def open_regular(file: str | Path) -> BinaryIO:
-    """Open a regular file to read bytes.
-
-    Raises:
-        Unreadable: for what `open_descriptor` refuses.
-    """
+    """Open a regular file to read bytes."""
     return os.fdopen(open_descriptor(file)[0], "rb")
 
 
@@ -362,11 +358,7 @@ def replace(part: Path, file: Path) -> None:
 
 
 def check_writable(folder: Path, key: str) -> Path:
-    """Return a folder that was typed as `key` and can be made or written to.
-
-    Raises:
-        Refused: if it cannot.
-    """
+    """Return a folder that was typed as `key` and can be made or written to."""
     there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise Refused(f"{key}={folder} cannot be written: type {key}=FOLDER ({there} refuses it)")

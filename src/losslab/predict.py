@@ -90,11 +90,7 @@ def compose_checkpoint(words: Sequence[str], keys: Sequence[str], what: str) -> 
 
 
 def parse_request(words: Sequence[str]) -> Request:
-    """Compose the checkpoint's run and read what else was typed, all without torch.
-
-    Raises:
-        Refused: for anything that could have been mistyped.
-    """
+    """Compose the checkpoint's run and read what else was typed, all without torch."""
     cfg, typed = compose_checkpoint(words, KEYS, "a prediction")
     source = Path(typed["input"]).expanduser()
     if not source.exists():
@@ -107,9 +103,6 @@ def parse_request(words: Sequence[str]) -> Request:
 
 def parse_threshold(typed: str | None) -> str | float | None:
     """Return `tuned`, `prior`, a number between 0 and 1, or `None` where nothing was typed.
-
-    Raises:
-        Refused: for anything else.
 
     >>> parse_threshold("tuned"), parse_threshold("0.3")
     ('tuned', 0.3)

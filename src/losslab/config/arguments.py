@@ -146,11 +146,7 @@ def read_values(key: str, text: str) -> list[Any]:
 
 
 def parse_override(text: str) -> Override:
-    """Parse an override as Hydra does.
-
-    Raises:
-        Refused: for what Hydra cannot read.
-    """
+    """Parse an override as Hydra does."""
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except OverrideParseException:
@@ -339,9 +335,6 @@ def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def search_path(folders: Sequence[str]) -> list[str]:
     """Return the overrides by which Hydra finds options in these folders.
-
-    Raises:
-        Refused: for a folder that is not there.
 
     >>> search_path(["/"]), search_path([])
     (["hydra.searchpath=['/']"], [])

@@ -95,11 +95,7 @@ def parse_option(text: str) -> bytes:
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
-    """Read the files of a group, by option. The first folder of the catalogue that has an option wins.
-
-    Raises:
-        Refused: for a file that is no YAML.
-    """
+    """Read the files of a group, by option. The first folder of the catalogue that has an option wins."""
     found: dict[str, dict[str, Any]] = {}
     for folder in catalogue:
         for file in sorted(Path(folder, group).glob("*.yaml")):

@@ -20,9 +20,6 @@ def make(cfg: DictConfig, path: str, **more: Any) -> Any:
     Args:
         path: of the option, such as `loss`, or `loss.parts.bce` in a sum of losses.
         more: keys beyond the option's own, or in their place.
-
-    Raises:
-        Refused: where the constructor does not take these keys.
     """
     group = path.split(".")[0]
     keys = OmegaConf.select(cfg, path).copy()

@@ -83,11 +83,7 @@ def list_keys() -> set[str]:
 
 
 def parse_flag(key: str, value: str) -> bool:
-    """Parse true or false that was typed.
-
-    Raises:
-        Refused: if it is neither.
-    """
+    """Parse true or false that was typed."""
     if value.lower() not in ("true", "false"):
         raise Refused(f"{key}={value} does not fit: type {key}=true or {key}=false")
     return value.lower() == "true"

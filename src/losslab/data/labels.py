@@ -163,11 +163,7 @@ def read_label_table(
 
 
 def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | None) -> tuple[str, list[list[str]]]:
-    """Find the column that names images, and the files that each of its cells may mean.
-
-    Raises:
-        Refused: if no column names an image.
-    """
+    """Find the column that names images, and the files that each of its cells may mean."""
     known = set(files)
     meant: dict[str, list[str]] = {}
     for name in files:
@@ -194,11 +190,7 @@ def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | 
 
 
 def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str | None) -> list[str]:
-    """Return the columns that hold the target, if the table can be read in one way only.
-
-    Raises:
-        Refused: if there are several, or none.
-    """
+    """Return the columns that hold the target, if the table can be read in one way only."""
     filled = {str(name): frame[name][~frame[name].isin(MISSING)] for name in frame.columns}
     columns = [name for name, cells in filled.items() if cells.nunique() > 1]
     flags = [name for name in columns if is_flag(frame[name])]
@@ -333,9 +325,6 @@ def encode_labels(
 
 def reduce_rare(rows: list[list[str]], min_count: int, rare: str) -> tuple[list[list[str]], list[str]]:
     """Leave out labels of fewer than `min_count` rows, or merge them into one; return the rows and a note of it.
-
-    Raises:
-        Refused: if no label is left.
 
     >>> reduce_rare([["a", "b"], ["a"]], 2, "merge")
     ([['a', 'other'], ['a']], ['1 label of fewer than 2 images merged into other: b 1'])

@@ -28,9 +28,6 @@ def flip_classes(data: Dataset, share: float, seed: int) -> None:
         data: changed in place.
         share: of the rows of each part.
 
-    Raises:
-        Refused: for targets that are no classes.
-
     Source: Ghosh et al. 2017.
     """
     if not share:

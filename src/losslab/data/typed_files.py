@@ -60,11 +60,7 @@ def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
 
 
 def read_line(number: int, line: bytes) -> Any:
-    """Read a line of JSON.
-
-    Raises:
-        ValueError: with its number.
-    """
+    """Read a line of JSON."""
     try:
         return json.loads(line)
     except ValueError as error:

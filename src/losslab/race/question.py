@@ -77,9 +77,6 @@ def parse_budget(text: str) -> Budget | None:
 
     >>> parse_budget("2h"), parse_budget("500"), parse_budget("")
     (Budget(amount=2.0, unit='hours'), Budget(amount=500.0, unit='runs'), None)
-
-    Raises:
-        Refused: for anything else.
     """
     if not text:
         return None
@@ -253,11 +250,7 @@ def check_budget(question: Question) -> None:
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Split what was typed into sweep files, settings, and folders of the user's own options.
-
-    Raises:
-        Refused: for several files.
-    """
+    """Split what was typed into sweep files, settings, and folders of the user's own options."""
     words, folders = take_folders(words)
     files = [word for word in words if "=" not in word]
     if len(files) > 1:

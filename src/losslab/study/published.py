@@ -20,11 +20,7 @@ def load_published(folder: Path) -> pd.DataFrame:
 
 
 def pick(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
-    """Return the rows that have these values in these columns.
-
-    Raises:
-        Refused: if there are none.
-    """
+    """Return the rows that have these values in these columns."""
     found = frame
     for column, value in wanted.items():
         found = found[found[column].map(str) == str(value)]

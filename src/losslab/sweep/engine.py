@@ -100,9 +100,6 @@ def take_engine(typed: dict[str, str]) -> Engine:
 
     >>> take_engine({"engine": "ray", "gpus_per_run": "0.125", "n": "16"})
     Engine(name='ray', n=16, stack=None, address='', cpus=1.0, gpus=0.125)
-
-    Raises:
-        Refused: for what does not fit.
     """
     found = {key: typed.pop(key) for key in KEYS if key in typed}
     name = found.get("engine", "local")

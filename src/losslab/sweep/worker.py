@@ -102,11 +102,7 @@ def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
 
 
 def do_run(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
-    """Start a run in its own folder, resume it, or find that it has finished; return its description.
-
-    Raises:
-        Refused: where the run can't be done.
-    """
+    """Start a run in its own folder, resume it, or find that it has finished; return its description."""
     from losslab.train import train
 
     cfg, run = compose_run(folder, plan, key, typed)
