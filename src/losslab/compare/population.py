@@ -22,11 +22,11 @@ class Population:
     claim: str  # rows, seeds, splits or data
     unit: str  # the column of the runs whose values are the units of analysis
     noun: str  # a word for one unit
+    sentence: str  # what the claim is about, in words
     # the number of test rows by that of training rows, where units share training rows and the claim is about other
     # rows; else 0
-    overlap: float
-    crossed: bool  # whether the rows tested count as a source of noise of their own
-    sentence: str  # what the claim is about, in words
+    overlap: float = 0.0
+    crossed: bool = False  # whether the rows tested count as a source of noise of their own
 
     def count(self, n: int) -> str:
         """Write a number of units, such as 5 seeds."""
@@ -85,20 +85,16 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
         )
     if claim == "seeds" or not complete:
         more = "" if complete or claim else "; the runs did not record what they said of each row"
-        return Population(
-            "seeds",
-            "repeat",
-            "seed",
-            0.0,
-            False,
+        about = (
             "This speaks of training again on these very training and test rows. Other rows may say otherwise, however "
-            f"many seeds there are{more}.",
+            f"many seeds there are{more}."
         )
+        return Population("seeds", "repeat", "seed", about)
     if (used.groupby("cell")["repeat"].nunique() == 1).all():
         about = "This speaks of these very models on new rows like those tested; trained again, they may differ."
     else:
         about = "This speaks of new test rows like these, and of training again: both kinds of noise count."
-    return Population("rows", "repeat", "seed", 0.0, True, about)
+    return Population("rows", "repeat", "seed", about, crossed=True)
 
 
 def find_data_population(datasets: list[str], claim: str) -> Population:
@@ -115,7 +111,7 @@ def find_data_population(datasets: list[str], claim: str) -> Population:
     about = f"This speaks of these {count} data sets only; from {FEW_DATASETS} on it would speak of others like them."
     if count >= FEW_DATASETS:
         about = f"This speaks of new data sets like these {count}: each counts once, however many runs it has."
-    return Population("data", "dataset_key", "data set", 0.0, False, about)
+    return Population("data", "dataset_key", "data set", about)
 
 
 def find_split_population(used: pd.DataFrame, claim: str) -> Population:
@@ -133,23 +129,13 @@ def find_split_population(used: pd.DataFrame, claim: str) -> Population:
         )
     noun = "fold" if folds else "split"
     if not folds and claim != "rows":
-        return Population(
-            "splits",
-            "split",
-            noun,
-            0.0,
-            False,
-            "This holds if these rows of the data are split and trained on again; for new rows type claim=rows.",
-        )
-    return Population(
-        "rows" if claim == "rows" else "splits",
-        "split",
-        noun,
-        find_overlap(used),
-        False,
+        about = "This holds if these rows of the data are split and trained on again; for new rows type claim=rows."
+        return Population("splits", "split", noun, about)
+    about = (
         f"This speaks of new rows like these: {noun}s share training rows, and the interval is wider for it (Nadeau & "
-        "Bengio).",
+        "Bengio)."
     )
+    return Population("rows" if claim == "rows" else "splits", "split", noun, about, find_overlap(used))
 
 
 def find_overlap(used: pd.DataFrame) -> float:

@@ -195,8 +195,8 @@ def check_file(
     hydra = content.get("hydra", {})
     if "hydra" in allow:
         return
-    if not only_sweeps(hydra):
-        raise Refused(f"{where} {MALFORMED if misses_sweep(hydra) else STEERS}")
+    if why := find_hydra_fault(hydra):
+        raise Refused(f"{where} {why}")
     words = [f"{key}={value}" for key, value in hydra.get("sweeper", {}).get("params", {}).items()]
     try:
         parsed = OverridesParser.create().parse_overrides(words)
@@ -243,23 +243,14 @@ def check_option(where: str, name: str) -> None:
         raise Refused(f"{where}={name[:100]} is no option's name: {hint}")
 
 
-def only_sweeps(hydra: Any) -> bool:
-    """Tell whether a file sets only a sweep and its parameters of Hydra's settings."""
-    sweeper = hydra.get("sweeper", {}) if isinstance(hydra, dict) else None
-    return (
-        isinstance(hydra, dict)
-        and set(hydra) <= {"mode", "sweeper"}
-        and isinstance(sweeper, dict)
-        and set(sweeper) <= {"params"}
-        and isinstance(sweeper.get("params", {}), dict)
-    )
-
-
-def misses_sweep(hydra: Any) -> bool:
-    """Tell whether a file means to set a sweep alone, but not in the form that Hydra reads."""
-    below = hydra.get("sweeper") if isinstance(hydra, dict) else None
-    known = set(hydra) <= {"mode", "sweeper"} if isinstance(hydra, dict) else hydra is None
-    return known and (not isinstance(below, dict) or set(below) <= {"params"})
+def find_hydra_fault(hydra: Any) -> str | None:
+    """Say why a file's settings of Hydra are refused, unless they are a sweep and its parameters alone."""
+    if not isinstance(hydra, dict):
+        return MALFORMED if hydra is None else STEERS
+    sweeper = hydra.get("sweeper", {})
+    if not set(hydra) <= {"mode", "sweeper"} or (isinstance(sweeper, dict) and not set(sweeper) <= {"params"}):
+        return STEERS
+    return None if isinstance(sweeper, dict) and isinstance(sweeper.get("params", {}), dict) else MALFORMED
 
 
 def check_option_file(root: Path, option: str) -> None:

@@ -145,11 +145,9 @@ def find_fault(file: Path, folder: Path) -> str | None:
     if ".." in str(chosen) or any("${" in group for group in groups):
         return "chooses an option by a path or a reference, where a name must stand: type the option's name there"
     parts = file.relative_to(folder).with_suffix("").parts
-    steers = "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts
-    hydra = option.get("hydra", {})
-    if steers or not allowlist.only_sweeps(hydra):
-        return allowlist.STEERS if steers or not allowlist.misses_sweep(hydra) else allowlist.MALFORMED
-    return None
+    if "hydra" in f"{package} {chosen}" or "_name_" in package or "hydra" in parts:
+        return allowlist.STEERS
+    return allowlist.find_hydra_fault(option.get("hydra", {}))
 
 
 def check_circles(folder: Path) -> None:
