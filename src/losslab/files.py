@@ -122,6 +122,15 @@ def read_json(file: str | Path, kind: type = dict) -> Any:
     return value
 
 
+def known_json(file: str | Path) -> dict[str, Any]:
+    """Read the JSON object in a file; return an empty one where it cannot be read."""
+    try:
+        found: dict[str, Any] = read_json(file)
+    except Unreadable:
+        return {}
+    return found
+
+
 def read_yaml(file: str | Path) -> Any:
     """Read the YAML value in a file.
 

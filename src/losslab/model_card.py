@@ -11,7 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from losslab.data.encoder import ImageEncoder, TableEncoder
-from losslab.files import Unreadable, read_json
+from losslab.files import Unreadable, known_json
 from losslab.record.blocks import pseudo_values
 from losslab.record.row_scores import read_blocks
 
@@ -52,7 +52,7 @@ def write_card(cfg: DictConfig, run: "Predictor", folder: Path, model: str) -> s
         folder: its record, of which status, summary and test rows are read where they are there.
         model: the name of the ONNX file.
     """
-    status, summary = (read_record(folder / name) for name in ("status.json", "summary.json"))
+    status, summary = (known_json(folder / name) for name in ("status.json", "summary.json"))
     choice, facts = cfg.run.choices, status.get("facts", {})
     sections = {
         f"{choice.model} for {choice.data}": describe(cfg, run),
@@ -65,15 +65,6 @@ def write_card(cfg: DictConfig, run: "Predictor", folder: Path, model: str) -> s
     return "\n".join(
         f"{'##' if place else '#'} {title}\n\n{text}\n" for place, (title, text) in enumerate(sections.items())
     )
-
-
-def read_record(file: Path) -> dict[str, Any]:
-    """Read a file of the run's record; empty where it is not there."""
-    try:
-        content: dict[str, Any] = read_json(file)
-    except Unreadable:
-        return {}
-    return content
 
 
 def describe(cfg: DictConfig, run: "Predictor") -> str:

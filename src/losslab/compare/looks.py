@@ -1,11 +1,9 @@
 """How often runs were looked at while there were ever more of them: 5 % holds for one look."""
 
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from losslab.compare.design import Comparison
-from losslab.files import Unreadable, read_json
+from losslab.files import known_json
 
 FILE = "comparison.json"
 
@@ -17,9 +15,7 @@ def list_looks(comparison: Comparison, folder: Path) -> list[int]:
     now.
     """
     count, used = len(comparison.used), set(name_runs(comparison))
-    earlier: dict[str, Any] = {}
-    with suppress(Unreadable):
-        earlier = read_json(folder / FILE)
+    earlier = known_json(folder / FILE)
     asked = {"by": comparison.by, "metric": comparison.metric}
     runs, looks = earlier.get("runs"), earlier.get("looks")
     if (

@@ -155,13 +155,9 @@ def render_line(line: Line) -> str:
     summary = {"Use": "Its command", "Failed": "Why"}.get(line.question, "Evidence")
     more = render_details(summary, line.evidence) if line.evidence else ""
     link = f' <a href="#{line.target}">See these runs</a>' if line.target else ""
-    answer = f"{render_badge(line.badge)}{show(line.answer)}{link}{more}"
+    badge = f'<span class="badge {line.badge}">{MARKS[line.badge]}</span> ' if line.badge else ""
+    answer = f"{badge}{show(line.answer)}{link}{more}"
     return f'<div class="line"><dt>{show(line.question)}</dt><dd>{answer}</dd></div>'
-
-
-def render_badge(badge: str) -> str:
-    """Render how sure a line is; nothing where it is no claim."""
-    return f'<span class="badge {badge}">{MARKS[badge]}</span> ' if badge else ""
 
 
 def render_details(summary: str, sentences: Sequence[str]) -> str:

@@ -42,9 +42,10 @@ def list_runs(comparison: Comparison, page: Path, decimals: int | None) -> Secti
         for status, reason in zip(frame["status"], frame["reason"], strict=True)
     ]
     table["folder"] = [link_folder(str(folder), page) for folder in frame["folder"]]
-    for column, make in (("wandb", link_wandb), ("command", to_command)):
-        if column in frame and frame[column].notna().any():
-            table["W&B" if column == "wandb" else "repeat it"] = list(map(make, frame[column]))
+    if "wandb" in frame and frame["wandb"].notna().any():
+        table["W&B"] = [link_wandb(url) for url in frame["wandb"]]
+    if "command" in frame and frame["command"].notna().any():
+        table["repeat it"] = [Command(typed if isinstance(typed, str) else "") for typed in frame["command"]]
     ids = [f"run-{index}" for index in frame.index]
     more = f" The first {RUNS:,} of {len(comparison.frame):,}: all are in runs.csv." * (len(comparison.frame) > RUNS)
     note = f"Folders open where the page lies beside its runs. Each command repeats its run.{more}"
@@ -73,11 +74,6 @@ def link_folder(folder: str, page: Path) -> Link:
 def link_wandb(url: object) -> Link:
     """Link to a run's page in W&B; what is no address of a web page is no link."""
     return Link("run", str(url)) if str(url).startswith(("https://", "http://")) else Link("", "")
-
-
-def to_command(command: object) -> Command:
-    """Return the command, or an empty one."""
-    return Command(command if isinstance(command, str) else "")
 
 
 def list_failed(comparison: Comparison) -> Line:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.errors import Refused
-from losslab.files import Unreadable, clear_parts, make_folder, read_json
+from losslab.files import clear_parts, known_json, make_folder
 from losslab.locks import open_lock, try_lock
 from losslab.machine import environment
 from losslab.record import wandb
@@ -101,10 +100,7 @@ def locked(folder: Path) -> int | None:
 
 def resumable(folder: Path) -> bool:
     """Tell whether the run in this folder was preempted or killed, and its code is the present one."""
-    try:
-        status = read_json(folder / "status.json")
-    except Unreadable:
-        return False
+    status = known_json(folder / "status.json")
     if status.get("status") not in ("preempted", "running"):
         return False
     code, now = status.get("environment"), environment()  # which asks git
@@ -113,19 +109,9 @@ def resumable(folder: Path) -> bool:
 
 def run_id(folder: Path) -> str:
     """Return W&B's id of the run: the one that it had before, else a sweep agent's, else a new one."""
-    with suppress(Unreadable):
-        known = read_json(folder / "status.json").get("id")
-        if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
-            return known
+    known = known_json(folder / "status.json").get("id")
+    if isinstance(known, str) and re.fullmatch(r"[\w-]+", known):
+        return known
     if agent_id := wandb.agent_run_id():
         return agent_id
     return hashlib.sha256(f"{folder.resolve()} {time.time_ns()}".encode()).hexdigest()[:8]
-
-
-def status_of(folder: Path) -> dict[str, Any]:
-    """Read a run's `status.json`; return nothing if it cannot be read."""
-    try:
-        status: dict[str, Any] = read_json(folder / "status.json")
-        return status
-    except Unreadable:
-        return {}

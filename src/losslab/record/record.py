@@ -26,12 +26,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from losslab import terminal
 from losslab.errors import Diverged, Pruned, Refused, machine_refusal
-from losslab.files import append, make_folder, replacing, write, write_json
+from losslab.files import append, known_json, make_folder, replacing, write, write_json
 from losslab.locks import remove_locked
 from losslab.machine import environment, peak_memory
 from losslab.record import wandb
 from losslab.record.artifacts import own_code
-from losslab.record.folder import claim_folder, flat_config, run_id, status_of
+from losslab.record.folder import claim_folder, flat_config, run_id
 from losslab.record.rows import FIRST_NORM, GRADIENT_NORM, SPEED, Row, read_history
 from losslab.spreadsheet import csv_text, write_csv
 from losslab.training import distributed, preemption
@@ -338,7 +338,7 @@ class Record(Logger):
         if isinstance(error, RuntimeError) and self.failed_elsewhere():
             sys.exit(1)
         file = self.folder / "status.json"
-        before = status_of(self.folder)
+        before = known_json(file)
         reason = f"process {distributed.rank()}: {type(error).__name__}: {error}"
         write_json(file, {**before, "status": "failed", "reason": reason})
 
@@ -346,7 +346,7 @@ class Record(Logger):
         """Return why another process failed, if this one lost its connection because of that."""
         deadline = time.monotonic() + 2
         while True:
-            status = status_of(self.folder)
+            status = known_json(self.folder / "status.json")
             if status.get("status") == "failed":
                 return str(status["reason"])
             if time.monotonic() >= deadline:

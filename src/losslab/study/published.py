@@ -1,7 +1,6 @@
 """Published runs beside one's own: whether the means agree within their spread, and a search finds the same setting."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,6 @@ from losslab.errors import Refused
 
 Values = NDArray[np.float64]
 SPREADS = 2  # standard deviations of the published runs that a mean may differ by
-
-
-def load_published(folder: Path) -> pd.DataFrame:
-    """Load the figures that a study's published runs reached: a row for each run and metric."""
-    return pd.read_csv(folder / "published.csv", dtype={"part": str})
 
 
 def pick(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:

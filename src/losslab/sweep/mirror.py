@@ -32,7 +32,7 @@ class Mirror:
         """
         found: Files = {}
         there = list_files(self.folder, self.places)
-        for name in sorted(there, key=read_order):
+        for name in sorted(there, key=lambda name: (ORDER.get(PurePosixPath(name).name, 1), name)):
             if self.known.get(name) == there[name]:
                 continue
             if there[name][1] > LARGEST:
@@ -57,11 +57,6 @@ class Mirror:
         below = f"{folder.relative_to(self.folder).as_posix()}/"
         shutil.rmtree(folder, ignore_errors=True)
         self.known = {name: facts for name, facts in self.known.items() if not name.startswith(below)}
-
-
-def read_order(name: str) -> tuple[int, str]:
-    """Sort files by `ORDER`, then by name."""
-    return ORDER.get(PurePosixPath(name).name, 1), name
 
 
 def list_files(folder: Path, places: Iterable[Path]) -> dict[str, tuple[int, int]]:
