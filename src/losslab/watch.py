@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from losslab.compare.gathered import Gathered, describe_files
-from losslab.config.words import command_words, parse_settings
+from losslab.config.words import command_words, parse_between, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable, make_folder, write
 from losslab.training.preemption import SIGNALS, handle
@@ -60,18 +60,10 @@ def parse_request(words: Sequence[str]) -> Request:
         raise Refused(f"{folders[0]} is not a folder: type the folder of a sweep, of a race, or outputs")
     if typed.get("serve", "true") not in ("true", "false"):
         raise Refused(f"serve={typed['serve']} does not fit: type serve=true, or leave it out")
-    numbers = {}
-    for key, usual, least, most, some in (("every", 10.0, 1.0, 3600.0, 10), ("port", 0, 0, 65535, 8000)):
-        text = typed.get(key, str(usual))
-        try:
-            numbers[key] = type(usual)(text)
-        except ValueError:
-            numbers[key] = -1
-        if not least <= numbers[key] <= most:
-            raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}={some}")
+    every, port = parse_between(typed, "every", 10.0, 1, 3600), parse_between(typed, "port", 0, 0, 65535, example=8000)
     folder = Path(folders[0])
     check_writable(folder / "live", "the folder")
-    return Request(folder, numbers["every"], typed.get("serve") == "true", int(numbers["port"]))
+    return Request(folder, every, typed.get("serve") == "true", port)
 
 
 def look_at_files(folder: Path, known: Gathered) -> int:

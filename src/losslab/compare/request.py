@@ -6,7 +6,7 @@ from pathlib import Path
 
 from losslab.compare.population import CLAIMS
 from losslab.config.arguments import search_path, take_folders
-from losslab.config.words import parse_flag, parse_list, parse_settings
+from losslab.config.words import parse_between, parse_flag, parse_list, parse_settings
 from losslab.errors import Refused
 from losslab.files import check_writable
 
@@ -48,16 +48,8 @@ def parse_request(words: Sequence[str]) -> Request:
     if typed.get("claim", "rows") not in CLAIMS:
         raise Refused(f"claim={typed['claim']} is not an option: type one of {', '.join(CLAIMS)}")
     flags = {key: parse_flag(key, typed.get(key, "false")) for key in ("log", "cross", "json")}
-    numbers = {}
-    for key, usual, least, top in (("alpha", 0.05, 0.001, 0.5), ("difference", 1.0, 1e-6, 1000.0)):
-        try:
-            numbers[key] = float(typed.get(key, usual))
-        except ValueError:
-            numbers[key] = 0.0
-        if not least <= numbers[key] <= top:
-            raise Refused(
-                f"{key}={typed[key]} does not fit: type a number from {least:g} to {top:g}, such as {key}={usual:g}"
-            )
+    alpha = parse_between(typed, "alpha", 0.05, 0.001, 0.5)
+    difference = parse_between(typed, "difference", 1.0, 1e-6, 1000.0)
     parent = Path(folders[0] if len(folders) == 1 and Path(folders[0]).is_dir() else "outputs")
     if (parent / "race.json").is_file():
         parent /= "runs"  # the folder `comparison` of a race holds its own page
@@ -67,7 +59,8 @@ def parse_request(words: Sequence[str]) -> Request:
         parse_list(typed.get("by", "")),
         typed.get("metric", ""),
         {key: typed[key] for key in ("task", "data") if key in typed},
-        **numbers,
+        alpha=alpha,
+        difference=difference,
         claim=typed.get("claim", ""),
         log=flags["log"],
         cross=flags["cross"],

@@ -3,16 +3,19 @@
 import difflib
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
 from losslab.config.arguments import take_folders
 from losslab.config.catalogue import CONF
 from losslab.errors import Refused, nearest, one_sentence
+
+Number = TypeVar("Number", int, float)
 
 
 @contextmanager
@@ -87,6 +90,18 @@ def parse_flag(key: str, value: str) -> bool:
     if value.lower() not in ("true", "false"):
         raise Refused(f"{key}={value} does not fit: type {key}=true or {key}=false")
     return value.lower() == "true"
+
+
+def parse_between(
+    typed: Mapping[str, str], key: str, usual: Number, least: float, most: float, example: float | None = None
+) -> Number:
+    """Parse a number that may have been typed, of the type of the usual one; refuse it outside of its ends."""
+    text = typed.get(key, str(usual))
+    with suppress(ValueError):
+        if least <= (found := type(usual)(text)) <= most:
+            return found
+    some = usual if example is None else example
+    raise Refused(f"{key}={text} does not fit: type a number from {least:g} to {most:g}, such as {key}={some:g}")
 
 
 def parse_list(value: str) -> list[str]:
