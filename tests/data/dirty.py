@@ -174,6 +174,13 @@ def number_formats() -> Iterator[Dirt]:
         ("£ with sign", "+£{}"),
         ("EUR", "EUR {}"),
         ("%", "{} %"),
+        ("₹", "₹{}"),
+        ("CHF", "CHF {}"),
+        ("kr", "{} kr."),
+        ("kg", "{}kg"),
+        ("km/h", "{} km/h"),
+        ("m²", "{} m²"),
+        ("words", "{} days"),
     ):
         yield Dirt(f"unit {name}", text(changed(income=pattern.format), ";").encode(), CLEAN)
     negative = changed(income={row: f"-{CLEAN['income'][row]}" for row in range(9)})
@@ -237,6 +244,14 @@ def dates() -> Iterator[Dirt]:
         ("day first, slashes", "%d/%m/%Y"),
         ("month first", "%m/%d/%Y"),
         ("year first, slashes", "%Y/%m/%d"),
+        ("month by name", "%d %B %Y"),
+        ("month by short name", "%b %d, %Y"),
+        ("year first, month by name", "%Y-%b-%d"),
+        ("of SAS", "%d%b%Y"),
+        ("of C", "%a %b %d 00:00:00 %Y"),
+        ("of mail", "%a, %d %b %Y 00:00:00 +0000"),
+        ("with AM", "%m/%d/%Y 12:00 AM"),
+        ("day first with PM", "%d/%m/%Y 11:59 pm"),
     ):
         yield Dirt(f"dates {name}", text(changed(born=dated(pattern))).encode(), CLEAN)
     unclear = changed(born=[f"{1 + i % 11:02d}/{2 + i % 9:02d}/19{50 + i % 40}" for i in range(ROWS)])
@@ -249,8 +264,8 @@ def dates() -> Iterator[Dirt]:
     yield Dirt("dates day first, told", text(unclear).encode(), iso, settings={"dates": "day_first"})
     mixed = changed(born={row: f"{pd.Timestamp(CLEAN['born'][row]):%d.%m.%Y}" for row in range(20)})
     yield Dirt("dates mixed", text(mixed).encode(), says="columns hold text: born")
-    names = changed(born=dated("%d %b %Y"))
-    yield Dirt("dates with names of months", text(names).encode(), says="columns hold text: born")
+    odd = changed(born={row: f"{pd.Timestamp(CLEAN['born'][row]):%d %b}" for row in range(20)})
+    yield Dirt("dates without years", text(odd).encode(), says="columns hold text: born")
     yield Dirt(
         "a date that is none", text(changed(born={3: "1950-02-30"})).encode(), says="column born .*line 5, '1950-02-30'"
     )

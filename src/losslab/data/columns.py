@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from losslab.data.formats import DATE, WRITTEN, Told, all_match, find_style, parse_cells
+from losslab.data.dates import DATE, DATES, all_match
+from losslab.data.formats import Told, find_style, parse_cells
 from losslab.data.lines import BadCell
 from losslab.data.notes import count, write_setting
 
@@ -149,7 +150,7 @@ class Column:
         if plain and not (formats.decimal == "comma" and present.str.contains(".", regex=False).any()):
             return
         style = find_style(present, formats)
-        dates = style not in ("plain", *WRITTEN)
+        dates = style in DATES
         if style == "plain" or (kind == "number" and dates) or (kind == "date" and not dates):
             return
         self.style, self.dates = style, dates

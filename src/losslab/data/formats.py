@@ -1,7 +1,8 @@
-"""How numbers and dates are written in a column: 1,234.5 or 1.234,5, $5, 12 %, 31.12.2024 or 12/31/2024.
+"""How numbers are written in a column: 1,234.5 or 1.234,5, $5, 12 %, 70 kg, 3.2M; dates are in `losslab.data.dates`.
 
-A style is `plain` (what Python reads, and dates such as 2024-12-31), `.` or `,` by the sign before the decimals, `dmy`,
-`mdy` or `ymd` by the order of a date. A column has one style, which is found from all of its cells, or told.
+A style is `plain` (what Python reads, and dates such as 2024-12-31), one of `losslab.data.dates`, or the sign before
+decimals, `.` or `,`, and what follows each number: `.kg`, or `,KMB` for thousands, millions and billions. A column has
+one style, which is found from all of its cells, or told.
 """
 
 import re
@@ -12,31 +13,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from losslab.data.dates import all_match, find_date_style, parse_dates, parse_hours
 from losslab.errors import Refused
 
 Array = NDArray[Any]
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
-UNIT = r"(?:[$€£¥]|EUR|USD|GBP|%)"
+CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|BRL|MXN|ZAR|KRW|SGD|HKD|THB|TRY|ILS|RUB"
+MONEY = rf"(?:(?:US|CA|AU|A|C|R)?[$€£¥₹₩₽₺₫₪฿₱]|Rs\.?|{CODES}|%)"  # may stand beside some numbers and not others
+WORD = r"[^\W\d_][^\W\d_./²³]{0,11}[²³.]?"  # kg, km/h, m²
+UNIT = rf"(?:{MONEY}|‰|°?{WORD}(?:/{WORD})?|°)"
 SPACE = " '\u2019\u00a0\u202f"  # between thousands, beside a comma or a dot
 WRITTEN = {
     point: re.compile(
-        rf"(?P<open>\()?[+\u2212-]?\s?(?P<before>{UNIT})?\s?[+\u2212-]?(?=[{point}\d])"
-        rf"(?:\d{{1,3}}(?:[{comma}{SPACE}]\d{{3}})+|\d*)(?:[{point}]\d+)?(?:[eE][+-]?\d+)?\s?(?P<after>{UNIT})?(?(open)\))"
+        rf"(?P<open>\()?(?P<one>[+\u2212-])?\s?(?P<before>{MONEY})?\s?(?P<two>[+\u2212-])?(?=[{point}0-9])"
+        rf"(?P<number>(?:[0-9]{{1,3}}(?:[{comma}{SPACE}][0-9]{{3}})+|[0-9]{{1,2}}(?:{comma}[0-9]{{2}})+{comma}[0-9]{{3}}|[0-9]*)"
+        rf"(?:[{point}][0-9]+)?(?:[eE][+-]?[0-9]+)?)\s?(?P<after>{UNIT})?(?(open)\))"
     )
     for point, comma in ((".", ","), (",", "."))
 }
+FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "million": 1e6, "B": 1e9, "bn": 1e9, "billion": 1e9}
 POINT = re.compile(r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}\.\d{3})")
 CALLED = {".": "point", ",": "comma"}
-CLOCK = r"(?P<clock>[ T]\d{1,2}:.*)?"
-YEAR_LAST = re.compile(rf"(?P<one>\d{{1,2}})(?P<sign>[./-])(?P<two>\d{{1,2}})(?P=sign)(?P<year>\d{{4}}){CLOCK}")
-YEAR_FIRST = re.compile(rf"(?P<year>\d{{4}})(?P<sign>[./])(?P<one>\d{{1,2}})(?P=sign)(?P<two>\d{{1,2}}){CLOCK}")
-ORDERS = {"day_first": "dmy", "month_first": "mdy"}
 SAYS = {
-    ".": "comma between thousands, or a unit",
-    ",": "decimal comma",
     "dmy": "day first",
     "mdy": "month first",
     "ymd": "year first",
+    "name": "months by name",
+    "month": "month and year",
+    "quarter": "quarters",
+    "hours": "in hours",
 }
 
 
@@ -56,14 +60,17 @@ def find_style(cells: "pd.Series[str]", told: Told) -> str:
 
     >>> find_style(pd.Series(["1,234.5", "12"]), Told()), find_style(pd.Series(["3,14", "1.000,5"]), Told())
     ('.', ',')
+    >>> find_style(pd.Series(["70 kg", "1,070 kg"]), Told("point")), find_style(pd.Series(["$3.2M", "$70K"]), Told())
+    ('.kg', '.KMB')
     >>> find_style(pd.Series(["31.12.2024", "1.2.2024"]), Told()), find_style(pd.Series(["$5", "red"]), Told())
     ('dmy', 'plain')
     """
     if not len(cells):
         return "plain"
-    if order := find_order(cells, told.dates):
-        return order
-    fitting = [point for point in WRITTEN if told.decimal in (None, CALLED[point]) and fits(cells, point)]
+    if style := find_date_style(cells, told.dates):
+        return style
+    units = {point: find_unit(cells, point) for point in WRITTEN if told.decimal in (None, CALLED[point])}
+    fitting = [point for point, unit in units.items() if unit is not None]
     commas = cells.str.contains(",", regex=False)
     if len(fitting) == 2 and commas.any():
         some = cells[commas].iloc[0]
@@ -71,21 +78,56 @@ def find_style(cells: "pd.Series[str]", told: Told) -> str:
             f"column {cells.name} holds numbers such as {some}: type data.decimal=point if there is a comma between "
             "thousands, or data.decimal=comma if that is a decimal comma"
         )
-    return fitting[0] if fitting else "plain"
+    return f"{fitting[0]}{units[fitting[0]]}" if fitting else "plain"
 
 
-def all_match(cells: "pd.Series[str]", pattern: re.Pattern[str]) -> bool:
-    """Return whether each cell matches; most columns that do not are told by their first hundred."""
-    return all(bool(some.str.fullmatch(pattern).all()) for some in (cells.iloc[:100], cells))
+def find_unit(cells: "pd.Series[str]", point: str) -> str | None:
+    """Return what all cells have beside their numbers, nothing included; `None` if they are no numbers of one unit.
 
-
-def fits(cells: "pd.Series[str]", point: str) -> bool:
-    """Return whether all cells are numbers with this sign before the decimals, and all of one unit."""
+    >>> find_unit(pd.Series(["1 day", "2.5 days"]), "."), find_unit(pd.Series(["1 kg", "2"]), ".")
+    ('day', None)
+    """
     if not all_match(cells, WRITTEN[point]):
-        return False
+        return None
     found = cells.str.extract(rf"^{WRITTEN[point].pattern}$")
-    units = found["before"].fillna(found["after"])
-    return units.dropna().nunique() <= 1 and (not (units == "%").any() or bool((units == "%").all()))
+    before, after = found["before"].fillna(""), found["after"].fillna("")
+    if before[before != ""].nunique() > 1:
+        return None
+    if set(after) != {""} and set(after) <= {"", *FACTORS}:
+        return "KMB"
+    money = bool(after[after != ""].str.fullmatch(MONEY).all())
+    units = [*pd.concat([before, after]).loc[lambda unit: unit != ""].map(to_singular).unique()]
+    if len(units) > 1 or (units and (units == ["%"] or not money) and bool(((before == "") & (after == "")).any())):
+        return None
+    return units[0] if units else ""
+
+
+def to_singular(unit: str) -> str:
+    """Return a unit without the s of its plural.
+
+    >>> to_singular("days"), to_singular("ms")
+    ('day', 'ms')
+    """
+    return unit[:-1] if len(unit) > 3 and unit.endswith("s") else unit
+
+
+def is_number_style(style: str) -> bool:
+    """Return whether a style is one of numbers that are written otherwise than Python does."""
+    return style[:1] in WRITTEN
+
+
+def say_style(style: str) -> str:
+    """Return how a column was read, in a few words; nothing for a plain one.
+
+    >>> say_style(",€"), say_style("."), say_style(".KMB"), say_style("dmy"), say_style("plain")
+    ('€, decimal comma', 'comma between thousands', 'K is 1,000, M a million', 'day first', '')
+    """
+    if not is_number_style(style):
+        return SAYS.get(style, "")
+    comma = "decimal comma" if style[0] == "," else ""
+    if style[1:] == "KMB":
+        return ", ".join(filter(None, ["K is 1,000, M a million", comma]))
+    return ", ".join(filter(None, [style[1:], comma])) or "comma between thousands"
 
 
 def may_be_thousands(cells: "pd.Series[str]") -> bool:
@@ -97,31 +139,6 @@ def may_be_thousands(cells: "pd.Series[str]") -> bool:
     return all_match(cells, POINT) and bool(cells.str.contains(".", regex=False).any())
 
 
-def find_order(cells: "pd.Series[str]", told: str | None) -> str | None:
-    """Return the order of day, month and year in dates; `None` if the cells are none.
-
-    Raises:
-        Refused: where day and month cannot be told apart.
-    """
-    if all_match(cells, YEAR_FIRST):
-        return "ymd"
-    if not all_match(cells, YEAR_LAST):
-        return None
-    parts = cells.str.extract(YEAR_LAST)
-    first, second = parts["one"].astype(int), parts["two"].astype(int)
-    possible = [order for order, month in (("dmy", second), ("mdy", first)) if (month <= 12).all()]
-    if told is not None:
-        return ORDERS[told] if ORDERS[told] in possible else None
-    if len(possible) == 2 and (parts["sign"] == ".").all():
-        return "dmy"
-    if len(possible) == 2 and (first != second).any():
-        raise Refused(
-            f"column {cells.name} holds dates such as {cells[first != second].iloc[0]}: type data.dates=day_first or "
-            "data.dates=month_first"
-        )
-    return possible[0] if possible else None
-
-
 def parse_cells(cells: "pd.Series[str]", style: str, dates: bool) -> Array:
     """Return numbers, or dates as days since 1970; NaN for what is neither.
 
@@ -130,25 +147,33 @@ def parse_cells(cells: "pd.Series[str]", style: str, dates: bool) -> Array:
     >>> parse_cells(pd.Series(["02.01.1970", "x"]), "dmy", True)
     array([ 1., nan])
     """
-    if style in WRITTEN:
-        return parse_numbers(cells, style)
-    if style != "plain":
-        parts = cells.str.extract(YEAR_FIRST if style == "ymd" else YEAR_LAST)
-        day, month = (parts["one"], parts["two"]) if style == "dmy" else (parts["two"], parts["one"])
-        clock = parts["clock"].fillna("").str.replace(r"^[ T](\d):", r" 0\1:", regex=True)
-        cells = parts["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + clock
+    if is_number_style(style):
+        return parse_numbers(cells, style[0], style[1:])
+    if style == "hours":
+        return parse_hours(cells)
     if dates:
-        cells = cells.where(cells.str.match(r"\d{4}"))  # pandas fails at -1.4, whatever it is told
-        days = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")
-        return ((days - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(float)
+        return parse_dates(cells, style)
     return pd.to_numeric(cells, errors="coerce").to_numpy(float)
 
 
-def parse_numbers(cells: "pd.Series[str]", point: str) -> Array:
-    """Return numbers that are written with units, between thousands or with brackets for a minus."""
+def parse_numbers(cells: "pd.Series[str]", point: str, unit: str = "") -> Array:
+    """Return numbers that are written with a unit, signs between thousands or brackets for a minus.
+
+    Args:
+        cells: texts.
+        point: the sign before decimals.
+        unit: what may stand beside each number; a currency or per cent if empty.
+    """
+    parts = cells.str.extract(rf"^{WRITTEN[point].pattern}$")
     comma = "," if point == "." else "."
-    bare = cells.str.replace(rf"[{comma}{SPACE}()\s]|{UNIT}", "", regex=True).str.replace(point, ".", regex=False)
-    bare = bare.str.replace("\u2212", "-", regex=False)
+    bare = parts["number"].str.replace(rf"[{comma}{SPACE}]", "", regex=True).str.replace(point, ".", regex=False)
     numbers = pd.to_numeric(bare, errors="coerce").to_numpy(float, copy=True)
-    numbers[cells.str.startswith("(").to_numpy()] *= -1
-    return np.where(cells.str.fullmatch(WRITTEN[point]).to_numpy(bool), numbers, np.nan)
+    less = parts["open"].notna() | parts[["one", "two"]].isin(["-", "\u2212"]).any(axis=1)
+    numbers[less.to_numpy()] *= -1
+    beside = parts[["before", "after"]].fillna("").map(to_singular)
+    if unit == "KMB":
+        numbers *= beside["after"].map(FACTORS).fillna(1.0).to_numpy()
+        return np.where(beside["after"].isin(["", *FACTORS]), numbers, np.nan)
+    if unit == "":
+        return np.where(beside["after"].str.fullmatch(rf"(?:{MONEY})?"), numbers, np.nan)
+    return np.where(beside.isin(["", unit]).all(axis=1), numbers, np.nan)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from losslab.data.columns import BLANKED, MISSING, MOSTLY, Column
 from losslab.data.dataset import Split, draw_parts, split_rows
-from losslab.data.formats import DATE, Told
+from losslab.data.dates import DATE
+from losslab.data.formats import Told
 from losslab.data.notes import count
 from losslab.errors import Refused
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.columns import ID, Column, ColumnEncoder, type_of
-from losslab.data.formats import SAYS, may_be_thousands
+from losslab.data.formats import may_be_thousands, say_style
 from losslab.data.notes import count, few, write_setting
 from losslab.data.numbers import have_fractions
 
@@ -65,7 +65,8 @@ def span(column: Column) -> str:
 
 def done(column: Column, encoder: ColumnEncoder, buckets: int | None) -> str:
     """Return what was done to a column."""
-    written = f"{SAYS[column.style]}; " if column.style in SAYS else ""
+    said = say_style(column.style) if column.kind == "number" else ""
+    written = f"{said}; " if said else ""
     if buckets is not None:
         return written + {"number": "tenths, as words", "category": "a word", "text": "words"}[column.kind]
     if not encoder.feature_names():
