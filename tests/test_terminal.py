@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, average_precision_score, mean_squared_error
 
-from losslab.terminal import find_nothing_learnt
+from losslab.terminal import find_nothing_learnt, quieten
 from tests.losses.examples import dataset, prepared
 
 
@@ -73,3 +74,13 @@ def test_an_f1_of_0_beside_a_tuned_one_is_explained(f1: float, tuned: float, sai
     assert ("tuned on the validation rows" in remark) == bool(remark) == said
     assert float(task.metrics(scores.detach().abs().neg(), y)["f1_micro"]) == 0, "which is what it explains"
     assert prepared("regression")[0].remark({"rmse": 0.0}) == ""
+
+
+def test_a_gpu_that_nobody_asked_for_is_no_matter_of_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU in the machine each run with trainer=cpu would begin with a warning, and the tests would fail."""
+    monkeypatch.setattr("pytorch_lightning.trainer.setup.CUDAAccelerator.is_available", staticmethod(lambda: True))
+    words: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    with pytest.warns(UserWarning, match="GPU available but not used"):
+        pl.Trainer(**words)
+    quieten()
+    pl.Trainer(**words)

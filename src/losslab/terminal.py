@@ -88,6 +88,7 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (
         "Checkpoint directory .* exists",
+        "GPU available but not used",  # trainer=cpu was typed
         "The number of training batches",
         "The `srun` command",
         ".*LeafSpec",
