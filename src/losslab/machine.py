@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 from losslab import __version__
@@ -58,6 +60,19 @@ def frozen_heap() -> Iterator[None]:
 def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str] | None:
+    """List the GPUs that `CUDA_VISIBLE_DEVICES` leaves, by number or name, as CUDA reads it; `None` if it is not set.
+
+    What is no GPU ends the list, such as -1, and so does a name after numbers. A list that has one twice leaves none.
+    """
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return None
+    names = [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
+    kind = next((kind for kind in (r"\d", "GPU-", "MIG-") if re.match(kind, names[0])), "$.")
+    known = [*takewhile(re.compile(kind).match, names)]
+    return known if len({*known}) == len(known) else []
 
 
 def total_memory() -> int:

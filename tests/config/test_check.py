@@ -19,6 +19,7 @@ from losslab.config.flat import flatten
 from losslab.config.launch import check_launch, has_gpu
 from losslab.config.make import fill_in
 from losslab.errors import Refused
+from losslab.machine import visible_gpus
 from tests.conftest import Typed
 
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
@@ -423,9 +424,21 @@ def test_a_primary_metric_that_the_task_lacks_is_refused(word: str) -> None:
         configure([word])
 
 
-def test_a_gpu_that_is_hidden_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("value", ["", "-1", "none", "NoDevFiles", "-1,0", "0,0"])
+def test_a_gpu_that_is_hidden_is_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setattr("losslab.config.launch.GPUS", (__file__,))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert has_gpu() is (True if sys.platform == "linux" else None)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert has_gpu() is False
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "1, 3", "0,-1,1", "0,x", "GPU-5a1b,GPU-77", "MIG-5a1b", "", "-1", "0,0", "03,4", "GPU-a,1"]
+)
+def test_visible_gpus_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    import torch
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    theirs = torch.cuda._parse_visible_devices()
+    assert len(visible_gpus() or []) == len(theirs)

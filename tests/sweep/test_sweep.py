@@ -25,7 +25,7 @@ from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.driver import sweep
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import read, to_overrides
-from losslab.sweep.processes import Workers, count_workers
+from losslab.sweep.processes import Workers, count_workers, gpus
 from losslab.sweep.worker import do_run, work
 from tests.conftest import ROOT, Command, some_now, until
 from tests.sweep.short import COMMAND, FOLDS, LR, done_here, start, sweep_file, table
@@ -442,6 +442,30 @@ def test_hydras_own_sweep_takes_globs_ranges_and_sums_of_losses(command: Command
         ("mse+0.5*huber", "schedule_free_sgd", 0, 0.03),
         ("mse+0.5*huber", "schedule_free_sgd", 1, 3.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("prints", "names"),
+    [
+        ("GPU 0: NVIDIA X (UUID: GPU-aa-1)\nGPU 1: NVIDIA X (UUID: GPU-bb-2)\n", ["GPU-aa-1", "GPU-bb-2"]),
+        (
+            "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa-1)\n  MIG 3g.20gb     Device  0: (UUID: MIG-11-1)\n"
+            "  MIG 3g.20gb     Device  1: (UUID: MIG-GPU-aa-1/2/0)\nGPU 1: NVIDIA A100 (UUID: GPU-bb-2)\n",
+            ["MIG-11-1", "MIG-GPU-aa-1/2/0", "GPU-bb-2"],
+        ),
+        ("No devices were found\n", []),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", []),
+    ],
+    ids=["two", "MIG", "none", "no driver"],
+)
+def test_gpus_are_listed_as_the_driver_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prints: str, names: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("losslab.sweep.processes.shutil.which", lambda _: "nvidia-smi")
+    done = subprocess.CompletedProcess([], 0, prints)
+    monkeypatch.setattr("losslab.sweep.processes.subprocess.run", lambda *_, **__: done)
+    assert gpus() == names
 
 
 def test_workers_share_the_gpus_out_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.errors import Refused
 from losslab.files import Unreadable, check_archive
-from losslab.machine import cores
+from losslab.machine import cores, visible_gpus
 
 GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # Linux has one of them beside a GPU
 MANY = 16  # processes; more are started only where there are cores or GPUs for them
@@ -16,7 +16,7 @@ MANY = 16  # processes; more are started only where there are cores or GPUs for 
 
 def has_gpu() -> bool | None:
     """Tell whether there is a GPU that torch may use, as far as the system tells it; `None` where it doesn't."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if visible_gpus() == []:
         return False
     return any(Path(device).exists() for device in GPUS) if sys.platform == "linux" else None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from losslab.errors import Refused
-from losslab.machine import cores, total_memory
+from losslab.machine import cores, total_memory, visible_gpus
 from losslab.sweep import stopping
 from losslab.sweep.faults import GO_ON, NO_MEMORY, REMEDIES, explain
 from losslab.sweep.ledger import HERE, Ledger, Record
@@ -30,13 +30,21 @@ CRASHES = 3  # a job that killed so many workers is given up, and so is a sweep 
 
 
 def gpus() -> list[str]:
-    """List the GPUs that this process may use, without CUDA, which takes a second and some memory on each."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    """List the GPUs that this process may use, without CUDA, which takes a second and some memory on each.
+
+    A GPU that is cut into instances (MIG) counts as these: CUDA would give a process the first one only.
+    """
+    if (visible := visible_gpus()) is not None:
+        return visible
     if not shutil.which("nvidia-smi"):
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return re.findall(r"^GPU .*\(UUID: ([\w-]+)\)", listed.stdout, re.MULTILINE)
+    with suppress(OSError, subprocess.TimeoutExpired):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
+        named = [
+            re.findall(r"\(UUID: (\S+)\)", text) for text in re.split(r"^(?=GPU )", listed.stdout, flags=re.MULTILINE)
+        ]
+        return [name for whole, *instances in filter(None, named) for name in instances or [whole]]
+    return []
 
 
 def count_workers() -> int:
