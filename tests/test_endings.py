@@ -240,6 +240,24 @@ def test_a_file_that_may_not_be_read_is_a_sentence(tmp_path: Path, words: list[s
         (RuntimeError("can't start new thread"), "not enough memory"),
         (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "not enough memory",
+        ),
+        (
+            RuntimeError(
+                "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set "
+                "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation"
+            ),
+            "adaptive_avg_pool2d_backward_cuda cannot give the same numbers each time on this device: type trainer.det",
+        ),
+        (
+            RuntimeError(
+                "Deterministic behavior was enabled with `torch.use_deterministic_algorithms(True)`, but this "
+                "operation is not deterministic because it uses CuBLAS and you have CUDA >= 10.2."
+            ),
+            "cuBLAS, which this process has used before, cannot give the same numbers",
+        ),
     ],
 )
 def test_what_the_machine_refuses_is_a_sentence_that_says_what_to_type(error: Exception, sentence: str) -> None:

@@ -17,7 +17,12 @@ MANY = 10  # names that are listed at most, where none is near
 GONE = (errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT))
 DISK = (errno.EIO, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EBUSY)
 MEMORY = re.compile(
-    r"(allocate|enough|out of) memory|bad_alloc|start new thread|map segment|unable to allocate", re.IGNORECASE
+    r"(allocate|enough|out of) memory|bad_alloc|start new thread|map segment|unable to allocate|STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+DETERMINISTIC = re.compile(
+    r"(\w+) does not have a deterministic implementation|not deterministic because it uses CuBLAS"
 )
 
 
@@ -71,6 +76,11 @@ def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") ->
         more = f" ({why[:120].rstrip('. ')})" if why else ""
         return Refused(
             f"there is not enough memory{more}: type a smaller data.batch_size, model or table, or end other programs"
+        )
+    if found := DETERMINISTIC.search(why):
+        return Refused(
+            f"{found[1] or 'cuBLAS, which this process has used before,'} cannot give the same numbers each time "
+            "on this device: type trainer.deterministic=false, and repeated runs may differ in their last digits"
         )
     return None
 
