@@ -112,8 +112,10 @@ def build_optimizer(cfg: DictConfig) -> Any:
     """
     import torch
 
+    from losslab.training.precision import scales_loss
+
     waiting = make(cfg, "optimizer")
-    plain = not cfg.trainer.channels_last and cfg.trainer.precision != "16-mixed" and "fused" not in cfg.optimizer
+    plain = not cfg.trainer.channels_last and not scales_loss(cfg) and "fused" not in cfg.optimizer
     if plain and isinstance(waiting, partial) and waiting.func in (torch.optim.Adam, torch.optim.AdamW):
         return partial(waiting, fused=True)
     return waiting
@@ -131,6 +133,7 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
     from losslab.optim.groups import group_parameters
     from losslab.training.module import Experiment
     from losslab.training.objective import check_metrics
+    from losslab.training.precision import check_scaler
 
     task, loss, model = build_model(cfg, data)
     check_metrics(cfg, task, data, loss)
@@ -158,7 +161,9 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
         clip_by=cfg.trainer.gradient_clip_algorithm,
         augment=make(cfg, "augment") if cfg.get("augment") else None,
     )
-    call(cfg, "scheduler", scheduler, optimizer(module))
+    made = optimizer(module)
+    check_scaler(cfg, made)
+    call(cfg, "scheduler", scheduler, made)
     return module
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab import models
+from losslab.build import build_module, build_optimizer, plan_steps
 from losslab.config.check import configure
 from losslab.config.make import make as make_option
 from losslab.errors import Refused
@@ -187,6 +188,23 @@ def test_two_passes_need_a_closure() -> None:
     weight = nn.Parameter(torch.zeros(1))
     with pytest.raises(Refused, match=r"type trainer.precision=bf16-mixed"):
         SAM([weight], lr=0.1, rho=0.1, base=torch.optim.SGD).step()
+
+
+@pytest.mark.parametrize("words", ["optimizer=lbfgs trainer.precision=16-mixed", "optimizer=sam trainer.precision=16"])
+def test_a_gradient_scaler_takes_one_gradient_a_step(typed: Typed, words: str) -> None:
+    cfg = typed("data=diabetes", *words.split())
+    data = make_option(cfg, "data")
+    with pytest.raises(
+        Refused, match=r"more than once a step, which trainer.precision=16.* type trainer.precision=bf16"
+    ):
+        build_module(plan_steps(cfg, data)[0], data)
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False), ("16", False)])
+def test_a_gradient_scaler_gets_an_optimizer_whose_gradients_can_be_clipped(
+    typed: Typed, precision: str, fused: bool
+) -> None:
+    assert bool(build_optimizer(typed(f"trainer.precision={precision}")).keywords.get("fused")) is fused
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -36,6 +36,7 @@ class EMA(WeightAveraging):
         super().setup(trainer, pl_module, stage)
         if (average := averaged_model(self)) is not None:  # copied before Lightning moved the module to its device
             average.to(trainer.strategy.root_device)
+            average.n_averaged = average.n_averaged.cpu()  # each step looks at it, and would wait for a GPU
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         average = averaged_model(self)

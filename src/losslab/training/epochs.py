@@ -129,6 +129,8 @@ class EpochModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.started = time.perf_counter()
+        if self.device.type == "cuda":  # the peak is this run's, not that of one before it in this process
+            torch.cuda.reset_peak_memory_stats(self.device)
         for loader in (self.trainer.train_dataloader, self.trainer.val_dataloaders):
             if self.device.type == "cuda" and (keep := getattr(loader, "keep_on", None)):
                 keep(self.device)

@@ -19,6 +19,7 @@ from losslab.record.rows import timeless
 from losslab.tasks import Task
 from losslab.training import callbacks, distributed
 from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
+from losslab.training.precision import outside_autocast
 
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
@@ -87,6 +88,7 @@ class Experiment(EpochModule):
         assert isinstance(wrapped, LightningOptimizer)
         optimizer = wrapped.optimizer
         step = counted_step(wrapped, unwrapped_step(optimizer)) if self.bypasses_hooks else wrapped.step
+        step = outside_autocast(step, self.device.type)
         scores: list[Tensor] = []
         losses = [
             self.update(optimizer, step, batches[start : start + self.accumulate], scores)
@@ -191,7 +193,7 @@ class Experiment(EpochModule):
         state = {
             "rng": torch.get_rng_state(),
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "seen": self.train_seen.columns() or ([], []),
+            "seen": tuple([values.cpu() for values in column] for column in self.train_seen.columns()) or ([], []),
         }
         checkpoint["processes"] = distributed.gather_objects(state)
         checkpoint["epoch_so_far"] = vars(self.state).copy()
