@@ -135,7 +135,7 @@ def training(cfg: DictConfig, status: dict[str, Any], summary: dict[str, Any]) -
         "loss": choice.loss,
         "optimizer": f"{choice.optimizer}, learning rate {cfg.optimizer.get('lr')}, {choice.scheduler} schedule",
         "batch": f"{cfg.data.batch_size} rows",
-        "epochs": f"{summary['epochs']:g}; number {summary['best_epoch']:g} is kept, the best by {cfg.monitor}"
+        "epochs": f"{summary['epochs']:g}; epoch {summary['best_epoch'] + 1:g} is kept, the best by {cfg.monitor}"
         if "best_epoch" in summary
         else "not finished",
         "seed": str(cfg.seed),

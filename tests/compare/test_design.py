@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
+from losslab.compare.method import describe_selection
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.table import summarize_cells
 from losslab.errors import Refused
@@ -71,9 +71,7 @@ def test_a_cell_that_was_tuned_first_is_evaluated_on_its_fresh_seeds(tmp_path: P
         [pytest.approx(0.3), 2],
         [pytest.approx(0.4), 2],
     ]
-    assert find_cautions(found, evaluate(found))[-1].endswith(
-        "never by test figures, and the figures are of fresh seeds."
-    )
+    assert describe_selection(found).endswith("never by test figures, and the figures are of fresh seeds.")
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

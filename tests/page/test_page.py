@@ -56,7 +56,8 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     seen.check()
     said = "".join(seen.said)
     first = printed.splitlines()[0]
-    assert said.index(first) < said.index("Read with caution") < said.index("Cells") < said.index("Plots")
+    assert said.index(first) < said.index("Cells") < said.index("Plots")
+    assert "Read with caution" not in said, "there is none"
     assert "<b>" not in page
     folder = tmp_path / "runs" / "comparison"
     assert printed.splitlines()[-1] == str(folder / "index.html")
@@ -75,6 +76,9 @@ def test_the_page_holds_all_loads_nothing_and_is_the_same_again_but_for_its_date
     assert tables <= {file.name for file in folder.iterdir()}
     assert said.index("Plots") < said.index("Pairs") < said.index("Noise") < said.rindex("\nHow: model")
     assert base64.b64encode((folder / "table.tex").read_bytes()).decode() in page
+    run(tmp_path / "runs", 0.5, loss="mae", seed=9, status="failed")
+    said = "".join(Seen(made(tmp_path / "runs")[1]).said)
+    assert said.index("Read with caution") < said.index("runs failed") < said.index("Cells")
 
 
 def test_the_chosen_cell_is_marked_drawn_and_explained_and_what_failed_is_named(tmp_path: Path) -> None:

@@ -139,6 +139,18 @@ def test_a_second_look_gets_half_of_the_level() -> None:
     assert "**A second look.** It was undecided. Each look gets half" in write_readme(again, Results(again, runs))
 
 
+def test_the_page_names_cells_and_says_what_makes_its_answers_less_sure() -> None:
+    study = replace(study_of(BETTER), names={"mae": "absolute error"})
+    frame = runs_of(9.9, 10.0, 0.05)
+    frame = frame[(frame["loss"] == "mse") | (frame["seed"] < 1)]
+    page = write_readme(study, Results(study, frame))
+    assert "| absolute error beats mse |" in page
+    assert "| absolute error | " in page
+    assert "- One seed only in absolute error: a second might reverse the order." in page
+    sound = write_readme(study, Results(study, runs_of(9.9, 10.0, 0.05)))
+    assert "Read with caution" not in sound
+
+
 def test_a_dry_run_prints_the_sweeps_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = load_study("deepobs")
     small = replace(whole, parts={"grid": {**whole.parts["grid"], "each": [["optimizer=sgd"]]}})

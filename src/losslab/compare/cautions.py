@@ -9,10 +9,11 @@ import pandas as pd
 
 from losslab.compare.claims import Findings
 from losslab.compare.design import Comparison, count_settings
-from losslab.compare.settings import changes_figures, count_values, drop_dependent, format_value
+from losslab.compare.settings import changes_figures, chooses_rows, count_values, drop_dependent, format_value
 from losslab.compare.wording import join_phrases
 from losslab.record.rows import FIRST_NORM
 
+SPOILT = ("data.outliers", "data.label_noise")  # they change rows that are trained on, and no tested one
 SAME = {
     "environment.git_commit": "versions of the code",
     "environment.torch": "versions of torch",
@@ -23,10 +24,11 @@ SAME = {
 
 
 def find_cautions(comparison: Comparison, findings: Findings) -> list[str]:
-    """Find all cautions, in sentences; the last one says what selected settings and epochs."""
+    """Find all cautions, in sentences."""
     return [
         *doubt_test(findings),
         *doubt_seeds(comparison),
+        *doubt_tuned_seeds(comparison),
         *doubt_unfinished(comparison),
         *doubt_budgets(comparison),
         *doubt_edges(comparison),
@@ -35,7 +37,6 @@ def find_cautions(comparison: Comparison, findings: Findings) -> list[str]:
         *doubt_other_settings(comparison),
         *doubt_stacks(comparison),
         *doubt_gradients(comparison),
-        describe_selection(comparison),
     ]
 
 
@@ -188,7 +189,7 @@ def doubt_data(comparison: Comparison) -> Iterator[str]:
         splits = used.groupby(["dataset_key", "seed"])["data.seed"].nunique()
         if (splits > 1).any():
             yield "The same seed stands for several splits (data.seed differs): runs are paired by both."
-    if any(key.startswith("data") for key in comparison.by):
+    if any(chooses_rows(key) and key not in SPOILT for key in comparison.by):
         yield "What is compared decides the rows that are tested: a difference may be the data's, not the method's."
 
 
@@ -199,8 +200,9 @@ def doubt_other_settings(comparison: Comparison) -> Iterator[str]:
     others = [key for key in map(str, used) if "." in key and not key.startswith(expected) and changes_figures(key)]
     others += [key for key in ("model", "scheduler", "trainer", "loss", "optimizer") if key in used]
     others = [key for key in others if key not in comparison.by and count_values(used[key]) > 1]
-    by_cell = used.groupby(["cell", "dataset_key"])
+    by_cell, by_data = used.groupby(["cell", "dataset_key"]), used.groupby("dataset_key")
     differ = [key for key in drop_dependent(used, others) if by_cell[key].agg(count_values).max() == 1]
+    differ = [key for key in differ if by_data[key].agg(count_values).max() > 1]
     differ = [key for key in differ if key not in comparison.tuned]
     if differ and len(comparison.cells) > 1:
         yield f"The cells differ in {name_some(differ)}, too, which may be what makes the difference."
@@ -220,7 +222,7 @@ def doubt_gradients(comparison: Comparison) -> Iterator[str]:
     """Find the loss whose initial gradient is most above another's: at least 100 times, same optimizer and rate."""
     keys = ["optimizer", "optimizer.lr", "dataset_key"]
     frame = comparison.frame
-    if not {"loss", "optimizer", "optimizer.lr"} <= set(frame):
+    if not {"loss", "optimizer", "optimizer.lr", FIRST_NORM} <= set(frame):
         return
     started = frame[frame[FIRST_NORM] > 0]
     norms = started.groupby(["loss", *keys])[FIRST_NORM].median().reset_index()
@@ -239,12 +241,12 @@ def doubt_gradients(comparison: Comparison) -> Iterator[str]:
         yield sentence
 
 
-def describe_selection(comparison: Comparison) -> str:
-    """Say which metric selected epochs and settings, and on which seeds the figures are."""
-    what = "Best epochs" + (" and settings" if comparison.tuned else "")
-    chosen = f"{what} were chosen by val/{comparison.primary}, never by test figures."
+def doubt_tuned_seeds(comparison: Comparison) -> Iterator[str]:
+    """Find cells whose figures are of the seeds that they were tuned with, where others were trained anew."""
     if "stage" not in comparison.used or not (fresh := comparison.used["stage"].eq("test")).any():
-        return chosen
-    other = comparison.used["cell"][~fresh].unique()
-    but = f", but those of {name_some(other)} are of the seeds that they were tuned with" if len(other) else ""
-    return f"{chosen[:-1]}, and the figures are of fresh seeds{but}."
+        return
+    if len(others := comparison.used["cell"][~fresh].unique()):
+        yield (
+            f"The figures of {name_some(others)} are of the seeds that they were tuned with, and those of the others "
+            "of fresh seeds: compare them again when all have been tested."
+        )

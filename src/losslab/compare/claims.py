@@ -18,6 +18,7 @@ from losslab.compare.design import Comparison, count_failures, count_tries
 from losslab.compare.row_noise import RowNoise, estimate_row_noise
 from losslab.compare.settings import format_value
 from losslab.compare.simultaneous import Family, infer_family
+from losslab.compare.statistics import bound_interval
 
 Array = NDArray[Any]
 MANY = 8  # up to this many cells all pairs are reported; beyond it, the best on validation against each of the others
@@ -254,6 +255,7 @@ def describe_pairs(
         shared = np.isfinite(y[:, [*sides[0], *sides[1]]]).all(1) if family.paired[number] else slice(None)
         base = np.nanmean(y[shared][:, list(sides[1] if mean >= 0 else sides[0])])  # of the one that is worse
         scale = 100 / (1 if comparison.points else abs(base) or 1)
+        low, high = bound_interval(mean * scale, low * scale, high * scale, comparison.most)
         n = int(family.n[number])
         own = layout.contrasts[number : number + 1]
         rows = variances_of(layout.row_noise, own) - variances_of(layout.mixed, own)
@@ -265,8 +267,8 @@ def describe_pairs(
                 n,
                 bool(family.paired[number]),
                 float(mean * scale),
-                float(low * scale),
-                float(high * scale),
+                float(low),
+                float(high),
                 float(family.p[number]),
                 float(family.unit_se[number] * np.sqrt(n / (1 + layout.overlap * n)) * scale),
                 float(np.sqrt(max(0.0, rows[0])) * scale),

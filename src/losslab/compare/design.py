@@ -80,6 +80,11 @@ class Comparison:
         """The unit of how far one cell is behind another: a percentage is of its own mean, the worse one."""
         return self.unit if self.points else f"% of its {self.metric}"
 
+    @property
+    def most(self) -> float:
+        """The largest difference that is possible: 100 % of the worse one's error, as no error is below 0."""
+        return 100.0 if not self.points and self.used["score"].min() >= 0 else float("inf")
+
 
 def arrange(
     runs: Runs,

@@ -9,7 +9,7 @@ def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
     """Explain in a few points how the figures of the page were computed."""
     population, level = comparison.population, f"{100 * (1 - comparison.alpha):g} %"
     sentences = [
-        "Each run was tested at its best epoch on validation.",
+        describe_selection(comparison),
         f"The unit of analysis is the {population.noun}: a unit's value is the mean of its runs, and the model is "
         "cell + unit + noise.",
         "All pairs of cells, and all pairs of options as means over the options of the other key, are one family: "
@@ -45,3 +45,11 @@ def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
         "Epochs count from 1 here; `best epoch` in cells.csv and `epoch` in history.csv count from 0.",
     ]
     return [*sentences, target.sentence] if target else sentences
+
+
+def describe_selection(comparison: Comparison) -> str:
+    """Say which metric selected epochs and settings, and on which seeds the figures are."""
+    what = "Best epochs" + (" and settings" if comparison.tuned else "")
+    fresh = "stage" in comparison.used and comparison.used["stage"].eq("test").any()
+    seeds = ", and the figures are of fresh seeds" if fresh else ""
+    return f"{what} were chosen by val/{comparison.primary}, never by test figures{seeds}."

@@ -87,7 +87,8 @@ def format_text(report: Report) -> list[str]:
         table += f"\nand {len(report.cells) - SHOWN} more: all are in cells.csv and on the page"
     cautions = [f"caution: {caution}" for caution in report.cautions]
     columns = shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
-    return [*wrap_sentences(report.verdict, columns), "", table, "", *wrap_sentences(cautions, columns), ""]
+    blocks = [wrap_sentences(report.verdict, columns), [table], wrap_sentences(cautions, columns)]
+    return [line for block in blocks if block for line in [*block, ""]]
 
 
 def wrap_sentences(sentences: Sequence[str], columns: int) -> list[str]:

@@ -47,6 +47,15 @@ def mean_interval(values: Array, level: float = 0.95, more: float = 0.0, more_df
     return float(values.mean()) - half, float(values.mean()) + half
 
 
+def bound_interval(mean: float, low: float, high: float, most: float) -> tuple[float, float]:
+    """Bound the interval of a difference by the largest that is possible for the side that is ahead.
+
+    >>> bound_interval(67.0, 23.0, 102.0, 100.0), bound_interval(-48.0, -332.0, 236.0, 100.0)
+    ((23.0, 100.0), (-100.0, 236.0))
+    """
+    return (low, min(high, most)) if mean >= 0 else (max(low, -most), high)
+
+
 def power_of(gap: float, se: float, df: float, critical: float) -> float:
     """Compute the probability that a difference is found: that Student's statistic with it exceeds the critical value.
 

@@ -94,8 +94,7 @@ def render_page(page: Page) -> str:
 <main>
 <h1>{show(page.title)}</h1>
 {render_lead(page.lead, page.verdict)}
-<div class="cautions"><h2>Read with caution</h2>
-{render_list(page.cautions)}</div>
+{render_cautions(page.cautions)}
 {render_section(page.cells)}
 {latex}
 {plots}
@@ -109,6 +108,11 @@ def render_page(page: Page) -> str:
 </body>
 </html>
 """
+
+
+def render_cautions(cautions: Sequence[str]) -> str:
+    """Render the cautions, if there are any."""
+    return f'<div class="cautions"><h2>Read with caution</h2>\n{render_list(cautions)}</div>' if cautions else ""
 
 
 def read_own(name: str) -> str:

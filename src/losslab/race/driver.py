@@ -130,7 +130,7 @@ class Race:
             racing = [names.index(name) for name in state.racing if name in names]
             before = names.index(state.leader) if state.leader in names else None
             look = judge(y, layout, level, difference, racing, failures, before, state.started)
-            state.add_look(seeds, level, names, look, scales.tolist())
+            state.add_look(seeds, level, names, look, scales.tolist(), comparison.most)
         else:
             state.leader = state.racing[0] if state.racing else ""
             share = state.spend(seeds)[-1][1]

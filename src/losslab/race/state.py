@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from losslab.compare.statistics import bound_interval
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.race.judge import Gap, Look
@@ -63,13 +64,16 @@ class State:
         least = before[-1][1] if before else 0.0
         return [*before, (seeds, max(least, spend(seeds, self.planned) if self.planned else 0.0))]
 
-    def add_look(self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float]) -> None:
+    def add_look(
+        self, seeds: int, level: float, names: list[str], look: Look, scales: Sequence[float], most: float
+    ) -> None:
         """Add what a look said of the candidates of these names.
 
         Args:
             seeds: after how many the look was.
             names: of the candidates, by number.
             scales: makes per cent of each candidate's mean, or points, of a difference.
+            most: the largest difference that is possible.
         """
         self.leader = names[look.leader]
         self.same = [names[number] for number in sorted(look.same)]
@@ -79,11 +83,14 @@ class State:
             name for number, name in enumerate(names) if number not in look.beaten and number not in look.same
         ]
         gaps = {
-            names[number]: {"ahead": self.leader, **describe_gap(gap, scales[number if gap.mean >= 0 else look.leader])}
+            names[number]: {
+                "ahead": self.leader,
+                **describe_gap(gap, scales[number if gap.mean >= 0 else look.leader], most),
+            }
             for number, gap in look.gaps.items()
         }
         for number, behind in look.beaten.items():
-            rivals = {names[other]: describe_gap(gap, scales[number]) for other, gap in behind.items()}
+            rivals = {names[other]: describe_gap(gap, scales[number], most) for other, gap in behind.items()}
             gaps[names[number]] = {"ahead": self.leader, **rivals[self.leader]}
             self.beaten[names[number]] = {"rivals": rivals}
         for name, found in self.beaten.items():
@@ -111,9 +118,10 @@ class State:
         write_json(folder / FILE, asdict(self))
 
 
-def describe_gap(gap: Gap, scale: float) -> dict[str, Any]:
+def describe_gap(gap: Gap, scale: float, most: float) -> dict[str, Any]:
     """Describe how far a candidate is behind another, in points, or in per cent of the one that is worse."""
-    return {"mean": gap.mean * scale, "low": gap.low * scale, "high": gap.high * scale, "n": gap.n}
+    low, high = bound_interval(gap.mean * scale, gap.low * scale, gap.high * scale, most)
+    return {"mean": gap.mean * scale, "low": low, "high": high, "n": gap.n}
 
 
 def describe_beaten(rivals: dict[str, dict[str, Any]], leader: str, known: Sequence[str]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Study:
     # grid finds the published learning rate or a neighbour
     claims: list[Mapping[str, Any]] = field(default_factory=list)
     ranks: list[str] = field(default_factory=list)  # parts whose ranks are drawn, with their intervals
+    names: Mapping[str, str] = field(default_factory=dict)  # what the page calls cells whose own names say little
     show: str = ""  # a module whose `main(folder)` prints and draws the study, where it has no runs
 
 

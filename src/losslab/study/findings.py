@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from losslab.compare.cautions import doubt_budgets, doubt_edges, doubt_seeds, doubt_unfinished
 from losslab.compare.claims import Findings, Pair, evaluate
 from losslab.compare.design import Comparison, arrange
 from losslab.compare.runs import Runs, read_runs
@@ -23,6 +24,7 @@ from losslab.study.published import Values
 
 RECORD = ("part", "status", "reason", "seconds", "started", "folder", "epochs", "best_epoch", "stage")
 FACTS = ("facts.test_rows", "facts.train_rows", "facts.test_split", "facts.stacked", "facts.updates")
+DOUBTS = (doubt_seeds, doubt_unfinished, doubt_budgets, doubt_edges)  # the protocol says what others would
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
 
 
@@ -100,16 +102,29 @@ class Results:
         comparison, findings = self.compare(part, metric)
         first, second = claim["same"] if "same" in claim else (claim["better"], claim["than"])
         mean, low, high = find_difference(findings.tested, str(first), str(second))
+        one, other = (self.study.names.get(str(cell), str(cell)) for cell in (first, second))
         unit = "%" if not comparison.points else "point" if claim.get("within", claim.get("by")) == 1 else "points"
         if "same" in claim:
             limit = float(claim["within"])
-            says = f"{first} and {second} are the same within {limit:g} {unit}"
+            says = f"{one} and {other} are the same within {limit:g} {unit}"
             inside, outside = -limit < low and high < limit, low > limit or high < -limit
         else:
             limit = float(claim.get("by", 0))
-            says = f"{first} beats {second}" + (f" by at least {limit:g} {unit}" if limit else "")
+            says = f"{one} beats {other}" + (f" by at least {limit:g} {unit}" if limit else "")
             inside, outside = low > 0 and low >= limit, high <= 0 or high < limit
         return Answer(claim, says, comparison.unit, mean, low, high, decide(inside, outside))
+
+    @cached_property
+    def cautions(self) -> dict[str, list[str]]:
+        """What `losslab compare` doubts in the runs of parts, by its sentence."""
+        said: dict[str, list[str]] = {}
+        for part in dict.fromkeys(str(c["in"]) for c in self.study.claims if "published" not in c):
+            for doubt in DOUBTS:
+                for sentence in doubt(self.compare(part)[0]):
+                    for cell, name in self.study.names.items():
+                        sentence = sentence.replace(cell, name)
+                    said.setdefault(sentence, []).append(part)
+        return said
 
     @cached_property
     def published_runs(self) -> pd.DataFrame:
@@ -153,9 +168,11 @@ class Results:
         pairs = [claim for claim in self.study.claims if "published" not in claim]
         for part, metric in dict.fromkeys((str(c["in"]), c.get("metric", "")) for c in pairs):
             comparison = self.compare(part, metric)[0]
-            cells = summarize_cells(comparison).set_index("cell")["mean"]
+            cells = summarize_cells(comparison).set_index("cell")["mean"].rename(index=dict(self.study.names))
             relative = len(comparison.datasets) > 1 and comparison.mode == "min"
-            name = f"test {comparison.metric}{', as a multiple of the mean on each data set' if relative else ''}"
+            within = "; compare within a column, as each has a mean of its own" if len(self.study.parts) > 1 else ""
+            multiple = f", as a multiple of the mean on each data set{within}" if relative else ""
+            name = f"test {comparison.metric}{multiple}"
             tables.setdefault(name, {})[part] = cells
         return {name: pd.DataFrame(columns) for name, columns in tables.items()}
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 from losslab.compare.digits import count_decimals, format_decimals, round_figures
+from losslab.compare.wording import join_phrases
 from losslab.config.catalogue import CONF
 from losslab.study.file import Study, load_sources, simplify
 from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVELS = "Each look gets half of the 5 %, so what both say holds together at 5 %."
+SHARES = "Per cent are of the worse one's error; a minus sign says that the worse one is the one that is named first."
 RANKS = "Ranks with their 95 % intervals, and how often each is the best where the runs are drawn again (bootstrap)"
 PLANNED = "Not answered yet: the protocol is written, and the runs are to come."
 
@@ -32,6 +35,7 @@ def write_readme(study: Study, results: Results) -> str:
         f"**Claim.** {study.claim} ({study.source})",
         f"**Here: {summarize(results)}.** {fill(study.answer, list_sizes(results))}".strip(),
         write_table(heading, rows),
+        *([SHARES] if any(a.unit.startswith("%") and "published" not in a.claim for a in answers) else []),
         *(f"Means of {name}:\n\n{write_table(['', *table.columns], tabulate(table))}" for name, table in
           results.means().items()),
         *(f"{RANKS}, {part}:\n\n![Ranks, {part}]({name_picture(part)})" for part in study.ranks if part in study.parts),
@@ -43,11 +47,21 @@ def write_readme(study: Study, results: Results) -> str:
         f"**Data.**\n\n{describe_data(study)}",
         f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
         "runs are in `results.csv.gz`.",
+        *([f"**Read with caution.** `losslab compare` says of these runs:\n\n{list_cautions(results)}"]
+          if results.cautions else []),
         f"**Not tried.** {study.not_tried}",
         f"**Repeat it:** `losslab study {study.name}`. `losslab study {study.name} kept=true` prints the answers again "
         "from the kept runs.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def list_cautions(results: Results) -> str:
+    """List what makes the answers less sure, and in which parts."""
+    several = len(results.study.parts) > 1
+    return "\n".join(
+        f"- {sentence}{f' ({join_phrases(parts)})' if several else ''}" for sentence, parts in results.cautions.items()
+    )
 
 
 def summarize(results: Results) -> str:
@@ -136,7 +150,7 @@ def describe_data(study: Study) -> str:
             rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
         else:
             text = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")
-            made = "gives: [point]" in text
+            made = yaml.safe_load(text)["gives"] == ["point"]
             where = ["losslab makes it", "MIT"] if made else ["losslab reads it itself", "named in its file"]
             rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
     return write_table(["data", "what", "package", "licence"], rows)
