@@ -146,9 +146,6 @@ def load_weights(
 def restore(cfg: DictConfig) -> Parts:
     """Make a trained run again: its data, its task and loss, and its model, which takes inputs as the data hold them.
 
-    Args:
-        cfg: composed with `ckpt=`, whose run folder tells what the run was made of.
-
     Raises:
         Refused: where the data are no longer what it was trained on.
     """

@@ -54,11 +54,7 @@ def find_leading(comparison: Comparison, findings: Findings) -> set[str]:
 
 
 def format_latex(comparison: Comparison, findings: Findings, numbers: pd.DataFrame) -> str:
-    """Write the table: options, n, mean with the half-width of its interval, median, and failures where there are any.
-
-    Args:
-        findings: its pairs; bold are the cells that cannot be told from the best.
-    """
+    """Write the table: options, n, mean ± half-width, median, failures; bold are cells not told from the best."""
     failures = count_failures(comparison)
     halves = ((numbers["high"] - numbers["low"]) / 2).tolist()
     decimals, leading = count_decimals(halves), find_leading(comparison, findings)

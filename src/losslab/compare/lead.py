@@ -95,7 +95,6 @@ def list_places(places: Places, about: str = "", others: int = 0) -> list[Line]:
     """Write the lines on what to use, what is as good, what is undecided and what to avoid.
 
     Args:
-        places: where the candidates stand.
         about: of the leader, in sentences.
         others: how many there are besides.
     """

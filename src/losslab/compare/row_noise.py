@@ -48,11 +48,6 @@ def estimate_row_noise(used: pd.DataFrame, cells: list[str], blocks: dict[str, B
     Of runs s and blocks g, a value is `mean + training_s + rows_g + mixed_sg`. The variance over g of the means over s
     holds `mixed` divided by the number of runs, which the variance over runs holds, too: it counts once.
     Source: Owen 2007, "The pigeonhole bootstrap"; Searle, Casella & McCulloch 1992, chapter 4 (crossed random effects).
-
-    Args:
-        used: the runs, each with its cell and folder.
-        cells: in the order of the covariance.
-        blocks: of each run, by its folder.
     """
     first = next(iter(blocks.values()))
     by_cell = []

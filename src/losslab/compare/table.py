@@ -177,11 +177,7 @@ def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:
 
 
 def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Write the table of pairs as texts, smallest p first, at most 100 of them.
-
-    Args:
-        pairs: the pairs in numbers, and the column `of`: the family of each.
-    """
+    """Write the table of pairs as texts, smallest p first, at most 100 of them."""
     if pairs.empty:
         return pairs
     pairs = pairs.sort_values("p", kind="stable").head(MOST_PAIRS)

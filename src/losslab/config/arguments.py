@@ -84,7 +84,6 @@ def quote_names(override: str, multirun: bool = False) -> str:
     A value between quotes, `null`, a reference `${...}`, and the brackets and commas of a list keep their meaning.
 
     Args:
-        override: as typed.
         multirun: whether commas separate the values of several runs.
 
     >>> quote_names("data.target=price (USD)"), quote_names("data.drop=[2020, #rooms]"), quote_names("seed=2020")

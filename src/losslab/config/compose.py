@@ -261,7 +261,6 @@ def load_options(overrides: Sequence[str], parsed: dict[str, bytes]) -> Loaded:
     """Compose options.
 
     Args:
-        overrides: what chooses them.
         parsed: what has been read of the same files already.
 
     Returns:

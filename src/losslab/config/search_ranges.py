@@ -87,11 +87,7 @@ def fits_range(ends: Sequence[Any], scale: Any) -> bool:
 
 
 def find_targets(key: str, ranges: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
-    """Find the keys that `search.KEY` sets.
-
-    Args:
-        key: the name below `search`.
-        ranges: of the optimizer and of each loss, by the key of the option.
+    """Find the keys that `search.KEY` sets, by the ranges of the optimizer and of each loss.
 
     Raises:
         Refused: if no range belongs to it, or one of the optimizer and one of the loss.

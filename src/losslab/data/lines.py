@@ -58,12 +58,7 @@ DEFAULT = Format()
 def read_lines(
     open_lines: Callable[[], io.BufferedReader], form: Found, rows: int | None, columns: list[Any] | None = None
 ) -> pd.DataFrame:
-    """Read lines of text as a table of text.
-
-    Args:
-        rows: how many to read; all if `None`.
-        columns: the names of those to read; all if `None`.
-    """
+    """Read so many lines of text, and the columns of these names, as a table of text; all of them if `None`."""
     with open_lines() as lines:
         frame: pd.DataFrame = pd.read_csv(lines, dtype=str, nrows=rows, usecols=columns, **settings(form))
     return name_columns(frame, form)

@@ -20,13 +20,9 @@ def slip_decimals(y: Array, train: NDArray[np.int64], share: float, seed: int, t
 
 
 def flip_classes(data: Dataset, share: float, seed: int) -> None:
-    """Give a share of the training and validation rows another class, drawn evenly from the others.
+    """Give a share of the training and validation rows another class, in place, drawn evenly from the others.
 
     That is symmetric label noise. Who has wrong labels has them in the validation rows, too.
-
-    Args:
-        data: changed in place.
-        share: of the rows of each part.
 
     Source: Ghosh et al. 2017.
     """

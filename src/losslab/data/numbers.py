@@ -27,12 +27,7 @@ def read_numbers(
     stays_text: Callable[[str], bool],
     missing: Collection[str],
 ) -> pd.DataFrame:
-    """Read a table: columns of plain numbers as float64, with NaN for empty cells, and the others as text.
-
-    Args:
-        stays_text: tells which columns stay text.
-        missing: what an empty cell may hold.
-    """
+    """Read a table: columns of plain numbers as float64, NaN for empty cells, and the others as text."""
     head = read_lines(open_lines, form, LARGE)
     if len(head) < LARGE:
         return head

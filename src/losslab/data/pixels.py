@@ -26,7 +26,6 @@ class Files:
     """Images that stay in their files: `x[rows]` decodes them into an array.
 
     Args:
-        root: the folder that the names start from.
         size: height and width that each is resized to.
     """
 

@@ -48,7 +48,6 @@ def to_canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
 
     Args:
         y: numbers `(N,)` or `(N, D)`; class indices `(N,)`; or 0 and 1 `(N, L)`.
-        truth: one of `TRUTHS`.
 
     Raises:
         Refused: if the shape is another, or a class or label is not a whole number.
@@ -71,11 +70,7 @@ def to_canonical(y: NDArray[Any], truth: str) -> tuple[NDArray[Any], int]:
 
 
 def to_single(y: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """Return targets in single precision.
-
-    Args:
-        y: numbers, `(N, D)`.
-        name: of the target, for messages.
+    """Return targets `(N, D)` in single precision; messages name them.
 
     Raises:
         Refused: if they vary so little around a large number that rounding takes more than 1 % of their spread.

@@ -116,8 +116,6 @@ class Composition:
     of the files by hand, as https://hydra.cc/docs/advanced/defaults_list/ defines them.
 
     Args:
-        loader: what reads the options.
-        overrides: what chooses them.
         parsed: what has been read of the same files already.
     """
 

@@ -27,7 +27,6 @@ def draw_labels(data: Dataset, guess: Array) -> Figure:
     """Draw the first test images with their labels: right (predicted and true), missed (true), wrong (predicted).
 
     Args:
-        data: images, and labels `(N, L)`.
         guess: 0/1, the labels predicted for the test rows, in their order.
     """
     y, predicted = data.targets("test")[:IMAGES] > 0, guess[:IMAGES] > 0

@@ -166,15 +166,11 @@ def draw_curves(
 
 
 def draw_predictions(y: Array, values: Array, names: Sequence[str], interval: Interval | None = None) -> Figure:
-    """Plot predicted against true values, and below them the residuals, up to four targets.
+    """Plot predicted against true values `(N, D)`, with an interval as bars, and residuals below; up to four targets.
 
     A prediction on the diagonal is right. Both axes are logarithmic where the largest true value is 30 times the
     smallest, as prices are; predictions of 0 or less, or far below all true values, are then counted, and have
     another mark at the lower edge.
-
-    Args:
-        y, values: true and predicted `(N, D)`.
-        interval: drawn as a bar for each row.
     """
     if len(y) == 1:
         return draw_one_row(y[0], values[0], names)

@@ -101,7 +101,6 @@ def measure_behind(
     """Measure how far each beaten candidate is behind the others, any of which may be the best.
 
     Args:
-        y, layout: of all values.
         share: of the level, for how far they are behind at most; the rest is for how far they are behind at least.
     """
     behind: dict[int, dict[int, Gap]] = {number: {} for number in beaten}

@@ -43,12 +43,7 @@ if TYPE_CHECKING:
 
 
 def claim(cfg: DictConfig, better: Mapping[str, str], trainer: "pl.Trainer", folder: Path | None = None) -> "Record":
-    """Return the record of a run in a folder of its own.
-
-    Args:
-        better: for each metric, whether `min` or `max` is better.
-        trainer: whose first process decides for all.
-    """
+    """Return the record of a run in a folder of its own, as the trainer's first process decides for all."""
     lock: int | None = None
 
     def decide() -> dict[str, Any]:
@@ -138,12 +133,7 @@ class Record(Logger):
     def begin(
         self, mirrors: list[Logger], facts: Mapping[str, Any], here: Mapping[str, str | None] | None = None
     ) -> None:
-        """Record what the run is when it starts or resumes, here and in the other loggers.
-
-        Args:
-            facts: what is known beyond the configuration: rows, batches, parameters.
-            here: the environment, where it is known already.
-        """
+        """Record what the run is, with facts beyond its settings, when it starts or resumes, here and in loggers."""
         if not self.first:
             return
         self.status |= {"facts": dict(facts), "environment": dict(here or environment())}

@@ -49,12 +49,7 @@ class Answer:
 
 
 class Results:
-    """The runs of a study, and what they say.
-
-    Args:
-        study: its question, parts and claims.
-        frame: all of its runs, one row each, with the column `part`.
-    """
+    """The runs of a study, one row each with the column `part`, and what they say."""
 
     def __init__(self, study: Study, frame: pd.DataFrame) -> None:
         self.study, self.frame = study, frame

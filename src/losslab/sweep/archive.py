@@ -54,11 +54,7 @@ class Archive:
 
 
 def pack(paths: Sequence[str], put: Callable[[bytes], Any]) -> Archive:
-    """Pack files and folders of the current folder.
-
-    Args:
-        paths: of them, relative to it.
-        put: keeps a piece of the archive and returns what stands for it.
+    """Pack files and folders of the current folder; `put` keeps a piece and returns what stands for it.
 
     Raises:
         Refused: where they are too large to travel.
@@ -77,7 +73,6 @@ def unpack(digest: str, pieces: Iterator[bytes], store: Path, into: Path) -> Non
     Args:
         pieces: of it; read only where this node does not have it yet.
         store: the folder of this user's archives on this node.
-        into: the folder that gets the files.
     """
     whole = store / f"data-{digest}"
     lock = open_lock(store / f".{digest}.lock")

@@ -62,9 +62,6 @@ def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
     The best setting of a cell is chosen by the validation rows of all repeats. Where each repeat has a split of its
     own, these are test rows of the others: on labels that are noise, accuracy is then above chance.
 
-    Args:
-        test_seeds: with which the best setting of each cell is tested.
-
     Raises:
         Refused: for that, with what to type to have one split for all.
     """

@@ -67,7 +67,6 @@ class Ledger:
     """The jobs of a sweep.
 
     Args:
-        folder: of the jobs; made if it is missing.
         lease: seconds after which an untouched claim of another machine counts as given up.
     """
 

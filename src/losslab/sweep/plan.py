@@ -150,12 +150,7 @@ def to_overrides(setting: Mapping[str, Any]) -> list[str]:
 
 
 def read(path: str, typed: Mapping[str, str], name: str | None = None, output: str = "outputs") -> Plan:
-    """Read a sweep file, and check all that can be checked before anything runs.
-
-    Args:
-        typed: settings that replace what the file says of their keys; several values, `seed=0,1`, are varied.
-        name: of the sweep, if it is not the file's.
-        output: the folder below which its runs will lie.
+    """Read a sweep file, and check all that can be checked before anything runs; see `make_plan`.
 
     Raises:
         Refused: where the file is no sweep file, or asks for what cannot be done.

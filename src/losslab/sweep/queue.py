@@ -122,12 +122,7 @@ class Queue:
             self.list_jobs()  # for those that all have passed over
 
     def take_like(self, first: Job, stack: int) -> list[Held]:
-        """Claim further jobs that can train as one with the first, which this process has claimed.
-
-        Args:
-            first: the job that was taken last.
-            stack: at most how many runs are trained as one.
-        """
+        """Claim further jobs that can train as one, of `stack` runs at most, with the first, which was taken last."""
         held = [key for key in self.held if key not in self.crashed] if first.key in self.claims else []
         room, found = stack - len(first.repeats), list[Held]()
         for keys in (held, self.free[0 if held else self.place :]):

@@ -120,11 +120,7 @@ def draw_setting(folder: Path, ledger: Ledger, plan: Plan, job: Job) -> "tuple[S
 
 
 def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], stack: int) -> Ends:
-    """Train those runs of these jobs in stacks that can be trained as one.
-
-    Args:
-        jobs: that this process has claimed.
-        stack: at most how many runs are trained as one.
+    """Train those runs of these jobs that can be trained as one, at most `stack` of them together.
 
     Returns:
         What became of these runs; `do_job` does all others.

@@ -217,8 +217,6 @@ class EpochModule(pl.LightningModule):
         """Return each run's loss, its parts and all metrics of the task, fetched from the device at once.
 
         Args:
-            part: `train`, `val` or `test`.
-            seen: all rows of it.
             with_loss: whether to compute the loss; not where the steps have.
         """
         rows: list[Row] = [{} for _ in self.states]

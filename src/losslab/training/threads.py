@@ -26,7 +26,6 @@ def use_threads(cfg: DictConfig, trainer: "pl.Trainer", module: "Experiment", da
     as threads wait for each other. Processes that share a run, and those that drive a GPU, keep the threads they have.
 
     Args:
-        data: of which one row is tried.
         rows: of a step, over all runs that are trained as one.
     """
     if cfg.threads != "auto":
