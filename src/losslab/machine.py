@@ -48,13 +48,19 @@ def collect_seldom() -> None:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Keep the garbage collector from scanning what exists already: a pass over it takes a quarter of a second."""
-    gc.freeze()
+    """Keep the garbage collector from scanning what exists already: a pass over it takes a quarter of a second.
+
+    What a caller has frozen stays so.
+    """
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
     gc.set_threshold(*COLLECT)
     try:
         yield
     finally:
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()
 
 
 def cores() -> int:

@@ -68,7 +68,12 @@ def test_settings_that_refer_to_others_are_resolved_as_omegaconf_does(monkeypatc
             "within": "x-${a}-${d.e}-${d.none}",
             "d": {
                 **{"e": True, "none": None, "env": "${oc.env:LOSSLAB_SOME}", "near": "${.e}", "far": "${..a}"},
-                **{"list": ["${a}", ["${d.e}"], "plain", 2], "escaped": "\\${a}", "braces": "{${a}}", "end": "${a}}"},
+                **{
+                    "list": ["${a}", ["${d.e}"], {"of": "${a}"}, "plain", 2],
+                    "escaped": "\\${a}",
+                    "braces": "{${a}}",
+                    "end": "${a}}",
+                },
             },
             "all": "${d}",
             "one_of": "${d.list}",

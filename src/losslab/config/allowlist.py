@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from losslab.config.catalogue import OPTION
 from losslab.config.credentials import INSTEAD, SECRET, find_secrets
+from losslab.config.flat import resolve
 from losslab.config.targets import SETTING, allowed_packages, check_target_name, find_targets, find_values, is_within
 from losslab.errors import Refused
 
@@ -96,9 +97,7 @@ def check_composed(cfg: DictConfig, typed: bool) -> None:
     ):
         raise Refused(f"allow={given} does not fit: it must be a package, or a list of packages such as [my_losses]")
     cfg.allow = ([given] if isinstance(given, str) else list(given)) if typed else []
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    plain.pop("run")
+    plain = resolve(cfg, whole=True)
     for key, target in find_targets(plain, ""):
         check_target_name(key, target, cfg.allow)
     secrets = find_secrets()

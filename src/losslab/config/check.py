@@ -145,12 +145,13 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
         usual: the values of the same options as their files have them, by key.
         ranges: what fits a key, as the options' files state it.
     """
-    check_values(cfg, usual, ranges)
+    values = flatten(cfg)
+    check_values(cfg, values, usual, ranges)
     check_added(cfg, usual)
     check_split(cfg)
     check_task(cfg)
     check_metric(cfg)
-    check_monitors(cfg)
+    check_monitors(cfg, values)
     for name, path in loss_paths(cfg).items():
         check_loss(cfg, name, OmegaConf.select(cfg, path))
     check_inputs(cfg)
@@ -161,9 +162,10 @@ def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]
     check_writable(Path(cfg.output_dir), "output_dir")
 
 
-def check_values(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
+def check_values(
+    cfg: DictConfig, values: Mapping[str, Any], usual: Mapping[str, Any], ranges: Mapping[str, Range]
+) -> None:
     """Refuse a value that is missing, out of its range, or, for a key without a range, of another type than usual."""
-    values = flatten(cfg)
     for key in usual:
         stated = find_range(key, ranges)
         if key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)) and usual[key] is not None:
@@ -239,23 +241,21 @@ def check_metric(cfg: DictConfig) -> None:
         )
 
 
-def check_monitors(cfg: DictConfig) -> None:
+def check_monitors(cfg: DictConfig, values: Mapping[str, Any]) -> None:
     """Refuse to look at a metric that is not recorded of the validation rows.
 
     Callbacks of the user's own may log others, and so may tasks, whose metrics are known when they are made.
     """
-    named = {"monitor": cfg.monitor, "scheduler.monitor": cfg.scheduler.get("monitor")}
-    for name, callback in cfg.callbacks.items():
-        if OmegaConf.is_dict(callback):
-            named[f"callbacks.{name}.monitor"] = callback.get("monitor")
-            if callback.get("_target_") not in allowlist.CALLBACKS:
-                return
+    keys = ["monitor", "scheduler.monitor", *(f"callbacks.{name}.monitor" for name in cfg.callbacks)]
+    for callback in cfg.callbacks.values():
+        if OmegaConf.is_dict(callback) and callback.get("_target_") not in allowlist.CALLBACKS:
+            return
     if not str(cfg.task.get("_target_")).startswith("losslab.tasks."):
         return
     parts = loss_paths(cfg)
     losses = ["loss", *(f"loss_{name}" for name in (parts if len(parts) > 1 else ()))]
     known = [f"val/{metric}" for metric in (*cfg.run.metrics, *losses)]
-    for key, metric in named.items():
+    for key, metric in ((key, values.get(key)) for key in keys):
         if metric is not None and metric not in known:
             hint = f"val/{metric}"
             near = f"type {key}={hint}" if hint in known else nearest(str(metric), known)

@@ -30,28 +30,35 @@ def excluded_from_name(key: str) -> bool:
 def flatten(cfg: DictConfig) -> dict[str, Any]:
     """List every setting by its dotted key, as it is typed. Lists stay whole, and `run` is left out.
 
-    OmegaConf would parse each reference such as `${seed}` anew, which took most of a start. So simple references are
-    looked up in a plain copy, and OmegaConf resolves the others.
-
     >>> flatten(OmegaConf.create({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "same": "${optimizer.lr}"}))
     {'optimizer.lr': 0.1, 'optimizer.betas': [0.9, 0.99], 'same': 0.1}
     """
-    plain = OmegaConf.to_container(cfg)
-    assert isinstance(plain, dict)
-    resolver = Resolver(cfg, plain if is_root(cfg) else {})
     flat: dict[str, Any] = {}
 
-    def walk(nodes: dict[Any, Any], path: tuple[Any, ...], refers: bool = True) -> None:
+    def walk(nodes: dict[Any, Any], path: tuple[Any, ...]) -> None:
         for key, value in nodes.items():
-            if reference := refers and isinstance(value, str | list) and "${" in str(value):
-                value = resolver.resolve(value, (*path, key))
             if isinstance(value, dict):
-                walk(value, (*path, key), refers and not reference)
+                walk(value, (*path, key))
             else:
                 flat[".".join(map(str, (*path, key)))] = value
 
-    walk({key: value for key, value in plain.items() if key != "run"}, ())
+    walk(resolve(cfg), ())
     return flat
+
+
+def resolve(cfg: DictConfig, whole: bool = False) -> dict[str, Any]:
+    """Copy a configuration without `run`, with what its references refer to.
+
+    OmegaConf would parse each reference such as `${seed}` anew, which took most of a start. So simple references are
+    looked up in a plain copy, and OmegaConf resolves the others.
+
+    Args:
+        cfg: the configuration.
+        whole: whether to keep the rest of a text that refers to what a run fills in when it starts; else it is `None`.
+    """
+    plain: Any = OmegaConf.to_container(cfg)
+    resolver = Resolver(cfg, plain if is_root(cfg) else {}, whole)
+    return {key: resolver.resolve(value, (key,)) for key, value in plain.items() if key != "run"}
 
 
 class Resolver:
@@ -59,18 +66,21 @@ class Resolver:
 
     Args:
         root: a plain copy of it; empty where it is a part of another, as references start at the root.
+        whole: whether to keep the rest of a text that refers to what a run fills in later.
     """
 
-    def __init__(self, cfg: DictConfig, root: dict[Any, Any]) -> None:
-        self.cfg, self.root = cfg, root
+    def __init__(self, cfg: DictConfig, root: dict[Any, Any], whole: bool) -> None:
+        self.cfg, self.root, self.whole = cfg, root, whole
 
     def resolve(self, value: Any, path: tuple[Any, ...]) -> Any:
-        """Resolve a value that stands at `path`; what a run fills in later is `None`."""
+        """Resolve a value that stands at `path`."""
+        if isinstance(value, dict):
+            return {key: self.resolve(each, (*path, key)) for key, each in value.items()}
         if isinstance(value, list):
             return [self.resolve(each, (*path, number)) for number, each in enumerate(value)]
-        if "${" not in str(value):
+        if not isinstance(value, str) or "${" not in value:
             return value
-        if FILLED_IN.search(value):
+        if not self.whole and FILLED_IN.search(value):
             return None
         alone = REFERENCE.fullmatch(value)
         found = self.look_up(alone) if alone else REFERENCE.sub(lambda match: str(self.look_up(match)), value)
