@@ -51,10 +51,10 @@ def test_the_version_is_its_own(tmp_path: Path, words: list[str]) -> None:
 
 @pytest.mark.parametrize("word", sorted(set(COMMANDS) - {"train"}))
 def test_a_word_is_a_command_with_its_own_help(tmp_path: Path, word: str) -> None:
-    done = typed(tmp_path, word, "--help")
+    done = ran("-m", "losslab", word, "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"losslab {word}" in done.stdout
-    wrong = typed(tmp_path, word, "--n", "3")
+    wrong = ran("-m", "losslab", word, "--n", "3", folder=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert wrong.stderr == "losslab: --n is no flag of this command: type n=VALUE, or --help for what there is\n"
 
