@@ -1,12 +1,12 @@
 """Make the page of a comparison, and parse it as a browser would."""
 
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 from losslab.compare.__main__ import compare
 from losslab.compare.request import parse_request
 from losslab.compare.runs import read_runs
-from losslab.page.html_page import read_own
 
 
 class Seen(HTMLParser):
@@ -45,7 +45,7 @@ class Seen(HTMLParser):
         """Check that all is closed, nothing is loaded, one script may run, and links lead somewhere."""
         assert self.open == []
         assert all(link.startswith(("data:", "#")) for link in self.loaded)
-        assert self.scripts == [read_own("page.js")]
+        assert self.scripts == [files("losslab.page").joinpath("page.js").read_text("utf-8")]
         assert sorted(set(self.ids)) == sorted(self.ids)
         inner = {link[1:] for link in [*self.linked, *self.loaded] if link.startswith("#")}
         assert inner <= set(self.ids)

@@ -72,7 +72,7 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Render the page: the lead, cautions, cells, plots, further tables, and how the figures were computed."""
-    style, script = (read_own(name) for name in ("page.css", "page.js"))
+    style, script = (files("losslab.page").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
     further = "\n".join(map(render_section, page.sections))
@@ -113,11 +113,6 @@ def render_page(page: Page) -> str:
 def render_cautions(cautions: Sequence[str]) -> str:
     """Render the cautions, if there are any."""
     return f'<div class="cautions"><h2>Read with caution</h2>\n{render_list(cautions)}</div>' if cautions else ""
-
-
-def read_own(name: str) -> str:
-    """Read a file that lies beside this one."""
-    return files("losslab.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def make_readable(text: str) -> str:

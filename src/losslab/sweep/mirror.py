@@ -60,11 +60,7 @@ class Mirror:
 
 
 def list_files(folder: Path, places: Iterable[Path]) -> dict[str, tuple[int, int]]:
-    """List the files in places below a folder, but for locks and half-written ones.
-
-    Returns:
-        When each was written, and its size, by its path below the folder.
-    """
+    """Return when each file in places below a folder was written, and its size, by its path; no locks, no halves."""
     found = {}
     for where, _, names in (each for place in places for each in os.walk(place)):
         for name in names:
