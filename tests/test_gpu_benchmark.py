@@ -2,14 +2,17 @@
 
 import doctest
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from losslab.config.check import configure
 from tests.conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -43,7 +46,7 @@ def test_a_value_is_judged(value: float | None, wanted: str, ok: bool | None) ->
 @pytest.mark.parametrize(
     ("part", "parts", "left", "seconds"),
     [
-        ("correctness", ["correctness", "speed", "sweep", "two"], 600, 210),
+        ("correctness", ["correctness", "speed", "sweep", "two"], 600, 200),
         ("sweep", ["correctness", "speed", "sweep", "two"], 400, 300),
         ("two", ["correctness", "speed", "sweep", "two"], 37, 37),
         ("speed", ["speed"], 600, 600),
@@ -93,19 +96,60 @@ def test_a_part_that_dies_or_hangs_keeps_the_rows_that_it_had(
 ) -> None:
     ends, said = CHILDREN[name]
     row = Row("speed", "digits", 0.97, ">= 0.95", True)
-    lines = [json.dumps({"device": "a GPU"}), json.dumps(row._asdict())]
+    lines, cut = [json.dumps({"device": "a GPU"}), json.dumps(row._asdict())], '{"part": "spe'
     child = tmp_path / "child.py"
     child.write_text(
         "import sys\nrows = next(w[5:] for w in sys.argv if w.startswith('rows='))\n"
-        f"open(rows, 'w').write({chr(10).join(lines)!r})\n{ends}\n"
+        f"open(rows, 'w').write({chr(10).join([*lines, cut])!r})\n{ends}\n"
     )
     monkeypatch.setattr(gpu, "__file__", str(child))
-    monkeypatch.setattr(gpu, "GRACE", 2)
-    found, about = gpu.start_part("speed", 1.0, gpu.DEFAULTS)
-    assert about == {"device": "a GPU"}
+    found: list[Row] = []
+    about: dict[str, Any] = {}
+    gpu.start_part("speed", 1.0, 3.0, gpu.DEFAULTS, found, about)
+    assert about["device"] == "a GPU"
     assert found[0] == row
     assert found[1].ok is False
     assert said in found[1].reason
+    assert "at work" in about["printed"]["speed"] or name == "dies"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such signal")
+def test_what_was_found_is_written_when_the_benchmark_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is lent for ten minutes may end it earlier."""
+    row = Row("speed", "digits", 0.97, ">= 0.95", True)
+    text = "".join(json.dumps(line) + "\n" for line in ({"device": "a GPU"}, row._asdict()))
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import sys, time\nrows = next(w[5:] for w in sys.argv if w.startswith('rows='))\n"
+        f"open(rows, 'w').write({text!r})\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(gpu, "__file__", str(child))
+    monkeypatch.setattr(gpu, "missing", lambda *_: "")
+
+    def stop(*_: object) -> None:
+        sys.exit(143)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 3)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            gpu.main({"out": str(tmp_path / "gpu.json"), "parts": "speed"})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["device"] == "a GPU"
+    assert [(each["check"], each["ok"]) for each in found["rows"]] == [("digits", True), ("the rest", False)]
+
+
+def test_models_that_are_compared_with_the_cpu_draw_nothing_in_training() -> None:
+    """A GPU's dropout draws other numbers."""
+    for words in [*on_gpu.correctness.TASKS.values(), on_gpu.correctness.DIGITS]:
+        model = configure(words).model
+        assert not [key for key, value in model.items() if str(key).endswith("dropout") and value]
 
 
 def test_without_a_gpu_each_part_is_skipped(

@@ -1,5 +1,6 @@
 """What a GPU computes beside what a CPU does: weights after a few steps, from the same weights and batches."""
 
+import gc
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -190,6 +191,7 @@ def memory(place: Place) -> Iterator[Found]:
             said = train_stacked(place, typed)[1]
     else:
         weights = 4 * (64 * width + width * width + width * 10)  # bytes
+        gc.collect()  # what earlier runs left in cycles must not be freed meanwhile
         torch.cuda.empty_cache()
         room = torch.cuda.memory_reserved() + int(7.5 * 4 * weights)  # weights, gradients and two moments of 7.5 runs
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)

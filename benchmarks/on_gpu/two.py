@@ -57,12 +57,12 @@ def ddp(place: Place) -> Iterator[Found]:
         DOUBLE,
         "model=mlp" if place.device == "cpu" else "model=cnn",
     )  # ddp_cpu: batch norm of each process
-    alone = launch(place, *words)
+    alone = place.train(*words).folder
     yield Found("ddp beside one device, float64", apart(launch(place, many, *words), alone), "<= 1e-9")
     if place.tiny:
         return
     longer = (*SAME, "model=cnn", "trainer.max_epochs=5", "data.batch_size=512")
-    share = speed_of(launch(place, many, *longer)) / speed_of(launch(place, *longer))
+    share = speed_of(launch(place, many, *longer)) / speed_of(place.train(*longer).folder)
     yield Found("ddp: rows a second, x one device", share)
 
 
@@ -72,7 +72,7 @@ def fsdp(place: Place) -> Iterator[Found]:
         yield Found("fsdp beside one GPU", None, reason="no GPU" if place.device == "cpu" else "one GPU")
         return
     longer = ("task=single_label", "model.hidden=[4096,4096,4096]", "data.batch_size=512", "trainer.max_epochs=3")
-    sharded, alone = launch(place, "trainer=fsdp", *longer), launch(place, *longer)
+    sharded, alone = launch(place, "trainer=fsdp", *longer), place.train(*longer).folder
     yield Found("fsdp beside one device, test metrics", metrics_apart(sharded, alone), "<= 0.02")
     yield Found("fsdp: rows a second, x one device", speed_of(sharded) / speed_of(alone))
 
