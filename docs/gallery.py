@@ -155,7 +155,8 @@ def write_losses(pictures: Path) -> str:
         sections.append(f"## `{name}` {{#{name}}}\n\n{header.description.rstrip('.')}.\n\n{picture}\n\n{table}")
     intro = """
         Each picture is what `losslab card loss=NAME` draws: the loss of one row, and the gradient that the model's
-        score receives, as that score moves. The examples of regression have the targets 2 and 4, and 3 is drawn.
+        score receives, as that score moves. In regression that row's target is 3, in
+        data whose targets have mean 3 and standard deviation 1.
         [Which loss fits which task](../losses.md) explains the words in "Wants".
     """
     return "\n\n".join(["# Losses", tidy(intro), write_table("loss, use it when, tasks", rows), *sections, ""])

@@ -5,9 +5,9 @@
     losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
     losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 
-The picture shows the loss of one row as its score moves, and the gradient that the score receives. In regression the
-targets are 2 and 4, of mean 3 and standard deviation 1, and 3 is drawn. For options of your own, type
---config-dir FOLDER and allow=PACKAGE.
+The picture shows the loss of one row as its score moves, and the gradient that the score receives. In
+regression that row's target is 3, in data whose targets have mean 3 and standard deviation 1. For your own options,
+type --config-dir FOLDER and allow=PACKAGE.
 """
 
 if __name__ == "__main__":

@@ -87,19 +87,21 @@ def test_rows_and_trainings_of_one_split_are_those_that_were_written(tmp_path: P
     assert table.at["training again", "difference"] == pytest.approx(100 * training, rel=1e-3)
     share = each.var(ddof=1) / 50 / (each.var(ddof=1) / 50 + training**2 / 4)
     assert table.at["rows tested", "share"] == pytest.approx(share, rel=1e-3)
-    assert found.sentence.endswith(f"{100 * share:.0f} % comes from the rows tested: more test rows, such as those of "
-                                   "data.folds=5, which tests every row, buy the most.")  # fmt: skip
+    assert found.sentence.endswith(
+        f"{100 * share:.0f} % of its variance comes from the rows tested. More test rows help most: data.folds=5 tests "
+        "every row."
+    )
     shown = format_components(found, "points of accuracy").set_index("source")
     assert list(shown.loc["split"]) == ["1", "", "", ""]
     alone = components_of(tmp_path, claim="seeds")  # on these very rows
-    assert "nearly all comes from training again: more seeds buy the most" in alone.sentence
+    assert "nearly all of its variance comes from training again. More seeds help most." in alone.sentence
 
 
 @pytest.mark.parametrize(
     ("splits", "seeds", "of_split", "sentence"),
     [
-        (4, 3, 0.05, "as far as it is known, .* comes from the split: more splits, such as data.seed=0,1,2,3,4, buy"),
-        (4, 3, 0.0, "comes from training again: more seeds buy the most"),
+        (4, 3, 0.05, "as far as it is known: .* comes from the split. More splits, such as data.seed=0,1,2,3,4, help"),
+        (4, 3, 0.0, "comes from training again. More seeds help most."),
         (8, 0, 0.05, "Only one source is known; several seeds on each split, .*, tell its parts apart"),
         (1, 4, 0.0, "Only one source is known: these runs did not record what they said of each row"),
     ],

@@ -37,7 +37,7 @@ def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:
         second,
     )
     assert re.fullmatch(r"huber beats mse by 15 % \[\S+, \S+\]\.", third)
-    assert about.startswith("This holds if these rows of the data are split")
+    assert about.startswith("This holds for new splits of these rows, each trained on again.")
 
 
 def test_points_are_for_what_lies_between_0_and_1(tmp_path: Path) -> None:

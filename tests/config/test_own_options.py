@@ -22,15 +22,15 @@ FAULTS = [
     ("loss/mine.yaml", GOOD + "# größe\n", "it is not UTF-8 text: save it as UTF-8"),
     ("loss/mine.yaml", GOOD + "input: x\n", "found duplicate key input"),
     ("loss/mine.yaml", GOOD + "x: &x [*x]\n", "cannot be read as YAML"),
-    ("loss/mine.yaml", "defaults: [mine]\n" + GOOD, "mine.yaml chooses itself by its defaults"),
-    ("loss/mine.yaml", "defaults: [/loss/mine]\n" + GOOD, "mine.yaml chooses itself by its defaults"),
+    ("loss/mine.yaml", "defaults: [mine]\n" + GOOD, "mine.yaml names itself in its defaults"),
+    ("loss/mine.yaml", "defaults: [/loss/mine]\n" + GOOD, "mine.yaml names itself in its defaults"),
     ("loss/mine.yaml", "defaults: [maee]\n" + GOOD, "has maee in its defaults, which is no option of loss; nearest"),
     ("loss/mine.yaml", "defaults: {a: b}\n" + GOOD, "has defaults that are no list of options: write defaults:"),
     ("loss/mine.yaml", "defaults: 3\n" + GOOD, "has defaults that are no list"),
     ("loss/mine.yaml", "defaults: [3]\n" + GOOD, "has defaults that are no list"),
     ("loss/mine.yaml", "defaults: null\n" + GOOD, "has defaults that are no list"),
     ("loss/mine.yaml", GOOD + "x: ${nope}\n", "loss.x refers to nope, which is not a setting"),
-    ("loss/mine.yaml", "- a\n", "loss is not an option any more"),
+    ("loss/mine.yaml", "- a\n", "every run needs loss, and something here removes or replaces it"),
     ("loss/mine.yaml", "", "loss=mine does not say what it wants"),
     ("loss/mine.yaml", GOOD + "ranges: 3\n", "loss.ranges=3 is no range"),
     ("loss/other.yaml", GOOD + "also: [3]\n", "loss=mine is not an option; nearest"),
@@ -42,7 +42,7 @@ FAULTS = [
         GLOBAL + "defaults: [{override /data: csv}]\ndata: {path: a, target: y, types: {b: number}}\n",
         r"e.yaml writes names and values where a list stands, .*: write types: \['age: number'\]",
     ),
-    ("experiment/e.yaml", GLOBAL + "loss: 3\n", "loss is not an option any more"),
+    ("experiment/e.yaml", GLOBAL + "loss: 3\n", "every run needs loss, and something here removes or replaces it"),
     ("experiment/e.yaml", GLOBAL + "sed: 3\n", "e.yaml sets sed, which only you may"),
 ]  # fmt: skip
 
@@ -71,7 +71,7 @@ def test_two_files_that_choose_each_other_are_one_sentence(tmp_path: Path) -> No
     (tmp_path / "loss").mkdir()
     for name, other in (("one", "two"), ("two", "three"), ("three", "one")):
         (tmp_path / "loss" / f"{name}.yaml").write_text(f"defaults: [{other}]\n{GOOD}")
-    with pytest.raises(Refused, match="yaml chooses itself by its defaults"):
+    with pytest.raises(Refused, match="yaml names itself in its defaults"):
         check_command_line(["--config-dir", str(tmp_path), "loss=mae"])
 
 

@@ -101,7 +101,7 @@ def test_the_chosen_cell_is_marked_drawn_and_explained_and_what_failed_is_named(
     assert "\nl6 (chosen)" in printed
     assert "1 of 27 trainings: l3 (1)." in said
     assert re.search(r'l3 \(1\)\. <a href="#run-\d+">See these runs</a>', page)
-    assert "P(best) and rank describe these test figures" in said
+    assert "They only describe these test results and prove nothing." in said
     assert "A point is 0.01 accuracy." in said
     curves = pd.read_csv(tmp_path / "comparison" / "curves.csv")["cell"].unique()
     assert "l6" in curves

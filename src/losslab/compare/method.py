@@ -39,9 +39,9 @@ def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
         "counts half, and a failed training loses.",
         f"The number of {population.noun}s that would decide is for a power of 80 %, with a margin for the error of "
         "the spread.",
-        f"P(best) is how often a cell has the best mean, and rank the 95 % interval of its place, where the "
-        f"{population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} draws{rows}): "
-        "these describe the runs and are no claims.",
+        f"P(best) is how often a cell has the best mean, and rank is the 95 % interval of its place, if the "
+        f"{population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} draws"
+        f"{rows}). They describe the runs and claim nothing.",
         "Epochs count from 1 here; `best epoch` in cells.csv and `epoch` in history.csv count from 0.",
     ]
     return [*sentences, target.sentence] if target else sentences

@@ -129,7 +129,7 @@ def find_split_population(used: pd.DataFrame, claim: str) -> Population:
         )
     noun = "fold" if folds else "split"
     if not folds and claim != "rows":
-        about = "This holds if these rows of the data are split and trained on again; for new rows type claim=rows."
+        about = "This holds for new splits of these rows, each trained on again. For new rows, type claim=rows."
         return Population("splits", "split", noun, about)
     about = (
         f"This speaks of new rows like these: {noun}s share training rows, and the interval is wider for it (Nadeau & "

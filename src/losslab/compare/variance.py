@@ -19,10 +19,10 @@ TELL_APART = {
     f"split and {TRAINING}": "; several seeds on each split, such as data.seed=0,1,2 seed=0,1,2, tell its parts apart",
 }
 REMEDIES = {
-    "data set": "more data sets",
-    "split": "more splits, such as data.seed=0,1,2,3,4,",
-    ROWS: "more test rows, such as those of data.folds=5, which tests every row,",
-    TRAINING: "more seeds",
+    "data set": "More data sets help",
+    "split": "More splits, such as data.seed=0,1,2,3,4, help",
+    ROWS: "More test rows help",
+    TRAINING: "More seeds help",
 }
 
 
@@ -139,23 +139,25 @@ def estimate_rows(comparison: Comparison, used: pd.DataFrame, cells: list[str]) 
 def describe_components(comparison: Comparison, table: pd.DataFrame, first: str, second: str) -> str:
     """Say what the components are of, which source decides the error of the difference, and what to buy."""
     about = (
-        f"Standard deviations in {comparison.unit}: of a single test result (mean of {first} and {second}), and of the "
-        "difference between the two with the same data and seed. A seed sets the initial weights and the order of the "
-        "rows alike: training again holds both."
+        f"Standard deviations in {comparison.unit}: of one test result (the mean over {first} and {second}), and of "
+        "the difference between the two with the same data and seed. A seed sets both the initial weights and the "
+        "order of the rows, so training again changes both."
     )
     if table["share"].isna().all():
         return about
     most = int(np.nanargmax(table["share"]))
     source, share = table["source"].iloc[most], 100 * table["share"].iloc[most]
     kinds = [kind for kind in REMEDIES if kind in source]
-    remedy = "more seeds, each with a split of its own," if kinds == ["split", TRAINING] else REMEDIES[kinds[0]]
+    several = kinds == ["split", TRAINING]
+    remedy = "More seeds, each with its own split, help" if several else REMEDIES[kinds[0]]
+    how = ": data.folds=5 tests every row" if kinds == [ROWS] else ""
     known = ", as far as it is known" if table["difference"][table["source"] == ROWS].isna().any() else ""
     if table["share"].notna().sum() == 1:
         return f"{about} Only one source is known{TELL_APART.get(source, '')}."
     much = "nearly all" if share > 99.5 else f"{share:.0f} %"
     return (
-        f"{about} Of the variance of their mean difference{known}, {much} comes from "
-        f"{'' if source == TRAINING else 'the '}{source}: {remedy} buy the most."
+        f"{about} What makes their mean difference uncertain{known}: {much} of its variance comes from "
+        f"{'' if source == TRAINING else 'the '}{source}. {remedy} most{how}."
     )
 
 

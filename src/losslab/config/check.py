@@ -66,7 +66,7 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
         except RecursionError as error:
-            raise Refused("an option chooses itself, or refers to itself: take it out of its own defaults") from error
+            raise Refused("an option names itself in its defaults or in a reference: remove that") from error
         except OSError as error:  # such as a name that is too long
             raise Refused(f"{str(error.filename)[:200]} cannot be read: {error.strerror}") from error
     return cfg

@@ -169,7 +169,9 @@ def check_circles(folder: Path) -> None:
         while names:
             name = names.pop()
             if name == start:
-                raise Refused(f"{folder / start}.yaml chooses itself by its defaults: take it out of them")
+                raise Refused(
+                    f"{folder / start}.yaml names itself in its defaults, or names a file that does: remove that line"
+                )
             if name in chosen and name not in seen:
                 seen.add(name)
                 names += chosen[name]

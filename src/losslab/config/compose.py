@@ -90,7 +90,10 @@ def check_structure(cfg: DictConfig) -> None:
     """Refuse a configuration without a group that all runs have, or with something else in its place."""
     for group, usual in NEEDED.items():
         if not OmegaConf.is_dict(cfg.get(group)):
-            raise Refused(f"{group} is not an option any more: leave out what takes it away, or type {group}={usual}")
+            raise Refused(
+                f"every run needs {group}, and something here removes or replaces it: leave that out, or type "
+                f"{group}={usual}"
+            )
     if cfg.task.get("truth") not in TRUTHS:
         raise Refused(
             f"task={cfg.task.get('name')} does not say what its targets are: "
@@ -199,7 +202,7 @@ def check_chosen(override: Override, value: Any) -> None:
     if isinstance(value, dict):
         return  # sets keys of the chosen option
     if override.is_delete() and group in NEEDED:
-        raise Refused(f"{override.input_line} takes {group} away, and a run needs one: leave it out")
+        raise Refused(f"{override.input_line} removes {group}, which every run needs: leave {override.input_line} out")
     if value is None and not override.is_delete():
         usual = f"leave it out, or type {group}={NEEDED.get(group, UNSET.get(group, 'NAME'))}"
         raise Refused(f"{override.input_line} names no option of {group}: {usual}")

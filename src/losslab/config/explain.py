@@ -48,7 +48,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         place = re.fullmatch(r"run\.overrides\[(\d+)\]", missing[2])
         if place and int(place[1]) < len(overrides):
             return f"{overrides[int(place[1])]} refers to {missing[1]}, which is not a setting: type another name"
-        return f"{missing[2]} refers to {missing[1]}, which is not a setting: leave out what names it or takes it away"
+        return f"{missing[2]} refers to {missing[1]}, which is not a setting: leave out what refers to it or removes it"
     if absent := NO_DEFAULT.search(text):
         group, _, name = absent[2].rpartition("/")
         known = options([str(CONF), *own_folders(overrides)], group)
@@ -68,7 +68,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         return f"{there[1]} is a setting already: type {typed}"
     if gone := NOT_THERE.search(text):
         why = f"it is {gone[3]}" if gone[3] else "it is not there"
-        return f"~{gone[1] or gone[2]} cannot be taken away, as {why}: leave it out"
+        return f"~{gone[1] or gone[2]} cannot be removed, because {why}: leave it out"
     if unknown := UNKNOWN_KEY.search(text):
         return explain_unknown(unknown[1].rstrip("."), overrides)
     return text

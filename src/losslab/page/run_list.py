@@ -105,8 +105,8 @@ def link_cells(comparison: Comparison, table: pd.DataFrame, target_note: str) ->
     notes = [
         alike,
         f"A point is 0.01 {comparison.metric}." * comparison.points,
-        f"P(best) and rank describe these test figures: how often a cell would be the best, and its places, if the "
-        f"{comparison.population.noun}s were drawn again. They choose nothing and are no claims."
+        f"P(best) is how often a cell would be the best if the {comparison.population.noun}s were drawn again at "
+        "random, and rank is the range of its places. They only describe these test results and prove nothing."
         * ("P(best)" in table),
     ]
     later_notes = [
