@@ -6,7 +6,7 @@
     python benchmarks/sweep.py runs=64 ways=stacked,basic few=64       # two cells alone, nothing extrapolated
     python benchmarks/sweep.py runs=64 ways=stacks,cores logger=wandb  # the default of users: W&B offline, pictures
 
-The first is `python train.py -m hydra/launcher=stacked optimizer.lr=1e-4,1e-3,1e-2,1e-1 seed=range(16)
+The first is `losslab -m hydra/launcher=stacked optimizer.lr=1e-4,1e-3,1e-2,1e-1 seed=range(16)
 task=single_label`, every second from the command to its end, beside
 
     cores      the same runs by `losslab sweep FILE`: a process for each core, one run after the other in each

@@ -139,7 +139,7 @@ def is_setting(line: Setting) -> bool:
 
 def first_sentence(group: str, option: str) -> str:
     """Return the first sentence of an option's file."""
-    text = read_comment(group, option).split(" python train.py ")[0]
+    text = read_comment(group, option).split(f" losslab {group}={option}")[0]
     return re.split(r"\. (?=[A-Z`])", text)[0].rstrip(".") or "see its file"
 
 

@@ -53,7 +53,7 @@ def job(typed: DictConfig) -> float:
     one_run = hydra_config.mode == RunMode.RUN
     try:
         if one_run and (launcher := hydra_config.runtime.choices["hydra/launcher"]) != "basic":
-            raise Refused(f"hydra/launcher={launcher} is for the runs of a sweep, and one run is none: type -m too")
+            raise Refused(f"hydra/launcher={launcher} is for several runs, and this is one run: type -m too")
         cfg = check.configure([arguments.show_sum(text) for text in hydra_config.overrides.task])
         check_dropped(cfg)
         if not one_run:

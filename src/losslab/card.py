@@ -1,7 +1,7 @@
 """Draw a loss and its gradient without training, and print its formula, when to use it, its settings and its source.
 
     losslab card loss=focal                               # beside two others; writes card-focal.png
-    losslab card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for train.py
+    losslab card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for a run
     losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
     losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
 

@@ -166,7 +166,7 @@ def test_every_file_opens_with_what_it_is(group: str, name: str) -> None:
     if group == "experiment":
         head = "\n".join(lines[:4])
         assert "?" in head
-        assert f"#   python train.py experiment={name}" in head
+        assert f"#   losslab experiment={name}" in head
         assert "Expect" in head
 
 
@@ -372,8 +372,8 @@ def test_nothing_at_the_door_imports_torch_or_what_needs_it() -> None:
         ("trainer=ddp", "trainer=ddp needs an NVIDIA or AMD GPU, .* type trainer=ddp_cpu"),
         ("trainer.devices=99", "would start 99 processes, and there are 2 cores: type trainer.devices=2 or fewer"),
         ("trainer=ddp_cpu trainer.devices=99", "would start 99 processes"),
-        ("trainer.devices=-1", "trainer.devices=-1 is of GPUs, and the CPU is used: leave it out, or type a number"),
-        ("trainer.devices=[0,1]", r"trainer.devices=\[0,1\] is of GPUs"),
+        ("trainer.devices=-1", "trainer.devices=-1 names GPUs, but the CPU is used: leave it out, or type a number"),
+        ("trainer.devices=[0,1]", r"trainer.devices=\[0,1\] names GPUs"),
     ],
 )
 def test_a_gpu_that_is_not_there_is_told_without_torch(

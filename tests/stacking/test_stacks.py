@@ -343,9 +343,7 @@ def test_a_sweep_in_which_runs_fail_ends_as_with_hydras_own_launcher(tmp_path: P
 def test_one_run_is_no_sweep(tmp_path: Path) -> None:
     code, _, err = ran(tmp_path / "it", *SHORT, "hydra/launcher=stacked")
     assert code == 1
-    assert err.startswith(
-        "losslab: hydra/launcher=stacked is for the runs of a sweep, and one run is none: type -m too"
-    )
+    assert err.startswith("losslab: hydra/launcher=stacked is for several runs, and this is one run: type -m too")
     code, _, err = ran(tmp_path / "it", *STACKED, *SHORT, "hydra.launcher.width=0")
     assert (code, err) == (1, "losslab: hydra.launcher.width=0 does not fit: it must be a whole number of at least 1\n")
 

@@ -17,7 +17,7 @@ import yaml
 
 from losslab.config.check import configure
 from losslab.train import train
-from tests.conftest import ROOT, Command, numbers, same_rows, until
+from tests.conftest import Command, numbers, same_rows, until
 from tests.processes import PATIENCE, Fork
 from tests.training.weighted import SETTINGS, others, write_tables
 
@@ -97,7 +97,7 @@ def test_two_processes_gather_weights(tmp_path: Path) -> None:
 
 def test_torchrun_starts_one_run_with_one_folder_and_one_wandb_run(tmp_path: Path) -> None:
     typed = [*QUIET[1:], "data=diabetes", "trainer=ddp_cpu", "output_dir=out"]
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py")]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "losslab"]
     done = subprocess.run([*run, *typed], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test metrics of epoch") == 1

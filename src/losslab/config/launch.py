@@ -33,7 +33,7 @@ def check_devices(cfg: DictConfig) -> None:
         return
     if (devices == -1 or OmegaConf.is_list(devices)) and (kind == "cpu" or gpu is False):
         shown = f"[{','.join(map(str, devices))}]" if OmegaConf.is_list(devices) else devices
-        raise Refused(f"trainer.devices={shown} is of GPUs, and the CPU is used: leave it out, or type a number")
+        raise Refused(f"trainer.devices={shown} names GPUs, but the CPU is used: leave it out, or type a number")
     most = max(2, cores()) if kind == "cpu" or gpu is False else MANY
     if isinstance(devices, int) and devices > most:
         raise Refused(

@@ -1,6 +1,6 @@
 """Train the runs of a sweep in as few stacks as they fit into; each keeps its own folder, record and checkpoints.
 
-One `Trainer.fit` trains a stack. All other runs train alone, as `python train.py` trains them: those that
+One `Trainer.fit` trains a stack. All other runs train alone, as `losslab` trains them: those that
 `losslab.stacking.group` names by their configurations, those whose first epoch fails as a stack, and those that go on
 from a checkpoint.
 """
