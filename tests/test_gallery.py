@@ -66,6 +66,8 @@ def test_the_site_builds_without_a_warning_and_shows_every_option(tmp_path: Path
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)  # not a link: the site would be made beside what it leads to
     (tmp_path / "src").symlink_to(ROOT / "src")
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("gallery", "__pycache__"))
+    (tmp_path / "docs" / "__pycache__").mkdir()
+    (tmp_path / "docs" / "__pycache__" / "gallery.cpython-311.pyc").write_bytes(b"as the first command leaves it")
     pages = tmp_path / "docs" / "gallery"
     gallery.main(pages)
     for group, page in {"loss": "losses", "optimizer": "optimizers", "scheduler": "schedules", "task": "tasks"}.items():
@@ -78,4 +80,7 @@ def test_the_site_builds_without_a_warning_and_shows_every_option(tmp_path: Path
     done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "Warning" in done.stdout + done.stderr) == (0, False), done.stdout + done.stderr
     assert (tmp_path / "site" / "gallery" / "losses" / "index.html").is_file()
-    assert not list((tmp_path / "site").rglob("*.py")), "programs are no pages"
+    assert not list((tmp_path / "site").rglob("*.py*")), "programs are no pages"
+    reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    for name in ("api.run", "errors.Refused", "tasks.Task.encode", "data.dataset.Dataset", "data.dataset.arrays"):
+        assert f'id="losslab.{name}"' in reference, "what docs/extending.md and docs/tutorial-pytorch.md build on"
