@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import losslab
 from losslab import multirun
 from losslab.config.catalogue import CONF, options
 from tests.conftest import ROOT, Command, until
@@ -214,6 +216,27 @@ def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: 
     }
     assert shipped == {str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
     assert (wheel / "losslab" / "data" / "files" / "diamonds.csv.gz").is_file()
+
+
+@pytest.mark.system
+def test_a_release_is_what_an_index_takes(tmp_path: Path) -> None:
+    pytest.importorskip("twine")
+    pytest.importorskip("check_wheel_contents")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    wheel, source = sorted(map(str, tmp_path.iterdir()), key=lambda name: name.endswith(".gz"))
+    assert f"-{losslab.__version__}" in wheel
+    assert source.endswith(f"-{losslab.__version__}.tar.gz")
+    with tarfile.open(source) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert not {name for name in kept if (ROOT / name).exists()} - held, "its tests read these"
+    for tool in (["twine", "check", "--strict", wheel, source], ["check_wheel_contents", wheel]):
+        done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.system

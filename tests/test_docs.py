@@ -21,6 +21,7 @@ import losslab
 from losslab.cli import COMMANDS
 from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
+from losslab.errors import Refused
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -48,6 +49,39 @@ def find_blocks() -> Iterator[Block]:
 BLOCKS = list(find_blocks())
 SHOWN = [line for block in BLOCKS if block.kind == "bash" for line in block.text.strip().splitlines()]
 COMMANDS_SHOWN = list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in SHOWN))
+PLACEHOLDERS = {  # what a command between backticks leaves open, and what is typed for it here
+    "outputs/…/last.ckpt": "outputs/RUN/best.ckpt", "sweep FILE": "sweep sweeps/loss_x_optimizer.yaml",
+    "sweeps/NAME": "sweeps/loss_x_optimizer", "setting:KEY": "setting:data.cache", "COLUMN": "carat",
+    "PACKAGE": "mine", "=FILE": "=new.csv", "NAME": "mae",
+}  # fmt: skip
+CONTEXTS = (  # a setting between backticks fits one of these
+    "losslab",
+    "losslab -m",
+    "losslab task=single_label",
+    "losslab task=multi_label",
+    "losslab data=csv data.path=my.csv data.target=price",
+    "losslab data=images data.path=FOLDER data.target=kind model=resnet18",
+    "losslab sweep sweeps/loss_x_optimizer.yaml",
+    "losslab sweep sweeps/loss_x_optimizer.yaml engine=ray",
+    "losslab race loss=mse,mae",
+    "losslab compare outputs",
+    "losslab predict ckpt=outputs/RUN/best.ckpt input=new.csv",
+)
+
+
+def find_inline() -> Iterator[str]:
+    """Find what stands between backticks and can be typed: commands of losslab, and settings."""
+    for text in (*TEXT.values(), (DOCS / "questions.md").read_text(encoding="utf-8")):
+        for code in re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
+            line = " ".join(code.split())
+            for left_open, typed in PLACEHOLDERS.items():
+                line = line.replace(left_open, typed)
+            known = re.match(r"losslab(-train)? |(-m )?'?[a-z][\w./@]*=", line)
+            if known and not re.search(r"…|=$|==|__|s=\{\"|: type", line):
+                yield line
+
+
+INLINE = sorted(set(find_inline()))
 
 
 def table() -> str:
@@ -112,7 +146,7 @@ def test_the_version_is_in_one_place_and_the_others_follow() -> None:
 
 
 def find_undocumented(module: ModuleType) -> Iterator[str]:
-    """The public modules, classes, functions and methods that `help()` has no words for."""
+    """The public names that `help()` has no words for; a method may have those of the one that it overrides."""
     if not module.__doc__:
         yield module.__name__
     for name, thing in vars(module).items():
@@ -225,6 +259,8 @@ def at_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = pd.DataFrame({"price": 4000 * carat + 100, "carat": carat, "kind": chance.choice(["a", "b"], 200)})
     for name in ("my.csv", "new.csv"):
         frame.to_csv(home / name, index=False)
+    for name in ("mine", "yours", "my_losses"):
+        (home / f"{name}.py").write_text("")
     (home / "FOLDER").mkdir()
     for place in range(12):
         Image.fromarray(chance.integers(0, 255, (8, 8, 3), np.uint8)).save(home / "FOLDER" / f"{place}.png")
@@ -250,19 +286,48 @@ def choose_value(word: str, place: int) -> str:
     return f"{key}={0 if value.startswith('range') else value.split(',')[place]}"
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("line", COMMANDS_SHOWN)
-def test_what_is_shown_can_be_typed(line: str, at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from losslab import card, export, paths, predict, watch
-    from losslab.compare import request
+@pytest.fixture
+def nothing_runs(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Type in that folder, where sweeps and races are planned, not run."""
     from losslab.race import driver as races
     from losslab.sweep import driver as sweeps
 
     monkeypatch.chdir(at_home)
     for module in (races, sweeps):
         monkeypatch.setattr(module, "run", lambda *_: 0)
-        if "FOLDER" in line:
-            monkeypatch.setattr(module, "check_data", lambda *_: None)
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("line", COMMANDS_SHOWN)
+def test_what_is_shown_can_be_typed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("race", "sweep") if "FOLDER" in line else ():
+        monkeypatch.setattr(f"losslab.{module}.driver.check_data", lambda *_: None)
+    check_typed(line)
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("line", INLINE)
+def test_what_stands_between_backticks_can_be_typed(line: str) -> None:
+    why = []
+    for context in ("",) if line.startswith("losslab") else CONTEXTS:
+        try:
+            check_typed(f"{context} {line}")
+            break
+        except Refused as error:
+            why.append(str(error))
+    else:
+        assert f"`{line}` answers `{why[0].split(' (')[0]}`" in " ".join(TEXT["faq.md"].split()), why
+
+
+def check_typed(line: str) -> None:
+    """Parse a command, and compose the runs that it asks for."""
+    from losslab import card, export, paths, predict, watch
+    from losslab.compare import request
+    from losslab.race import driver as races
+    from losslab.sweep import driver as sweeps
+
     words = shlex.split(line, comments=True)
     if words[:2] == ["python", "train.py"]:
         words[:2] = ["losslab"]
@@ -272,8 +337,8 @@ def test_what_is_shown_can_be_typed(line: str, at_home: Path, monkeypatch: pytes
         ), line
         for word in words:
             assert not re.fullmatch(r"(cluster|sweeps|docker)/\S+", word) or (ROOT / word).is_file(), line
-    elif "--config-dir" in words:
-        return  # test_what_extends_losslab_works
+    elif "--config-dir" in words or words[1:] in [[command] for command in COMMANDS]:
+        return  # test_what_extends_losslab_works; the name of a command
     elif words[1:2] == ["race"]:
         assert races.race(words[2:]) == 0
     elif words[1:2] == ["sweep"]:
@@ -317,20 +382,3 @@ def test_what_is_shown_in_python_runs(at_home: Path, monkeypatch: pytest.MonkeyP
         place.mkdir(exist_ok=True)
         monkeypatch.chdir(place)
         exec(compile(small, block.page, "exec"), space)
-
-
-@pytest.mark.system
-def test_a_release_is_what_an_index_takes(tmp_path: Path) -> None:
-    pytest.importorskip("twine")
-    pytest.importorskip("check_wheel_contents")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    wheel, source = sorted(map(str, tmp_path.iterdir()), key=lambda name: name.endswith(".gz"))
-    assert f"-{losslab.__version__}" in wheel
-    assert source.endswith(f"-{losslab.__version__}.tar.gz")
-    for tool in (["twine", "check", "--strict", wheel, source], ["check_wheel_contents", wheel]):
-        done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
