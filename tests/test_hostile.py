@@ -48,8 +48,8 @@ IMAGES: dict[str, tuple[Build, str]] = {
     "images of gigabytes, and a program": (hostile.image_bombs, r"none of the 16 images in data.path=images can be"),
     "folders in themselves": (lambda f, _: hostile.link_loops(f), r"data.path=images holds no images"),
     "labels of files elsewhere": (hostile.labelled, r"type data.file=COLUMN"),
-    "a cache that is a link": (hostile.cached(hostile.linked_cache), r"is no whole cache \(it is a link\)"),
-    "a cache of objects": (hostile.cached(hostile.cache_of_objects), r"is no whole cache \("),
+    "a cache that is a link": (hostile.cached(hostile.linked_cache), r"is not a complete cache \(it is a link\)"),
+    "a cache of objects": (hostile.cached(hostile.cache_of_objects), r"is not a complete cache \("),
     "a cache of other files": (hostile.cached(hostile.cache_of_other_files), r"it names other files than the images"),
 }
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED

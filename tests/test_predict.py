@@ -320,7 +320,7 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(
     refused("inpt is not a setting here; nearest: input", "inpt=1")
     (tmp_path / "alone").mkdir()
     shutil.copy(folder / "best.ckpt", tmp_path / "alone")
-    refused("stands apart from its run's status.json", ckpt=tmp_path / "alone" / "best.ckpt")
+    refused("is not beside its run's status.json", ckpt=tmp_path / "alone" / "best.ckpt")
     refused("ckpt=.*none.ckpt is not there", ckpt=folder / "none.ckpt")
 
 

@@ -5,8 +5,8 @@
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv id=patient threshold=tuned
 
-The checkpoint stays in its run's folder, which says what was typed. It holds names, medians, categories and scales: the
-data that it was trained on may have changed, or be gone. Columns are matched by name. For options of your
+Leave the checkpoint in its run's folder, whose record says how the model was made. It holds names, medians, categories
+and scales, so the training data may have changed or be gone. Columns are matched by name. For options of your
 own, type --config-dir FOLDER and allow=PACKAGE.
 
 `out=` gets a line for each row: its id (the column that `id=` names, the column `id`, or its number), what is
@@ -14,7 +14,7 @@ predicted, and the probability of every class or label. In the terminal, a * mar
 probable class, and each label whose probability is above one half, or above what you type:
 
     threshold=0.3       that number; for two classes the second is predicted above it
-    threshold=tuned     a threshold for each label, the one with the best F1 on the validation rows: more labels
+    threshold=tuned     for each label, the threshold with the best F1 on the validation rows; it predicts more labels
     threshold=prior     the share of the label, or of the class, in the training rows
 """
 
@@ -77,7 +77,7 @@ def compose_checkpoint(words: Sequence[str], keys: Sequence[str], what: str) -> 
     if not ckpt.is_file():
         raise Refused(f"ckpt={ckpt} is not there: type the path of a best.ckpt in a run's folder")
     if not (ckpt.parent / "status.json").is_file():
-        raise Refused(f"ckpt={ckpt} stands apart from its run's status.json, which says what it is: keep it there")
+        raise Refused(f"ckpt={ckpt} is not beside its run's status.json, which says what it is: move it back there")
     cfg = check.configure(
         [
             *arguments.search_path(folders),

@@ -178,7 +178,7 @@ def restore(cfg: DictConfig) -> Parts:
     if changed:
         raise Refused(
             f"data={cfg.run.choices.data} is no longer what ckpt={cfg.ckpt} was trained on ({changed[0]} differs): "
-            "type where the rows lie that it was trained on"
+            "type the path of the rows that it was trained on"
         )
     check_finite(cfg.ckpt, state, run)
     run.load_state_dict(state)

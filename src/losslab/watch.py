@@ -4,10 +4,10 @@
     losslab watch outputs/races/race --serve            # where you have no browser: by ssh, at an address with a token
 
 It writes FOLDER/live/index.html, which a browser reads again by itself, and ends when the runs have ended or at Ctrl-C.
-The runs know nothing of it. While they go on, the page has no verdict: tested at each look, differences are called real
-by chance too often. A race may be looked at at any time, and its page says what is decided.
+It does not touch the runs. While they go on, the page has no verdict, because a test at each look would call
+differences real by chance too often. You may look at a race at any time: its page says what is decided.
 
-    every=10       seconds between two looks, at least; they take a twentieth of one core at most. default: 10
+    every=10       at least so many seconds between two looks, which take a twentieth of one core at most. default: 10
     port=8000      with --serve: where it listens, on this machine alone. default: a free one
 """
 

@@ -241,7 +241,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a comparison": (lambda: losslab.compare(3), "int cannot be compared"),
     "a folder": (lambda: api.predict("nowhere", TABLE), "run='nowhere' is not there: give a result"),
     "no rows": (lambda: api.predict("nowhere"), r"missing a required argument: 'data'; call predict\(run, data\)"),  # type: ignore[call-arg]
-    "new rows": (lambda: api.predict(".", {"a": [1]}), "is not there|stands apart"),
+    "new rows": (lambda: api.predict(".", {"a": [1]}), "is not there|is not beside"),
     "no folder": (lambda: losslab.run(TABLE, "a", output_dir=__file__), "output_dir=.* cannot be written"),
     "numbers for names": (
         lambda: losslab.run(pd.DataFrame(np.ones((9, 2)), columns=[0.5, 1.5]), 1.5),

@@ -71,7 +71,7 @@ def test_a_cell_that_was_tuned_first_is_evaluated_on_its_fresh_seeds(tmp_path: P
         [pytest.approx(0.3), 2],
         [pytest.approx(0.4), 2],
     ]
-    assert describe_selection(found).endswith("never by test figures, and the figures are of fresh seeds.")
+    assert describe_selection(found).endswith("never by test results, and the test results come from fresh seeds.")
 
 
 def test_seeds_and_places_are_no_settings(tmp_path: Path) -> None:

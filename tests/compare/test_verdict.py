@@ -122,7 +122,7 @@ def test_sound_runs_have_no_caution(tmp_path: Path) -> None:
     folder = grid(tmp_path, {"mae": 0.5, "mse": 0.6}, 6)
     assert cautions_of(folder) == ""
     assert describe_selection(arrange(read_runs([str(folder)]))) == (
-        "Best epochs were chosen by val/rmse, never by test figures."
+        "Best epochs were chosen by val/rmse, never by test results."
     )
 
 
@@ -168,7 +168,7 @@ def test_figures_of_seeds_that_were_tuned_with_are_a_caution_beside_fresh_ones(t
     assert cautions_of(tmp_path) == ""
     for seed in (100, 101, 102):
         run(tmp_path, 0.001 * seed, loss="mae", seed=seed, stage="test")
-    assert "The figures of mse are of the seeds that they were tuned with" in cautions_of(tmp_path)
+    assert "The figures of mse come from the seeds of the tuning" in cautions_of(tmp_path)
     for seed in (100, 101, 102):
         run(tmp_path, 0.001 * seed - 0.01, loss="mse", seed=seed, stage="test")
     assert cautions_of(tmp_path) == ""

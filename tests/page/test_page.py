@@ -278,9 +278,9 @@ def test_what_a_user_sees(tmp_path: Path) -> None:
     ("reasons", "said"),
     [
         ([], "no run is finished: run it with another loss, optimizer or seed, then compare again"),
-        (["too hot."], f"no run is finished, and 1 failed (l0{CROSS}adam): too hot; mend that, run it again"),
-        (["cold", "hot", "hot"], f"no run is finished, and 3 failed, most often (l1{CROSS}adam): hot; mend that"),
-        (["x " * 300], f"no run is finished, and 1 failed (l0{CROSS}adam): {'x ' * 99}x\u2026; mend that"),
+        (["too hot."], f"no run is finished, and 1 failed (l0{CROSS}adam): too hot; fix that, run it again"),
+        (["cold", "hot", "hot"], f"no run is finished, and 3 failed, most often (l1{CROSS}adam): hot; fix that"),
+        (["x " * 300], f"no run is finished, and 1 failed (l0{CROSS}adam): {'x ' * 99}x\u2026; fix that"),
     ],
 )
 def test_where_no_run_is_finished_the_most_common_reason_is_told(reasons: list[str], said: str) -> None:

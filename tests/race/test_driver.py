@@ -162,7 +162,7 @@ def test_a_budget_is_kept_and_what_is_undecided_is_said(
     assert driver.race(words) == 0
     said = capsys.readouterr().out
     assert len(trained) <= most
-    assert f"It ended as the next look would go beyond the budget of {most} runs; some" in said
+    assert f"It ended because the next look would go beyond the budget of {most} runs; about" in said
     assert "Not decided;" in said
     assert "is undecided after" in said
     assert driver.race([*words[:3], "budget=40", "logger=false"]) == 0
@@ -185,7 +185,7 @@ def test_where_all_trainings_fail_no_candidate_is_blamed(
 
     words = ["loss=mse,msle", "tune=0", "difference=2", "logger=false"]
     monkeypatch.setitem(BETTER, "mse", float("nan"))
-    with pytest.raises(Refused, match=r"all 10 trainings since the last look failed \(the loss is NaN\): mend that"):
+    with pytest.raises(Refused, match=r"all 10 trainings since the last look failed \(the loss is NaN\): fix that"):
         driver.race(words)
     assert not Path("outputs/races/race/race.json").exists()
     monkeypatch.setitem(BETTER, "mse", 1.0)

@@ -116,7 +116,7 @@ def test_a_mistake_in_a_sweep_file_is_a_sentence(tmp_path: Path, changed: dict[s
         (["short.yaml", "test_seeds=[1,2]"], "test_seeds=[1] were tuned on"),
         (
             ["short.yaml", "test_seeds=[2]"],
-            "that were tuned on would be tested on: type data.seed=0, one split for all",
+            "so rows used for tuning would be tested: type data.seed=0, one split for all",
         ),
     ],
 )

@@ -7,16 +7,16 @@
     losslab compare wandb:ENTITY/PROJECT             # runs on W&B's server; a folder of offline W&B runs works, too
 
 It prints the verdict, which begins with what to use; the table; the cautions; and last the path of the page. Settings
-and best epochs are chosen by the task's primary metric on the validation rows, never by test figures. Of up to 8 cells
-the one with the best mean on test is compared with the others; of more, the best on validation. The folder of the page
-also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source and the runs
-as CSV; and the table for a paper, table.tex.
+and best epochs are chosen by the task's primary metric on the validation rows, never by test results. With up to 8
+cells, the one with the best test mean is compared with the others; with more, the one that is best on validation.
+The folder of the page also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source
+and the runs as CSV; and the table for a paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
-    claim=splits        what to speak of: rows (new rows like these), seeds (training again on this split), splits or
-                        data (new data sets); default: what the records suggest, which the verdict says
-    difference=1        the difference worth finding, in per cent or points: less is the same, and the verdict says how
-                        many seeds would find it
+    claim=splits        what the verdict applies to: rows (new rows like these), seeds (training again on this split),
+                        splits or data (new data sets); default: what the records suggest, which the verdict says
+    difference=1        differences below this do not matter to you, in per cent or points; the verdict says how many
+                        seeds would decide
     cross=true          also load the best models and evaluate each under every loss that fits its task; slow
     --json              print one JSON object instead of text: sentences, cells and pairs; null: unknown, or never
     log=true            log table and plots to W&B as a run of type report, offline unless WANDB_MODE says otherwise
@@ -128,7 +128,7 @@ def check_finished(runs: Runs) -> None:
         some = "no run is" if finished == 0 else "one run is no comparison: only one is"
         unread = f" ({describe_broken(runs)})" if runs.broken else ""
         if why := describe_failed(runs):
-            raise Refused(f"{some} finished{unread}, and {why}; mend that, run it again, then compare again")
+            raise Refused(f"{some} finished{unread}, and {why}; fix that, run it again, then compare again")
         raise Refused(f"{some} finished{unread}: run it with another loss, optimizer or seed, then compare again")
 
 

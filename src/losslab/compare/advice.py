@@ -32,7 +32,7 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
     """Say how many new units, or rows, would find the difference worth finding with a power of 80 %."""
     population, gap = comparison.population, describe_wanted(comparison, wanted)
     if population.claim == "data":
-        return f"More data sets would decide; {len(comparison.datasets)} say little of a difference of {gap}."
+        return f"More data sets would decide; {len(comparison.datasets)} say little about a difference of {gap}."
     df = max(2.0, (min(pair.n for pair in ties) - 1) * max(1, len(comparison.cells) - 1))
     rows = comparison.tested_rows
     if not any(pair.sd > 0 for pair in ties):
@@ -53,7 +53,7 @@ def advise(comparison: Comparison, ties: Sequence[Pair], wanted: float) -> str:
         )
     if min(needs) > RATHER:
         seen = float(f"{max(abs(pair.mean) for pair in ties):.2g}")
-        apart = f"; type difference={seen:g} for one as large as here" if seen > wanted else ""
+        apart = f"; to ask about one as large as seen here, type difference={seen:g}" if seen > wanted else ""
         return f"It would take more than {RATHER} new {population.noun}s to find a difference of {gap}{apart}."
     low, high = (round_up(need) for need in (min(needs), max(needs)))
     about = f"About {low:,}" if high <= 1.1 * low else f"{low:,} to {high:,}" if high <= RATHER else f"{low:,} or more"
@@ -89,7 +89,9 @@ def describe_lost(comparison: Comparison) -> list[str]:
         ran = "ran" if len(few) > 1 else f"ran on {covers[few[0]]} of {len(comparison.datasets)} data sets and"
         whose = "are" if len(few) > 1 else "is"
         ran = f"{ran} on some data sets only and" if len(few) > 1 else ran
-        sentences.append(f"{names} {ran} {whose} last in the table, whatever the mean: the others may be harder.")
+        sentences.append(
+            f"{names} {ran} {whose} last in the table, whatever the mean: the other data sets may be harder."
+        )
     return sentences
 
 

@@ -190,7 +190,7 @@ def doubt_data(comparison: Comparison) -> Iterator[str]:
         if (splits > 1).any():
             yield "The same seed stands for several splits (data.seed differs): runs are paired by both."
     if any(chooses_rows(key) and key not in SPOILT for key in comparison.by):
-        yield "What is compared decides the rows that are tested: a difference may be the data's, not the method's."
+        yield "What is compared also decides which rows are tested: a difference may be due to the data alone."
 
 
 def doubt_other_settings(comparison: Comparison) -> Iterator[str]:
@@ -235,7 +235,7 @@ def doubt_gradients(comparison: Comparison) -> Iterator[str]:
             worst = ratio
             sentence = (
                 f"At the start the gradient of {high} is {ratio:,.0f} times that of {low} (optimizer={optimizer}, "
-                f"lr {format_value(rate)}): the same learning rate is another step for each; tune it for each loss."
+                f"lr {format_value(rate)}): the same learning rate makes other steps; tune it for each loss."
             )
     if sentence:
         yield sentence
@@ -247,6 +247,6 @@ def doubt_tuned_seeds(comparison: Comparison) -> Iterator[str]:
         return
     if len(others := comparison.used["cell"][~fresh].unique()):
         yield (
-            f"The figures of {name_some(others)} are of the seeds that they were tuned with, and those of the others "
-            "of fresh seeds: compare them again when all have been tested."
+            f"The figures of {name_some(others)} come from the seeds of the tuning, and those of the others from fresh "
+            "seeds: compare them again when all have been tested."
         )

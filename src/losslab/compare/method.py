@@ -16,8 +16,8 @@ def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
         f"their intervals hold together at {level}, and p is the smallest level at which the family calls a "
         "difference real (single-step max-T, Westfall & Young 1993; the reference is simulated with normal noise in "
         "the same pattern of units).",
-        "The standard error of a difference is the pooled one; a pair's own counts where it is larger, as far as the "
-        "cells' spreads are seen to differ (Smyth 2004).",
+        "The standard error of a difference is the pooled one. A pair's own is used instead if it is larger, to the "
+        "extent that the cells' spreads visibly differ (Smyth 2004).",
         "Cells whose noise is much wider than that of others are pooled by themselves. Where the long tails of two "
         "cells pull their difference one way, Hall's corrected statistic (1992) counts if it is smaller.",
     ]
@@ -33,12 +33,12 @@ def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
         )
     rows = ", with normal noise for the rows tested" if population.crossed else ""
     sentences += [
-        f"The interval of a cell's mean is Student's t at {level}, each by itself.",
+        f"The interval of a cell's mean is Student's t interval at {level}, for each cell separately.",
         "IQM is the mean of the middle half of the runs.",
         "P(better) is the share of pairs of runs with the same data and seed in which the one beats the other; a tie "
         "counts half, and a failed training loses.",
-        f"The number of {population.noun}s that would decide is for a power of 80 %, with a margin for the error of "
-        "the spread.",
+        f"The number of {population.noun}s that would decide gives a power of 80 %. It includes a margin, because the "
+        "spread is only estimated.",
         f"P(best) is how often a cell has the best mean, and rank is the 95 % interval of its place, if the "
         f"{population.noun}s that all cells have are drawn again with replacement (bootstrap, {DRAWS:,} draws"
         f"{rows}). They describe the runs and claim nothing.",
@@ -51,5 +51,5 @@ def describe_selection(comparison: Comparison) -> str:
     """Say which metric selected epochs and settings, and on which seeds the figures are."""
     what = "Best epochs" + (" and settings" if comparison.tuned else "")
     fresh = "stage" in comparison.used and comparison.used["stage"].eq("test").any()
-    seeds = ", and the figures are of fresh seeds" if fresh else ""
-    return f"{what} were chosen by val/{comparison.primary}, never by test figures{seeds}."
+    seeds = ", and the test results come from fresh seeds" if fresh else ""
+    return f"{what} were chosen by val/{comparison.primary}, never by test results{seeds}."

@@ -132,8 +132,7 @@ def find_split_population(used: pd.DataFrame, claim: str) -> Population:
         about = "This holds for new splits of these rows, each trained on again. For new rows, type claim=rows."
         return Population("splits", "split", noun, about)
     about = (
-        f"This speaks of new rows like these: {noun}s share training rows, and the interval is wider for it (Nadeau & "
-        "Bengio)."
+        f"This speaks of new rows like these: {noun}s share training rows, so the interval is wider (Nadeau & Bengio)."
     )
     return Population("rows" if claim == "rows" else "splits", "split", noun, about, find_overlap(used))
 

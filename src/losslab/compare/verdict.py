@@ -99,7 +99,7 @@ def describe_group(comparison: Comparison, pairs: Sequence[Pair], leader: str, w
         sentences.append(describe_ties(comparison, leader, ties, wanted))
     if behind:
         alone = comparison.population.crossed and max(pair.n for pair in behind) == 1
-        single = " These are single models: with one seed each, nothing is known of training again." if alone else ""
+        single = " These are single models: with one seed each, nothing is known about training again." if alone else ""
         sentences.append(f"{leader} beats {describe_beaten(comparison, behind)}.{single}")
     sentences += [describe_marred(comparison, pair) for pair in marred]
     if others:
@@ -131,7 +131,7 @@ def describe_marred(comparison: Comparison, pair: Pair) -> str:
     pair = pair if pair.mean > 0 else turn(pair)
     return (
         f"Of the trainings that finished, {pair.first} is ahead of {pair.second} by {describe_gap(comparison, pair)}, "
-        f"but {pair.failed[0]} of its trainings failed and {pair.failed[1]} of the other's: that decides nothing."
+        f"but {pair.failed[0]} of its trainings failed and {pair.failed[1]} of the other's, so nothing is decided."
     )
 
 

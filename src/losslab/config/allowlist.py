@@ -135,7 +135,9 @@ def check_setting(where: str, key: str, value: Any, allow: Sequence[str]) -> Non
         return
     if any("${" in text for _, text in find_values(value, "") if isinstance(text, str)) and may_set(key, None):
         known = ", ".join(ENVIRONMENT)
-        raise Refused(f"{where} sets {key} to what is resolved: a file refers to other settings, or to one of {known}")
+        raise Refused(
+            f"{where} sets {key} to a computed value: a file may refer only to other settings, or to one of {known}"
+        )
     plain = isinstance(value, str | int | float) and re.fullmatch(r"[\w./:-]+", str(value))
     shown = str(value).lower() if isinstance(value, bool) else str(value) if plain else "VALUE"
     trusted = "" if top in NEVER else f", or allow={'hydra' if top == 'hydra' else SETTING + key} if you trust the file"

@@ -112,4 +112,6 @@ def check_dropped(cfg: DictConfig) -> None:
     ]
     if again:
         words = " ".join(again)
-        raise Refused(f"ckpt={cfg.ckpt} was begun with {words}, which counts only where you type it: type {words} too")
+        raise Refused(
+            f"ckpt={cfg.ckpt} was begun with {words}, which for safety is not read from its record: type {words} too"
+        )

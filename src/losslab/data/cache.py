@@ -114,7 +114,7 @@ def read_cache(
         return index, sums, map_array(folder / "pixels.npy", (images, 3, *size), np.uint8) if keep else None
     except Exception as error:  # NumPy raises errors of many kinds
         raise Refused(
-            f"{folder} is no whole cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
+            f"{folder} is not a complete cache ({describe(error)}): remove that folder, or type data.cache=FOLDER"
         ) from None
 
 

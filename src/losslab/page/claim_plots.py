@@ -176,8 +176,8 @@ def draw_ranks(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
         for cell, low, high, p in zip(known["cell"], known["rank low"], known["rank high"], best, strict=True)
     ]
     caption = (
-        f"How sure the order{which} is: the places that a cell has where the runs are drawn again (bootstrap), and how "
-        "often it is the best. These describe the test figures of these runs; they choose nothing and are no claims."
+        f"How sure the order{which} is: the places that a cell has if the runs are drawn again (bootstrap), and how "
+        "often it is the best. They only describe the test results of these runs and prove nothing."
     )
     columns = ["cell", "probability of being best", "rank low", "rank high"]
     return Plot("ranks", caption, drawn, numbers[columns], {"ranks": tips, "best": tips})
@@ -203,6 +203,6 @@ def draw_win_rates(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None
     lost = ", a failed training loses" * bool(comparison.ended["status"].eq("failed").any())
     caption = (
         f"Win rates{which}: the share of runs with the same data and seed in which the row beats the column; darker is "
-        f"more. Ties count half{lost}. Cells that share no seed meet run by run."
+        f"more. Ties count half{lost}. If two cells share no seed, each run of one meets each run of the other."
     )
     return Plot("win_rates", caption, drawn, pd.DataFrame(rates, cells, cells).rename_axis("cell").reset_index())

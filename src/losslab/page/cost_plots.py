@@ -60,7 +60,7 @@ def draw_pareto(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     stack = " The seconds and memory of a stack are those of all its runs, so updates count." * are_stacked(comparison)
     caption = (
         f"Mean test {comparison.metric} of each cell against its cost. On the line (Pareto front) are the cells that "
-        f"no other beats in both; which of them are there may be chance.{stack}"
+        f"no other cell beats in both. Which cells these are may be chance.{stack}"
     )
     return Plot("pareto", caption, drawn, numbers[[*comparison.by, "cell", "mean", *costs, "pareto"]], tips)
 

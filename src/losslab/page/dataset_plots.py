@@ -82,7 +82,7 @@ def draw_profile(comparison: Comparison, numbers: pd.DataFrame) -> Plot | None:
     use_light_frame(axis)
     add_legend(drawn, axis)
     caption = (
-        f"Performance profile over {len(table)} data sets: on which share of them a cell comes this close to the best "
-        "one; higher is better, and at the left edge is how often it is the best (Dolan & Mor\u00e9 2002)."
+        f"Performance profile over {len(table)} data sets: the share of them on which a cell comes this close to the "
+        "best one. Higher is better; the left edge shows how often it is the best (Dolan & Mor\u00e9 2002)."
     )
     return Plot("profile", caption, drawn, behind.reset_index())

@@ -207,7 +207,7 @@ def draw_importance(comparison: Comparison, numbers: pd.DataFrame) -> Plot | Non
     use_light_frame(axes[0, 0])
     caption = (
         f"Importance of the settings for the rank in val/{comparison.primary}: permutation importance of a random "
-        f"forest on the half that it did not see, where its R² is {np.mean(fit):.2f} (Breiman 2001)."
+        f"forest on the half of the runs that it did not see, where its R² is {np.mean(fit):.2f} (Breiman 2001)."
     )
     return Plot("importance", caption, drawn, data)
 

@@ -104,8 +104,8 @@ class Race:
             if all(record["state"] == "failed" for record in self.records.values()):
                 (self.folder / "sweep.json").unlink(missing_ok=True)
             raise Refused(
-                f"all {len(late)} trainings since the last look failed ({reasons[0]}): mend that, then type the same "
-                "with retry=true"
+                f"all {len(late)} trainings since the last look failed ({reasons[0]}): fix that, then type the same "
+                "command with retry=true"
             )
 
     def look(self, seeds: int) -> None:
@@ -211,7 +211,7 @@ class Race:
         used, unit = self.used()
         spent = f", {used:.3g} {unit}" if unit != "runs" else ""
         runs = (state.planned - seeds) * len(state.racing)
-        rest = f"; some {runs} runs more are expected" if runs > 0 else "; more seeds than planned are needed"
+        rest = f"; about {runs} more runs are expected" if runs > 0 else "; more seeds than planned are needed"
         budget = self.question.budget
         if budget is not None and unit == "runs" and runs > (ahead := max(0.0, budget.amount - used)):
             rest += f", and the budget has {ahead:.0f}"

@@ -43,9 +43,10 @@ def write_story(race: "Race", why: str) -> list[str]:
     findings = evaluate(replace(comparison, alpha=level))
     report = write_report(comparison, findings, state.difference, out, state.leader)
     method = [
-        f"A race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look spends a "
-        "part of the 5 % that was fixed before (Lan & DeMets 1983); the sentences above hold together over all looks.",
-        f"The table of pairs is of the last look alone, at {100 * level:.2g} %.",
+        f"The race looked after {join_phrases([str(look['seeds']) for look in state.looks])} seeds. Each look uses a "
+        "part of the 5 % that is fixed in advance (Lan & DeMets 1983), so the sentences above hold together over all "
+        "looks.",
+        f"The table of pairs is from the last look alone, tested at {100 * level:.2g} %.",
     ]
     use, *rest = write_lead(state, comparison.own_unit, describe_wanted(comparison, state.difference), verdict[-2:])
     lead = [use._replace(evidence=find_command(comparison, state.leader)), *rest]
@@ -70,8 +71,8 @@ def warn_of_seeds(comparison: "Comparison") -> list[str]:
     if comparison.used.groupby("cell").size().nunique() < 2:
         return []
     return [
-        "The candidates have unequal seeds, as one that is decided is trained no further: compare two by the seeds "
-        "that both have, as the verdict does, and not by their means in the table."
+        "The candidates have different numbers of seeds, because a decided one is not trained further. To compare two, "
+        "use the seeds that both have, as the verdict does, not their means in the table."
     ]
 
 
@@ -126,8 +127,8 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
         if why_not == ROWS:
             found.append(
                 f"{name} cannot be told from {state.leader}{interval}, however many seeds there are: "
-                f"{comparison.tested_rows:,} test rows are too few for {wanted}. tune=0 tests new splits, or type a "
-                "larger difference."
+                f"{comparison.tested_rows:,} test rows are too few for {wanted}. Type tune=0, which tests new "
+                "splits, or a larger difference."
             )
         elif why_not == FAILURES:
             found.append(
@@ -139,7 +140,7 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
         found.append(f"{len(left) - NAMED} more are undecided: race.csv has all gaps.")
     if [name for name in state.undecided if name not in state.hopeless]:
         more = max(state.planned - state.seeds, max(2, state.seeds // 3)) * len(state.racing)
-        found.append(f"It ended as {why}; some {more} runs more would decide the rest.")
+        found.append(f"It ended because {why}; about {more} more runs would decide the rest.")
     return found
 
 

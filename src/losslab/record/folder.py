@@ -59,7 +59,9 @@ def claim_folder(cfg: DictConfig, folder: Path | None = None) -> tuple[Path, int
         make_folder(folder.resolve(), "ckpt=FILE in a copy of it")
         lock = locked(folder)
         if lock is None:
-            raise Refused(f"ckpt={cfg.ckpt} is of a run that another process goes on with: wait for it, or stop it")
+            raise Refused(
+                f"ckpt={cfg.ckpt} belongs to a run that another process is continuing: wait for it, or stop it"
+            )
         return folder, lock, cfg.ckpt
     if folder is not None:
         make_folder(folder)

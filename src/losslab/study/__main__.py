@@ -12,7 +12,7 @@
     data.root=DIR    where MNIST lies; it is downloaded there if it is missing
 
 The same command again does what is missing. Runs, pages and README.md go to OUTPUT/studies/NAME. The file study.yaml
-of each study holds its question, its protocol and what would bear the claim out. A study takes no other setting, as
+of each study holds its question, its protocol and what would confirm the claim. A study takes no other setting, as
 its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
 """
 

@@ -84,8 +84,8 @@ def check_selection(plan: Plan, path: str, test_seeds: Sequence[int]) -> None:
                 keys |= differ
         if keys:
             raise Refused(
-                f"{path}: {' and '.join(why)} tests other rows, and the best setting of a cell is chosen by the "
-                "validation rows of all, so rows that were tuned on would be tested on: type "
+                f"{path}: {' and '.join(why)} tests other rows, and the best setting of a cell is chosen on the "
+                "validation rows of all of them, so rows used for tuning would be tested: type "
                 f"{' '.join(to_overrides(keys))}, one split for all"
             )
 

@@ -40,8 +40,8 @@ class Finetune(pl.Callback):
         strategy: Any = trainer.strategy
         if isinstance(strategy, DDPStrategy) and not finds_unused_parameters(strategy):
             raise Refused(
-                "callbacks=finetune gives the backbone no gradients while it is frozen, for which several processes "
-                "would wait: type trainer.strategy=ddp_find_unused_parameters_true"
+                "callbacks=finetune freezes the backbone at first, and several processes would wait for its gradients: "
+                "type trainer.strategy=ddp_find_unused_parameters_true"
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
