@@ -134,7 +134,7 @@ def test_numbers_are_regressed_on(tmp_path: Path) -> None:
     table["more"] = list(range(COUNT))
     table["price"][3] = "N/A"
     root = folder(tmp_path, table)
-    with pytest.raises(Refused, match=r"several columns \(price, more\) .*: type data.target= one of price, more"):
+    with pytest.raises(Refused, match=r"several columns \(price, more\) .*: type data.target=price, or another"):
         read(root, "regression")
     two = read(root, "regression", target=["price", "more"], none=["N/A"])
     assert two.y.shape == (COUNT - 1, 2)
@@ -294,7 +294,7 @@ def test_a_table_that_does_not_fit_is_refused_in_a_sentence(
 )
 def test_a_table_in_which_nothing_is_found_is_refused(tmp_path: Path, task: str, held: str) -> None:
     root = folder(tmp_path, {"Id": ids(), "note": [f"text {i}" for i in range(COUNT)]})
-    sentence = rf"labels.csv has no column that could hold {held}: type data.target= one of note"
+    sentence = rf"labels.csv has no column that could hold {held} .it has note.: type data.target=COLUMN"
     with pytest.raises(Refused, match=sentence):
         read(root, task)
 
@@ -313,10 +313,6 @@ def test_a_folder_that_does_not_fit_is_refused_in_a_sentence(tmp_path: Path) -> 
         read(root)
     with pytest.raises(Refused, match="neither a CSV or TSV of labels nor a subfolder for each class"):
         read(root, "single_label")
-    for part in ("train", "test"):
-        shutil.copytree(root / "images", tmp_path / "parts" / part / "a")
-    with pytest.raises(Refused, match=r"holds test and train, which are no classes: type data.path=.*test"):
-        read(tmp_path / "parts", "single_label")
     pd.DataFrame({"Id": ["x", "y"], "Genre": ["a", "b"]}).to_csv(root / "a.csv", index=False)
     with pytest.raises(Refused, match=r"columns of a.csv \(Id, Genre\) hold none of the names, and the images are"):
         read(root)

@@ -95,10 +95,15 @@ def list_names(target: Any) -> list[str]:
     return ["target" if name is None else str(name)]
 
 
+def say_unequal(rows: str, targets: int | str) -> str:
+    """Say that there is not one target for each row."""
+    return f"data holds {rows} of x and {targets} of y: give as many targets as rows"
+
+
 def join_columns(x: pd.DataFrame, y: Any) -> pd.DataFrame:
     """Put targets beside a table of features, row by row."""
     if len(y) != len(x):
-        raise Refused(f"data holds {count(len(x), 'row')} of x and {len(y)} of y: give as many targets as rows")
+        raise Refused(say_unequal(count(len(x), "row"), len(y)))
     names, columns = list_names(y), list[Any]()
     if isinstance(y, pd.DataFrame):
         columns = [column.array for _, column in y.items()]
@@ -219,7 +224,7 @@ def give_arrays(x: Array, y: Array, task: str | None, root: Path, names: Sequenc
     if not x.ndim or not y.ndim or len(x) != len(y):
         rows = count(len(x), "row") if x.ndim else "one object"
         targets = len(y) if y.ndim else "one object"
-        raise Refused(f"data holds {rows} of x and {targets} of y: give as many targets as rows")
+        raise Refused(say_unequal(rows, targets))
     if not len(x):
         raise Refused("data holds no rows: give some")
     if y.ndim not in (1, 2) or x.dtype.kind == "c":

@@ -12,10 +12,14 @@ import numpy as np
 from losslab.data.cache import Decoded, decode_all
 from losslab.data.dataset import Dataset, split_rows
 from losslab.data.encoder import ImageEncoder
-from losslab.data.labels import Labels, encode_labels, read_label_table, read_subfolders
+from losslab.data.formats import Told
+from losslab.data.labels import Labels, encode_labels, read_label_table
+from losslab.data.lines import Format
 from losslab.data.notes import few
 from losslab.data.pixels import SUFFIXES
 from losslab.data.reading import name_lines, read_table
+from losslab.data.rows import take_given
+from losslab.data.subfolders import read_subfolders
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused
 from losslab.spreadsheet import write_csv
@@ -42,6 +46,10 @@ def images(  # long: a parameter for each setting of a folder
     rare: str = "drop",
     group: str | None = None,
     weight: str | None = None,
+    split: str | None = None,
+    drop_rows: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
     truth: str | None = None,
     folds: int | None = None,
     fold: int = 0,
@@ -60,17 +68,22 @@ def images(  # long: a parameter for each setting of a folder
     truth, root = find_truth(task, truth), Path(path).expanduser()
     files = find_images(root, path)
     source = str(root / labels) if labels and (root / labels).is_file() else labels or only_table(root, path)
+    asked: dict[str, Any] = {"file": file, "target": target, "group": group, "weight": weight, "split": split}
+    if split is not None and (group is not None or folds is not None):
+        other = "group" if group is not None else "folds"
+        raise Refused(f"data.split and data.{other} both say which rows are tested: leave one of them out")
     if source is None:
-        if weight is not None:
-            raise Refused(f"data.weight={weight} is a column of a table of labels, and data.path={path} holds none")
+        if given := [f"data.{key}={asked[key]}" for key in ("weight", "split") if asked[key] is not None]:
+            raise Refused(f"{given[0]} is a column of a table of labels, and data.path={path} holds none")
         known = read_subfolders(root, files, truth, task)
         encode_labels(known, list(known.cells), min_count, rare)
     else:
-        frame, nothing = read_table(source, "data.labels"), [str(label) for label in none or []]
-        columns: dict[str, Any] = {"file": file, "target": target, "group": group, "weight": weight}
-        with name_lines(source):  # refuse before any image is decoded
+        form = Format(encoding)
+        frame = read_table(source, "data.labels", form=form)
+        asked |= {"separator": separator, "none": [str(label) for label in none or []], "drop_rows": drop_rows}
+        with name_lines(source, form):  # refuse before any image is decoded
             known = read_label_table(
-                frame, Path(source).name, files, truth, task, separator=separator, none=nothing, **columns
+                frame, Path(source).name, files, truth, task, formats=Told(decimal, "day_first"), **asked
             )
             encode_labels(known, list(known.cells), min_count, rare)
     found = decode_all(root, list(known.cells), (size[0], size[1]), cache, cache_gb)
@@ -80,13 +93,18 @@ def images(  # long: a parameter for each setting of a folder
     used = np.flatnonzero(kept)
     groups = np.array([known.groups[name] for name in found.files])[used] if known.groups else None
     strata = stratify(y[used], truth)
-    parts = split_rows(len(used), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold)
-    split = {part: used[places] for part, places in parts.items()}
+    if known.parts and folds is None:
+        parts = take_given(np.array([known.parts[name] for name in found.files])[used], strata, val, seed)
+    else:
+        parts = split_rows(
+            len(used), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold
+        )
+    rows = {part: used[places] for part, places in parts.items()}
     notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
     shape = found.x.shape[1:]
     encoder = ImageEncoder(shape, resize=True)
     counts = np.array([known.weights[name] for name in found.files]) if known.weights else None
-    data = Dataset(found.x, y, split, shape, outputs, titles=found.files, notes=notes, encoder=encoder, weight=counts)
+    data = Dataset(found.x, y, rows, shape, outputs, titles=found.files, notes=notes, encoder=encoder, weight=counts)
     data.sums = found.sums
     return data
 
@@ -115,7 +133,7 @@ def list_images(root: Path) -> list[str]:
             below.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
         files = [Path(folder, name) for name in names if not name.startswith(".")]
         found += [f.relative_to(root).as_posix() for f in files if f.suffix.lower() in SUFFIXES and f.is_file()]
     return sorted(found)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 from losslab.config.catalogue import TRUTHS
 from losslab.data.columns import MISSING, Column
 from losslab.data.formats import Told
-from losslab.data.notes import count, few
+from losslab.data.notes import count, few, write_setting
 from losslab.data.pixels import SUFFIXES
-from losslab.data.rows import read_weight
+from losslab.data.rows import drop_without_target, read_weight
 from losslab.data.targets import (
     LABEL_SEPARATORS,
+    LEAVE_OUT,
     LONGEST,
     are_lists,
     encode_classes,
     encode_flags,
     encode_lists,
     encode_numbers,
+    read_flags,
     split_labels,
 )
 from losslab.errors import Refused, nearest
 
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 HELD = {"numbers": "numbers", "class": "the class", "labels": "labels"}  # what a column of each truth holds
 RARE = "other"  # what rare labels are merged into
 
@@ -44,6 +45,7 @@ class Labels:
     names: list[str]  # of the targets: columns of numbers, or one name for the labels
     groups: dict[str, str] = field(default_factory=dict)  # file -> what must not lie on both sides of the split
     weights: dict[str, float] = field(default_factory=dict)  # file -> how much it counts, if the table says so
+    parts: dict[str, str] = field(default_factory=dict)  # file -> train, val or test, if folders or the table say so
     rows: dict[str, int] = field(default_factory=dict)  # file -> its row in the table
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)  # what was left out, and why
@@ -81,33 +83,6 @@ class Labels:
         self.notes.append(f"{count(len(broken), 'image')} cannot be read, left out{by_class}: {few(broken)}")
 
 
-def read_subfolders(root: Path, files: list[str], truth: str, task: str) -> Labels:
-    """Take the name of the subfolder that an image lies in for its class.
-
-    Raises:
-        Refused: if the target is no class, or the subfolders are none.
-    """
-    classes = sorted({name.split("/")[0] for name in files if "/" in name})
-    if truth != "class":
-        also = f", or task={TRUTHS['class']}, where each subfolder is a class" if len(classes) > 1 else ""
-        raise Refused(f"data.path={root} holds no CSV or TSV, which task={task} needs: type data.labels=FILE{also}")
-    if len(classes) < 2:
-        raise Refused(
-            f"data.path={root} holds neither a CSV or TSV of labels nor a subfolder for each class: "
-            "type data.labels=FILE"
-        )
-    if {name.lower() for name in classes} <= PARTS:
-        raise Refused(
-            f"data.path={root} holds {' and '.join(classes)}, which are no classes: type data.path={root / classes[0]}"
-        )
-    labels = Labels(truth, task, {name: [name.split("/")[0]] for name in files if "/" in name}, ["subfolder"])
-    labels.notes.append(f"the class of an image is its subfolder: {few(classes)}")
-    labels.problems += [(name, "lies in no subfolder") for name in files if "/" not in name]
-    if labels.problems:
-        labels.notes.append(f"{count(len(labels.problems), 'image')} outside of the subfolders, left out")
-    return labels
-
-
 def read_label_table(
     frame: pd.DataFrame,
     source: str,
@@ -120,7 +95,10 @@ def read_label_table(
     separator: str | None,
     none: list[str],
     group: str | None,
-    weight: str | None = None,
+    weight: str | None,
+    split: str | None,
+    drop_rows: str | None,
+    formats: Told,
 ) -> Labels:
     """Read what a table says of images; `source` is its name, and `files` are the images.
 
@@ -128,30 +106,30 @@ def read_label_table(
         Refused: if a column is missing, or no row has both an image and a target.
     """
     wanted = [str(name) for name in ([target] if isinstance(target, str | int) else target or [])]
-    special = {"data.file": file, "data.group": group, "data.weight": weight}
-    for setting, name in (*special.items(), *(("data.target", name) for name in wanted)):
-        if name is not None and str(name) not in frame.columns:
-            raise Refused(
-                f"{setting}={name} is not a column of {source}; {nearest(str(name), map(str, frame.columns))}"
-            )
-        if name is not None and setting in special and str(name) in wanted:
-            raise Refused(f"{setting}={name} is the target, too: name another column, or leave {setting} out")
+    special = {"data.file": file, "data.group": group, "data.weight": weight, "data.split": split}
+    check_columns(frame, source, wanted, special)
     frame = frame.apply(lambda column: column.str.strip())
     column, places = match_files(frame, source, files, file)
-    others = frame.drop(columns={column, group, weight} - {None})
-    targets = wanted or infer_targets(others, source, truth, separator)
+    others = frame.drop(columns={column, group, weight, split} - {None})
+    targets = wanted or infer_targets(others, source, truth, separator, formats)
     labels = Labels(truth, task, {}, targets)
     labels.notes.append(f"{source}: images by {column}, {HELD[truth]} from {few(targets)}")
     unused = [name for name in frame.columns if name not in (*targets, group, weight) and is_flag(frame[name])]
     if not wanted and len(unused) > 1:
         labels.notes.append(f"{len(unused)} columns of 0 and 1 are not used: {few(unused)}")
-    cells, without = read_cells(frame[targets], truth, task, separator, set(none))
+    if drop_rows is not None:
+        frame, labels.notes[len(labels.notes) :] = drop_without_target(frame, targets, none)
+        places = [places[row] for row in frame.index]
+    cells, without = read_cells(frame[targets], truth, task, separator, set(none), formats)
     if without:
         labels.notes.append(f"{', '.join(none)} is no label: {count(without, 'row')}")
     assign(labels, list(frame[column]), places, cells, list(frame[group]) if group else None)
     if weight is not None:
-        counts = read_weight(frame[weight], Told())
+        counts = read_weight(frame[weight], formats)
         labels.weights = {name: float(counts[row]) for name, row in labels.rows.items()}
+    if split is not None:
+        labels.parts = {name: str(frame[split].iloc[row]) for name, row in labels.rows.items()}
+    labels.rows = {name: int(frame.index[row]) for name, row in labels.rows.items()}
     dropped = [name for name, found in labels.cells.items() if not found and truth != "labels"]
     for name in dropped:
         del labels.cells[name]
@@ -162,13 +140,33 @@ def read_label_table(
     return labels
 
 
+def check_columns(frame: pd.DataFrame, source: str, wanted: list[str], special: dict[str, str | None]) -> None:
+    """Refuse names that are no columns, or two roles of one column, and a header that is a row."""
+    check_header(frame, source)
+    for setting, name in (*special.items(), *(("data.target", name) for name in wanted)):
+        if name is not None and str(name) not in frame.columns:
+            raise Refused(
+                f"{setting}={name} is not a column of {source}; {nearest(str(name), map(str, frame.columns))}"
+            )
+        if name is not None and setting in special and str(name) in wanted:
+            raise Refused(f"{setting}={name} is the target, too: name another column, or leave {setting} out")
+
+
+def check_header(frame: pd.DataFrame, source: str) -> None:
+    """Refuse a table whose first row names an image, where names of columns should stand."""
+    if named := [name for name in map(str, frame.columns) if PurePosixPath(name).suffix.lower() in SUFFIXES]:
+        names = ",".join(["file", *(f"column{place}" for place in range(2, 1 + frame.shape[1]))])
+        raise Refused(f"{source} begins with a row ({named[0]}, ...): write a line of names above it, such as {names}")
+
+
 def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | None) -> tuple[str, list[list[str]]]:
     """Find the column that names images, and the files that each of its cells may mean."""
     known = set(files)
     meant: dict[str, list[str]] = {}
     for name in files:
         path = PurePosixPath(name)
-        for called in {name, path.name, str(path.with_suffix("")), path.stem}:
+        number = {str(int(path.stem))} if path.stem.isdecimal() else set()  # 00007.png may be 7 in a table
+        for called in {name, path.name, str(path.with_suffix("")), path.stem, *number}:
             meant.setdefault(called, []).append(name)
 
     def match(cell: str) -> list[str]:
@@ -189,18 +187,20 @@ def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | 
     return best, [match(cell) for cell in frame[best]]
 
 
-def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str | None) -> list[str]:
+def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str | None, formats: Told) -> list[str]:
     """Return the columns that hold the target, if the table can be read in one way only."""
     filled = {str(name): frame[name][~frame[name].isin(MISSING)] for name in frame.columns}
     columns = [name for name, cells in filled.items() if cells.nunique() > 1]
     flags = [name for name in columns if is_flag(frame[name])]
-    numbers = [n for n in columns if n not in flags and pd.to_numeric(filled[n], errors="coerce").notna().all()]
+    numbers = [n for n in columns if n not in flags and Column(filled[n], formats=formats).kind == "number"]
     texts = [name for name in columns if name not in (*flags, *numbers)]
     words = [name for name in texts if filled[name].nunique() <= max(20, len(frame) // 10)]
     readings = [numbers]  # the most likely first
     if truth == "labels":
         lists = [name for name in texts if holds_lists(filled[name], separator)]
         bracketed = [name for name in lists if are_lists(filled[name])]
+        varied = [name for name in filled if frame[name].nunique() > 1]  # an empty cell may be no mark
+        flags = [name for name in varied if read_flags(Column(frame[name])) is not None]
         readings = [bracketed, lists, flags if len(flags) > 1 else [], words]
     elif truth == "class":
         one_hot = len(flags) > 1 and bool((frame[flags].astype(float).sum(axis=1) == 1).all())
@@ -209,9 +209,16 @@ def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str |
     found = next((reading for reading in readings if reading), [])
     if len(found) == 1 or (found and found == flags and truth != "numbers"):
         return found
-    which = f"several columns ({few(found)})" if found else "no column"
-    some = few(found or filled, 8)
-    raise Refused(f"{source} has {which} that could hold {HELD[truth]}: type data.target= one of {some}")
+    if found:
+        raise Refused(
+            f"{source} has several columns ({few(found)}) that could hold {HELD[truth]}: type "
+            f"{write_setting('data.target', found[0])}, or another of these"
+        )
+    other = f", or task={TRUTHS['class']} if {words[0]} holds classes" if truth == "numbers" and words else ""
+    raise Refused(
+        f"{source} has no column that could hold {HELD[truth]} (it has {few(filled, 8) or 'none besides the images'}): "
+        f"type data.target=COLUMN{other}"
+    )
 
 
 def is_flag(cells: "pd.Series[str]") -> bool:
@@ -229,25 +236,26 @@ def holds_lists(cells: "pd.Series[str]", separator: str | None) -> bool:
 
 
 def read_cells(
-    frame: pd.DataFrame, truth: str, task: str, separator: str | None, none: set[str]
+    frame: pd.DataFrame, truth: str, task: str, separator: str | None, none: set[str], formats: Told
 ) -> tuple[list[list[str]], int]:
     """Return the labels, the class or the numbers of each row, and in how many rows a label of `none` was taken out.
 
     Raises:
         Refused: if a row has no value, or a class is wanted and a row has none or several.
     """
-    columns = [Column(frame[name]) for name in frame.columns]
-    names = [column.name for column in columns]
+    told = formats if truth == "numbers" else None
+    columns = [Column(frame[name], formats=told) for name in frame.columns]
+    names, instead = [column.name for column in columns], f"fill them in, or {LEAVE_OUT}"
     if truth == "numbers":
         without = np.any([column.text.isin(none) for column in columns], 0)
         for column in columns:
-            column.check_cells(column.missing & ~without, "no value")
-        rows = [list(row) for row in zip(*(column.text for column in columns), strict=True)]
+            column.check_cells(column.missing & ~without, "no value", instead)
+        rows = [list(row) for row in zip(*map(write_plain, columns), strict=True)]
         return [[] if gone else row for row, gone in zip(rows, without, strict=True)], int(without.sum())
     if len(columns) > 1:
         rows = [[names[place] for place in np.flatnonzero(row)] for row in encode_flags(columns)]
     elif truth == "class":
-        columns[0].check_cells(columns[0].missing & ~columns[0].text.isin(none), "no value")
+        columns[0].check_cells(columns[0].missing & ~columns[0].text.isin(none), "no value", instead)
         rows = [[cell] for cell in columns[0].text]
     else:
         rows = [list(dict.fromkeys(row)) for row in split_labels(columns[0].text, separator)]
@@ -257,6 +265,16 @@ def read_cells(
             f"type task={TRUTHS['labels']}"
         )
     return [[label for label in row if label not in none] for row in rows], sum(bool(none & set(row)) for row in rows)
+
+
+def write_plain(column: Column) -> list[str]:
+    """Return the cells as Python writes numbers, however the table does; text as it is."""
+    if column.kind != "number":
+        return column.text.tolist()
+    return [
+        text if number != number else repr(float(number))
+        for text, number in zip(column.text, column.numbers, strict=True)
+    ]
 
 
 def assign(
@@ -312,6 +330,8 @@ def encode_labels(
         columns = [Column(pd.Series([row[i] for row in rows], index, name=name)) for i, name in enumerate(labels.names)]
         return encode_numbers(columns, labels.task), labels.names, used, []
     rows, notes = reduce_rare(rows, min_count, rare)
+    if labels.names == ["subfolder"] and len(kinds := {row[0] for row in rows if row}) == 1:
+        raise Refused(f"all images that can be used are of class {kinds.pop()}: add different images of another class")
     empty = np.array([not row for row in rows])
     if empty.any():
         what = "with no label at all" if labels.truth == "labels" else "of those classes left out"

@@ -353,7 +353,7 @@ def name_features(encoders: list[ColumnEncoder], takes: list[str]) -> tuple[list
     """
     if words := [known.name for known in encoders if known.kind == "text"]:
         raise Refused(
-            f"the model takes {' or '.join(takes)}, but these columns hold text: {','.join(words)}; "
+            f"this model reads no text, but these columns hold text: {','.join(words)}; "
             f"type {write_setting('data.drop', words)} or model=bag_of_words"
         )
     names = [known.feature_names() for known in encoders]

@@ -19,7 +19,9 @@ LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
 CORRECT = "correct them"
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
+MARKS = ("x", "1", "✓", "✔")  # beside cells that are empty
 LABEL_SEPARATORS = ("|", ";", ",")
+RARE_SEPARATORS = ("//", "::", " & ", "&", " and ", "/", "+", "\t", " ")  # stand in ordinary labels, too
 QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")  # an item of a list as Python or JSON writes it
 
 Array = NDArray[Any]
@@ -54,7 +56,8 @@ def encode_target(
     if truth == "labels" and len(columns) == 1:
         return encode_lists(split_labels(columns[0].text.mask(columns[0].text.isin(missing), ""), separator), names[0])
     for column in columns:
-        column.check_cells(column.missing, "no value", f"fill them in, or {LEAVE_OUT}")
+        if truth != "labels" or read_flags(column) is None:
+            column.check_cells(column.missing, "no value", f"fill them in, or {LEAVE_OUT}")
     if truth == "numbers":
         return encode_numbers(columns, task, instead), names
     if truth == "labels":
@@ -142,12 +145,15 @@ def read_flags(column: Column) -> NDArray[np.bool_] | None:
 
     >>> read_flags(Column(pd.Series(["Yes", "no"]))), read_flags(Column(pd.Series(["-1", "+1.0"])))
     (array([ True, False]), array([False,  True]))
+    >>> read_flags(Column(pd.Series(["x", ""]))), read_flags(Column(pd.Series(["", ""])))
+    (array([ True, False]), None)
     """
     cells = column.text.str.lower()
     if column.kind == "number" and np.isin(column.numbers, (-1, 0, 1)).all():
         cells = pd.Series([f"{number:g}" for number in column.numbers])
     present = set(cells)
-    return next(((cells == yes).to_numpy() for yes, no in FLAGS if present <= {yes, no}), None)
+    pairs = [*FLAGS, *((mark, "") for mark in MARKS if present == {mark, ""})]
+    return next(((cells == yes).to_numpy() for yes, no in pairs if present <= {yes, no}), None)
 
 
 def encode_lists(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
@@ -159,6 +165,8 @@ def encode_lists(rows: list[list[str]], name: str) -> tuple[Array, list[str]]:
            [0, 1]]), ['a', 'b'])
     """
     names = sorted({label for row in rows for label in row})
+    if not names:
+        raise Refused(f"data.target={name} has no label in any row: name another column")
     if len(names) < 2:
         raise Refused(
             f"data.target={name} has one label only ({', '.join(names)}), so there is nothing to tell apart: "
@@ -184,34 +192,44 @@ def split_labels(cells: "pd.Series[str]", separator: str | None) -> list[list[st
     >>> split_labels(pd.Series(["['a', 'b c']", "[]"]), None)
     [['a', 'b c'], []]
 
-    A space separates labels where there is no other sign, and the words come again in other cells.
+    A space, or another sign that ordinary labels hold, separates them where its parts come again in other cells.
 
     >>> split_labels(pd.Series(["a b", "b", "a", "b a", ""]), None)
     [['a', 'b'], ['b'], ['a'], ['b', 'a'], []]
-    >>> split_labels(pd.Series(["Science Fiction", "Drama", "Drama"]), None)
-    [['Science Fiction'], ['Drama'], ['Drama']]
+    >>> split_labels(pd.Series(["Science Fiction", "Drama/Crime", "Drama"]), None)
+    [['Science Fiction'], ['Drama/Crime'], ['Drama']]
     """
     if (longest := cells.str.len().max()) > LONGEST:
         raise Refused(f"a list of labels has {longest:,} letters: type data.target=COLUMN of a column of labels")
     if separator is None and are_lists(cells):
         quoted = [[single or double for single, double in QUOTED.findall(cell)] for cell in cells]
-        items = [found or cell[1:-1].split(",") for cell, found in zip(cells, quoted, strict=True)]
+        bare = cells.str.removeprefix("set").str.slice(1, -1)
+        items = [found or cell.split(",") for cell, found in zip(bare, quoted, strict=True)]
     else:
         sign = separator or find_separator(cells)
-        items = [cell.split(sign) for cell in cells]
+        items = [cell.split(None if sign == " " else sign) for cell in cells]
     return [[label.strip() for label in row if label.strip()] for row in items]
 
 
-def find_separator(cells: "pd.Series[str]") -> str | None:
-    """Return the sign that stands between labels in most cells; `None` for a space, however wide."""
+def find_separator(cells: "pd.Series[str]") -> str:
+    """Return the sign that stands between labels in most cells; a space stands for any white space."""
     counts = {sign: int(cells.str.contains(sign, regex=False).sum()) for sign in LABEL_SEPARATORS}
-    sign = max(LABEL_SEPARATORS, key=lambda each: counts[each])
-    known = set(cells)
-    words = {word for cell in known for word in cell.split()}
-    return None if not counts[sign] and len(words) < len(known - {""}) else sign
+    if any(counts.values()):
+        return max(LABEL_SEPARATORS, key=lambda each: counts[each])
+    known = {cell.strip() for cell in cells} - {""}
+    parts = {sign: {part.strip() for cell in known for part in cell.split(sign)} for sign in RARE_SEPARATORS}
+    return next((sign for sign in RARE_SEPARATORS if len(parts[sign] - {""}) < len(known)), LABEL_SEPARATORS[0])
 
 
 def are_lists(cells: "pd.Series[str]") -> bool:
-    """Whether each cell that is not empty stands in brackets."""
-    filled = cells[cells != ""]
-    return bool(len(filled)) and bool((filled.str.startswith("[") & filled.str.endswith("]")).all())
+    """Whether each cell that is not empty is written as a list, a tuple or a set of Python.
+
+    >>> [are_lists(pd.Series(cells)) for cells in (["['a']", "[]"], ["{'a'}", "set()"], ["[a", "b]"])]
+    [True, True, False]
+    """
+    filled = cells[cells != ""].str.removeprefix("set")
+    pairs = (("[", "]"), ("(", ")"), ("{", "}"))
+    ends = [filled.str.startswith(begin) & filled.str.endswith(end) for begin, end in pairs]
+    brackets, round_ones, curly = (mask.to_numpy(bool) for mask in ends)
+    quoted = filled.str.contains("['\"]").to_numpy(bool) | (filled.str.len() <= 2).to_numpy(bool)
+    return bool(len(filled)) and bool((brackets | ((round_ones | curly) & quoted)).all())

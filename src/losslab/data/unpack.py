@@ -35,9 +35,7 @@ def open_member(source: BinaryIO) -> Any:
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     if len(names) != 1:
         what = ", ".join(names[:3]) or "nothing"
-        raise Refused(
-            f"{getattr(source, 'name', 'the archive')} holds {what}: unpack it, and type the path of one table"
-        )
+        raise Refused(f"the archive holds {what}: unpack it, and type the path of one table")
     return archive.open(names[0])
 
 
