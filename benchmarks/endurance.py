@@ -172,7 +172,7 @@ def resume(folder: Path, chance: random.Random, count: int = 50) -> None:
     for name in (
         "losslab.stacking.train",
         "losslab.page.pictures",
-        "sklearn.datasets",
+        "losslab.data.tables",
         "losslab.models",
         "losslab.optim.optimizers",
     ):

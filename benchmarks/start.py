@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 HERE = Path(__file__).parent
 IMPORTS = [sys.executable, "-c", "import torch, pytorch_lightning, wandb"]
 TRAIN = [sys.executable, str(HERE.parent / "train.py")]
+LEAVE = ["+callbacks.leave._target_=start.LeaveAfterFirstStep", "allow=start"]
 
 
 class LeaveAfterFirstStep(pl.Callback):
@@ -43,7 +44,8 @@ def main() -> None:
     commands = {
         "imports": IMPORTS,
         "torch": [sys.executable, "-c", "import torch"],
-        "first step": [*TRAIN, "+callbacks.leave._target_=start.LeaveAfterFirstStep", "allow=start"],
+        "first step": [*TRAIN, *LEAVE],
+        "first step, digits": [*TRAIN, "task=single_label", *LEAVE],
         "--help": [*TRAIN, "--help"],
         "loss=maee": [*TRAIN, "loss=maee"],
         "loss=cross_entropy": [*TRAIN, "loss=cross_entropy"],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # not wandb: when it is imported it makes a folder, which the first process to end would delete for all
 IMPORTED = (
-    *("matplotlib.backends.backend_agg", "sklearn.datasets", "torch._dynamo", "torch.utils.serialization.config"),
+    *("matplotlib.backends.backend_agg", "losslab.data.tables", "torch._dynamo", "torch.utils.serialization.config"),
     *("torchvision", "cloudpickle", "tests.conftest", "tests.processes"),
     *("losslab.training.module", "losslab.models", "losslab.optim.optimizers", "losslab.predict"),
     "losslab.stacking.train",

@@ -21,7 +21,6 @@ from losslab.config.arguments import take_folders, to_paste
 from losslab.config.flat import excluded_from_name, flatten
 from losslab.config.recorded import find_unrecordable
 from losslab.data.notes import count
-from losslab.data.schema import write_columns
 from losslab.experiment import introduce, report
 from losslab.pipes import clean
 from losslab.progress import progress_bar
@@ -112,7 +111,7 @@ def opening(
         ("model", f"{choice.model}, {facts['parameters']:,} parameters; {count(facts['threads'], 'CPU thread')}"),
         ("training", f"loss {choice.loss}, optimizer {choice.optimizer}, lr {cfg.optimizer.get('lr')}, "
                      f"{choice.scheduler} schedule, batch {cfg.data.batch_size}, seed {cfg.seed}"),
-        *([("columns", write_columns(data.columns).replace("\n", f"\n{' ' * 9}"))] if data.columns else []),
+        *([("columns", list_columns(data.columns))] if data.columns else []),
         *(("note", note) for note in (*data.notes, *cfg.run.get("notes", []))),
         *([("note", f"steps go through Lightning, which is slower for small models: {detour}")] if detour else []),
         *(("W&B", where(logger)) for logger in mirrors if isinstance(logger, WandbLogger)),
@@ -122,6 +121,13 @@ def opening(
     ]  # fmt: skip
     question = introduce([choice.get("experiment", "")], cfg.run.catalogue) if alone else []
     return clean("\n".join([*question, *(f"{name:<9}{text}" for name, text in lines)]))
+
+
+def list_columns(columns: Sequence[tuple[str, ...]]) -> str:
+    """Write what was made of a table's columns, below one another."""
+    from losslab.data.schema import write_columns  # images need no pandas, whose import takes half a second
+
+    return write_columns(columns).replace("\n", f"\n{' ' * 9}")
 
 
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:

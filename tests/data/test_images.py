@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
-from losslab.data.images import PACKED, torchvision_images
+from losslab.data import installed
+from losslab.data.images import PACKED, digits, torchvision_images
 from losslab.errors import Refused
 
 
@@ -44,3 +46,13 @@ def test_packed_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(Refused, match=r"train-images-idx3-ubyte.gz cannot be read .*: type data.root=FOLDER"):
             torchvision_images("FashionMNIST", str(tmp_path), task="single_label", val=0.2, seed=0)
+
+
+def test_digits_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits(task="single_label", val=0.2, test=0.2, seed=0)
+    pixels, classes = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(data.x[:], (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round())
+    np.testing.assert_array_equal(data.y, classes)
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    with pytest.raises(Refused, match=r"digits\.csv\.gz .*: type pip install scikit-learn$"):
+        digits(task="single_label", val=0.2, test=0.2, seed=0)

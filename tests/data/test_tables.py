@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import TargetEncoder
 
 from losslab.data.notes import count
@@ -107,7 +108,12 @@ def test_what_is_shipped_is_what_it_says() -> None:
     ten = heights(task="regression", takes=["vector"], seed=0)
     slope, intercept = np.polyfit(ten.x[:, 0], ten.y[:, 0], 1)
     assert np.mean((slope * ten.x[:, 0] + intercept - ten.y[:, 0]) ** 2) == pytest.approx(1.861747, abs=1e-6)
-    assert diabetes(task="regression", **SETTINGS).x.shape == (442, 10)
+    found, frame = diabetes(task="regression", **SETTINGS), load_diabetes(as_frame=True, scaled=False).frame
+    expected = encode(frame, "target", task="regression", **SETTINGS)
+    assert found.x.shape == (442, 10)
+    np.testing.assert_array_equal(found.x, expected.x)
+    np.testing.assert_array_equal(found.y, expected.y)
+    assert (found.inputs, found.columns) == (expected.inputs, expected.columns)
 
 
 @pytest.mark.parametrize("text", ["x,y\n1,2\n", "x\ty\n1\t2\n", "x;y\n1;2\n", "\ufeffx,y\n1,2\n"])

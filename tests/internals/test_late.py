@@ -8,12 +8,24 @@ import pytest
 
 RUN = """
 import sys
-sys.argv = ["losslab", "trainer.max_epochs=1"]
 from losslab.cli import train
-train()
+
 unused = {"torchvision", "torch._inductor.utils", "torch._dynamo.utils", "torch.distributed.fsdp", "scipy", "sympy"}
 unused |= {"torchmetrics.functional", "sklearn", "wandb.sdk.launch", "wandb.apis.public", "pytorch_optimizer", "optuna"}
-sys.exit(", ".join(sorted(unused & set(sys.modules))) or 0)
+
+def check(*more):
+    if found := sorted(unused.union(more) & set(sys.modules)):
+        sys.exit(", ".join(found))
+
+import losslab.predict
+import losslab.training.module
+check("matplotlib", "pandas")
+sys.argv = ["losslab", "trainer.max_epochs=1", "task=single_label", "logger=false"]
+train()
+check("pandas")  # W&B imports it where it is installed
+sys.argv[2:] = ["data=diabetes"]
+train()
+check()
 """
 
 LATER = """
@@ -46,6 +58,8 @@ import torchmetrics
 metric = torchmetrics.MetricCollection({"a": torchmetrics.Accuracy(task="binary")})
 metric.update(torch.tensor([1, 0]), torch.tensor([1, 1]))
 assert metric.compute()["a"] == 0.5 and isinstance(metric["a"], torchmetrics.Metric)
+metric["a"].plot()
+assert torchmetrics.utilities.plot._AX_TYPE is sys.modules["matplotlib.axes"].Axes
 from torchmetrics.detection import MeanAveragePrecision
 assert torchmetrics.detection.MeanAveragePrecision is MeanAveragePrecision
 try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslab.data.dataset import Array, Dataset, split_rows
+from losslab.data.installed import read_scikit_learn
 from losslab.errors import Refused
 from losslab.files import open_regular
 
@@ -21,11 +22,9 @@ LARGEST = 2**28  # bytes of one of these files, unpacked: MNIST's have 47 millio
 
 def digits(*, task: str, val: float, test: float, seed: int, folds: int | None = None, fold: int = 0) -> Dataset:
     """Return scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 levels of grey."""
-    from sklearn.datasets import load_digits
-
-    pixels, classes = load_digits(return_X_y=True)
-    x = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
-    y = classes.astype(np.int64)
+    table = read_scikit_learn("digits.csv.gz", delimiter=",")
+    x = (table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
+    y = table[:, -1].astype(np.int64)
     split = split_rows(len(y), val=val, test=test, seed=seed, strata=y, folds=folds, fold=fold)
     return Dataset(x, y, split, (1, 8, 8), [str(i) for i in range(10)])
 

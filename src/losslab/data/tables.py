@@ -19,6 +19,7 @@ from losslab.data.columns import KINDS, MISSING, Column, ColumnEncoder, offer_em
 from losslab.data.dataset import Dataset, Split
 from losslab.data.encoder import TableEncoder
 from losslab.data.formats import Told
+from losslab.data.installed import read_scikit_learn
 from losslab.data.lines import Format
 from losslab.data.noise import slip_decimals
 from losslab.data.notes import count, few, write_setting
@@ -42,6 +43,7 @@ ANY = Told("point", "day_first")  # reads what may be read in two ways in one of
 HEAD = 500  # rows by which a model is chosen
 PART = "\0part"  # no column of a file is called so
 SHIPPED = Path(__file__).parent / "files"
+MEASURED = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")  # of diabetes' patients
 HEIGHTS = {
     "height_cm": (152.4, 157.5, 160.0, 165.1, 172.7, 177.8, 185.4, 190.5, 195.6, 203.2),
     "weight_kg": (50.0, 54.4, 56.7, 59.0, 63.5, 68.0, 72.6, 77.1, 81.6, 90.7),
@@ -131,9 +133,9 @@ def shipped(file: str, target: str, **settings: Any) -> Dataset:
 
 def diabetes(**settings: Any) -> Dataset:
     """Return scikit-learn's 442 diabetes patients, in their measured units."""
-    from sklearn.datasets import load_diabetes
-
-    return encode(load_diabetes(as_frame=True, scaled=False).frame, "target", **settings)
+    features, target = (read_scikit_learn(f"diabetes_{part}.csv.gz") for part in ("data_raw", "target"))
+    frame = pd.DataFrame(np.column_stack([features, target]), columns=[*MEASURED, "target"])
+    return encode(frame, "target", **settings)
 
 
 def heights(**settings: Any) -> Dataset:

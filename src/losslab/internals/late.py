@@ -1,8 +1,9 @@
 """Load large packages when they are first used, not when torch and Lightning import them.
 
-Lightning takes two classes from torchmetrics, whose package imports torchvision and SciPy. Each optimizer of torch asks
-torch's compiler to keep out of functions that nobody compiles. Together they are two fifths of a run's imports. Here
-they are imported as packages that have a few names so far; any other name loads the rest.
+Lightning takes two classes from torchmetrics, whose package imports torchvision and SciPy, and these two matplotlib.
+Each optimizer of torch asks torch's compiler to keep out of functions that nobody compiles. Together they are two
+fifths of a run's imports. Here they are imported as packages that have a few names so far; any other name loads the
+rest.
 
 If one of these names goes, its package is loaded at once, and a start takes as long as without this file.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.abc import Loader
 
-COMPILER, METRICS = "torch._dynamo", "torchmetrics"
+COMPILER, METRICS, PLOTS = "torch._dynamo", "torchmetrics", "torchmetrics.utilities.plot"
 # parts that do not need their package: torch itself sets `torch._inductor.config.deterministic`
 ALONE = {COMPILER: (), "torch._inductor": ("torch._inductor.config", "torch._inductor.custom_graph_pass")}
 KNOWN = "1.9."  # the torchmetrics that needs no more of itself than is offered here
@@ -77,6 +78,8 @@ class LateLoader:
             from logging import getLogger
 
             vars(module).update(_logger=getLogger(METRICS), __version__=metrics_version())
+        elif module.__name__ == PLOTS:
+            vars(module).update(_AX_TYPE=Any, _PLOT_OUT_TYPE=Any, plot_single_or_multi_val=plot)
         vars(module)[LATE] = True
 
 
@@ -99,7 +102,7 @@ class LateFinder:
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return how to import a late package; `None` leaves it to Python."""
-        if name in ALONE or (name == METRICS and metrics_version().startswith(KNOWN)):
+        if name in ALONE or (name in (METRICS, PLOTS) and metrics_version().startswith(KNOWN)):
             spec = PathFinder.find_spec(name, path)
             if spec is not None and spec.loader is not None:
                 spec.loader = LateLoader(spec.loader)  # type: ignore[assignment]  # it has what Python calls
@@ -110,6 +113,13 @@ class LateFinder:
             load(package)
             return ModuleSpec(name, Loaded()) if name in sys.modules else None  # type: ignore[arg-type]
         return None
+
+
+def plot(*args: Any, **kwargs: Any) -> Any:
+    """Draw a metric by matplotlib, which is loaded for it: `plot_single_or_multi_val` until something else loads it."""
+    plots = sys.modules[PLOTS]
+    load(plots)
+    return plots.plot_single_or_multi_val(*args, **kwargs)
 
 
 def metrics_version() -> str:

@@ -2,24 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from losslab.data.installed import find_installed
 from losslab.errors import Refused
 from losslab.files import read_bytes, write
 
 Source = Mapping[str, Any]
-
-
-def find_file(source: Source) -> Path | None:
-    """Find the file of a data set among the installed packages, without importing them; `None` if it is not there."""
-    top, _, rest = source["file"].partition("/")
-    spec = find_spec(top)
-    places = [Path(place) / rest for place in (spec.submodule_search_locations or [])] if spec else []
-    return next((place for place in places if place.is_file()), None)
 
 
 def check_files(sources: Mapping[str, Source]) -> None:
@@ -28,7 +20,7 @@ def check_files(sources: Mapping[str, Source]) -> None:
     Raises:
         Refused: if not, with the command that installs what is missing.
     """
-    files = {name: find_file(source) for name, source in sources.items()}
+    files = {name: find_installed(source["file"]) for name, source in sources.items()}
     absent = [sources[name] for name, file in files.items() if file is None]
     other = [
         sources[name]
@@ -60,7 +52,7 @@ def offer(sources: Mapping[str, Source], folder: Path) -> list[str]:
     for name, source in sources.items():
         table = folder / f"{name}.csv"
         how: dict[str, Any] = {"dtype": str, "keep_default_na": False, **source.get("read", {})}
-        frame = pd.DataFrame(pd.read_csv(str(find_file(source)), **how))
+        frame = pd.DataFrame(pd.read_csv(str(find_installed(source["file"])), **how))
         write(table, frame.to_csv(index=False))
         option = {"defaults": ["csv", "_self_"], "path": str(table.absolute()), **source["option"]}
         write(options / f"{name}.yaml", f"# {source['about']}\n{yaml.safe_dump(option, sort_keys=False)}")
