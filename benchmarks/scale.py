@@ -109,20 +109,20 @@ class Simulation:
         self.chance = random.Random(self.seed)
         jobs = [Job(f"{number:012x}", {}, {"seed": number}, [{"seed": number}]) for number in range(self.count)]
         self.jobs = {job.key: job for job in jobs}
-        self.left, self.began = self.drivers, time.perf_counter()
+        self.left, self.began = self.drivers, time.process_time()
         turns: list[tuple[float, int, Iterator[float]]] = []
         several = [self.follow() for _ in range(self.drivers)] + [self.work(number) for number in range(self.workers)]
         for number, process in enumerate(several):
             heapq.heappush(turns, (self.chance.uniform(0, 1) + (number >= self.drivers), number, process))
         modules = ledger_module, queue_module
         before = [module.time for module in modules]
-        clock = SimpleNamespace(monotonic=lambda: self.now + time.perf_counter() - self.began)
+        clock = SimpleNamespace(monotonic=lambda: self.now + time.process_time() - self.began)
         for module in modules:
             module.time = clock  # type: ignore[attr-defined]
         try:
             while self.left:
                 self.now, number, process = heapq.heappop(turns)
-                self.began = time.perf_counter()
+                self.began = time.process_time()
                 with suppress(StopIteration):
                     wait = next(process)
                     heapq.heappush(turns, (self.now + wait, number, process))
@@ -159,7 +159,7 @@ class Simulation:
         ledger, due, own = Ledger(self.folder), 0.0, self.workers // self.drivers
         self.told.append(ledger.listen())
         while True:
-            began = time.perf_counter()
+            began = time.process_time()
             with by("driver"):
                 if self.now >= due:
                     due = self.now + ledger.catch_up(self.jobs, own)
@@ -167,7 +167,7 @@ class Simulation:
             if len(ledger.known) == self.count:
                 self.left -= 1
                 return
-            yield max(SHARE * (time.perf_counter() - began), 5.0)  # hearing calls no file by name
+            yield max(SHARE * (time.process_time() - began), 5.0)  # hearing calls no file by name
 
 
 @contextmanager
