@@ -1,7 +1,11 @@
 """Tables: what is inferred, what is learnt from the training rows, and what is refused in a sentence."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import TargetEncoder
 
+from losslab.config.check import configure
+from losslab.data.encoder import make_encoder
 from losslab.data.notes import count
 from losslab.data.tables import csv, diabetes, encode, heights, shipped
 from losslab.data.targets import split_labels
@@ -430,6 +436,172 @@ def test_two_other_words_are_none() -> None:
         Refused, match="label column good holds maybe, yes, but with several targets each must hold 0 or 1"
     ):
         read(["good", "bad"], "multi_label", frame=PEOPLE.assign(good=["yes", "maybe"] * 20))
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ", ", " ", "  "])
+def test_tags_are_separated_by_any_usual_sign(sign: str) -> None:
+    frame = PEOPLE.assign(tags=[cell.replace("|", sign) for cell in ["a|b", "b", "a", "b|a|c"] * 10])
+    data = read("tags", "multi_label", frame=frame)
+    assert (data.outputs, data.y[:4].tolist()) == (["a", "b", "c"], [[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]])
+
+
+def test_zeros_and_ones_that_are_trained_as_numbers_are_named() -> None:
+    assert (
+        "good: 0 and 1 are trained as numbers; if they are none, type task=single_label" in read("good", own=True).notes
+    )
+    assert any("type task=multi_label" in note for note in read(["good", "bad"], own=True).notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["data.target=[good,bad]", "data.drop=[note]"], "tabular"),
+        (["data.target=[good,bad]"], "bag_of_words"),
+        (["data.target=note", "data.drop=[tags]"], "tabular"),
+        (["data.target=[good,bad]", "data.drop=[note]", "model=bag_of_words"], "bag_of_words"),
+        (["data.target=[good,bad]", "data.drop=[note]", "model.hidden=0"], "bag_of_words"),
+    ],
+)
+def test_the_model_follows_what_the_columns_are(tmp_path: Path, words: list[str], model: str) -> None:
+    PEOPLE.to_csv(tmp_path / "own.csv", index=False)
+    cfg = configure(["data=csv", f"data.path={tmp_path / 'own.csv'}", "task=multi_label", *words])
+    assert cfg.run.choices.model == model
+    assert configure(cfg.run.overrides).run.choices.model == model
+
+
+# how files, numbers and dates are written
+
+
+def table(rows: int = 60) -> pd.DataFrame:
+    """Numbers, dates and words, and a target that follows from the numbers."""
+    random = np.random.default_rng(0)
+    size = random.normal(2000, 1500, rows).round(2)
+    day = pd.date_range("2024-01-20", periods=rows)
+    return pd.DataFrame({"size": size, "day": day, "town": ["Köln", "Ulm"] * (rows // 2), "y": size * 2})
+
+
+def as_text(frame: pd.DataFrame, number: Any = str, date: str = "%Y-%m-%d") -> pd.DataFrame:
+    return frame.assign(
+        size=[number(value) for value in frame["size"]],
+        y=[number(v) for v in frame["y"]],
+        day=frame["day"].dt.strftime(date),
+    )
+
+
+def german(value: float) -> str:
+    return f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+@pytest.mark.parametrize(
+    ("number", "date"),
+    [
+        (lambda v: f"{v:,.2f}", "%d.%m.%Y"),
+        (german, "%m/%d/%Y"),
+        (lambda v: f"${v:,.2f}", "%d-%m-%Y"),
+        (lambda v: f"{german(v)} €", "%Y/%m/%d"),
+        (lambda v: f"{v} %", "%Y-%m-%d"),
+        (lambda v: f"({-v})" if v < 0 else str(v), "%d/%m/%Y 0:00:00"),
+        (lambda v: f"{v:,.2f}".replace(",", " "), "%Y.%m.%d"),
+    ],
+)
+def test_numbers_and_dates_are_read_however_they_are_written(number: Any, date: str) -> None:
+    plain = encode(as_text(table()), "y", task="regression", **SETTINGS)
+    data = encode(as_text(table(), number, date), "y", task="regression", own=True, **SETTINGS)
+    np.testing.assert_array_equal(data.x, plain.x)
+    np.testing.assert_array_equal(data.y, plain.y)
+    assert data.encoder is not None
+    again = make_encoder(json.loads(json.dumps(data.encoder.state())))
+    assert again == data.encoder
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (
+            ["1,234", "5,678", "900"],
+            "column x holds numbers such as 1,234: type data.decimal=point if there is a comma between",
+        ),
+        (
+            ["03/04/2024", "5/6/2024"],
+            "column x holds dates such as 03/04/2024: type data.dates=day_first or data.dates=month",
+        ),
+    ],
+)
+def test_what_may_be_read_in_two_ways_is_refused(cells: list[str], sentence: str) -> None:
+    frame = pd.DataFrame({"x": (cells * 30)[:60], "y": [str(n) for n in range(60)]})
+    with pytest.raises(Refused, match=sentence):
+        read("y", frame=frame, drop=[])
+    one, other = (
+        ({"decimal": "point"}, {"decimal": "comma"})
+        if "numbers" in sentence
+        else ({"dates": "day_first"}, {"dates": "month_first"})
+    )
+    values = [read("y", frame=frame, drop=[], **told).axis[:2].tolist() for told in (one, other)]
+    assert values == (
+        [[1234, 5678], [1.234, 5.678]] if "numbers" in sentence else [[19816.0, 19879.0], [19786.0, 19849.0]]
+    )
+
+
+@pytest.mark.parametrize("cells", [["$5", "€6"], ["5%", "6"], ["1,2,3", "4"], ["1.2.10", "1.3.0"], ["2:1", "0:3"]])
+def test_what_is_no_number_stays_text(cells: list[str]) -> None:
+    frame = pd.DataFrame({"x": cells * 30, "y": [str(n) for n in range(60)]})
+    assert read("y", frame=frame, drop=[]).inputs == [f"x={cell}" for cell in sorted(cells)]
+
+
+def pack(whole: bytes, suffix: str) -> bytes:
+    if suffix == ".zip":
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("inner.csv", whole)
+        return out.getvalue()
+    if suffix == ".gz":
+        return gzip.compress(whole)
+    return bz2.compress(whole) if suffix == ".bz2" else lzma.compress(whole)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".gz", ".bz2", ".xz", ".zip", ".json", ".jsonl", ".tsv", ".psv", ".utf16", ".cp1252"]
+)
+def test_a_table_is_the_same_in_every_file(tmp_path: Path, suffix: str) -> None:
+    frame, file = as_text(table()), tmp_path / f"table{suffix}"
+    more: dict[str, Any] = {}
+    whole = frame.to_csv(index=False)
+    if suffix.startswith(".json"):
+        frame.assign(size=table()["size"]).to_json(file, orient="records", lines=suffix == ".jsonl")
+    elif suffix in (".tsv", ".psv"):
+        file.write_text(frame.to_csv(index=False, sep="\t" if suffix == ".tsv" else "|"), encoding="utf-8")
+    elif suffix == ".utf16":
+        file.write_text(whole, encoding="utf-16")
+    elif suffix == ".cp1252":
+        file.write_bytes(whole.encode("cp1252"))
+        with pytest.raises(Refused, match=r"is not in UTF-8: if '.*Köln.*' looks right, type data.encoding=cp1252"):
+            csv(str(file), "y", task="regression", **SETTINGS)
+        more = {"encoding": "cp1252"}
+    else:
+        file.write_bytes(pack(whole.encode(), suffix))
+    plain = encode(frame, "y", task="regression", **SETTINGS)
+    data = csv(str(file), "y", task="regression", **SETTINGS, **more)
+    np.testing.assert_array_equal(data.x, plain.x)
+    assert data.inputs == plain.inputs
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".parquet", ".feather", ".json", ".zip", ".bz2"])
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"table{suffix}"
+    file.write_bytes(b"no such file")
+    with pytest.raises(Refused, match=r"is not a table \(|needs a package: type pip install (openpyxl|pyarrow)"):
+        csv(str(file), "y", task="regression", **SETTINGS)
+
+
+def test_a_file_without_a_header_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "bare.csv"
+    file.write_text("".join(f"{n * 0.5},{n % 7},{n}\n" for n in range(-3, 60)))
+    with pytest.raises(
+        Refused, match=r"begins with numbers \(-1.5, 4, -3, ...\) .*: if it has no header, type data.header"
+    ):
+        csv(str(file), "y", task="regression", **SETTINGS)
+    data = csv(str(file), "column3", task="regression", header=False, **SETTINGS)
+    assert (data.inputs, len(data.y)) == (["column1", "column2"], 63)
 
 
 WAYS: dict[str, Any] = {
