@@ -15,7 +15,7 @@ import losslab
 from losslab.config.check import configure
 from losslab.record.row_scores import read_row_scores
 from losslab.restore import load_predictor
-from losslab.stacking.group import plan_stacks
+from losslab.stacking.group import plan_runs, split_stacks
 from losslab.stacking.train import train_together
 from on_gpu.place import Found, Place, quiet
 
@@ -161,9 +161,8 @@ def stack(place: Place) -> Iterator[Found]:
 def train_stacked(place: Place, typed: Sequence[tuple[str, ...]]) -> tuple[list[Path], str]:
     """Train runs as one stack; return their folders in this order, and what was printed."""
     with quiet() as said:
-        stacks, refused = plan_stacks([place.words(*words) for words in typed], len(typed))
-        assert not refused, refused
-        assert len(stacks) == 1, said.getvalue()
+        stacks = split_stacks(plan_runs([place.words(*words) for words in typed]), len(typed))
+        assert [len(stack) for stack in stacks] == [len(typed)], said.getvalue()
         outcomes = train_together(stacks[0])
     folders = []
     for outcome in outcomes:

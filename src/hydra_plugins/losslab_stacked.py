@@ -6,7 +6,6 @@ Hydra imports this at every start, so heavy imports wait until a sweep is launch
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -39,10 +38,10 @@ class StackedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the runs; Hydra's sweepers call this. A run that is refused or fails does not stop the others."""
         from losslab.internals.hydra import value_of
-        from losslab.stacking.group import plan_stacks, train_stacks
+        from losslab.stacking.group import plan_runs, split_stacks, train_stacks
 
-        stacks, refused = plan_stacks([list(overrides) for overrides in job_overrides], self.width)
-        found: dict[int, Any] = dict(refused)
+        runs = plan_runs([list(overrides) for overrides in job_overrides])
+        stacks = split_stacks(runs, self.width)
         config = self.config.copy()
         with open_dict(config):
             config.hydra.launcher = OmegaConf.create(OmegaConf.to_container(self.on, resolve=True))
@@ -52,17 +51,13 @@ class StackedLauncher(Launcher):
             task_function=partial(train_stacks, stacks, initial_job_idx),
             config=config,
         )
-        starts = [stack[0].overrides for stack in stacks]
+        starts = [job_overrides[runs.index(stack[0])] for stack in stacks]
         for stack, back in zip(stacks, inner.launch(starts, initial_job_idx) if stacks else [], strict=True):
-            each = value_of(back)
-            each = each if back.status == JobStatus.COMPLETED else [each] * len(stack)
-            found |= zip((job.number for job in stack), each, strict=True)
-        return [to_job_return(list(overrides), found[number]) for number, overrides in enumerate(job_overrides)]
-
-
-def to_job_return(overrides: list[str], value: Any) -> JobReturn:
-    """Return to Hydra's sweepers a run's objective, or the exception that they raise."""
-    status = JobStatus.FAILED if isinstance(value, BaseException) else JobStatus.COMPLETED
-    done = JobReturn(overrides=overrides, status=status)
-    done.return_value = value
-    return done
+            ends = value_of(back) if back.status == JobStatus.COMPLETED else [value_of(back)] * len(stack)
+            for run, end in zip(stack, ends, strict=True):
+                run.outcome = end
+        done = [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
+        for back, run in zip(done, runs, strict=True):  # a sweeper gets the run's objective, or raises its exception
+            back.status = JobStatus.FAILED if isinstance(run.outcome, BaseException) else JobStatus.COMPLETED
+            back.return_value = run.outcome
+        return done

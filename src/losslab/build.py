@@ -144,16 +144,17 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
     schedule = {key: cfg.scheduler[key] for key in ("interval", "monitor") if key in cfg.scheduler}
     schedule["warmup"] = round(cfg.scheduler.get("warmup", 0.0) * cfg.run.steps)
 
-    def optimizer(module: "pl.LightningModule") -> Any:
+    def groups(module: "pl.LightningModule") -> Any:
         rate, hidden = cfg.optimizer.get("lr"), cfg.optimizer.get("hidden", False)
-        return call(cfg, "optimizer", waiting, group_parameters(module, rate, **cfg.param_groups, hidden=hidden))
+        return group_parameters(module, rate, **cfg.param_groups, hidden=hidden)
 
     module = Experiment(
         model,
         Pixels(data.scale),
         task,
         loss,
-        optimizer,
+        groups,
+        lambda groups: call(cfg, "optimizer", waiting, groups),
         scheduler,
         schedule,
         accumulate=cfg.trainer.accumulate_grad_batches,
@@ -161,7 +162,7 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
         clip_by=cfg.trainer.gradient_clip_algorithm,
         augment=make(cfg, "augment") if cfg.get("augment") else None,
     )
-    made = optimizer(module)
+    (made,) = module.build_optimizers()
     check_scaler(cfg, made)
     call(cfg, "scheduler", scheduler, made)
     return module

@@ -26,7 +26,7 @@ from losslab.config.check import configure
 from losslab.config.targets import package_finder
 from losslab.errors import Refused
 from losslab.page.card_picture import draw
-from losslab.stacking.group import plan_stacks
+from losslab.stacking.group import plan_runs, split_stacks
 from losslab.stacking.train import train_together
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.plan import read
@@ -222,9 +222,8 @@ def test_it_trains_in_a_stack_as_it_does_alone(typed: Type, undrawn: None) -> No
     words = ("experiment=stars", "trainer.max_epochs=3", "trainer.precision=64-true", "output_dir=stacked")
     differ = [("seed=0",), ("seed=1",), ("seed=1", "loss=generalized_cross_entropy"), ("seed=0", "optimizer.lr=0.1")]
     jobs = [typed(*words, *each) for each in differ]
-    stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], 8)
-    assert (len(stacks), refused) == (1, {})
-    for outcome, each in zip(train_together(stacks[0]), differ, strict=True):
+    (stack,) = split_stacks(plan_runs([list(cfg.run.overrides) for cfg in jobs]), 8)
+    for outcome, each in zip(train_together(stack), differ, strict=True):
         assert isinstance(outcome, dict)
         alone = train(typed(*words, *each, "resume=never"))
         assert numbers(outcome) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 
-from losslab.config.flat import flatten
 from losslab.data.make import make_data
 from losslab.stacking.group import Planned
 from losslab.stacking.job import build_job
@@ -14,7 +13,7 @@ from tests.conftest import ROOT, Typed
 def test_a_stack_trains_on_the_wrong_labels_that_its_runs_ask_for(typed: Typed) -> None:
     clean, noisy = (typed("task=single_label", f"data.label_noise={share}") for share in (0, 0.4))
     alone, before = make_data(noisy), make_data(clean)
-    stacked = build_job(Planned(0, [], noisy, flatten(noisy)), {}).data
+    stacked = build_job(Planned(noisy), {}).data
     assert np.array_equal(stacked.y, alone.y)
     assert np.mean(stacked.targets("train") != before.targets("train")) > 0.39
 

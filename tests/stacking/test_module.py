@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from losslab.config.catalogue import CONF, options
 from losslab.stacking.callbacks import StackCallbacks
-from losslab.stacking.group import Planned, plan_stacks
+from losslab.stacking.group import Planned, plan_runs, split_stacks
 from losslab.stacking.module import Stack
 from losslab.stacking.train import train_together
 from losslab.train import Summary, train
@@ -35,11 +35,12 @@ def both(typed: Typed, *jobs: Sequence[str], stop: int | None = None) -> list[tu
     """
     resume = [] if stop is None else ["resume=auto"]
     together, apart = ([typed(*job, *more) for job in jobs] for more in (resume, []))
-    (stack,), refused = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
-    assert not refused
+    typed_for = [list(cfg.run.overrides) for cfg in together]
+    (stack,) = split_stacks(runs := plan_runs(typed_for), width=64)
+    assert stack == runs
     if stop is not None:
         taken_away(stack, stop)
-        ((stack,), _) = plan_stacks([list(cfg.run.overrides) for cfg in together], width=64)
+        (stack,) = split_stacks(plan_runs(typed_for), width=64)
     outcomes = train_together(stack)
     folders = []
     for outcome, cfg in zip(outcomes, apart, strict=True):

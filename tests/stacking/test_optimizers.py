@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from losslab.build import build_module, build_optimizer, plan_steps
+from losslab.build import build_module, plan_steps
 from losslab.config.catalogue import CONF, options
-from losslab.config.make import call, make
+from losslab.config.make import make
 from losslab.data.dataset import Dataset
 from losslab.stacking.module import Stack
 from losslab.training.module import Experiment
@@ -44,9 +44,8 @@ class Twins:
         self.alone = self.made()
         self.optimizers = [configured(run)[0] for run in self.alone]
         self.draws = [run.draws for run in self.alone]
-        waiting = build_optimizer(self.cfgs[0])
         losses = [loss for _, _, loss in RUNS]
-        self.stack = Stack(self.made(), losses, lambda groups: call(self.cfgs[0], "optimizer", waiting, groups))
+        self.stack = Stack(self.made(), losses)
         trainer: Any = SimpleNamespace(optimizers=configured(self.stack))
         self.stack.trainer = trainer
 

@@ -26,7 +26,7 @@ from losslab.errors import Refused
 from losslab.record.folder import run_name
 from losslab.record.record import Record
 from losslab.stacking import train as together
-from losslab.stacking.group import plan_stacks
+from losslab.stacking.group import Planned, plan_runs, split_stacks
 from losslab.stacking.module import Stack
 from losslab.train import train
 from losslab.training.module import Experiment
@@ -46,13 +46,11 @@ Outcomes = list[dict[str, float] | BaseException]
 
 def swept(jobs: Sequence[DictConfig], width: int = 64) -> tuple[list[Path], Outcomes]:
     """Train these as one sweep does; return their folders, and what each came to."""
-    stacks, refused = plan_stacks([list(cfg.run.overrides) for cfg in jobs], width)
-    found: dict[int, Any] = {number: (None, error) for number, error in refused.items()}
-    for stack in stacks:
-        for job, outcome in zip(stack, together.train_together(stack), strict=True):
-            found[job.number] = (folder_of(job.cfg), outcome)
-    folders, outcomes = zip(*(found[number] for number in range(len(jobs))), strict=True)
-    return list(folders), list(outcomes)
+    runs = plan_runs([list(cfg.run.overrides) for cfg in jobs])
+    found: dict[Planned, Any] = {}
+    for stack in split_stacks(runs, width):
+        found |= zip(stack, together.train_together(stack), strict=True)
+    return [folder_of(run.cfg) for run in runs], [found[run] for run in runs]
 
 
 def status(folder: str | Path) -> dict[str, Any]:

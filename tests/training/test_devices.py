@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from losslab.build import build_module, build_optimizer, plan_steps
+from losslab.build import build_module, plan_steps
 from losslab.config.make import make
 from losslab.data.batches import Batches
 from losslab.losses import Sum
@@ -107,7 +107,7 @@ def test_a_stack_stays_on_the_device(typed: Typed) -> None:
         cfg = typed("task=single_label", "model.hidden=[8]", f"loss={loss}", f"seed={seed}", "trainer.max_epochs=1")
         data = make(cfg, "data")
         runs.append(build_module(plan_steps(cfg, data)[0], data))
-    stack = Stack(runs, ["cross_entropy", "cross_entropy", "mse"], torch.optim.Adam)
+    stack = Stack(runs, ["cross_entropy", "cross_entropy", "mse"])
     fake = FakeTensorMode()
     with fake, torch.no_grad():
         move(stack, fake)
@@ -179,7 +179,7 @@ def test_steps_and_metrics_stay_on_the_device_alone_and_stacked(typed: Typed, se
     data = make(cfg, "data")
     runs = [build_module(plan_steps(cfg, data)[0], data) for _ in range(2)]
     x, y = (each.to("meta") for each in next(iter(Batches(data, "train", 8, ahead=False))))
-    stack = Stack(runs, ["a", "b"], build_optimizer(cfg)).to("meta")
+    stack = Stack(runs, ["a", "b"]).to("meta")
     run = runs[0].to("meta")
     stack.clip = 0.1
     for module, rows in ((run, (x, y)), (stack, (torch.stack([x, x]), torch.stack([y, y])))):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from losslab.build import build_loaders, build_module, build_optimizer, build_trainer, plan_steps
-from losslab.config.make import call, make
+from losslab.config.make import make
 from losslab.data.dataset import Dataset
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.module import Stack
@@ -125,8 +125,7 @@ def stack(typed: Typed, runs: int, steps: int, *more: str, rates: int = 1) -> Co
         made.append(build_module(cfg, data))
         loaders.append(build_loaders(cfg, data))
     training, val, _ = (StackedBatches(parts) for parts in zip(*loaders, strict=True))
-    waiting = build_optimizer(cfg)
-    module = Stack(made, ["mse"] * runs, lambda groups: call(cfg, "optimizer", waiting, groups))
+    module = Stack(made, ["mse"] * runs)
     return counted(Stack, lambda: build_trainer(cfg, data).fit(module, training, val))
 
 

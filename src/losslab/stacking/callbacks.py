@@ -47,18 +47,17 @@ class StackCallbacks(pl.callbacks.Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch of each run that is not over."""
         assert isinstance(pl_module, Stack)
-        over, now = trainer.current_epoch + 1 == trainer.max_epochs, time.monotonic()
-        due, writes = over or now - self.kept >= self.seconds, now - self.written >= self.within
+        last, now = trainer.current_epoch + 1 == trainer.max_epochs, time.monotonic()
+        due, writes = last or now - self.kept >= self.seconds, now - self.written >= self.within
         self.kept, self.written = now if due else self.kept, now if writes else self.written
         saved = dump_checkpoint(trainer)
         saved["lr_schedulers"] = copy.deepcopy(saved["lr_schedulers"])
-        if pl_module.device.type != "cpu":  # all at once; and a forked process that writes it has no GPU
-            saved = move_data_to_device(saved, torch.device("cpu"))
+        saved = move_data_to_device(saved, torch.device("cpu"))  # all at once; a forked process has no GPU
         for number, job in enumerate(self.jobs):
-            if job.stopped or job.error is not None:
+            if job.over:
                 continue
+            job.error = pl_module.errors[number]
             try:
-                job.error = pl_module.errors[number]
                 if job.error is None:
                     self.end_epoch(trainer, pl_module, number, due, saved)
             except OSError as error:  # the history could not be written
@@ -67,9 +66,9 @@ class StackCallbacks(pl.callbacks.Checkpoint):
                 job.write_checkpoints()
             if job.error is not None:
                 job.record.note("failed", f"{type(job.error).__name__}: {job.error}")
-        if all(job.stopped or job.error is not None for job in self.jobs):
+        if all(job.over for job in self.jobs):
             trainer.should_stop = True
-        elif not over:
+        elif not last:
             self.on_train_batch_end()
 
     def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int, due: bool, saved: dict[str, Any]) -> None:
@@ -91,11 +90,11 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         early = [callback for callback in job.callbacks.values() if isinstance(callback, EarlyStopping)]
         stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]  # all of them
         job.stopped = any(stops)
-        if better or due or job.stopped:
+        names = ["best"] * better + ["last"] * (due or job.stopped)
+        if names:
             state = {
                 **stack.checkpoint(number, saved),
                 "callbacks": {callback.state_key: callback.state_dict() for callback in job.callbacks.values()},
                 "row": timeless(job.record.history[-1]),
             }
-            job.checkpoints |= {"best": state} if better else {}
-            job.checkpoints |= {"last": state} if due or job.stopped else {}
+            job.checkpoints |= dict.fromkeys(names, state)

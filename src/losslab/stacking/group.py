@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,21 @@ from losslab.config.ranges import whole
 from losslab.errors import Refused
 from losslab.training import preemption
 
-FREE = (
-    "seed",
-    "data.seed",
-    "data.fold",
-    "loss",
-    "optimizer",
-    "search",
-)  # settings in which the runs of a stack may differ
+FREE = ("seed", "data.seed", "data.fold", "loss", "optimizer", "search")  # in these the runs of a stack may differ
 
 
-@dataclass
+@dataclass(eq=False)
 class Planned:
-    """One run of a sweep."""
+    """One run of a sweep, and what became of it."""
 
-    number: int  # its place in the sweep
-    overrides: list[str]  # what was typed for it
-    cfg: DictConfig
-    flat: dict[str, Any]  # its settings by their flat keys
+    cfg: DictConfig  # empty if it is refused
     folder: Path | None = None  # where it is recorded; `None` for one of the run's name
+    outcome: Any = None  # its summary, or the error that it ended with
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """The run's settings by their flat keys."""
+        return {**flatten(self.cfg), **self.cfg.run.choices}
 
 
 @cache
@@ -90,63 +87,47 @@ def group_key(flat: Mapping[str, Any]) -> str:
     >>> group_key({"seed": 1, "optimizer": "adam"}) == group_key({"seed": 2, "optimizer": "adam"})
     True
     """
-    free = [
-        key
-        for key in flat
-        if excluded_from_name(key) or any(key == name or key.startswith(f"{name}.") for name in FREE)
-    ]
-    kept = {key: value for key, value in flat.items() if key not in free}
+    free = tuple(f"{name}." for name in FREE)
+    kept = {key: value for key, value in flat.items() if not excluded_from_name(key) and not f"{key}.".startswith(free)}
     optimizer = flat.get("optimizer._target_", flat.get("optimizer"))
     return json.dumps({**kept, "optimizer": optimizer}, sort_keys=True, default=str)
 
 
-def plan_run(number: int, overrides: list[str], cfg: DictConfig, folder: Path | None = None) -> Planned:
-    """Return a run of a sweep with its settings by their flat keys."""
-    return Planned(number, overrides, cfg, {**flatten(cfg), **cfg.run.choices}, folder)
-
-
-def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
-    """Split the runs into stacks of at most `width`, each in the order of the runs; print why some train alone."""
-    stacks: dict[str, list[Planned]] = {}
-    why: dict[str, int] = {}
-    for run in runs:
-        reason = reason_alone(run.cfg)
-        if reason:
-            why[reason] = why.get(reason, 0) + 1
-        stacks.setdefault(f"{run.number}" if reason else group_key(run.flat), []).append(run)
-    for reason, count in why.items():
-        print(f"{count} of {len(runs)} runs train alone: {reason}", flush=True)
-    return [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
-
-
-def plan_stacks(typed: Sequence[list[str]], width: int) -> tuple[list[list[Planned]], dict[int, Refused]]:
-    """Compose the runs of a sweep and split them into stacks.
+def plan_runs(typed: Sequence[list[str]]) -> list[Planned]:
+    """Compose the runs of a sweep; those that are refused have an outcome already.
 
     Args:
         typed: for each run, what would stand on the command line.
-        width: how many runs a stack may hold.
-
-    Returns:
-        The stacks, each in the order of the sweep; and by their numbers the runs that are refused.
 
     Raises:
         Refused: where a run names an option or a key that does not exist, as Hydra would before the first run.
     """
-    if not whole(width, 1):
-        raise Refused(f"hydra.launcher.width={width} does not fit: it must be a whole number of at least 1")
-    runs: list[Planned] = []
-    refused: dict[int, Refused] = {}
-    for number, overrides in enumerate(typed):
+    runs = []
+    for overrides in typed:
         try:
-            cfg = check.configure([show_sum(text) for text in overrides])
+            runs.append(Planned(check.configure([show_sum(text) for text in overrides])))
         except Refused as error:
             if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
                 raise  # an option or a key that does not exist
             print(f"losslab: {error}", file=sys.stderr, flush=True)
-            refused[number] = error
-        else:
-            runs.append(plan_run(number, overrides, cfg))
-    return split_stacks(runs, width), refused
+            runs.append(Planned(DictConfig({}), outcome=error))
+    return runs
+
+
+def split_stacks(runs: Sequence[Planned], width: int) -> list[list[Planned]]:
+    """Split the runs into stacks of at most `width`, each in the order of the runs; print why some train alone."""
+    if not whole(width, 1):
+        raise Refused(f"hydra.launcher.width={width} does not fit: it must be a whole number of at least 1")
+    stacks: dict[str, list[Planned]] = {}
+    why: Counter[str] = Counter()
+    for number, run in enumerate(runs):
+        if run.outcome is None:
+            reason = reason_alone(run.cfg)
+            why.update([reason] if reason else [])
+            stacks.setdefault(f"{number}" if reason else group_key(run.flat), []).append(run)
+    for reason, count in why.items():
+        print(f"{count} of {len(runs)} runs train alone: {reason}", flush=True)
+    return [stack[start : start + width] for stack in stacks.values() for start in range(0, len(stack), width)]
 
 
 def train_stacks(stacks: list[list[Planned]], first: int, typed: DictConfig) -> list[Any]:
@@ -163,9 +144,8 @@ def train_stacks(stacks: list[list[Planned]], first: int, typed: DictConfig) -> 
     from losslab.app import SweepObjective
     from losslab.stacking.train import train_together
 
-    return [
-        outcome
-        if isinstance(outcome, BaseException)
-        else SweepObjective(outcome[f"val/{job.cfg.task.yardstick}_best"], str(outcome.folder))
-        for job, outcome in zip(stack, train_together(stack), strict=True)
-    ]
+    def objective(run: Planned, end: Any) -> Any:
+        best = f"val/{run.cfg.task.yardstick}_best"
+        return end if isinstance(end, BaseException) else SweepObjective(end[best], str(end.folder))
+
+    return list(map(objective, stack, train_together(stack)))

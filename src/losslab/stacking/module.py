@@ -5,8 +5,9 @@ gradients and its metrics are the ones it would have alone.
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,40 +27,22 @@ CHUNK_BYTES = {"cpu": 2**20}  # of scores that are evaluated at once: more would
 OTHER_CHUNK_BYTES = 2**28  # metrics take several times as much memory
 
 
-class Scores(nn.Module):
-    """A run's scores of a batch; the names of its weights are those in `Experiment`."""
-
-    def __init__(self, run: Experiment) -> None:
-        super().__init__()
-        self.pixels, self.model = run.pixels, run.model
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.model(self.pixels(x))
-        return scores
-
-
 class Evaluator(nn.Module):
-    """A run's task and loss: of scores, targets and weights the loss, what the task learns of them, or all metrics."""
+    """A run's task and loss, for a function of both and of scores, targets and weights."""
 
     def __init__(self, run: Experiment) -> None:
         super().__init__()
         self.task, self.loss = run.task, run.loss
 
-    def forward(self, *rows: Tensor, ask: str) -> Any:
-        if ask == "loss":
-            return self.loss.compute(self.task, *rows)
-        if ask == "tune":
-            return self.task.tune(*rows)
-        return compute_metrics(self.task, self.loss, rows, with_loss=ask == "metrics and loss")
+    def forward(self, *rows: Tensor, ask: Callable[..., Any]) -> Any:
+        return ask(self.task, self.loss, *rows)
 
 
 def optimizer_settings(run: Experiment) -> list[dict[str, Any]]:
     """Return the parameter groups of a run's optimizer: their numbers, and the names of their parameters."""
     names = {weight: name for name, weight in run.named_parameters()}
-    return [
-        {**group, "params": [names[weight] for weight in group["params"]]}
-        for group in run.make_optimizer(run).param_groups
-    ]
+    (optimizer,) = run.build_optimizers()
+    return [{**group, "params": [names[weight] for weight in group["params"]]} for group in optimizer.param_groups]
 
 
 def whole(values: Tensor) -> Tensor:
@@ -67,43 +50,47 @@ def whole(values: Tensor) -> Tensor:
     return values.detach().clone(memory_format=torch.contiguous_format)
 
 
+def turn(weight: Tensor, values: Tensor) -> Tensor:
+    """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round."""
+    return values if weight.is_contiguous() else values.mT  # see `Stacked`
+
+
 class Stack(EpochModule):
     """Several `Experiment`s as one: `losses = loss_j(model_j(x_j), y_j)`, the gradient of their sum, a step of each.
 
-    Runs whose optimizers have equal numbers share an optimizer, of the runs' own class. It has to be element-wise: what
-    it does to a number must not depend on another one. A run that diverges stays; it changes no other.
+    Runs that follow on from each other and whose optimizers have equal numbers share an optimizer, of the runs' own
+    class. It has to be element-wise: what it does to a number must not depend on another one. A run that diverges
+    stays; it changes no other.
 
     Args:
-        runs: sorted so that those with equal numbers in their optimizers follow on from each other.
+        runs: of one shape.
         losses: for each run, a key of its loss: runs of equal keys are evaluated together.
-        optimizer: called with parameter groups.
     """
 
     order: Tensor
     place: Tensor
 
-    def __init__(
-        self, runs: Sequence[Experiment], losses: Sequence[str], optimizer: Callable[[Any], Optimizer]
-    ) -> None:
+    def __init__(self, runs: Sequence[Experiment], losses: Sequence[str]) -> None:
         first = runs[0]
         super().__init__(len(runs), first.make_scheduler, first.schedule, dim=1)
         self.accumulate, self.clip, self.clip_by = first.accumulate, first.clip, first.clip_by
-        self.runs, self.make_optimizer = runs, optimizer
+        self.runs = runs
         self.names = list(first.state_dict())  # of a run's checkpoint
         self.generators = [torch.Generator() for _ in runs]
         for run, generator in zip(runs, self.generators, strict=True):
             generator.set_state(run.draws)
-        self.scores = Stacked([Scores(run) for run in runs], self.generators)
+        chains = [nn.Sequential(OrderedDict(pixels=run.pixels, model=run.model)) for run in runs]
+        self.scores = Stacked(chains, self.generators)
         members = [[run for run, loss in enumerate(losses) if loss == kind] for kind in dict.fromkeys(losses)]
         evaluators = [Stacked([Evaluator(runs[run]) for run in some]) for some in members]
         self.kinds, self.evaluators = list(zip(members, evaluators, strict=True)), nn.ModuleList(evaluators)
         order = torch.tensor([run for some in members for run in some])
         self.register_buffer("order", order, persistent=False)  # of the runs, by loss
         self.register_buffer("place", order.argsort(), persistent=False)  # of each run in that order
-        self.settings: list[tuple[list[dict[str, Any]], slice]] = []  # of each optimizer, and its runs
-        for _, same in groupby(enumerate(map(optimizer_settings, runs)), key=lambda each: repr(each[1])):
-            (start, groups), *others = same
-            self.settings.append((groups, slice(start, start + 1 + len(others))))
+        settings = [optimizer_settings(run) for run in runs]
+        starts = [run for run in range(len(runs)) if run == 0 or repr(settings[run]) != repr(settings[run - 1])]
+        self.parts = [slice(*ends) for ends in pairwise([*starts, len(runs)])]  # the runs of each optimizer
+        self.settings = [settings[start] for start in starts]
         self.slots: list[dict[str, Tensor]] = []  # of each optimizer: its runs' part of each weight, by name
         self.errors: list[Diverged | None] = [None] * len(runs)
 
@@ -112,8 +99,10 @@ class Stack(EpochModule):
         scores: Tensor = self.scores(x)
         return scores
 
-    def evaluate_each(self, rows: Rows, ask: str, chunk: int | None = None) -> Iterator[tuple[list[int], Any]]:
-        """Return for each loss its runs, and what their evaluators say of these rows."""
+    def evaluate_each(
+        self, ask: Callable[..., Any], rows: Rows, chunk: int | None = None
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Return for each loss its runs, and what a function of their tasks, losses and rows says of them."""
         each: Iterable[Rows] = [rows]
         if len(self.kinds) > 1:
             sizes = [len(runs) for runs, _ in self.kinds]
@@ -123,22 +112,21 @@ class Stack(EpochModule):
 
     def compute_loss(self, *rows: Tensor) -> Tensor:
         """Return each run's loss `(runs,)` of scores, targets and, where there are some, weights."""
-        losses = [loss for _, loss in self.evaluate_each(rows, "loss")]
+        losses = [each for _, each in self.evaluate_each(lambda task, loss, *mine: loss.compute(task, *mine), rows)]
         return losses[0] if len(losses) == 1 else torch.cat(losses)[self.place]
 
     def build_optimizers(self) -> list[Optimizer]:
-        weights = {name: self.scores.turn(name, values.detach()) for name, values in self.scores.weights().items()}
-        names = [[name for group in groups for name in group["params"]] for groups, _ in self.settings]
-        self.slots = [
-            {name: weights[name][runs] for name in mine} for mine, (_, runs) in zip(names, self.settings, strict=True)
-        ]
-        return [
-            self.make_optimizer([{**group, "params": [mine[name] for name in group["params"]]} for group in groups])
-            for mine, (groups, _) in zip(self.slots, self.settings, strict=True)
-        ]
+        weights, optimizers = self.scores.weights(), []
+        for part, groups in zip(self.parts, self.settings, strict=True):
+            names = [name for group in groups for name in group["params"]]
+            mine = {name: turn(weights[name], weights[name].detach())[part] for name in names}
+            placed = [{**group, "params": [mine[name] for name in group["params"]]} for group in groups]
+            optimizers.append(self.runs[part.start].make_optimizer(placed))
+            self.slots.append(mine)
+        return optimizers
 
     def optimizer_index(self, run: int) -> int:
-        return next(index for index, (_, runs) in enumerate(self.settings) if run < runs.stop)
+        return next(index for index, part in enumerate(self.parts) if run < part.stop)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row, as in `Experiment`."""
@@ -173,10 +161,10 @@ class Stack(EpochModule):
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         gradients = {name: grad for name, grad in zip(weights, found, strict=True) if grad is not None}
         self.clip_each(gradients)
-        rows = {name: self.scores.turn(name, grad).contiguous() for name, grad in gradients.items()}
-        for mine, (_, runs) in zip(self.slots, self.settings, strict=True):
+        rows = {name: turn(weights[name], grad).contiguous() for name, grad in gradients.items()}
+        for mine, part in zip(self.slots, self.parts, strict=True):
             for name, weight in mine.items():
-                weight.grad = rows[name][runs] if name in rows else None
+                weight.grad = rows[name][part] if name in rows else None
         step()
         if self.schedule["interval"] == "step":
             self.step_schedulers(self.trainer.optimizers)
@@ -207,18 +195,13 @@ class Stack(EpochModule):
     def measure(self, rows: Rows, with_loss: bool) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         size = CHUNK_BYTES.get(rows[0].device.type, OTHER_CHUNK_BYTES)
         chunk = max(1, size // max(1, rows[0][0].nbytes))
-        return self.evaluate_each(rows, "metrics and loss" if with_loss else "metrics", chunk)
+        return self.evaluate_each(lambda task, loss, *mine: compute_metrics(task, loss, mine, with_loss), rows, chunk)
 
     def tune(self, rows: Rows) -> None:
-        for (_, learned), (_, evaluator) in zip(self.evaluate_each(rows, "tune"), self.kinds, strict=True):
-            for name, value in learned.items():
+        learned = self.evaluate_each(lambda task, _, *mine: task.tune(*mine), rows)
+        for (_, values), (_, evaluator) in zip(learned, self.kinds, strict=True):
+            for name, value in values.items():
                 setattr(evaluator, evaluator.own_name[f"task.{name}"], value)
-
-    def pick(self, value: Any, name: str, weight: Tensor, row: int) -> Any:
-        """Return one run's part of what an optimizer keeps beside a weight, or a copy of what is not its shape."""
-        if not isinstance(value, Tensor):
-            return copy.deepcopy(value)
-        return whole(self.scores.turn(name, value[row])) if value.shape == weight.shape else value.clone()
 
     def checkpoint(self, run: int, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return what an ordinary run would keep now.
@@ -228,21 +211,17 @@ class Stack(EpochModule):
             shared: Lightning's checkpoint of the stack.
         """
         parts = [("scores", self.scores, run)]
-        parts += [
-            (f"evaluators.{number}", evaluator, runs.index(run))
-            for number, (runs, evaluator) in enumerate(self.kinds)
-            if run in runs
-        ]
+        for number, (runs, evaluator) in enumerate(self.kinds):
+            parts += [(f"evaluators.{number}", evaluator, runs.index(run))] if run in runs else []
         state = {
             name: whole(shared["state_dict"][f"{part}.{own}"][row])
             for part, stacked, row in parts
             for name, own in stacked.own_name.items()
         }
         index = self.optimizer_index(run)
-        first, mine = self.settings[index][1].start, self.slots[index]
-        optimizer, names = shared["optimizer_states"][index], list(mine)
+        optimizer = shared["optimizer_states"][index]
         kept = {
-            key: {what: self.pick(value, names[key], mine[names[key]], run - first) for what, value in each.items()}
+            key: {what: self.pick(value, run, key) for what, value in each.items()}
             for key, each in optimizer["state"].items()
         }
         draws, on_cpu = self.generators[run].get_state(), self.device.type == "cpu"
@@ -255,3 +234,11 @@ class Stack(EpochModule):
             "processes": [{**rng, "seen": ([], [])}],
             "epoch_so_far": vars(self.states[run]).copy(),
         }
+
+    def pick(self, value: Any, run: int, key: int) -> Any:
+        """Return a run's part of what its optimizer keeps beside a weight, or a copy of what is not its shape."""
+        index = self.optimizer_index(run)
+        name, slot = list(self.slots[index].items())[key]
+        if not isinstance(value, Tensor) or value.shape != slot.shape:
+            return copy.deepcopy(value)
+        return whole(turn(self.scores.weights()[name], value)[run - self.parts[index].start])

@@ -26,18 +26,19 @@ class Stacked(nn.Module):
         self.bare = [copy.deepcopy(modules[0]).to("meta")]  # in a list, so that its weights are not this module's
         parameters, buffers = stack_module_state(list(modules))
         self.own_name = {name: name.replace(".", "/") for name in (*parameters, *buffers)}  # a dot would be a submodule
-        self.parameter_names, self.buffer_names = list(parameters), list(buffers)
-        self.linear = set()
+        self.parameter_names = list(parameters)
+        for name, values in parameters.items():
+            self.register_parameter(self.own_name[name], nn.Parameter(values.detach()))
+        for name, values in buffers.items():
+            self.register_buffer(self.own_name[name], values)
         for name, layer in modules[0].named_modules():
-            if isinstance(layer, nn.Linear):
-                self.linear.add(f"{name}.weight".lstrip("."))
+            if isinstance(
+                layer, nn.Linear
+            ):  # its gradient comes transposed: lying in memory like that, no step copies it
+                weight = getattr(self, self.own_name[f"{name}.weight".lstrip(".")])
+                weight.data = weight.data.mT.contiguous().mT
             elif type(layer) is nn.Dropout and layer.p > 0:
                 self.bare[0].set_submodule(name, Dropout(layer.p, generators))
-        for name, stacked in parameters.items():
-            values = self.turn(name, self.turn(name, stacked.detach()).contiguous())
-            self.register_parameter(self.own_name[name], nn.Parameter(values))
-        for name, stacked in buffers.items():
-            self.register_buffer(self.own_name[name], stacked)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the parameters by their names in one module; the first dimension is the module."""
@@ -56,13 +57,6 @@ class Stacked(nn.Module):
             bare.train(self.training)
         each = vmap(lambda state, *mine: functional_call(bare, state, mine, same), chunk_size=chunk)
         return each({name: getattr(self, own) for name, own in self.own_name.items()}, *inputs)
-
-    def turn(self, name: str, values: Tensor) -> Tensor:
-        """View a weight, its gradient or an optimizer's state of it as it lies in memory, or the other way round.
-
-        The gradient of a linear layer's weight comes transposed. So the weight is stored like that: no step copies it.
-        """
-        return values.mT if name in self.linear else values
 
 
 class DropoutFactors(torch.autograd.Function):

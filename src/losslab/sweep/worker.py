@@ -128,21 +128,19 @@ def train_stacks(folder: Path, ledger: Ledger, plan: Plan, jobs: Sequence[Job], 
     from losslab.stacking import group
     from losslab.stacking.train import train_together
 
-    runs: list[group.Planned] = []
-    whose: list[tuple[str, int]] = []
+    runs: dict[tuple[str, int], group.Planned] = {}
     for job in jobs:
         setting, _ = draw_setting(folder, ledger, plan, job)
         for number, repeat in enumerate(job.repeats):
             with suppress(Refused, Pruned):  # `do_job` will find the same
                 cfg, run = compose_run(folder, plan, job.key, {**setting, **repeat})
                 if read_summary(run) is None:
-                    runs.append(group.plan_run(len(runs), list(cfg.run.overrides), cfg, run))
-                    whose.append((job.key, number))
-    ends: Ends = {}
-    for some in group.split_stacks(runs, stack):
-        for planned, outcome in zip(some, train_together(some) if len(some) > 1 else [], strict=False):
-            ends[whose[planned.number]] = outcome if isinstance(outcome, BaseException) else (outcome.folder, outcome)
-    return ends
+                    runs[job.key, number] = group.Planned(cfg, run)
+    for some in group.split_stacks([*runs.values()], stack):
+        if len(some) > 1:
+            train_together(some)
+    ends = {key: run.outcome for key, run in runs.items() if run.outcome is not None}
+    return {key: end if isinstance(end, BaseException) else (end.folder, end) for key, end in ends.items()}
 
 
 def do_job(folder: Path, ledger: Ledger, plan: Plan, job: Job, ends: Ends | None = None) -> Record:

@@ -15,6 +15,7 @@ from losslab.data.batches import Batches, Pixels
 from losslab.internals.lightning import counted_step
 from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
+from losslab.optim.groups import Groups
 from losslab.record.rows import timeless
 from losslab.tasks import Task
 from losslab.training import callbacks, distributed
@@ -32,7 +33,8 @@ class Experiment(EpochModule):
         pixels: normalises images that come as bytes.
         task: fitted to the data.
         loss: fits the task; the parts of a sum are recorded one by one.
-        optimizer: called with this module, takes the parameters of its model and loss.
+        groups: called with this module, returns the parameters of its model and loss, in groups if need be.
+        optimizer: called with these.
         scheduler, schedule: see `EpochModule`.
         accumulate: batches per optimizer step; Lightning's training step is given several batches at once.
         clip: the limit that gradients are clipped to; `None` leaves them.
@@ -45,7 +47,8 @@ class Experiment(EpochModule):
         pixels: Pixels,
         task: Task,
         loss: Loss | Sum,
-        optimizer: Callable[[pl.LightningModule], Optimizer],
+        groups: Callable[[pl.LightningModule], Groups],
+        optimizer: Callable[[Groups], Optimizer],
         scheduler: Callable[[Optimizer], Any],
         schedule: dict[str, Any],
         accumulate: int = 1,
@@ -55,7 +58,7 @@ class Experiment(EpochModule):
     ) -> None:
         super().__init__(1, scheduler, schedule)
         self.model, self.pixels, self.task, self.loss, self.augment = model, pixels, task, loss, augment
-        self.make_optimizer = optimizer
+        self.make_groups, self.make_optimizer = groups, optimizer
         self.accumulate, self.clip, self.clip_by = accumulate, clip, clip_by
         (self.state,) = self.states
         self.bypasses_hooks, self.world = True, 1  # see on_train_start
@@ -69,7 +72,7 @@ class Experiment(EpochModule):
         return scores
 
     def build_optimizers(self) -> list[Optimizer]:
-        return [self.make_optimizer(self)]
+        return [self.make_optimizer(self.make_groups(self))]
 
     def optimizer_index(self, run: int) -> int:
         return 0

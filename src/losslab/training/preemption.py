@@ -57,11 +57,11 @@ def note_signals() -> Iterator[None]:
 
     A worker of a sweep keeps its own handler of Ctrl-C.
     """
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    notice.by, notice.awaited = None, True
-    notice.listen()
     if signal.getsignal(signal.SIGINT) is exit_at_once:
         handle(signal.default_int_handler, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    notice.by, notice.awaited = None, True
+    notice.listen()
     try:
         yield
     finally:
