@@ -28,6 +28,11 @@ COLUMN = type("Series", (), {"to_pandas": None, "__getitem__": None, "__len__": 
         (LAZY, "b", r"data is LazyFrame, which is not computed yet: give data.collect\(\)"),
         (COLUMN, "b", "data is Series, one column: give a table with target"),
         (PAIRS, "b", "these data hold their targets"),
+        (
+            np.ones((4, 1)),
+            np.ones(4),
+            r"target is ndarray, and names a column of data: give its name, or data=\(x, y\)",
+        ),
         ((object(), np.ones(4)), None, "data holds one object of x and 4 of y: give as many targets as rows"),
         ((np.ones((1, 2)), np.ones(4)), None, "data holds 1 row of x and 4 of y"),
     ],

@@ -35,6 +35,8 @@ def give_data(data: Any, target: Any, task: str | None, root: Path) -> dict[str,
     """
     if data is None or isinstance(data, str | Path):
         return name_data(data, target)
+    if isinstance(target, pd.Series | pd.DataFrame) or (isinstance(target, np.ndarray) and target.dtype.kind in "biuf"):
+        raise Refused(f"target is {type(target).__name__}, and names a column of data: give its name, or data=(x, y)")
     check_table(data, target is not None)
     table = isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas")
     if target is not None and not table and hasattr(data, "__getitem__") and hasattr(data, "__len__"):

@@ -77,11 +77,14 @@ def describe(plan: Plan, output: Path, folder: Path, count: int) -> str:
 def tell_time(seconds: float, unknown: int, runs: int, count: int) -> str:
     """Say how long runs take.
 
+    >>> tell_time(30, 0, 1, 0)
+    'about 30 seconds, 1 at a time'
     >>> tell_time(4000, 0, 10, 2), tell_time(90, 4, 10, 1), tell_time(0, 10, 10, 1)
     ('about 33 minutes, 2 at a time', 'about 2 minutes for 6 runs, 1 at a time; not known for the other 4', 'not known')
     """
     if unknown == runs:
         return "not known" if runs else "nothing is left to run"
+    count = max(1, count)  # n=0 trains the runs one by one, in the sweep's own process
     minutes = seconds / count / 60
     told = f"{minutes:.0f} minutes" if 1.5 <= minutes < 120 else f"{minutes / 60:.1f} hours" if minutes >= 120 else ""
     told = told or (notes.count(round(minutes * 60), "second") if minutes < 1 else "a minute")
