@@ -186,7 +186,7 @@ def test_small_models_on_gpus_train_as_one_unless_one_says_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, typed: str, fixed: dict[str, str], stack: int
 ) -> None:
     monkeypatch.setattr("losslab.sweep.engine.gpus", lambda: ["GPU"] * gpus)
-    monkeypatch.setattr("losslab.sweep.engine.count_workers", lambda: 2)
+    monkeypatch.setattr("losslab.sweep.engine.count_workers", lambda on_cpu: 2)
     plan = Plan("p", "grid", {"data": "diabetes", **fixed}, {}, {}, {"seed": [0]})
     engine = take_engine(dict(word.split("=") for word in typed.split()))
     assert engine.start(tmp_path, plan, runs=100).stack == stack

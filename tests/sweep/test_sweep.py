@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from losslab.config.check import configure
 from losslab.errors import Refused
 from losslab.sweep.choice import check_selection, choose_settings, find_best
 from losslab.sweep.driver import sweep
+from losslab.sweep.engine import Engine
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import read, to_overrides
 from losslab.sweep.processes import Workers, count_workers, gpus
@@ -487,7 +489,11 @@ def test_workers_share_the_gpus_out_evenly(tmp_path: Path, monkeypatch: pytest.M
             return None
 
     assert count_workers() == 2
+    monkeypatch.setattr("losslab.sweep.processes.cores", lambda: 5)
+    monkeypatch.setattr("losslab.sweep.processes.total_memory", lambda: 10**12)
     plan = read(sweep_file(tmp_path), {})
+    assert Engine().count(plan) == 2
+    assert Engine().count(replace(plan, fixed={"trainer": "cpu"})) == 5, "as many as there are cores"
     several, alone = (Workers(tmp_path, plan, count) for count in (4, 1))
     with monkeypatch.context() as patch:
         patch.setattr("losslab.sweep.processes.subprocess.Popen", Started)

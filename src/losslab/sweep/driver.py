@@ -135,7 +135,7 @@ def sweep(path: str, words: Sequence[str]) -> int:
     check_writable(folder, "output_dir")
     check_data(plan)
     if dry:
-        print(describe(plan, folder.parent.parent, folder, engine.count()))
+        print(describe(plan, folder.parent.parent, folder, engine.count(plan)))
         return 0
     with explain_faults(folder):
         return run(folder, plan, engine, test_seeds, retry)

@@ -36,9 +36,9 @@ class Engine:
     cpus: float = 1.0  # cores for each run of a cluster
     gpus: float | None = None  # GPUs, or the share of one, for each run; `None` for 1 if the cluster has any
 
-    def count(self) -> int:
+    def count(self, plan: Plan) -> int:
         """Return how many runs this machine trains at a time; of a cluster we know that only when we are connected."""
-        return count_workers() if self.n is None else self.n
+        return count_workers(uses_cpu(plan)) if self.n is None else self.n
 
     def start(self, folder: Path, plan: Plan, runs: int = 0) -> AnyWorkers:
         """Return the workers of a sweep, which start once they have jobs.
@@ -52,7 +52,7 @@ class Engine:
         cfg = compose_first(plan)
         if self.name == "local":
             check_devices(cfg)
-            count = self.count()
+            count = self.count(plan)
             return Workers(folder, plan, count, self.fit_stack(runs, count, plan, bool(gpus())))
         from losslab.sweep.cluster import ClusterWorkers
         from losslab.sweep.connect import connect
@@ -67,7 +67,7 @@ class Engine:
 
     def fit_stack(self, runs: int, count: int, plan: Plan, on_gpus: bool) -> int:
         """Return how many runs a stack may hold if each of `count` workers is to have some of `runs`."""
-        alone = not on_gpus or bool(plan.early) or plan.fixed.get("trainer") == "cpu"
+        alone = not on_gpus or bool(plan.early) or uses_cpu(plan)
         stack = self.stack or (1 if alone or not is_small(plan) else STACK)
         return min(stack, max(1, runs // max(1, count))) if runs else stack
 
@@ -84,6 +84,11 @@ class Engine:
 def compose_first(plan: Plan) -> "DictConfig":
     """Compose the configuration of a plan's first run."""
     return check.configure(to_overrides(plan.first(plan.cells[0])))
+
+
+def uses_cpu(plan: Plan) -> bool:
+    """Return whether all runs of a plan train on the CPU, though there may be GPUs."""
+    return plan.fixed.get("trainer") == "cpu"
 
 
 def is_small(plan: Plan) -> bool:

@@ -47,9 +47,9 @@ def gpus() -> list[str]:
     return []
 
 
-def count_workers() -> int:
-    """Return the number of GPUs; without any, the number of cores, as far as there are 2 GB of memory for each."""
-    return len(gpus()) or max(1, min(cores(), total_memory() // 2_000_000_000))
+def count_workers(on_cpu: bool = False) -> int:
+    """Return the number of GPUs; without any, or on the CPU, that of cores, with 2 GB of memory for each."""
+    return (0 if on_cpu else len(gpus())) or max(1, min(cores(), total_memory() // 2_000_000_000))
 
 
 class Workers:
