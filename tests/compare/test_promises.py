@@ -180,7 +180,7 @@ def data_sets(count: int) -> Callable[[Path], None]:
             [],
         ),
         (one_was_tuned_more, ["mae.* mse .12 settings tried against 1."], []),
-        (five_splits_of_five_seeds, ["mae beats mse by .* over 5 splits", "the data are split and trained on"], ["25"]),
+        (five_splits_of_five_seeds, ["mae beats mse by .* 5 splits", "new splits of these rows, each trained"], ["25"]),
         (one_split_of_eight_seeds, ["over 8 seeds", "these very training and test rows", "did not record"], ["split"]),
         (folds_that_share_training_rows, ["over 5 folds", "folds share training rows, .*Nadeau"], ["seeds"]),
         (equal_but_for_the_last_bits, ["cannot be told apart at 6 seeds|are the same within 1 point"], ["beats"]),
