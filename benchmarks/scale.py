@@ -3,6 +3,7 @@
     python benchmarks/scale.py queue 1000 16         # jobs and workers of one sweep, as a discrete simulation
     python benchmarks/scale.py queue 1000 16 16      # the same with 16 drivers, as a job of an array for each has one
     python benchmarks/scale.py message               # the line with all jobs that a driver sends to each worker
+    python benchmarks/scale.py run logger=false      # the calls and files of one run, with what else is typed for it
     python benchmarks/scale.py runs FOLDER 10000     # make a folder of so many finished runs
     python benchmarks/scale.py compare FOLDER        # seconds, memory and bytes of a comparison of that folder
     python benchmarks/scale.py watch FOLDER          # the same of one look of losslab watch
@@ -40,42 +41,53 @@ from losslab.sweep.queue import Queue
 from losslab.sweep.worker import PAUSES
 
 FILES = "config.yaml", "status.json", "summary.json"
-EVENTS = {"open", "os.link", "os.remove", "os.rename", "os.utime", "os.mkdir"}
+EVENTS = {"open", "os.link", "os.remove", "os.rename", "os.utime", "os.mkdir", "os.rmdir"}
 counts: Counter[str] = Counter()
 counting: list[str] = []  # who is at work, while calls are counted
+inside: list[str] = []  # the folder to which counting is limited, if it is
 
 
 def note(event: str, args: tuple[Any, ...]) -> None:
     """Count a call that Python announces; one by a file's descriptor names no file."""
-    if counting and event in EVENTS and not isinstance(args[0], int):
-        counts[f"{counting[-1]} {event.removeprefix('os.')}"] += 1
+    if event in EVENTS:
+        tally(event.removeprefix("os."), args[0])
+
+
+def tally(what: str, path: Any, calls: int = 1) -> None:
+    """Count a call for whom it is made."""
+    if counting and not isinstance(path, int):
+        if inside and not os.path.abspath(os.fsdecode(path)).startswith(inside[0]):  # noqa: PTH100 # calls nothing
+            return
+        counts[f"{counting[-1]} {what}"] += calls
 
 
 @contextmanager
 def counted() -> Iterator[None]:
     """Count calls that name a file, in `counts`, by who makes them: the last of `counting`."""
-    stat, listdir = os.stat, os.listdir
+    stat, lstat, listdir = os.stat, os.lstat, os.listdir
 
-    def counting_stat(*args: Any, **how: Any) -> Any:
-        if counting:
-            counts[f"{counting[-1]} stat"] += 1
-        return stat(*args, **how)
+    def counting_stat(path: Any, *args: Any, **how: Any) -> Any:
+        tally("stat", path)
+        return stat(path, *args, **how)
 
-    def counting_listdir(*args: Any) -> Any:
-        found = listdir(*args)
-        if counting:
-            counts[f"{counting[-1]} list"] += 1 + len(found) // READ
+    def counting_lstat(path: Any, *args: Any, **how: Any) -> Any:
+        tally("stat", path)
+        return lstat(path, *args, **how)
+
+    def counting_listdir(path: Any = ".") -> Any:
+        found = listdir(path)
+        tally("list", path, 1 + len(found) // READ)
         return found
 
     counts.clear()
     if note not in hooks:  # a hook stays for ever
         sys.addaudithook(note)
         hooks.append(note)
-    os.stat, os.listdir = counting_stat, counting_listdir  # type: ignore[assignment]
+    os.stat, os.lstat, os.listdir = counting_stat, counting_lstat, counting_listdir  # type: ignore[assignment]
     try:
         yield
     finally:
-        os.stat, os.listdir = stat, listdir
+        os.stat, os.lstat, os.listdir = stat, lstat, listdir
 
 
 hooks: list[Callable[[str, tuple[Any, ...]], None]] = []
@@ -205,6 +217,21 @@ def show_queue(jobs: int, workers: int, drivers: int = 1) -> None:
         )
 
 
+def show_run(*words: str) -> None:
+    """Print what a run calls by name in its own folders, and what it leaves there; W&B's own process is not counted."""
+    from losslab.cli import train
+
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        inside.append(os.path.realpath(name))
+        sys.argv = ["losslab", *words]
+        with counted(), by("run"):
+            train()
+        found = [path for path in Path(name).rglob("*") if path.is_file()]
+        print(f"{counts.total()} calls: {dict(counts.most_common())}; {len(found)} files")
+        os.chdir("/")
+
+
 def show_message() -> None:
     """Print how large the line with all jobs is."""
     from losslab.sweep.processes import Workers
@@ -294,6 +321,7 @@ def main(words: list[str]) -> None:
     parts: dict[str, Callable[..., None]] = {
         "queue": show_queue,
         "message": show_message,
+        "run": show_run,
         "runs": make_runs,
         "compare": lambda folder: show_command("compare", folder),
         "watch": lambda folder: show_command("watch", folder),

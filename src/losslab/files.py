@@ -299,9 +299,8 @@ def make_folder(folder: Path, instead: str = "output_dir=FOLDER") -> Path:
         Refused: for a link, and for a folder of another user, who could have planted links in it.
         OSError: if it cannot be made.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         return folder
     except FileExistsError:
         facts = folder.lstat()
