@@ -87,6 +87,22 @@ def test_each_of_60_jobs_has_one_result_whatever_is_killed(
     assert f"compare   losslab compare {found.relative_to(nodes.hidden)}" in said
 
 
+def test_a_race_is_that_of_one_machine(nodes: Cluster) -> None:
+    quick = ("model=linear", "trainer.max_epochs=2", "logger=false", "trainer.enable_progress_bar=false")
+    asked = ("data=csv", "data.path=prices.csv", "data.target=price", "loss=mse,mae", "tune=0", "budget=10")
+    for words in ("engine=ray", f"address={nodes.address}", "n=2", "name=there"), ("n=0", "name=here"):
+        race = Fork(partial(execute_hastily, ("-m", "losslab.race", *asked, *quick, *words)), nodes.hidden, nodes.env)
+        _, errors = race.communicate()
+        assert race.returncode == 0, errors
+    there, here = (nodes.hidden / "outputs" / "races" / name for name in ("there", "here"))
+    assert len(table(there)) == 10
+    assert table(there) == table(here)
+    decided = [json.loads((folder / "race.json").read_text()) for folder in (there, here)]
+    assert decided[0]["looks"]
+    assert all(each.pop("hours") for each in decided)
+    assert decided[0] == decided[1]
+
+
 def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
     tmp_path: Path, nodes: Cluster, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
