@@ -83,7 +83,7 @@ def counted() -> Iterator[None]:
     if note not in hooks:  # a hook stays for ever
         sys.addaudithook(note)
         hooks.append(note)
-    os.stat, os.lstat, os.listdir = counting_stat, counting_lstat, counting_listdir  # type: ignore[assignment]
+    os.stat, os.lstat, os.listdir = counting_stat, counting_lstat, counting_listdir
     try:
         yield
     finally:
