@@ -42,7 +42,7 @@ class Lines:
     >>> lines = Lines(240, "testing", "run", initial=60)
     >>> lines.update(30)
     >>> lines.set_postfix({"accuracy": "0.97"})
-    >>> lines.describe(now=lines.began + 600.5)
+    >>> lines.describe(now=lines.began + 600.01)
     'testing 90/240 runs, 38 %, 10:00 elapsed, 50:00 left, accuracy 0.97'
     """
 
