@@ -63,6 +63,7 @@ def test_a_file_that_is_no_record_is_a_phrase_at_once(tmp_path: Path, what: str)
         ("!!python/object/apply:os.system [exit]", "could not determine a constructor"),
         ("? [a, b]\n: c", "not YAML of values|unhashable"),
         ("a: 2001-99-99", "month"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", r"c stands there 2 times: leave one of them"),
     ],
 )
 def test_yaml_that_is_a_bomb_is_a_phrase(tmp_path: Path, text: str, why: str) -> None:

@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from losslab import multirun
@@ -50,14 +50,15 @@ def job(typed: DictConfig) -> float:
     """Train one run for `hydra.main`; return the best primary metric on the validation rows as a sweep's objective."""
     preemption.exit_at_time_limit()
     hydra_config = HydraConfig.get()
+    words: list[str] = OmegaConf.to_container(hydra_config.overrides.task)  # type: ignore[assignment]  # ${..} stays
     one_run = hydra_config.mode == RunMode.RUN
     try:
         if one_run and (launcher := hydra_config.runtime.choices["hydra/launcher"]) != "basic":
             raise Refused(f"hydra/launcher={launcher} is for several runs, and this is one run: type -m too")
-        cfg = check.configure([arguments.show_sum(text) for text in hydra_config.overrides.task])
+        cfg = check.configure([arguments.show_sum(text) for text in words])
         check_dropped(cfg)
         if not one_run:
-            print(multirun.head(hydra_config.job.num, hydra_config.overrides.task), flush=True)
+            print(multirun.head(hydra_config.job.num, words), flush=True)
         summary = train(cfg, alone=one_run)
     except Refused as error:
         if one_run:

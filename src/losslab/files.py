@@ -15,6 +15,7 @@ import struct
 import time
 import uuid
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,11 +133,7 @@ def known_json(file: str | Path) -> dict[str, Any]:
 
 
 def read_yaml(file: str | Path) -> Any:
-    """Read the YAML value in a file.
-
-    Raises:
-        Unreadable: for what `read_text` and `parse_yaml` refuse.
-    """
+    """Read the YAML value in a file; raise `Unreadable` for what `read_text` and `parse_yaml` refuse."""
     try:
         return parse_yaml(read_text(file))
     except Unreadable:
@@ -145,11 +142,21 @@ def read_yaml(file: str | Path) -> Any:
         raise Unreadable(file, f"cannot be read as YAML ({yaml_fault(error)})") from None
 
 
+class OneValueLoader(SafeLoader):  # type: ignore[misc]
+    """Load YAML values; refuse a key that occurs twice, of which PyYAML drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if found and (most := found.most_common(1)[0])[1] > 1:
+            raise ValueError(f"{most[0]} stands there {most[1]} times: leave one of them")
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+
+
 def parse_yaml(text: str) -> Any:
     """Parse a YAML text. Aliases are refused, because they let a kilobyte stand for terabytes.
 
     Raises:
-        ValueError: for aliases, and for nesting without end.
+        ValueError: for aliases, for keys that occur twice, and for nesting without end.
         yaml.YAMLError: for text that is no YAML.
 
     >>> parse_yaml("a: [1, 2]")
@@ -163,7 +170,7 @@ def parse_yaml(text: str) -> Any:
         if depth > DEPTH:
             raise ValueError("it is nested too deep")
     try:
-        return yaml.load(text, Loader=SafeLoader)
+        return yaml.load(text, Loader=OneValueLoader)
     except (TypeError, AttributeError, RecursionError, OverflowError) as error:  # as for a list that is a key
         raise ValueError(f"it is not YAML of values ({error})") from None
 

@@ -169,6 +169,8 @@ def test_settings_may_stand_on_both_sides_of_m(typed: str, monkeypatch: pytest.M
         ("race loss = mse,mae", f"{BESIDE}loss=mse,mae"),
         ("loss =mae seed=1", f"{BESIDE}loss=mae"),
         ("seed=1 loss= mae", f"{BESIDE}loss=mae"),
+        ("loss=mae, mse, huber seed=1", "no space may stand beside a comma: type loss=mae,mse,huber"),
+        ("race loss=mae ,mse", "no space may stand beside a comma: type loss=mae,mse"),
         ("loss mae", "loss and mae have no = between them: type loss=mae"),
         ("compare . by= loss", f"{BESIDE}by=loss"),
         ("race --config-dir mine loss=mae", ""),

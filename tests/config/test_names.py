@@ -51,7 +51,9 @@ def names(group: str) -> Iterator[str]:
     if group == "loss":
         yield from (name for name in dir(pytorch_optimizer) if name.endswith("Loss"))
         yield from (name for name in dir(torch.nn) if name.endswith("Loss"))
+        yield from (f"torch.nn.{name}" for name in dir(torch.nn) if name.endswith("Loss"))
     else:
+        yield from (f"torch.optim.{name}" for name in torch.optim.__all__ if name[0].isupper() and name != "Optimizer")
         yield from pytorch_optimizer.get_supported_optimizers()
         yield from (pytorch_optimizer.load_optimizer(n).__name__ for n in pytorch_optimizer.get_supported_optimizers())
         yield from (name for name in torch.optim.__all__ if name[0].isupper() and name != "Optimizer")

@@ -78,6 +78,10 @@ from tests.sweep.short import COMMAND, FOLDS, LR, done_here, start, sweep_file, 
         ),
         ({"method": "random", "parameters": {"optimizer.lr": {"distribution": "beta"}}}, "beta is not one of"),
         (
+            {"parameters": {"optimizer.lr": {"distribution": "log_uniform", "min": -3, "max": 0}}},
+            "type distribution: log_uniform_values, min: 0.0498, max: 1",
+        ),
+        (
             {"method": "random", "parameters": {"search.lr": {"min": 0.0, "max": 2.0}}, "run_cap": 8},
             "search.lr=2.0 does not fit: it must be a number from 0 to 1",
         ),

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,8 @@ def read_values(key: str, text: str) -> list[Any]:
         except HydraException as error:  # such as glob, which needs the folder of the options
             raise Refused(f"{key}={text} cannot be spelled out ({error}): type the values, such as {key}=a,b") from None
     pieces = split_names(text)
+    if len(pieces) > 1 and "" in pieces:
+        raise Refused(explain_syntax(f"{key}={text}"))
     if key == "loss":
         return pieces
     words = [quote_option(quote_names(f"{key}={piece}")) for piece in pieces]
@@ -216,7 +219,7 @@ def quote_word(word: str) -> str:
 
 
 def check_spaces(words: Sequence[str]) -> None:
-    """Refuse a space beside the = of a setting, and one in its place.
+    """Refuse a space beside the = of a setting, one in its place, and one beside a comma.
 
     >>> check_spaces(["race", "loss", "=", "mse,mae"])
     Traceback (most recent call last):
@@ -225,6 +228,9 @@ def check_spaces(words: Sequence[str]) -> None:
     for place, word in enumerate(words):
         before, after = "".join(words[place - 1 : place]), "".join(words[place + 1 : place + 2])
         alone = after and "=" not in after and not after.startswith("-")
+        if "=" in before and "=" not in word and (word.startswith(",") or before.endswith(",")):
+            rest = takewhile(lambda each: "=" not in each and not each.startswith("-"), words[place:])
+            raise Refused(f"no space may stand beside a comma: type {quote_word(''.join([before, *rest]))}")
         if word == "=" and before and after:
             raise Refused(f"no space may stand beside =: type {quote_word(f'{before}={after}')}")
         if word.startswith("=") and before and "=" not in before:
@@ -240,10 +246,14 @@ def explain_syntax(override: str) -> str:
 
     >>> print(explain_syntax("model.name=a(1)"))
     'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
+    >>> print(explain_syntax("loss==mae"))
+    'loss==mae' has a sign too many: type loss=mae
     """
     key, equals, value = override.partition("=")
     if not equals:
         return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    if value != (fewer := value.lstrip("=, ").rstrip(", ")) and fewer:
+        return f"'{override}' has a sign too many: type {quote_word(f'{key}={fewer}')}"
     if value.startswith("[") and not value.endswith("]"):
         return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
     return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"

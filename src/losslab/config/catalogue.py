@@ -127,12 +127,14 @@ def aliases(option: Mapping[str, Any]) -> set[str]:
 def find_by_alias(name: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Find the options that are known by another name; the one that is spelled like it comes first.
 
+    The name may stand below its library's, as in `torch.nn.L1Loss`.
+
     >>> known = options([str(CONF)], "loss")
     >>> find_by_alias("MultiLabelSoftMarginLoss", known), find_by_alias("BCELoss", known), find_by_alias("BCE", known)
     (['bce'], ['bce_probability'], ['bce'])
     """
     names = {option: {squeeze(option), *aliases(keys)} for option, keys in known.items()}
-    plain = squeeze(name)
+    plain = squeeze(name.rpartition(".")[2])
     exact = [option for option, spelled in names.items() if plain in spelled]
     short = plain.removesuffix("loss")
     loose = [option for option, spelled in names.items() if short in {each.removesuffix("loss") for each in spelled}]
@@ -152,7 +154,8 @@ def find_reason(name: str, group: str) -> str | None:
     >>> find_reason("PolyCrossEntropyLoss", "loss"), find_reason("Zzz", "loss")
     ('it is poly, with the same epsilon of 2; type loss=poly', None)
     """
-    plain, short = squeeze(name), squeeze(name).removesuffix("loss")
+    plain = squeeze(name.rpartition(".")[2])
+    short = plain.removesuffix("loss")
     known = options([str(CONF)], group).items()
     for option, table in ((option, keys) for option, keys in known if "rates" in keys):
         if plain in {squeeze(other) for other in table["rates"]}:

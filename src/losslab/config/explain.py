@@ -28,6 +28,7 @@ NO_DEFAULT = re.compile(r"In '([^']+)': Could not (?:load|find) '([^']+)'")
 NO_LIST = re.compile(r"In '([^']+)': .*Cannot merge DictConfig with ListConfig")
 UNMERGED = re.compile(r"Error merging override (.*)")
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: 1\. | requires)")
+DRAWN = re.compile("does not support sweep type : INTERVAL_SWEEP")
 THERE = re.compile(r"An item is already at '([^']+)'")
 NOT_THERE = re.compile(
     r"Could not delete from config\. (?:'([^']+)' does not exist|The value of '([^']+)' is (.*?) and not)"
@@ -48,6 +49,11 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         place = re.fullmatch(r"run\.overrides\[(\d+)\]", missing[2])
         if place and int(place[1]) < len(overrides):
             return f"{overrides[int(place[1])]} refers to {missing[1]}, which is not a setting: type another name"
+        typed = next(
+            (text for text in overrides if key_of(text) == missing[2].partition("[")[0] and "${" in text), None
+        )
+        if typed:
+            return f"{typed} refers to {missing[1]}, which is not a setting: type another name"
         return f"{missing[2]} refers to {missing[1]}, which is not a setting: leave out what refers to it or removes it"
     if absent := NO_DEFAULT.search(text):
         group, _, name = absent[2].rpartition("/")
@@ -61,6 +67,12 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         )
     if unmerged := UNMERGED.fullmatch(text):
         return f"{unmerged[1]} does not fit what it sets: type a value like that of `--cfg job`"
+    if DRAWN.search(text):
+        key = next((key_of(word) for word in overrides if "interval(" in word), "KEY")
+        return (
+            f"{key} is a range, and -m needs its values: type some, such as {key}=0.01,0.1, or write a sweep file with "
+            f"{key}: {{min: .., max: ..}} for losslab sweep"
+        )
     if several := SEVERAL.search(text):
         return explain_several(several[1])
     if there := THERE.search(text):
@@ -105,7 +117,7 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
         return f"{group}={name} is called {' or '.join(names)} here: type {group}={names[0]}{more}"
     if why := find_reason(name, group):
         return f"{group}={name} is not an option here: {why}"
-    return f"{group}={name} is not an option; {nearest(name, error.options)}"
+    return f"{group}={name} is not an option; {nearest(name.rpartition('.')[2], error.options)}"
 
 
 def explain_unknown(name: str, overrides: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Read a W&B sweep file: each of its words must be known, and each range one that can be drawn from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,16 @@ def check_words(path: str, key: str, asked: Mapping[str, Any]) -> None:
     for word in asked:
         if word not in PARAMETER:
             raise Refused(f"{path}: {key}: {word} is not known here; {nearest(str(word), PARAMETER)}")
-    if (distribution := asked.get("distribution")) not in (None, *DISTRIBUTIONS):
+    if (distribution := asked.get("distribution")) == "log_uniform":
+        ends = [asked.get(end) for end in ("min", "max")]
+        low, high = [
+            f"{math.exp(end):.3g}" if isinstance(end, int | float) and abs(end) < 700 else ".." for end in ends
+        ]
+        raise Refused(
+            f"{path}: {key}: log_uniform has the exponents of e for its min and max: type distribution: "
+            f"log_uniform_values, min: {low}, max: {high}"
+        )
+    if distribution not in (None, *DISTRIBUTIONS):
         raise Refused(f"{path}: {key}: {distribution} is not one of {', '.join(DISTRIBUTIONS)}")
 
 
