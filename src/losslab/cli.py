@@ -1,4 +1,4 @@
-"""The command `losslab`: a run, or one of the commands that go with runs.
+"""losslab: which loss and which optimizer are better for my task, and is the difference real?
 
     losslab loss=mae optimizer=adam         train one run, or with -m several: the same as losslab-train
     losslab race loss=mse,mae,huber         find out which of them to use, with as few runs as possible
@@ -11,7 +11,7 @@
     losslab card loss=focal                 draw and explain a loss and its gradient
     losslab paths                           draw how optimizers move down a valley with two minima
 
-`losslab race --help` says more about a race, and so on. The parts of a run, and the options of each:
+`losslab race --help` says more about a race, and so on.
 """
 
 import losslab.safe_path  # noqa: F401  # before all else is imported

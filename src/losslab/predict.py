@@ -140,6 +140,7 @@ def predict(
         Refused: where the input is not what the model takes, or the run cannot be made again.
     """
     from losslab.restore import load_predictor
+    from losslab.tasks.base import write_number
 
     run = load_predictor(cfg)
     if run.encoder is None:
@@ -148,12 +149,12 @@ def predict(
     outputs, numbers = run.data.outputs, list(zip(*(column.tolist() for column in found.columns.values()), strict=True))
     rows = [[found.named, "predicted", *found.columns]]
     rows += [
-        [title, predicted, *(f"{number:.6g}" for number in row)]
+        [title, predicted, *map(write_number, row)]
         for title, predicted, row in zip(found.titles, found.words, numbers, strict=True)
     ]
     if found.marked is None:
         lines = [
-            ", ".join(f"{name} {number:.5g}" for name, number in zip(found.columns, row, strict=True))
+            ", ".join(f"{name} {write_number(number)}" for name, number in zip(found.columns, row, strict=True))
             for row in numbers
         ]
     else:

@@ -68,10 +68,12 @@ def test_every_sentence_agrees_with_its_numbers(seeds: range) -> None:
         findings = evaluate(comparison)
         verdict = write_verdict(comparison, findings)
         cells, pairs = summarize_cells(comparison), tabulate_pairs(findings.every)
-        for table in (format_cells(comparison, cells), format_pairs(pairs, comparison.unit)):
+        for table in (format_cells(comparison, cells), format_pairs(pairs, comparison.unit, findings.alpha)):
             assert not table.isin(["nan", "inf"]).any().any(), (seed, table)
         lead = [text for line in write_lead(comparison, findings, 1.0) for text in (line.answer, *line.evidence)]
-        said = "\n".join([*verdict, *lead, *describe_method(comparison, None), *find_cautions(comparison, findings)])
+        said = "\n".join(
+            [*verdict, *lead, *describe_method(comparison, None, findings.alpha), *find_cautions(comparison, findings)]
+        )
         assert not ODD.search(said), (seed, ODD.search(said), said)
         assert "e+" not in "".join(verdict), (seed, verdict)
         for pair in findings.every:

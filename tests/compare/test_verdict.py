@@ -1,6 +1,7 @@
 """The sentences of the verdict, and the cautions: each appears where it should, and only there."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from losslab.compare.cautions import find_cautions
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
-from losslab.compare.method import describe_selection
+from losslab.compare.method import describe_method, describe_selection
 from losslab.compare.runs import read_runs
 from losslab.compare.settings import CROSS
+from losslab.compare.table import format_pairs, tabulate_pairs
 from losslab.compare.verdict import write_verdict
 from tests.compare.written import grid, run
 
@@ -124,6 +126,18 @@ def test_sound_runs_have_no_caution(tmp_path: Path) -> None:
     assert describe_selection(arrange(read_runs([str(folder)]))) == (
         "Best epochs were chosen by val/rmse, never by test results."
     )
+
+
+@pytest.mark.parametrize(("alpha", "level"), [(0.05, "95 %"), (0.0065, "99.35 %")])
+def test_the_table_of_pairs_and_the_method_name_the_level_at_which_pairs_were_tested(
+    tmp_path: Path, alpha: float, level: str
+) -> None:
+    comparison = arrange(read_runs([str(grid(tmp_path, {"mae": 0.5, "mse": 0.502}, 6))]))
+    findings = evaluate(replace(comparison, alpha=alpha))
+    table = format_pairs(tabulate_pairs(findings.tested), comparison.unit, findings.alpha)
+    (low, high) = map(float, table[f"{level} interval"].iloc[0].split(" to "))
+    assert (low > 0 or high < 0) == (findings.pairs[0].p <= alpha)
+    assert any(f"hold together at {level}, and p" in text for text in describe_method(comparison, None, alpha))
 
 
 @pytest.mark.parametrize("seed", range(6))

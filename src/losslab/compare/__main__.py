@@ -106,7 +106,8 @@ def build_page(report: "Report", out: "Path", plots: "Sequence[DrawnPlot]", late
     from losslab.page.run_list import link_cells, list_failed, list_runs
 
     comparison, components = report.comparison, report.components
-    pairs = [Section("Pairs", format_pairs(report.pairs, comparison.unit), closed=True)] if len(report.pairs) else []
+    table = format_pairs(report.pairs, comparison.unit, report.findings.alpha)
+    pairs = [Section("Pairs", table, closed=True)] if len(table) else []
     target = report.target.sentence if report.target else ""
     cells, *sections = link_cells(comparison, format_cells(comparison, report.cells), target)
     sections += pairs

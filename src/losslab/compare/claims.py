@@ -67,6 +67,7 @@ class Findings:
     tested: list[Pair] = field(default_factory=list)  # all pairs that were tested, reported or not
     spreads_differ: bool = False  # whether the cells' spreads differ by more than chance
     skewed: bool = False  # whether differences of any pair are skewed
+    alpha: float = 0.05  # the level of the family
 
     @property
     def picked(self) -> str:
@@ -105,7 +106,7 @@ def evaluate(comparison: Comparison) -> Findings:
     """Test every pair of a comparison as one family."""
     cells, (leader, tied) = comparison.cells, find_leader(comparison)
     if len(cells) < 2:
-        return Findings([], {}, leader)
+        return Findings([], {}, leader, alpha=comparison.alpha)
     y = tabulate_units(comparison)
     contrasts = [*list_cells(comparison, leader), *list_options(comparison, np.isfinite(y))]
     tries = count_tries(comparison).reindex(cells, fill_value=1)
@@ -126,6 +127,7 @@ def evaluate(comparison: Comparison) -> Findings:
         tested,
         family.spreads_differ,
         bool(family.skewed.any()),
+        comparison.alpha,
     )
 
 

@@ -5,15 +5,16 @@ from losslab.compare.design import Comparison
 from losslab.compare.ranks import DRAWS
 
 
-def describe_method(comparison: Comparison, target: Target | None) -> list[str]:
-    """Explain in a few points how the figures of the page were computed."""
+def describe_method(comparison: Comparison, target: Target | None, alpha: float) -> list[str]:
+    """Explain in a few points how the figures of the page were computed; pairs are tested at `alpha`."""
     population, level = comparison.population, f"{100 * (1 - comparison.alpha):g} %"
+    together = f"{100 * (1 - alpha):.4g} %"
     sentences = [
         describe_selection(comparison),
         f"The unit of analysis is the {population.noun}: a unit's value is the mean of its runs, and the model is "
         "cell + unit + noise.",
         "All pairs of cells, and all pairs of options as means over the options of the other key, are one family: "
-        f"their intervals hold together at {level}, and p is the smallest level at which the family calls a "
+        f"their intervals hold together at {together}, and p is the smallest level at which the family calls a "
         "difference real (single-step max-T, Westfall & Young 1993; the reference is simulated with normal noise in "
         "the same pattern of units).",
         "The standard error of a difference is the pooled one. A pair's own is used instead if it is larger, to the "

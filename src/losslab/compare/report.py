@@ -74,7 +74,7 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
         tabulate_pairs(findings.tested),
         estimate_components(comparison, findings),
         target,
-        describe_method(comparison, target),
+        describe_method(comparison, target, findings.alpha),
         looks,
     )
 

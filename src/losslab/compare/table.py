@@ -176,8 +176,8 @@ def tabulate_pairs(pairs: Sequence[Pair]) -> pd.DataFrame:
     )
 
 
-def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Write the table of pairs as texts, smallest p first, at most 100 of them."""
+def format_pairs(pairs: pd.DataFrame, unit: str, alpha: float) -> pd.DataFrame:
+    """Write the table of pairs as texts, tested at a level, smallest p first, at most 100 of them."""
     if pairs.empty:
         return pairs
     pairs = pairs.sort_values("p", kind="stable").head(MOST_PAIRS)
@@ -187,7 +187,7 @@ def format_pairs(pairs: pd.DataFrame, unit: str) -> pd.DataFrame:
     table[f"first is better by, {unit}"] = [
         format_decimals(value, decimals) for value in pairs["difference"].round(6).add(0.0)
     ]
-    table["interval"] = [
+    table[f"{100 * (1 - alpha):.4g} % interval"] = [
         "" if np.isnan(low) else f"{format_decimals(low, decimals)} to {format_decimals(high, decimals)}"
         for low, high in zip(pairs["low"], pairs["high"], strict=True)
     ]

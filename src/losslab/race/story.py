@@ -93,7 +93,7 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
         used.append(f"{said}: choose by cost or habit.")
     used += describe_undecided(race, comparison, wanted, why)
     beaten = sorted(state.beaten.items(), key=lambda item: item[1]["mean"])
-    used += [describe_beaten(name, gap, unit) for name, gap in beaten[:NAMED]]
+    used += [describe_beaten(name, gap, unit, state.difference) for name, gap in beaten[:NAMED]]
     if len(beaten) > NAMED:
         used.append(
             f"{len(beaten) - NAMED} more are behind by at least "
@@ -103,15 +103,16 @@ def write_verdict(race: "Race", comparison: "Comparison", why: str) -> list[str]
     return [*used, describe_cost(race), describe_claim(comparison, len(state.looks))]
 
 
-def describe_beaten(name: str, gap: dict[str, Any], unit: str) -> str:
+def describe_beaten(name: str, gap: dict[str, Any], unit: str, difference: float) -> str:
     """Say how far a candidate that was dropped is behind the best, and whether it is surely worse."""
     if gap["low"] > 0:
         best = gap["ahead"] if len(gap["rivals"]) == 1 else "the best"
         interval = format_gap(gap["mean"], gap["low"], gap["high"], unit)
         return f"{name} is worse than {best} by {interval}, found at {gap['n']} seeds."
+    close = "; whether that matters is not decided" if gap["mean"] < difference else ""
     return (
         f"{name} is out, as another one is at least as good: it was behind {gap['ahead']} by "
-        f"{format_size(gap['mean'], unit)} at {gap['n']} seeds."
+        f"{format_size(gap['mean'], unit)} at {gap['n']} seeds{close}."
     )
 
 

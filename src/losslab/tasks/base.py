@@ -36,6 +36,15 @@ class Reading(Protocol):
         """The losses that are added up, by name; none where it is a single one."""
 
 
+def write_number(value: float) -> str:
+    """Write a number with six digits, or with all before the point where it has more.
+
+    >>> write_number(222289.31), write_number(12345678.9), write_number(0.123456789), write_number(1e-9)
+    ('222289', '12345679', '0.123457', '1e-09')
+    """
+    return f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
+
+
 class Task(nn.Module, ABC):
     """A kind of target: what its losses may ask for, how it is evaluated, and how it is shown to people.
 
@@ -138,7 +147,7 @@ class Task(nn.Module, ABC):
     def describe(self, data: Dataset, y: Tensor) -> list[str]:
         """Write canonical targets in words."""
         if self.truth == "numbers":
-            return [", ".join(f"{value:.5g}" for value in row) for row in y.tolist()]
+            return [", ".join(write_number(value) for value in row) for row in y.tolist()]
         names = data.outputs
         if self.truth == "class":
             return [names[index] for index in y.tolist()]
