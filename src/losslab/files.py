@@ -143,9 +143,10 @@ def read_yaml(file: str | Path) -> Any:
 
 
 class OneValueLoader(SafeLoader):  # type: ignore[misc]
-    """Load YAML values; refuse a key that occurs twice, of which PyYAML drops the first."""
+    """Load YAML values, and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that occurs twice, of which PyYAML drops the first."""
         found = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if found and (most := found.most_common(1)[0])[1] > 1:
             raise ValueError(f"{most[0]} stands there {most[1]} times: leave one of them")
