@@ -46,7 +46,9 @@ def test_a_single_run_is_not_launched(command: Command, launcher: str) -> None:
         pytest.skip(f"no plugin for {launcher} here")
     done = command("loss=mae", f"hydra/launcher={launcher}")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"losslab: hydra/launcher={launcher} is for the runs of a sweep")
+    assert done.stderr.startswith(
+        f"losslab: hydra/launcher={launcher} is for several runs, and this is one run: type -m too"
+    )
     assert done.stderr.count("\n") == 1
 
 
