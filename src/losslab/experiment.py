@@ -69,7 +69,11 @@ def read_words(name: str, folders: Sequence[str]) -> tuple[str, str]:
 
 
 def read_expectations(name: str, folders: Sequence[str]) -> list[Expectation]:
-    """Read the ranges that an experiment's file expects metrics in."""
+    """Read the ranges that an experiment's file expects metrics in.
+
+    Raises:
+        Refused: for what is no range.
+    """
     file = options(folders, "experiment").get(name, {})
     expect = file.get("expect") or {}
     found = []
@@ -88,7 +92,11 @@ def read_expectations(name: str, folders: Sequence[str]) -> list[Expectation]:
 
 
 def introduce(names: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """Write the lines of the question that each of these experiments asks, and what to expect."""
+    """Write the lines of the question that each of these experiments asks, and what to expect.
+
+    Raises:
+        Refused: if a file cannot be read.
+    """
     lines: list[str] = []
     known = options(folders, "experiment")
     for name in dict.fromkeys(names):

@@ -102,7 +102,11 @@ def make_whole(run: "Predictor") -> Any:
 
 
 def export_graph(run: "Predictor", inputs: "Tensor") -> bytes:
-    """Return the model as ONNX, for any number of rows, and of words."""
+    """Return the model as ONNX, for any number of rows, and of words.
+
+    Raises:
+        Refused: where torch cannot export it.
+    """
     import torch
 
     shapes = {0: torch.export.Dim.DYNAMIC} | ({1: torch.export.Dim.DYNAMIC} if inputs.dtype == torch.int64 else {})
@@ -127,7 +131,11 @@ def export_graph(run: "Predictor", inputs: "Tensor") -> bytes:
 
 
 def check_agreement(run: "Predictor", content: bytes, inputs: "Tensor") -> str:
-    """Compare ONNX Runtime with the model on inputs of another number of rows; return a note of it."""
+    """Compare ONNX Runtime with the model on inputs of another number of rows; return a note of it.
+
+    Raises:
+        Refused: if they differ.
+    """
     import torch
 
     if find_spec("onnxruntime") is None:

@@ -238,7 +238,11 @@ def make_classifier(name: str, channels: int) -> Any:
 
 
 def set_patches(model: Any, name: str, height: int, width: int) -> tuple[int, int]:
-    """Give a vision transformer a position embedding for each patch of such images; return the grid of patches."""
+    """Give a vision transformer a position embedding for each patch of such images; return the grid of patches.
+
+    Raises:
+        Refused: if patches do not fill an image.
+    """
     patch = model.patch_size
     if height % patch or width % patch:
         fitting = [max(patch, round(side / patch) * patch) for side in (height, width)]
@@ -260,6 +264,9 @@ def load_weights(model: Any, name: str, weights: str, place: str, grid: tuple[in
         weights: see `backbone`.
         place: the name of the last layer.
         grid: the rows and columns of patches of a vision transformer.
+
+    Raises:
+        Refused: if they are another model's.
     """
     state, ours = read_weights(name, weights), model.state_dict()
     if grid and "encoder.pos_embedding" in state:

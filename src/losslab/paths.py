@@ -73,6 +73,9 @@ class Path2D:
 def parse_words(words: Sequence[str]) -> tuple[list[str], int, Path]:
     """Parse what was typed into optimizers, a number of steps and a file, without torch.
 
+    Raises:
+        Refused: for anything that could have been mistyped.
+
     >>> parse_words(["optimizers=[sgd,adam]", "steps=50"])
     (['sgd', 'adam'], 50, PosixPath('paths.png'))
     """

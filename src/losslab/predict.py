@@ -104,6 +104,9 @@ def parse_request(words: Sequence[str]) -> Request:
 def parse_threshold(typed: str | None) -> str | float | None:
     """Return `tuned`, `prior`, a number between 0 and 1, or `None` where nothing was typed.
 
+    Raises:
+        Refused: for anything else.
+
     >>> parse_threshold("tuned"), parse_threshold("0.3")
     ('tuned', 0.3)
     """

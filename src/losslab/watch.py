@@ -45,6 +45,9 @@ class Request:
 def parse_request(words: Sequence[str]) -> Request:
     """Parse the words of the command.
 
+    Raises:
+        Refused: for anything mistyped.
+
     >>> parse_request([".", "--serve", "every=5"]).every
     5.0
     """

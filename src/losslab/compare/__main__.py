@@ -53,7 +53,11 @@ if TYPE_CHECKING:
 
 
 def compare(request: Request, runs: Runs) -> str:
-    """Write the page and the files beside it; return what is printed, the page's path last, or one JSON object."""
+    """Write the page and the files beside it; return what is printed, the page's path last, or one JSON object.
+
+    Raises:
+        Refused: if the runs cannot be compared as asked.
+    """
     check_finished(runs)
     comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
 

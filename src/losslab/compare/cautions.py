@@ -13,7 +13,7 @@ from losslab.compare.settings import changes_figures, chooses_rows, count_values
 from losslab.compare.wording import join_phrases
 from losslab.record.rows import FIRST_NORM
 
-SPOILT = ("data.outliers", "data.label_noise")  # they change rows that are trained on, and no tested one
+SPOILT = ("data.outliers", "data.label_noise")  # they change training rows alone
 SAME = {
     "environment.git_commit": "versions of the code",
     "environment.torch": "versions of torch",

@@ -21,7 +21,11 @@ def connect() -> Any:
 
 
 def read_project(project: str) -> Iterator[tuple[str, Record]]:
-    """Read each run of `entity/project` from the server, with its path."""
+    """Read each run of `entity/project` from the server, with its path.
+
+    Raises:
+        Refused: if the project cannot be read.
+    """
     try:
         for run in connect().runs(project, per_page=100, lazy=False):  # lazy would send a request for each run
             ended = {"finished": 0, "running": None}.get(run.state, 1)

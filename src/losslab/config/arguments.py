@@ -148,7 +148,11 @@ def read_values(key: str, text: str) -> list[Any]:
 
 
 def parse_override(text: str) -> Override:
-    """Parse an override as Hydra does."""
+    """Parse an override as Hydra does.
+
+    Raises:
+        Refused: for what Hydra cannot read.
+    """
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except OverrideParseException:
@@ -344,6 +348,9 @@ def take_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def search_path(folders: Sequence[str]) -> list[str]:
     """Return the overrides by which Hydra finds options in these folders.
+
+    Raises:
+        Refused: for a folder that is not there.
 
     >>> search_path(["/"]), search_path([])
     (["hydra.searchpath=['/']"], [])

@@ -69,7 +69,11 @@ def check_installed(typed: str, library: str) -> None:
 
 
 def name_model(cfg: DictConfig, library: str) -> None:
-    """Let the choice of a model say which of its library's it is."""
+    """Let the choice of a model say which of its library's it is.
+
+    Raises:
+        Refused: if the library is not installed.
+    """
     typed = "-".join([library, *([cfg.model.name] if "name" in cfg.model and cfg.model.name != "???" else [])])
     check_installed(f"model={typed}", library)
     plain: Any = OmegaConf.to_container(cfg.model)

@@ -95,7 +95,11 @@ def parse_option(text: str) -> bytes:
 
 
 def options(catalogue: Sequence[str], group: str) -> dict[str, dict[str, Any]]:
-    """Read the files of a group, by option. The first folder of the catalogue that has an option wins."""
+    """Read the files of a group, by option. The first folder of the catalogue that has an option wins.
+
+    Raises:
+        Refused: for a file that is no YAML.
+    """
     found: dict[str, dict[str, Any]] = {}
     for folder in catalogue:
         for file in sorted(Path(folder, group).glob("*.yaml")):

@@ -84,6 +84,9 @@ def whole(value: object, least: int) -> bool:
 def read_range(text: Any) -> Range:
     """Read a range as it stands in an option's file.
 
+    Raises:
+        ValueError: if it is none.
+
     >>> share = read_range("[0, 1) | null, the part of the rows")
     >>> share.fits(0), share.fits(1), share.fits(None), share.words
     (True, False, True, 'a number from 0 up to, but not including, 1, or null, the part of the rows')

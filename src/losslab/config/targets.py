@@ -62,7 +62,11 @@ class AllowedPackages(MetaPathFinder):
         return PathFinder.find_spec(name, [self.folder])
 
     def load(self, packages: Sequence[str]) -> None:
-        """Import those of the packages that are in the folder."""
+        """Import those of the packages that are in the folder.
+
+        Raises:
+            Refused: if one of them cannot be imported.
+        """
         self.folder = str(self.given or Path.cwd())
         sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not self), self]
         self.allow |= set(packages)

@@ -86,7 +86,11 @@ def list_keys() -> set[str]:
 
 
 def parse_flag(key: str, value: str) -> bool:
-    """Parse true or false that was typed."""
+    """Parse true or false that was typed.
+
+    Raises:
+        Refused: if it is neither.
+    """
     if value.lower() not in ("true", "false"):
         raise Refused(f"{key}={value} does not fit: type {key}=true or {key}=false")
     return value.lower() == "true"

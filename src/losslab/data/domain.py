@@ -20,6 +20,9 @@ BOUND = re.compile(rf"\s*({'|'.join(OPERATORS)})\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[
 def parse_domain(domain: str) -> list[tuple[Callable[[Any, Any], Any], float]]:
     """Return the bounds of a domain, each as a comparison and the number to compare with.
 
+    Raises:
+        Refused: if it cannot be read.
+
     >>> [compare(0.5, bound) for compare, bound in parse_domain("> 0 and <= 1")]
     [True, True]
     """

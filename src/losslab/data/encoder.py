@@ -132,6 +132,9 @@ class TableEncoder:
 def find_id(frame: pd.DataFrame, wanted: str | None) -> str | None:
     """Return the column that names the rows: the one that is wanted, or one that is called so and differs in each row.
 
+    Raises:
+        Refused: if the one that is wanted is not there.
+
     >>> find_id(pd.DataFrame({"n": ["3", "4"], "PassengerId": ["7", "9"]}), None)
     'PassengerId'
     """

@@ -110,7 +110,11 @@ def images(  # long: a parameter for each setting of a folder
 
 
 def find_images(root: Path, path: str) -> list[str]:
-    """Return the images below a folder; `path` is what was typed."""
+    """Return the images below a folder; `path` is what was typed.
+
+    Raises:
+        Refused: if there are none.
+    """
     if not root.is_dir():
         what = "is a file: type the folder that holds the images" if root.exists() else "is not there: type a folder"
         raise Refused(f"data.path={path} {what}")

@@ -90,7 +90,11 @@ def read_packed(folder: Path, classes: Sequence[str], val: float, seed: int) -> 
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
-    """Read an array of bytes in LeCun's IDX format: two zeros, 8 for bytes, the dimensions, the size of each, bytes."""
+    """Read an array of bytes in LeCun's IDX format: two zeros, 8 for bytes, the dimensions, the size of each, bytes.
+
+    Raises:
+        Refused: if it is none.
+    """
     try:
         with open_regular(file) as source, gzip.GzipFile(fileobj=source) as opened:
             content = opened.read(LARGEST)

@@ -160,7 +160,11 @@ def check_header(frame: pd.DataFrame, source: str) -> None:
 
 
 def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | None) -> tuple[str, list[list[str]]]:
-    """Find the column that names images, and the files that each of its cells may mean."""
+    """Find the column that names images, and the files that each of its cells may mean.
+
+    Raises:
+        Refused: if no column names an image.
+    """
     known = set(files)
     meant: dict[str, list[str]] = {}
     for name in files:
@@ -188,7 +192,11 @@ def match_files(frame: pd.DataFrame, source: str, files: list[str], file: str | 
 
 
 def infer_targets(frame: pd.DataFrame, source: str, truth: str, separator: str | None, formats: Told) -> list[str]:
-    """Return the columns that hold the target, if the table can be read in one way only."""
+    """Return the columns that hold the target, if the table can be read in one way only.
+
+    Raises:
+        Refused: if there are several, or none.
+    """
     filled = {str(name): frame[name][~frame[name].isin(MISSING)] for name in frame.columns}
     columns = [name for name, cells in filled.items() if cells.nunique() > 1]
     flags = [name for name in columns if is_flag(frame[name])]
@@ -345,6 +353,9 @@ def encode_labels(
 
 def reduce_rare(rows: list[list[str]], min_count: int, rare: str) -> tuple[list[list[str]], list[str]]:
     """Leave out labels of fewer than `min_count` rows, or merge them into one; return the rows and a note of it.
+
+    Raises:
+        Refused: if no label is left.
 
     >>> reduce_rare([["a", "b"], ["a"]], 2, "merge")
     ([['a', 'other'], ['a']], ['1 label of fewer than 2 images merged into other: b 1'])

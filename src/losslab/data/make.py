@@ -27,7 +27,11 @@ def make_data(cfg: DictConfig) -> "Dataset":
 
 
 def read_data(cfg: DictConfig) -> "Dataset":
-    """Read the data of a run, whatever its loss: with the wrong labels that it asks for."""
+    """Read the data of a run, whatever its loss: with the wrong labels that it asks for.
+
+    Raises:
+        Refused: where they cannot be read.
+    """
     data: Dataset = make(cfg, "data")
     flip_classes(data, float(cfg.data.get("label_noise", 0.0)), int(cfg.data.get("seed", 0)))
     return data

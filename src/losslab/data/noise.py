@@ -25,6 +25,9 @@ def flip_classes(data: Dataset, share: float, seed: int) -> None:
     That is symmetric label noise. Who has wrong labels has them in the validation rows, too.
 
     Source: Ghosh et al. 2017.
+
+    Raises:
+        Refused: for targets that are no classes.
     """
     if not share:
         return

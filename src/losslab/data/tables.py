@@ -115,7 +115,11 @@ def check_parts(test_path: str | None, settings: Mapping[str, Any]) -> None:
 
 
 def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tuple[pd.DataFrame, NDArray[Any]]:
-    """Put the rows of a test table below those of another; return all, and the part of each."""
+    """Put the rows of a test table below those of another; return all, and the part of each.
+
+    Raises:
+        Refused: if it lacks a column.
+    """
     if lacking := [str(name) for name in frame.columns if name not in tested.columns]:
         raise Refused(
             f"data.test_path={test_path} lacks {few(lacking, 8)}, which data.path has: add or rename columns, "
@@ -311,7 +315,11 @@ def name_categories(columns: Sequence[Column]) -> None:
 
 
 def has_text(path: str, without: Sequence[str], form: Format) -> bool:
-    """Return whether the first rows of a table hold text, neither a category nor a number, in columns of features."""
+    """Return whether the first rows of a table hold text, neither a category nor a number, in columns of features.
+
+    Raises:
+        Refused: if it cannot be read.
+    """
     frame = read_table(path, "data.path", rows=HEAD, form=form)
     columns = [Column(frame[name], formats=ANY) for name in frame.columns if str(name) not in without]
     name_categories(columns)

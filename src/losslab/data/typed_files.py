@@ -60,7 +60,11 @@ def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
 
 
 def read_line(number: int, line: bytes) -> Any:
-    """Read a line of JSON."""
+    """Read a line of JSON.
+
+    Raises:
+        ValueError: with its number.
+    """
     try:
         return json.loads(line)
     except ValueError as error:

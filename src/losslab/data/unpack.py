@@ -30,7 +30,11 @@ UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
 
 
 def open_member(source: BinaryIO) -> Any:
-    """Open the one table in a zip archive."""
+    """Open the one table in a zip archive.
+
+    Raises:
+        Refused: if there are several, or none.
+    """
     archive = zipfile.ZipFile(source)
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     if len(names) != 1:

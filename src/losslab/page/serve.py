@@ -41,7 +41,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(page: Path, port: int = 0) -> str:
-    """Serve a page in the background; return what to tell the user."""
+    """Serve a page in the background; return what to tell the user.
+
+    Raises:
+        Refused: where the port is taken.
+    """
     token = secrets.token_urlsafe(24)
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, page, token))

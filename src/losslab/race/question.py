@@ -75,6 +75,9 @@ def finalists(trials: int) -> int:
 def parse_budget(text: str) -> Budget | None:
     """Parse a budget: 500 (runs), 90s, 30m, 2h or 8gpuh.
 
+    Raises:
+        Refused: for anything else.
+
     >>> parse_budget("2h"), parse_budget("500"), parse_budget("")
     (Budget(amount=2.0, unit='hours'), Budget(amount=500.0, unit='runs'), None)
     """
@@ -250,7 +253,11 @@ def check_budget(question: Question) -> None:
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Split what was typed into sweep files, settings, and folders of the user's own options."""
+    """Split what was typed into sweep files, settings, and folders of the user's own options.
+
+    Raises:
+        Refused: for several files.
+    """
     words, folders = take_folders(words)
     files = [word for word in words if "=" not in word]
     if len(files) > 1:

@@ -144,7 +144,11 @@ class Record(Logger):
         self.note("running")
 
     def mirror(self, mirrors: list[Logger]) -> None:
-        """Log what the run is to other loggers, and from then on its rows."""
+        """Log what the run is to other loggers, and from then on its rows.
+
+        Raises:
+            Refused: where W&B cannot begin.
+        """
         self.mirrors = mirrors
         beyond = {
             f"{kind}.{key}": value for kind in ("facts", "environment") for key, value in self.status[kind].items()

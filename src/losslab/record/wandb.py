@@ -165,6 +165,9 @@ def start(mirrors: Iterable[Logger], hyperparameters: Mapping[str, Any], goals: 
         hyperparameters: settings and facts.
         goals: for each metric, whether `min` or `max` is better.
         plain: the primary metric, as it is logged.
+
+    Raises:
+        Refused: where a logger cannot begin.
     """
     for logger in mirrors:
         kind = type(logger).__name__

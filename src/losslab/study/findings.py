@@ -185,7 +185,11 @@ def decide(inside: bool, outside: bool) -> str:
 
 
 def find_difference(pairs: Sequence[Pair], first: str, second: str) -> tuple[float, float, float]:
-    """Return by how much the first is better than the second, with its interval."""
+    """Return by how much the first is better than the second, with its interval.
+
+    Raises:
+        Refused: if they were not compared.
+    """
     for pair in pairs:
         if (pair.first, pair.second) == (first, second):
             return pair.mean, pair.low, pair.high

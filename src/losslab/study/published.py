@@ -14,7 +14,11 @@ SPREADS = 2  # standard deviations of the published runs that a mean may differ 
 
 
 def pick(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
-    """Return the rows that have these values in these columns."""
+    """Return the rows that have these values in these columns.
+
+    Raises:
+        Refused: if there are none.
+    """
     found = frame
     for column, value in wanted.items():
         found = found[found[column].map(str) == str(value)]

@@ -103,6 +103,9 @@ def is_small(plan: Plan) -> bool:
 def take_engine(typed: dict[str, str]) -> Engine:
     """Take the keys of an engine out of what was typed.
 
+    Raises:
+        Refused: for what does not fit.
+
     >>> take_engine({"engine": "ray", "gpus_per_run": "0.125", "n": "16"})
     Engine(name='ray', n=16, stack=None, address='', cpus=1.0, gpus=0.125)
     """

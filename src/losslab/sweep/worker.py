@@ -102,7 +102,11 @@ def describe_run(plan: Plan, run: Path, summary: Mapping[str, float]) -> Record:
 
 
 def do_run(folder: Path, plan: Plan, key: str, typed: Setting, callbacks: Sequence["pl.Callback"] = ()) -> Record:
-    """Start a run in its own folder, resume it, or find that it has finished; return its description."""
+    """Start a run in its own folder, resume it, or find that it has finished; return its description.
+
+    Raises:
+        Refused: where the run can't be done.
+    """
     from losslab.train import train
 
     cfg, run = compose_run(folder, plan, key, typed)
