@@ -39,7 +39,7 @@ def test_help_names_every_word_and_every_group(tmp_path: Path) -> None:
 def test_without_a_word_it_says_what_there_is_and_trains_nothing(tmp_path: Path) -> None:
     done = typed(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("losslab: which loss and which optimizer")
+    assert done.stdout.startswith("losslab: which loss and optimizer are better")
     assert "losslab train" in done.stdout
     assert not list(tmp_path.iterdir())
 

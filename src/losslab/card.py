@@ -1,13 +1,14 @@
-"""Draw a loss and its gradient without training, and print its formula, when to use it, its settings and its source.
+"""Draw a loss and its gradient without training, and explain it.
 
-    losslab card loss=focal                               # beside two others; writes card-focal.png
-    losslab card loss=focal loss.gamma=5 vs=[focal]       # its settings are typed as for a run
-    losslab card loss=[bce,0.5*dice] task=multi_label     # a weighted sum, beside its parts
-    losslab card loss=huber vs=[] out=huber.png           # alone, into a file of your choice
+    losslab card loss=focal                      # writes card-focal.png
+    losslab card loss=focal loss.gamma=5 vs=[focal]  # with a setting of a run
+    losslab card loss=[bce,0.5*dice] task=multi_label  # a sum, beside its parts
+    losslab card loss=huber vs=[] out=huber.png  # alone, into another file
 
-The picture shows the loss of one row as its score moves, and the gradient that the score receives. In
-regression that row's target is 3, in data whose targets have mean 3 and standard deviation 1. For your own options,
-type --config-dir FOLDER and allow=PACKAGE.
+The picture shows the loss of one row as its score moves, and the gradient that
+the score receives. In regression that row's target is 3, in data whose targets
+have mean 3 and standard deviation 1. For your own options, type --config-dir
+FOLDER and allow=PACKAGE.
 """
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""losslab: which loss and which optimizer are better for my task, and is the difference real?
+"""losslab: which loss and optimizer are better, and is the difference real?
 
-    losslab loss=mae optimizer=adam         train one run, or with -m several: the same as losslab-train
-    losslab race loss=mse,mae,huber         find out which of them to use, with as few runs as possible
-    losslab sweep FILE                      train the runs of a W&B sweep file on this machine
-    losslab compare FOLDER                  say what was better in the runs of a folder, and how sure that is
-    losslab study                           list published claims that one command repeats
-    losslab watch FOLDER                    follow runs on a page that renews itself
-    losslab predict ckpt=FILE input=FILE    predict for new rows with a trained model
-    losslab export ckpt=FILE out=model.onnx write a trained model as ONNX, with a model card
-    losslab card loss=focal                 draw and explain a loss and its gradient
-    losslab paths                           draw how optimizers move down a valley with two minima
+    losslab loss=mae optimizer=adam   train one run, or with -m several
+    losslab race loss=mse,mae,huber   find out which to use, with few runs
+    losslab sweep FILE                train the runs of a W&B sweep file here
+    losslab compare FOLDER            say what was better, and how sure that is
+    losslab study                     repeat published claims by one command
+    losslab watch FOLDER              follow runs on a page that renews itself
+    losslab predict ckpt=FILE input=FILE    predict for new rows
+    losslab export ckpt=FILE out=model.onnx write a trained model as ONNX
+    losslab card loss=focal           draw and explain a loss and its gradient
+    losslab paths                     draw how optimizers move down a valley
 
 `losslab race --help` says more about a race, and so on.
 """

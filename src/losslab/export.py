@@ -1,17 +1,19 @@
-"""Write a trained model as an ONNX file, with a description of its inputs and a model card.
+"""Write a trained model as ONNX, with a description of its inputs and a card.
 
     losslab export ckpt=outputs/…/best.ckpt out=model.onnx
 
 writes three files:
 
-    model.onnx    the model with its last step: inputs in, probabilities or numbers in the data's units out; it also
-                  normalises images
-    model.json    what an input is: columns, types, medians, scales, categories, or the size of images; names of outputs
-    model.md      a model card: data, split, test metrics with intervals, loss, optimizer, limits; and how to use it
+    model.onnx    the model with its last step: inputs in, probabilities or
+                  numbers in the data's units out; it also normalises images
+    model.json    what an input is: columns, types, medians, scales, categories,
+                  or the size of images; names of outputs
+    model.md      a model card: data, split, test metrics with intervals, loss,
+                  optimizer, limits; and how to use it
 
-It needs the packages onnx and onnxscript: pip install 'losslab[onnx]'. If ONNX Runtime is installed, it must agree
-with the model to 1e-5, or nothing is written. For options of your own, type --config-dir FOLDER and
-allow=PACKAGE.
+It needs the packages onnx and onnxscript: pip install 'losslab[onnx]'. If ONNX
+Runtime is installed, it must agree with the model to 1e-5, or nothing is
+written. For options of your own, type --config-dir FOLDER and allow=PACKAGE.
 """
 
 if __name__ == "__main__":

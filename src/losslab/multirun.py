@@ -122,7 +122,7 @@ def tabulate(runs: Runs, first: Sequence[str] = (), width: int | None = None) ->
     kept: list[str] = []
     for key in (key for key in ranked if key in first or key not in own):
         shown = {others[other]: texts[other] for other in others if other in (*kept, key)}
-        if max(map(len, align(columns | shown).splitlines())) <= width:
+        if max(map(len, align(columns | shown, 0).splitlines())) <= width:
             kept.append(key)
     left = [key for key in others if key not in kept]
     also = textwrap.fill(

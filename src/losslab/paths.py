@@ -1,10 +1,11 @@
-"""Draw how optimizers move down a two-dimensional valley with a local and a global minimum.
+"""Draw how optimizers move down a valley with a local and a global minimum.
 
-    losslab paths                                   # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
+    losslab paths  # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
     losslab paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
 
-Each optimizer starts at the same point with the settings of its file, and with the high end of its range of learning
-rates: the defaults are made for many more steps than a picture has.
+Each optimizer starts at the same point with the settings of its file, and with
+the high end of its range of learning rates: the defaults are made for many more
+steps than a picture has.
 """
 
 if __name__ == "__main__":

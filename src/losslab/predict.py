@@ -1,21 +1,26 @@
-"""Predict for new rows with a trained model: labels with their probabilities, or numbers in the data's units.
+"""Predict for new rows with a trained model: labels, classes or numbers.
 
-    losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg                    # to the terminal
-    losslab predict ckpt=outputs/…/best.ckpt input=posters/                      # a folder of images
-    losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv   # every row, into a table
-    losslab predict ckpt=outputs/…/best.ckpt input=new.csv id=patient threshold=tuned
+    losslab predict ckpt=outputs/…/best.ckpt input=poster.jpg  # to the terminal
+    losslab predict ckpt=outputs/…/best.ckpt input=posters/    # all images
+    losslab predict ckpt=outputs/…/best.ckpt input=new.csv out=predictions.csv
+    losslab predict ckpt=outputs/…/best.ckpt input=new.csv threshold=tuned
 
-Leave the checkpoint in its run's folder, whose record says how the model was made. It holds names, medians, categories
-and scales, so the training data may have changed or be gone. Columns are matched by name. For options of your
-own, type --config-dir FOLDER and allow=PACKAGE.
+Leave the checkpoint in its run's folder, whose record says how the model was
+made. It holds names, medians, categories and scales, so the training data may
+have changed or be gone. Columns are matched by name. For options of your own,
+type --config-dir FOLDER and allow=PACKAGE.
 
-`out=` gets a line for each row: its id (the column that `id=` names, the column `id`, or its number), what is
-predicted, and the probability of every class or label. In the terminal, a * marks what is predicted: the most
-probable class, and each label whose probability is above one half, or above what you type:
+`out=` gets a line for each row: its id (the column that `id=` names, the column
+`id`, or its number), what is predicted, and the probability of every class or
+label. In the terminal, a * marks what is predicted: the most probable class,
+and each label whose probability is above one half, or above what you type:
 
-    threshold=0.3       that number; for two classes the second is predicted above it
-    threshold=tuned     for each label, the threshold with the best F1 on the validation rows; it predicts more labels
-    threshold=prior     the share of the label, or of the class, in the training rows
+    threshold=0.3       that number; for two classes the second is predicted
+                        above it
+    threshold=tuned     for each label, the threshold with the best F1 on the
+                        validation rows; it predicts more labels
+    threshold=prior     the share of the label, or of the class, in the training
+                        rows
 """
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from losslab.files import write
+from losslab.pipes import find_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NARROW = 13  # letters: a column is not cut to less
 FORMULA = tuple("=+-@\t\r\n|\uff1d\uff0b\uff0d\uff20")  # the last four are full-width, which spreadsheets also read
 
 
@@ -98,8 +100,8 @@ class Lines(io.StringIO):
         return len(text)
 
 
-def text_table(frame: "pd.DataFrame") -> str:
-    """Align a table of texts for a terminal, as `align` does.
+def text_table(frame: "pd.DataFrame", beside: int = 0) -> str:
+    """Align a table of texts for a terminal, as `align` does; so many letters stand `beside` it.
 
     >>> import pandas as pd
     >>> print(text_table(pd.DataFrame({"loss": ["mae", "huber"], "n": ["3", "10"]})))
@@ -107,18 +109,46 @@ def text_table(frame: "pd.DataFrame") -> str:
     mae     3
     huber  10
     """
-    return align({str(name): list(texts) for name, texts in frame.items()})
+    return align({str(name): list(texts) for name, texts in frame.items()}, max(0, find_columns() - beside))
 
 
-def align(columns: Mapping[str, Sequence[str]]) -> str:
+def align(columns: Mapping[str, Sequence[str]], width: int | None = None) -> str:
     """Align columns of texts, given by their headings: those of numbers to the right, all others to the left.
+
+    Args:
+        width: in which it must fit, so that the widest texts are cut; that of the terminal if `None`, 0 for any.
 
     >>> align({"b": ["x", ""], "a": ["1", "10"]})
     'b   a\\nx   1\\n   10'
     """
+    cells = [[name, *texts] for name, texts in columns.items()]
+    numbers = [all(re.match(r"[-0-9]|$", cell) for cell in column[1:]) for column in cells]
+    widths = cut_widths(
+        [max(map(len, column)) for column in cells], numbers, find_columns() if width is None else width
+    )
     padded = []
-    for name, texts in columns.items():
-        width = max(map(len, [name, *texts]))
-        numbers = all(re.match(r"[-0-9]|$", text) for text in texts)
-        padded.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in (name, *texts)])
+    for column, number, most in zip(cells, numbers, widths, strict=False):
+        half = most // 2 - 1  # cut in the middle, as long names often differ at their end
+        shown = [cell if len(cell) <= most else f"{cell[:half]}\u2026{cell[half + 1 - most :]}" for cell in column]
+        padded.append([cell.rjust(most) if number else cell.ljust(most) for cell in shown])
     return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+def cut_widths(widths: Sequence[int], whole: Sequence[bool], width: int) -> list[int]:
+    """Cut the widest columns of a table until it fits, two spaces apart; drop its last ones where that is too little.
+
+    Args:
+        whole: the columns that are not cut.
+        width: in which it must fit; 0 for any.
+
+    >>> cut_widths([5, 50, 30, 8], [False, False, False, True], 60), cut_widths([5, 50], [True, True], 20)
+    ([5, 20, 21, 8], [5])
+    """
+    kept = list(widths)
+    while width and len(kept) > 1 and sum(kept) + 2 * (len(kept) - 1) > width:
+        long = [place for place, each in enumerate(kept) if each > NARROW and not whole[place]]
+        if long:
+            kept[max(long, key=lambda place: kept[place])] -= 1
+        else:
+            kept.pop()
+    return kept

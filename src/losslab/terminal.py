@@ -127,7 +127,7 @@ def list_columns(columns: Sequence[tuple[str, ...]]) -> str:
     """Write what was made of a table's columns, below one another."""
     from losslab.data.schema import write_columns  # images need no pandas, whose import takes half a second
 
-    return write_columns(columns).replace("\n", f"\n{' ' * 9}")
+    return write_columns(columns, 9).replace("\n", f"\n{' ' * 9}")
 
 
 def opening_stack(cfgs: Sequence[DictConfig], facts: Mapping[str, int]) -> str:

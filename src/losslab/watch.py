@@ -1,14 +1,18 @@
-"""Follow runs on a page that renews itself while they are trained, from their files alone.
+"""Follow runs on a page that renews itself while they are trained.
 
-    losslab watch outputs/sweeps/loss_x_optimizer       # of a sweep, a race, or any folder of runs
-    losslab watch outputs/races/race --serve            # where you have no browser: by ssh, at an address with a token
+    losslab watch outputs/races/race          # or of a sweep, or any runs
+    losslab watch outputs/races/race --serve  # by ssh, without a browser
 
-It writes FOLDER/live/index.html, which a browser reads again by itself, and ends when the runs have ended or at Ctrl-C.
-It does not touch the runs. While they go on, the page has no verdict, because a test at each look would call
-differences real by chance too often. You may look at a race at any time: its page says what is decided.
+It writes FOLDER/live/index.html, which a browser reads again by itself, and
+ends when the runs have ended or at Ctrl-C. It does not touch the runs. While
+they go on, the page has no verdict, because a test at each look would call
+differences real by chance too often. You may look at a race at any time: its
+page says what is decided.
 
-    every=10       at least so many seconds between two looks, which take a twentieth of one core at most. default: 10
-    port=8000      with --serve: where it listens, on this machine alone. default: a free one
+    every=10       at least so many seconds between two looks, which take a
+                   twentieth of one core at most. default: 10
+    port=8000      with --serve: where it listens, on this machine alone.
+                   default: a free one
 """
 
 if __name__ == "__main__":

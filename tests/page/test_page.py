@@ -98,15 +98,15 @@ def test_the_chosen_cell_is_marked_drawn_and_explained_and_what_failed_is_named(
     assert place > 5, "it is drawn nevertheless"
     assert f"l6 {why} Its test mean is number {place} of 9." in printed
     assert f"It {why} Its test mean is number {place} of 9." in said
-    assert "\nl6 (chosen)" in printed
+    assert "\nl6 (leads)" in printed
     assert "1 of 27 trainings: l3 (1)." in said
     assert re.search(r'l3 \(1\)\. <a href="#run-\d+">See these runs</a>', page)
     assert "They only describe these test results and prove nothing." in said
     assert "A point is 0.01 accuracy." in said
     curves = pd.read_csv(tmp_path / "comparison" / "curves.csv")["cell"].unique()
     assert "l6" in curves
-    assert "of the 4 best of 9 cells by test mean and the chosen one" in said
-    assert sum("l6 (chosen)" in text for text in Seen(page).said) >= 4, "in the table, at its mean, its rank, its curve"
+    assert "of the 4 best of 9 cells by test mean and the one that leads" in said
+    assert sum("l6 (leads)" in text for text in Seen(page).said) >= 4, "in the table, at its mean, its rank, its curve"
 
 
 def test_plots_show_the_numbers_of_the_runs(tmp_path: Path) -> None:

@@ -1,25 +1,33 @@
-"""Which loss and which optimizer were better, by how much, and how sure that is: from runs to a verdict and a page.
+"""Which loss and which optimizer were better, by how much, and how sure that is.
 
-    losslab compare outputs                          # all runs below a folder, or below several
-    losslab compare outputs by=[loss,model]          # the keys to compare; default: loss and optimizer, if they vary
-    losslab compare outputs metric=mae alpha=0.01    # by another metric of the task, at another level
+    losslab compare outputs                        # all runs below a folder
+    losslab compare outputs by=[loss,model]        # default: loss and optimizer
+    losslab compare outputs metric=mae alpha=0.01  # another metric and level
     losslab compare outputs task=regression data=diamonds    # some of the runs
-    losslab compare wandb:ENTITY/PROJECT             # runs on W&B's server; a folder of offline W&B runs works, too
+    losslab compare wandb:ENTITY/PROJECT           # runs on W&B's server
 
-It prints the verdict, which begins with what to use; the table; the cautions; and last the path of the page. Settings
-and best epochs are chosen by the task's primary metric on the validation rows, never by test results. With up to 8
-cells, the one with the best test mean is compared with the others; with more, the one that is best on validation.
-The folder of the page also holds each plot as PNG with its numbers as CSV; the table, the pairs, the noise by source
-and the runs as CSV; and the table for a paper, table.tex.
+It prints the verdict, which begins with what to use; the table; the cautions;
+and last the path of the page. Settings and best epochs are chosen by the task's
+primary metric on the validation rows, never by test results. With up to 8
+cells, the one with the best test mean is compared with the others; with more,
+the one that is best on validation. The folder of the page also holds each plot
+as PNG with its numbers as CSV; the table, the pairs, the noise by source and
+the runs as CSV; and the table for a paper, table.tex.
 
-    out=FOLDER          where to write; default: the folder `comparison` in the folder given, or in outputs
-    claim=splits        what the verdict applies to: rows (new rows like these), seeds (training again on this split),
-                        splits or data (new data sets); default: what the records suggest, which the verdict says
-    difference=1        differences below this do not matter to you, in per cent or points; the verdict says how many
-                        seeds would decide
-    cross=true          also load the best models and evaluate each under every loss that fits its task; slow
-    --json              print one JSON object instead of text: sentences, cells and pairs; null: unknown, or never
-    log=true            log table and plots to W&B as a run of type report, offline unless WANDB_MODE says otherwise
+    out=FOLDER          where to write; default: the folder `comparison` in the
+                        folder given, or in outputs
+    claim=splits        what the verdict applies to: rows (new rows like these),
+                        seeds (training again on this split), splits or data
+                        (new data sets); default: what the records suggest,
+                        which the verdict says
+    difference=1        differences below this do not matter to you, in per cent
+                        or points; the verdict says how many seeds would decide
+    cross=true          also load the best models and evaluate each under every
+                        loss that fits its task; slow
+    --json              print one JSON object instead of text: sentences, cells
+                        and pairs; null: unknown, or never
+    log=true            log table and plots to W&B as a run of type report,
+                        offline unless WANDB_MODE says otherwise
 """
 
 if __name__ == "__main__":

@@ -1,10 +1,6 @@
 """All that a comparison says, in one place: for the terminal, the page, and as JSON for programs."""
 
 import json
-import shutil
-import sys
-import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,28 +76,14 @@ def write_report(comparison: Comparison, findings: Findings, wanted: float, fold
 
 
 def format_text(report: Report) -> list[str]:
-    """Write what the terminal shows; a terminal's lines end between words, those of a pipe where sentences do."""
+    """Write what the terminal shows."""
     shown = report.cells["cell"].isin(pick_drawn(report.cells, SHOWN)[0])
     table = text_table(format_cells(report.comparison, report.cells, whole=False)[shown])
     if len(report.cells) > SHOWN:
         table += f"\nand {len(report.cells) - SHOWN} more: all are in cells.csv and on the page"
     cautions = [f"caution: {caution}" for caution in report.cautions]
-    columns = shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 0
-    blocks = [wrap_sentences(report.verdict, columns), [table], wrap_sentences(cautions, columns)]
+    blocks = [report.verdict, [table], cautions]
     return [line for block in blocks if block for line in [*block, ""]]
-
-
-def wrap_sentences(sentences: Sequence[str], columns: int) -> list[str]:
-    """Wrap sentences to so many columns, words whole; 0 leaves each on its line.
-
-    >>> wrap_sentences(["mae beats mse by 3 points", "so"], 12)
-    ['mae beats\\n  mse by 3\\n  points', 'so']
-    """
-    if not columns:
-        return list(sentences)
-    wrap = textwrap.TextWrapper(max(columns, 12), subsequent_indent="  ", break_long_words=False)
-    wrap.break_on_hyphens = False
-    return [wrap.fill(sentence) for sentence in sentences]
 
 
 def format_json(report: Report, page: Path, unread: list[str]) -> str:

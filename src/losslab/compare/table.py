@@ -12,7 +12,7 @@ from losslab.compare.ranks import format_rank
 from losslab.compare.statistics import iqm, mean_interval
 
 COSTS = {"seconds": "seconds", "updates": "updates", "samples/s": "examples_per_second", "MB": "peak_memory_mb"}
-CHOSEN = " (chosen)"  # stands behind the name of the cell to use
+CHOSEN = " (leads)"  # stands behind the name of the cell that leads, whether that is decided or not
 MOST_PAIRS = 100  # pairs that the page shows
 
 
@@ -121,18 +121,18 @@ def name_chosen(numbers: pd.DataFrame) -> str:
 
 
 def pick_drawn(numbers: pd.DataFrame, most: int) -> tuple[list[str], str]:
-    """Pick the cells that a plot has room for, the chosen one among them, and say in a phrase which they are.
+    """Pick the cells that a plot has room for, the one that leads among them, and say in a phrase which they are.
 
     >>> cells = pd.DataFrame({"cell": ["mae", "mse", "huber"], "chosen": [False, False, True]})
     >>> pick_drawn(cells, 2), pick_drawn(cells, 3)[1]
-    ((['mae', 'huber'], ' of the best of 3 cells by test mean and the chosen one'), '')
+    ((['mae', 'huber'], ' of the best of 3 cells by test mean and the one that leads'), '')
     """
     cells, chosen = list(numbers["cell"]), name_chosen(numbers)
     if len(cells) <= most:
         return cells, ""
     if chosen in cells[most:]:
         best = f"{most - 1} best" if most > 2 else "best"
-        return [*cells[: most - 1], chosen], f" of the {best} of {len(cells)} cells by test mean and the chosen one"
+        return [*cells[: most - 1], chosen], f" of the {best} of {len(cells)} cells by test mean and the one that leads"
     return cells[:most], f" of the {most} best of {len(cells)} cells by test mean"
 
 

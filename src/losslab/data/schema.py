@@ -223,8 +223,11 @@ def is_told_by(code: NDArray[Any], target: NDArray[Any], values: int) -> bool:
     return bool((low == high).all() and target.min() < target.max())
 
 
-def write_columns(rows: Sequence[tuple[str, ...]]) -> str:
+def write_columns(rows: Sequence[tuple[str, ...]], beside: int = 0) -> str:
     """Return the table as aligned text, its first rows, and how many there are of each type beyond.
+
+    Args:
+        beside: how many letters stand beside it.
 
     >>> print(write_columns([("age", "number", "0", "1 to 9", "standardised")]))
     column  type    empty   range  what was done
@@ -234,7 +237,7 @@ def write_columns(rows: Sequence[tuple[str, ...]]) -> str:
 
     from losslab.spreadsheet import text_table
 
-    text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:SHOWN]], columns=HEADING))
+    text = text_table(pd.DataFrame([[short(cell) for cell in row] for row in rows[:SHOWN]], columns=HEADING), beside)
     kinds = [row[1] for row in rows[SHOWN:]]
     more = ", ".join(f"{kinds.count(kind)} of type {kind}" for kind in dict.fromkeys(kinds))
     return f"{text}\nand {len(kinds)} more: {more}" if kinds else text

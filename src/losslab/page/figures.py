@@ -193,12 +193,12 @@ def shorten(text: str, letters: int = 40) -> str:
 
 
 def label_cell(cell: str, chosen: str) -> str:
-    """Write the name of a cell at its mark, and whether it is the chosen one.
+    """Write the name of a cell at its mark, and whether it leads.
 
     >>> label_cell("mae", "mae"), label_cell("mse", "mae")
-    ('mae (chosen)', 'mse')
+    ('mae (leads)', 'mse')
     """
-    return f"{shorten(cell)} (chosen)" if cell == chosen else shorten(cell)
+    return f"{shorten(cell)} (leads)" if cell == chosen else shorten(cell)
 
 
 def write_names(axis: Any, names: Sequence[str]) -> list[str]:

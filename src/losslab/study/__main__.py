@@ -1,18 +1,21 @@
 """Published claims about losses and optimizers, each repeated by one command.
 
-    losslab study                            # list them, with what each one found
-    losslab study robust_targets             # train its runs, compare them and answer its claims
-    losslab study robust_targets tiny=true   # the same with a few short runs, to see how it goes
-    losslab study robust_targets kept=true   # train nothing: compute the answers from the runs that are kept with it
+    losslab study                     # list them, with what each one found
+    losslab study robust_targets      # train its runs and answer its claims
+    losslab study robust_targets tiny=true  # the same with a few short runs
+    losslab study robust_targets kept=true  # answer from the runs kept with it
 
-    n=2              processes at a time; default: as many as there are cores or GPUs
+    n=2              processes at a time; default: as many as there are cores or
+                     GPUs
     retry=true       train the runs that failed again
-    dry=true         print what would be trained, and how long that takes, and train nothing
+    dry=true         print what would be trained, and how long that takes, and
+                     train nothing
     output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
     data.root=DIR    where MNIST lies; it is downloaded there if it is missing
 
-The same command again does what is missing. Runs, pages and README.md go to OUTPUT/studies/NAME. The file study.yaml
-of each study holds its question, its protocol and what would confirm the claim. A study takes no other setting, as
+The same command again does what is missing. Runs, pages and README.md go to
+OUTPUT/studies/NAME. The file study.yaml of each study holds its question, its
+protocol and what would confirm the claim. A study takes no other setting, as
 its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
 """
 
