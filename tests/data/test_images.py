@@ -56,3 +56,22 @@ def test_digits_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(installed, "find_spec", lambda name: None)
     with pytest.raises(Refused, match=r"digits\.csv\.gz .*: type pip install scikit-learn$"):
         digits(task="single_label", val=0.2, test=0.2, seed=0)
+
+
+def test_rows_of_the_training_set_are_left_out_whatever_the_seed_and_none_of_the_test_set(tmp_path: Path) -> None:
+    x, y, tested, _ = pack(tmp_path / "fashion-mnist")
+    some = [
+        torchvision_images("FashionMNIST", str(tmp_path), task="single_label", val=0.2, seed=seed, rows=20)
+        for seed in (0, 1)
+    ]
+    for data in some:
+        assert {part: len(rows) for part, rows in data.split.items()} == {"train": 16, "val": 4, "test": 10}
+        np.testing.assert_array_equal(data.x[:][20:], tested[:, None])
+    np.testing.assert_array_equal(some[0].x[:], some[1].x[:])
+    assert some[0].split["val"].tolist() != some[1].split["val"].tolist()
+    whole = [image.tobytes() for image in x]
+    places = [whole.index(image.tobytes()) for image in some[0].x[:][:20, 0]]
+    assert places == sorted({*places})
+    np.testing.assert_array_equal(some[0].y[:20], y[places])
+    most = torchvision_images("FashionMNIST", str(tmp_path), task="single_label", val=0.2, seed=0, rows=41)
+    assert len(most.y) == 50

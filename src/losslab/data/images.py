@@ -29,12 +29,15 @@ def digits(*, task: str, val: float, test: float, seed: int, folds: int | None =
     return Dataset(x, y, split, (1, 8, 8), [str(i) for i in range(10)])
 
 
-def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: int) -> Dataset:
+def torchvision_images(
+    dataset: str, root: str, *, task: str, val: float, seed: int, rows: int | None = None
+) -> Dataset:
     """Read a dataset of torchvision with a test set of its own; `val` is a share of its training set.
 
     Args:
         dataset: one of `DATASETS`, torchvision's names.
         root: the folder that torchvision keeps it in; downloaded there if missing.
+        rows: how many rows of its training set are trained and validated on, if not all.
 
     Raises:
         Refused: if it is not one of them, is missing and cannot be downloaded, or is damaged.
@@ -45,7 +48,7 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
         raise Refused(f"data.dataset={dataset} is not one of {', '.join(DATASETS)}: type one of them")
     folder = Path(root).expanduser()
     if packed := find_packed(folder, dataset):
-        return read_packed(packed, getattr(torchvision.datasets, dataset).classes, val, seed)
+        return read_packed(packed, getattr(torchvision.datasets, dataset).classes, val, seed, rows)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         parts = [getattr(torchvision.datasets, dataset)(folder, train=train, download=True) for train in (True, False)]
@@ -56,13 +59,21 @@ def torchvision_images(dataset: str, root: str, *, task: str, val: float, seed: 
         ) from error
     pixels = np.concatenate([np.asarray(part.data) for part in parts])
     x = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-    return split_own(x, [np.asarray(part.targets, np.int64) for part in parts], parts[0].classes, val, seed)
+    return split_own(x, [np.asarray(part.targets, np.int64) for part in parts], parts[0].classes, val, seed, rows)
 
 
-def split_own(x: Array, targets: Sequence[Array], classes: Sequence[str], val: float, seed: int) -> Dataset:
-    """Make a dataset of images whose test rows are given: their classes are the second of the targets."""
+def split_own(
+    x: Array, targets: Sequence[Array], classes: Sequence[str], val: float, seed: int, rows: int | None
+) -> Dataset:
+    """Make a dataset of images whose test rows are given: their classes are the second of the targets.
+
+    Of the others at most `rows` are kept, chosen at random but the same whatever the seed.
+    """
     own, y = len(targets[0]), np.concatenate(targets)
-    split = split_rows(own, val=val, test=0, seed=seed, strata=targets[0])
+    if rows is not None and rows < own:
+        kept = np.r_[np.sort(np.random.default_rng(0).permutation(own)[:rows]), own : len(y)]
+        x, y, own = x[kept], y[kept], rows
+    split = split_rows(own, val=val, test=0, seed=seed, strata=y[:own])
     return Dataset(x, y, split | {"test": np.arange(own, len(y))}, x.shape[1:], [str(name) for name in classes])
 
 
@@ -80,13 +91,13 @@ def find_packed(root: Path, dataset: str) -> Path | None:
     return None
 
 
-def read_packed(folder: Path, classes: Sequence[str], val: float, seed: int) -> Dataset:
+def read_packed(folder: Path, classes: Sequence[str], val: float, seed: int, rows: int | None) -> Dataset:
     """Read images and classes from the four gzipped files in a folder."""
     x, y, tested, y_tested = (read_idx(folder / f"{name}-ubyte.gz") for name in PACKED)
     if x.shape[1:] != tested.shape[1:] or (len(x), len(tested)) != (len(y), len(y_tested)) or y.max() >= len(classes):
         raise Refused(f"data.root={folder} holds files that do not belong together: type data.root=FOLDER of others")
     targets = [each.astype(np.int64) for each in (y, y_tested)]
-    return split_own(np.concatenate([x, tested])[:, None], targets, classes, val, seed)
+    return split_own(np.concatenate([x, tested])[:, None], targets, classes, val, seed, rows)
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
