@@ -63,6 +63,9 @@ def save_plot(plot: Plot) -> tuple[bytes, str]:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
+        plot.figure.set_dpi(DPI)
+        if (engine := plot.figure.get_layout_engine()) is not None:
+            engine.execute(plot.figure)
+            plot.figure.set_layout_engine(None)  # with one, each format would be laid out twice and drawn twice
         plot.figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
-        plot.figure.set_layout_engine("none")  # it is laid out: a second time would be as slow
         return picture.getvalue(), render_svg(plot)
