@@ -58,10 +58,11 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
     with hydra_ready():
         try:
             overrides, dropped = recall_overrides(overrides)
-            overrides, cfg, ranges = compose_for_data(overrides)
+            files = stat_options(own_folders(overrides))
+            overrides, cfg, ranges = compose_for_data(overrides, files)
             allowlist.check_composed(cfg, allowing)
             cfg.run.dropped = dropped
-            check(cfg, usual_values(cfg, overrides), ranges)
+            check(cfg, usual_values(cfg, overrides, files), ranges)
             OmegaConf.set_readonly(cfg, True)
         except (HydraException, OmegaConfBaseException) as error:
             raise Refused(explain(error, overrides)) from error
@@ -87,20 +88,25 @@ def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
             configure([show_sum(text) for text in job])
 
 
-def compose_for_data(overrides: list[str]) -> tuple[list[str], DictConfig, dict[str, Range]]:
+def compose_for_data(
+    overrides: list[str], files: tuple[FileFacts, ...]
+) -> tuple[list[str], DictConfig, dict[str, Range]]:
     """Compose what was typed, with the task that the data are for and a model that takes them, unless they are typed.
+
+    Args:
+        files: what `stat_options` says.
 
     Returns:
         The overrides with these, the configuration, and what fits its keys.
     """
-    cfg, ranges = compose_run(overrides)
+    cfg, ranges = compose_run(overrides, files)
     wanted = cfg.data.get("task")
     if wanted and wanted != cfg.task.name and not any(key_of(text) == "task" for text in overrides):
         overrides = [f"task={wanted}", *overrides]
-        cfg, ranges = compose_run(overrides)
+        cfg, ranges = compose_run(overrides, files)
     if wants_vectors(cfg, overrides):
         overrides = ["model=tabular", *overrides]
-        cfg, ranges = compose_run(overrides)
+        cfg, ranges = compose_run(overrides, files)
     return overrides, cfg, ranges
 
 
@@ -123,19 +129,17 @@ def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
         return False
 
 
-def usual_values(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+def usual_values(cfg: DictConfig, overrides: Sequence[str], files: tuple[FileFacts, ...]) -> dict[str, Any]:
     """List the values of the chosen options as their files have them, by key."""
     groups = (*cfg.run.choices, "hydra.searchpath", "allow")
     choosing = [text for text in overrides if key_of(text) in groups or "@" in key_of(text)]
-    return (
-        compose_usual(tuple(choosing), stat_options(own_folders(overrides))) if choosing != overrides else flatten(cfg)
-    )
+    return compose_usual(tuple(choosing), files) if choosing != overrides else flatten(cfg)
 
 
 @lru_cache(maxsize=256)
 def compose_usual(choosing: tuple[str, ...], files: tuple[FileFacts, ...]) -> dict[str, Any]:
     """List the values of options as their files have them, once as long as `files` stay the same."""
-    return flatten(compose_run(choosing)[0])
+    return flatten(compose_run(choosing, files)[0])
 
 
 def check(cfg: DictConfig, usual: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:

@@ -56,13 +56,18 @@ def loss_paths(cfg: DictConfig) -> dict[str, str]:
     return {str(cfg.run.choices.loss): "loss"}
 
 
-def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Range]]:
+def compose_run(
+    overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" = None
+) -> tuple[DictConfig, dict[str, Range]]:
     """Compose a run's configuration, write into it what was chosen and typed, and return it with what fits its keys.
+
+    Args:
+        files: what `stat_options` says of these overrides' folders, if it was asked already.
 
     Raises:
         Refused: if a file sets what it may not, or a group is no option any more.
     """
-    cfg, choices, folders, foreign = load_config(overrides)
+    cfg, choices, folders, foreign = load_config(overrides, files)
     allow = parse_allow(overrides)
     for where, content in foreign:
         allowlist.check_file(where, content, allow, is_group, cfg)
@@ -138,7 +143,7 @@ def arrange_sum(cfg: DictConfig) -> str:
     return "+".join(f"{'' if factor == '1*' else factor}{name}" for name, factor in factors)
 
 
-def load_config(overrides: Sequence[str]) -> Loaded:
+def load_config(overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" = None) -> Loaded:
     """Compose what Hydra would.
 
     Hydra composes the chosen options first and sets values last. The options are composed once for all runs that
@@ -146,6 +151,7 @@ def load_config(overrides: Sequence[str]) -> Loaded:
     """
     parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(list(overrides))
     own = own_folders(overrides)
+    files = stat_options(own) if files is None else files
     options_typed: list[Override] = []
     values_typed: list[Override] = []
     for override in (each for each in parsed if each.key_or_group != SEARCHPATH):
@@ -155,10 +161,10 @@ def load_config(overrides: Sequence[str]) -> Loaded:
     if any(
         (each.is_hydra_override() and each.key_or_group != SEARCHPATH) or each.is_sweep_override() for each in parsed
     ):
-        return load_options(overrides, parsed_files(stat_options(own)))
+        return load_options(overrides, parsed_files(files))
     places = [text for text in overrides if key_of(text) == SEARCHPATH]
     names = (*places, *(str(override.input_line) for override in options_typed))
-    cfg, choices, folders, foreign = pickle.loads(pickle_options(names, stat_options(own)))
+    cfg, choices, folders, foreign = pickle.loads(pickle_options(names, files))
     try:
         set_values(cfg, values_typed)
     except (AssertionError, IndexError, TypeError, ValueError) as error:  # such as a name below a list
