@@ -115,17 +115,21 @@ def average_precision(p: Tensor, y: Tensor, weight: Tensor | None = None) -> Ten
     return (gained * (hits.to(p.dtype) / predicted)).sum(-1) / hits[..., -1]
 
 
-def f1_scores(guess: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def f1_scores(
+    guess: Tensor, y: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """Compute F1 of each label `(L,)` and of all decisions together; it is 0 where nothing is true and none predicted.
 
-    Shapes: predictions and y, 0/1 `(N, L)`, and weights `(N,)`. Source: scikit-learn's `f1_score`.
+    Shapes: predictions and y, 0/1 `(N, L)`, and weights `(N,)`. Without weights there are only counts, and `dtype` is
+    the precision. Source: scikit-learn's `f1_score`.
 
     >>> f1_scores(torch.tensor([[1, 1], [1, 0]]), torch.tensor([[1, 0], [0, 0]]))
     (tensor([0.6667, 0.0000]), tensor(0.5000))
     """
     if weight is None:
         hits, both = (guess * y).sum(0), guess.sum(0) + y.sum(0)
-        return 2 * hits / both.clamp(min=1), 2 * hits.sum() / both.sum().clamp(min=1)
+        micro = 2 * hits.sum().to(dtype) / both.sum().clamp(min=1)
+        return 2 * hits.to(dtype) / both.clamp(min=1), micro
     hits, both = weight @ (guess * y).to(weight.dtype), weight @ (guess.to(weight.dtype) + y)
     least = torch.finfo(weight.dtype).tiny
     return 2 * hits / both.clamp(min=least), 2 * hits.sum() / both.sum().clamp(min=least)

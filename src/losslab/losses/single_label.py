@@ -144,7 +144,7 @@ class MultiMarginLoss(RowLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         short = (self.margin - input.gather(-1, target[:, None]) + input).clamp(min=0) ** self.p
-        others = 1 - one_hot(target, input.shape[-1])
+        others = 1 - one_hot(target, input.shape[-1]).to(input.dtype)
         return self.reduce(short * others)
 
 

@@ -64,7 +64,9 @@ class MultiLabel(Task):
             p = torch.where(weight[:, None] > 0, p, 0)  # no threshold lies beside a row that does not count
         p, hits, predicted = rank(p.T, y.T, weight)
         below = functional.pad(p[:, 1:], (0, 1))
-        f1 = torch.where(p > below, 2 * hits / (predicted + hits[:, -1:]), 0)  # none lies between equal ones
+        f1 = torch.where(
+            p > below, 2 * hits.to(p.dtype) / (predicted + hits[:, -1:]), 0
+        )  # none lies between equal ones
         best, cut = f1.max(-1)
         high, low = (ends.gather(-1, cut[:, None])[:, 0] for ends in (p, below))
         middle = (high + low) / 2
@@ -96,7 +98,7 @@ class MultiLabel(Task):
             "ece": calibration_error(p.flatten(), y.flatten(), every),  # of all labels together
         }
         for suffix, thresholds in (("", 0.5), ("_tuned", self.thresholds)):
-            each, micro = f1_scores(p > thresholds, y, weight)
+            each, micro = f1_scores(p > thresholds, y, weight, p.dtype)
             found |= {f"f1{suffix}": each.mean(), f"f1_micro{suffix}": micro}
         return found
 
