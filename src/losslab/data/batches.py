@@ -166,8 +166,10 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield inputs and targets, and weights where the data have them."""
         begin, self.begin = self.begin, 0
-        here = self.rows.device
-        orders = [self.rows.index_select(0, rows.to(here)) for rows in islice(self.sampler, begin, None)]
+        orders = list(islice(self.sampler, begin, None))
+        if orders:  # in one copy, as the host waits for each that it makes to a GPU
+            rows = torch.cat(orders).to(self.rows.device)
+            orders = list(torch.split(self.rows.index_select(0, rows), [len(each) for each in orders]))
         images = map(self.pick, orders) if self.files is None else self.read(orders)
         for self.taken, (rows, x) in enumerate(zip(orders, images, strict=True), begin + 1):
             yield x, *(each.index_select(0, rows) for each in self.truth)
