@@ -170,6 +170,8 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
 
 def build_trainer(cfg: DictConfig, data: "Dataset") -> "pl.Trainer":
     """Make Lightning's trainer for these data; loggers and callbacks follow when the run's folder is known."""
+    import torch
+
     from losslab.machine import speed_up_cpu
     from losslab.training.checkpoints import WholeCheckpointIO
 
@@ -184,6 +186,8 @@ def build_trainer(cfg: DictConfig, data: "Dataset") -> "pl.Trainer":
         use_distributed_sampler=False,
         plugins=[WholeCheckpointIO(data.state())],
     )
+    # or deterministic=true writes each new tensor twice
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if trainer.strategy.root_device.type == "cpu":
         speed_up_cpu()
     return trainer
