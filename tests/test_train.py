@@ -20,6 +20,7 @@ from losslab.data.batches import Batches
 from losslab.errors import Refused
 from losslab.record.folder import run_id
 from losslab.train import train
+from losslab.training import epochs
 from losslab.training.checkpoints import check_checkpoint
 from losslab.training.module import Experiment
 from tests.conftest import Typed, cut_off, folder_of, numbers, without_pictures
@@ -157,6 +158,15 @@ def test_training_is_the_plain_loop_bit_for_bit(typed: Typed, clip: float | None
     ours = [weight for name, weight in saved["state_dict"].items() if name.startswith("model.")]
     assert all(torch.equal(mine, other) for mine, other in zip(ours, plain_loop(typed, clip, accumulate), strict=True))
     assert saved["global_step"] == summary["updates"] == 3 * -(-10 // accumulate)
+
+
+def test_losses_that_are_fetched_later_are_added_up_alike(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU keeps those of some steps; each checkpoint and each epoch's end, the tenth step, has all of them."""
+    words = (*SHORT, "+trainer.limit_train_batches=1.0", "trainer.accumulate_grad_batches=3")
+    expected = numbers(train(typed(*words)))
+    monkeypatch.setitem(epochs.FETCHED, "cpu", 4)
+    for within in (0, 300):
+        assert numbers(train(typed(*words, f"callbacks.last.within={within}"))) == expected
 
 
 def test_an_optimizer_that_calls_its_closure_again_works_too(typed: Typed, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from losslab.record.folder import claim_folder, flat_config, run_id, run_name
 from losslab.record.record import Record, claim
 from losslab.tasks import Task
 from losslab.train import train
+from losslab.training import epochs
 from tests.conftest import Typed, folder_of
 
 SHORT = ("data=diabetes", "trainer.max_epochs=3")
@@ -136,8 +137,13 @@ def test_a_learning_rate_that_is_too_large_stops_the_run_in_a_sentence(typed: Ty
     assert not (folder_of(cfg) / "last.ckpt").exists()
 
 
-def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = typed(*SHORT, "callbacks.last.seconds=0")
+@pytest.mark.parametrize("fetched", [1, 4])
+def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, fetched: int
+) -> None:
+    """Also where, as on a GPU, losses are fetched some steps later."""
+    monkeypatch.setitem(epochs.FETCHED, "cpu", fetched)
+    cfg = typed(*SHORT, "callbacks.last.seconds=0", "+trainer.limit_train_batches=1.0")  # which are given one by one
     true_loss, calls = Loss.compute, iter(range(10**6))
 
     def turns_nan(self: Loss, task: Task, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,6 +23,8 @@ from losslab.record.rows import GRADIENT_NORM, SPEED, Row
 from losslab.tasks import Task
 from losslab.training import distributed
 
+FETCHED = {"cpu": 1}  # batches whose losses are fetched at once
+OTHER_FETCHED = 32  # a GPU must finish all that it was given before it hands them over, and then waits for new work
 Batch = tuple[Tensor, ...]  # inputs and targets, and weights where the data have them
 Rows = tuple[Tensor, ...]  # raw scores and targets, and weights where the data have them
 
@@ -97,6 +99,7 @@ class EpochModule(pl.LightningModule):
         super().__init__()
         self.make_scheduler, self.schedule = scheduler, schedule
         self.states = [EpochState() for _ in range(runs)]
+        self.unfetched: list[tuple[Tensor, list[int], list[Sequence[int]]]] = []  # see record_losses
         self.train_seen, self.eval_seen, self.val_seen = Collector(dim), Collector(dim), Collector(dim)
         self.rates: list[float] = []  # of each optimizer's first parameter group, in the last step
         self.started = self.trained = 0.0  # when the epoch began, and the seconds that its training took
@@ -142,27 +145,44 @@ class EpochModule(pl.LightningModule):
             state.train_loss, state.gradient_norm = 0.0, None
 
     def on_validation_start(self) -> None:
+        self.fetch_losses()
         self.trained = time.perf_counter() - self.started
         self.set_mode("eval")
 
     def record_losses(self, losses: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> None:
-        """Add the losses of some steps to each run's of the epoch, fetched from the device at once.
+        """Add the losses of some steps to each run's of the epoch; a GPU keeps those of some batches for later.
 
         Args:
             losses: of each step those of its batches, and again for each time that the optimizer asked for them.
             rows: of each batch.
 
         Raises:
-            Diverged: at the first that is not finite, unless it is noted; see `fail`.
+            Diverged: see `fetch_losses`.
         """
         values = distributed.mean(torch.stack([loss for step in losses for loss in step]))
-        ends = list(accumulate(len(step) for step in losses))
-        spans = [slice(end - len(step), end) for step, end in zip(losses, ends, strict=True)]
         counts = [rows[step * self.accumulate :][: self.accumulate] for step in range(len(losses))]
+        self.unfetched.append((values, [len(step) for step in losses], counts))
+        if sum(len(each) for each, *_ in self.unfetched) >= FETCHED.get(values.device.type, OTHER_FETCHED):
+            self.fetch_losses()
+
+    def fetch_losses(self) -> None:
+        """Fetch the losses that the device keeps, all at once, and add them to each run's of the epoch.
+
+        Raises:
+            Diverged: at the first that is not finite, unless it is noted; see `fail`.
+        """
+        if not self.unfetched:
+            return
+        each, lengths, rows = zip(*self.unfetched, strict=True)  # of each call
+        self.unfetched = []
+        values = torch.cat(each) if len(each) > 1 else each[0]
+        sizes, counts = (list(chain.from_iterable(parts)) for parts in (lengths, rows))
+        ends = list(accumulate(sizes))
+        spans = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
         for run, column in enumerate(values.reshape(len(values), -1).T.tolist()):
             if not math.isfinite(sum(column)):
                 first = next(number for number, loss in enumerate(column) if not math.isfinite(loss))
-                at = self.global_step - len(losses) + 1 + bisect_right(ends, first)
+                at = self.global_step - len(sizes) + 1 + bisect_right(ends, first)
                 self.fail(run, column[first], f"at step {at} (epoch {self.current_epoch})")
             total = self.states[run].train_loss
             for span, batches in zip(spans, counts, strict=True):  # no call of a function: a stack has many runs
@@ -189,6 +209,7 @@ class EpochModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Make each run's row of the epoch: `history.csv` and the loggers get these keys, in this order."""
+        self.fetch_losses()
         rows = self.train_seen.take()
         count = rows[0].shape[self.train_seen.dim]
         evaluated = self.evaluate("train", rows, with_loss=False)

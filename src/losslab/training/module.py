@@ -193,6 +193,7 @@ class Experiment(EpochModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a run needs to go on as if it had never stopped, in the middle of an epoch too."""
+        self.fetch_losses()
         state = {
             "rng": torch.get_rng_state(),
             "gpu_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
