@@ -191,7 +191,7 @@ def test_figures_of_seeds_that_were_tuned_with_are_a_caution_beside_fresh_ones(t
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ([{"seed": 9}], "Unequal seeds: mae ran with other seeds than the rest"),
+        ([{"seed": 9}], "Unequal seeds: mse ran with other seeds than the rest"),
         ([{"seed": s, "loss": "huber"} for s in (7, 8)], "huber ran with other .*; no seed is in both, so they are"),
         ([{"seed": 9, "status": "failed"}], r"1 of 13 runs failed: mae \(1\); most often: it broke\."),
         ([{"seed": 9, "status": "running"}], "1 of 13 runs still say running"),

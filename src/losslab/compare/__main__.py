@@ -1,6 +1,7 @@
 """Which loss and which optimizer were better, by how much, and how sure that is.
 
-    losslab compare outputs                        # all runs below a folder
+    losslab compare outputs/sweeps/tune            # all runs below a folder
+    losslab compare outputs                        # each race and sweep by itself
     losslab compare outputs by=[loss,model]        # default: loss and optimizer
     losslab compare outputs metric=mae alpha=0.01  # another metric and level
     losslab compare outputs task=regression data=diamonds    # some of the runs
@@ -21,7 +22,8 @@ the runs as CSV; and the table for a paper, table.tex.
                         (new data sets); default: what the records suggest,
                         which the verdict says
     difference=1        differences below this do not matter to you, in per cent
-                        or points; the verdict says how many seeds would decide
+                        or points; the verdict says how many seeds would decide;
+                        default: 1, and for a race what the race was asked
     cross=true          also load the best models and evaluate each under every
                         loss that fits its task; slow
     --json              print one JSON object instead of text: sentences, cells
@@ -37,10 +39,12 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
+from losslab.compare.questions import are_several, ask_like_race, list_questions, split_questions
 from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import name_options
@@ -53,11 +57,14 @@ from losslab.spreadsheet import frame_csv, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from losslab.compare.questions import Question
     from losslab.compare.report import Report
     from losslab.page.figures import Plot
     from losslab.page.html_page import DrawnPlot, Page
+
+
+SENTENCES = 2  # of a verdict that a terminal shows where there are several
 
 
 def compare(request: Request, runs: Runs) -> str:
@@ -66,20 +73,12 @@ def compare(request: Request, runs: Runs) -> str:
     Raises:
         Refused: if the runs cannot be compared as asked.
     """
-    check_finished(runs)
-    comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
+    from losslab.compare.report import format_text
 
-    from losslab.compare.cautions import doubt_race
-    from losslab.compare.looks import FILE as LOOKS
-    from losslab.compare.report import format_json, format_text, write_report
-
-    report = write_report(comparison, evaluate(comparison), request.difference, request.out)
-    report = replace(report, cautions=[*doubt_race(comparison), *report.cautions])
+    if are_several(request, questions := split_questions(runs)):
+        return answer_each(request, questions)
+    report, found = write_files(request, runs)
     page, logged = request.out / "index.html", []
-    found = format_json(report, page, runs.broken)
-    unread = [f"{describe_broken(runs)}."] if runs.broken else []  # a terminal says it by itself
-    shown = replace(report, cautions=[*unread, *report.cautions])
-    write_together(request.out, {LOOKS: found, **render_files(shown, request)})
     if request.log:
         from losslab.page.wandb_report import log_report
 
@@ -88,6 +87,57 @@ def compare(request: Request, runs: Runs) -> str:
     if request.json:
         return found
     return "\n".join([*format_text(report), *logged, str(page)])
+
+
+def write_files(request: Request, runs: Runs) -> "tuple[Report, str]":
+    """Write the page and the files beside it; return what they say, also as JSON."""
+    from losslab.compare.cautions import doubt_race
+    from losslab.compare.looks import FILE as LOOKS
+    from losslab.compare.report import format_json, write_report
+
+    check_finished(runs)
+    request, raced = ask_like_race(request, runs)
+    comparison = arrange(runs, request.by, request.metric, request.only, request.alpha, request.claim)
+    report = write_report(comparison, evaluate(comparison), request.difference, request.out)
+    report = replace(report, cautions=[*doubt_race(comparison), *raced, *report.cautions])
+    found = format_json(report, request.out / "index.html", runs.broken)
+    unread = [f"{describe_broken(runs)}."] if runs.broken else []  # a terminal says it by itself
+    shown = replace(report, cautions=[*unread, *report.cautions])
+    write_together(request.out, {LOOKS: found, **render_files(shown, request)})
+    return report, found
+
+
+def answer_each(request: Request, questions: "list[Question]") -> str:
+    """Answer each question by itself, in a paragraph that ends with the path of its page.
+
+    Raises:
+        Refused: if none can be answered.
+    """
+    paragraphs, answered = [], 0
+    for question, asked in list_questions(request, questions):
+        own = Path(question.folder, "comparison", "index.html")
+        try:
+            if said := question.verdict:
+                title, page, cautions = f"race of {question.finished} runs", own, 0
+            else:
+                report, _ = write_files(asked, question.runs)
+                title, said, page, cautions = (
+                    report.title,
+                    report.verdict,
+                    asked.out / "index.html",
+                    len(report.cautions),
+                )
+            more = [f"{cautions} caution{'s' * (cautions > 1)} on the page"] if cautions else []
+            lines, answered = [*said[:SENTENCES], *more, str(page)], answered + 1
+        except Refused as error:
+            title, lines = f"{question.finished} finished runs", [f"not compared: {error}"]
+        paragraphs.append("\n".join([f"{question.folder}: {title}", *(f"  {line}" for line in lines)]))
+    if not answered:
+        raise Refused(
+            f"none of these {len(questions)} questions can be answered yet: type the folder of one to see why"
+        )
+    head = f"{len(questions)} questions. For more of one type `losslab compare FOLDER`; by=[loss] compares all as one."
+    return "\n\n".join([head, *paragraphs])
 
 
 def render_files(report: "Report", request: Request, first: "Sequence[Plot]" = ()) -> dict[str, str | bytes]:

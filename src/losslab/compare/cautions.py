@@ -74,7 +74,7 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
     ended = comparison.ended.groupby(["cell", "dataset_key"])["repeat"]
     sets = [(name[0], frozenset(repeats)) for name, repeats in ended]
     every = [each for _, each in sets]
-    usual = max(every, key=lambda each: (every.count(each), -len(each)))
+    usual = max(every, key=lambda each: (every.count(each), len(each)))  # of as many, those of the complete cells
     if other := dict.fromkeys(cell for cell, each in sets if each != usual):
         shared = any(usual & each for _, each in sets if each != usual)
         then = "pairs use those that both have" if shared else "no seed is in both, so they are compared unpaired"

@@ -28,6 +28,7 @@ class Request:
     log: bool = False
     cross: bool = False
     json: bool = False
+    typed: frozenset[str] = frozenset()  # the keys that were typed
     own: list[str] = field(default_factory=list)  # overrides that find and allow the user's own options, for `cross`
 
 
@@ -65,5 +66,6 @@ def parse_request(words: Sequence[str]) -> Request:
         log=flags["log"],
         cross=flags["cross"],
         json=flags["json"],
+        typed=frozenset(typed),
         own=[*search_path(places), *([f"allow={typed['allow']}"] if "allow" in typed else [])],
     )

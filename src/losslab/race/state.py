@@ -33,6 +33,7 @@ class State:
     looks: list[dict[str, Any]] = field(default_factory=list)
     hours: float = 0.0  # that the race has run, over all its starts
     hopeless: dict[str, str] = field(default_factory=dict)  # those that no number of seeds would decide, and why
+    said: list[str] = field(default_factory=list)  # the verdict at the end, in sentences
 
     @property
     def seeds(self) -> int:

@@ -36,7 +36,8 @@ def write_story(race: "Race", why: str) -> list[str]:
         return [f"No candidate finished: {name}: {reason}." for name, reason in state.never.items()]
     finished = [name for name in race.cells if name in {*state.known, *state.beaten}]
     comparison = race.compare(finished, state.seeds)
-    verdict = write_verdict(race, comparison, why)
+    state.said = verdict = write_verdict(race, comparison, why)
+    state.write(race.folder)
     if len(comparison.cells) < 2:
         return verdict
     level = state.looks[-1]["level"] or comparison.alpha
