@@ -1,6 +1,8 @@
 """Studies: their files, what runs say of a claim, and the pages that follow from the runs that are kept."""
 
+import re
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from losslab import __version__
 from losslab.errors import Refused
-from losslab.study.__main__ import KEYS, check_words, study
+from losslab.machine import git_state
+from losslab.study.__main__ import KEYS, check_own, check_words, pick_parts, study
 from losslab.study.__main__ import train as run
 from losslab.study.circuit import INPUTS, NEURON, ask_autograd, backward, forward, step_losses, write_steps
 from losslab.study.data import check_files
 from losslab.study.file import STUDIES, Study, list_studies, load_sources, load_study
-from losslab.study.findings import Results, load_runs
+from losslab.study.findings import CODE, Results, load_runs, save_runs
 from losslab.study.published import compare_means, count_steps
-from losslab.study.story import name_picture, write_index, write_readme
+from losslab.study.story import INSTALLED, list_sizes, name_picture, write_index, write_readme
 from losslab.sweep.driver import OWN
 from losslab.sweep.file import load_file
 from tests.conftest import ROOT, without_pictures
@@ -184,6 +188,68 @@ def test_the_file_of_a_study_says_what_is_needed(name: str) -> None:
     assert {str(claim["in"]) for claim in asked.claims} == asked.parts.keys()
 
 
+def test_each_data_set_is_of_a_study_whose_page_says_how_to_install_it() -> None:
+    every, sources = list(map(load_study, list_studies())), load_sources()
+    assert {*sources} <= {name for each in every for name in each.data}
+    for each in every:
+        for name in {*each.data} & {*sources}:
+            page = (each.folder / "README.md").read_text(encoding="utf-8")
+            package = f"'{sources[name]['package']}=={sources[name]['version']}'"
+            assert re.search(rf"pip install --no-deps.* {package}", page) or sources[name]["package"] in INSTALLED
+    required = [re.split(r"[^\w-]", line)[0] for line in requires("losslab") or [] if "extra ==" not in line]
+    assert {*INSTALLED} <= {*required}
+
+
+def test_what_no_package_brings_is_asked_for_before_the_first_run(tmp_path: Path) -> None:
+    whole = load_study("imbalanced_labels")
+    two = replace(whole, folders={"films": "a folder of posters"})
+    with pytest.raises(Refused) as refused:
+        run(two, tmp_path, False, [])
+    assert str(refused.value) == (
+        "imbalanced_labels needs a folder of posters: type data.path=FOLDER, where they lie, or parts=yeast to leave "
+        "that part out"
+    )
+    check_own(pick_parts(two, ["yeast"]), [])
+    check_own(two, ["data.path=here"])
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match=r"^MNIST is not in data\.root=.*: type data\.root=FOLDER"):
+        run(load_study("label_noise"), tmp_path, False, [f"data.root={tmp_path / 'file'}"])
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_parts_are_answered_alone_at_the_level_of_the_whole_study() -> None:
+    one = load_study("label_noise")
+    whole = Results(one, load_runs(STUDIES / "label_noise" / "results.csv.gz"))
+    some = Results(pick_parts(one, ["60 %", "20 %"]), whole.frame)
+    assert [str(answer.claim["in"]) for answer in some.answers] == ["20 %", "60 %", "60 %"]
+    assert some.alpha == whole.alpha
+    sizes = list_sizes(some)
+    assert [sizes[str(number)] for number in range(1, 5)] == [
+        "(not run)",
+        "(not run)",
+        some.answers[0].size,
+        "(not run)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("commits", "said"),
+    [
+        (["ab" * 20] * 20, ", trained with losslab 0.1.0 at commit ababababab."),
+        (["ab" * 20] * 15 + [None] * 5, ", trained with losslab 0.1.0 and losslab 0.1.0 at commit ababababab."),
+    ],
+)
+def test_the_page_names_the_code_that_trained_the_runs(commits: list[str | None], said: str, tmp_path: Path) -> None:
+    asked, frame = study_of(BETTER), runs_of(9.9, 10.0, 0.05)
+    without = Results(asked, frame.copy())
+    frame["environment.losslab"], frame["environment.git_commit"] = "0.1.0", commits
+    save_runs(frame, tmp_path / "results.csv.gz")
+    results = Results(asked, load_runs(tmp_path / "results.csv.gz"))
+    assert f"All runs are in `results.csv.gz`{said}" in write_readme(asked, results)
+    assert results.answers[0].size == without.answers[0].size
+    assert "All runs are in `results.csv.gz`." in write_readme(asked, without)
+
+
 def test_files_of_packages_must_be_there_and_the_right_ones() -> None:
     wine = load_sources()["wine"]
     check_files({"wine": wine})
@@ -221,6 +287,12 @@ def test_each_loss_has_the_slope_that_autograd_says_and_a_step_makes_it_smaller(
         ("robust", {}, "robust is not a study; nearest: robust_targets"),
         ("backpropagation", {"kept": "1"}, "kept=1 does not fit: type kept=true or kept=false"),
         ("robust_targets", {"tiny": "yes"}, "tiny=yes does not fit: type tiny=true or tiny=false"),
+        ("robust_targets", {"parts": "5 %,6 %"}, "parts=6 % is no part of robust_targets; nearest: 5 %, 40 %, 20 %"),
+        (
+            "robust_targets",
+            {"parts": ""},
+            "parts= names no part of robust_targets: type some of clean, 5 %, 20 %, 40 %, or leave it out",
+        ),
         ("robust_targets", {"retry": "again"}, "retry=again does not fit: type retry=true or retry=false"),
     ],
 )
@@ -279,3 +351,5 @@ def test_a_part_of_each_study_runs_at_a_reduced_size(
     assert "answer    " in capfd.readouterr().out
     assert (tmp_path / "studies" / name / "README.md").is_file()
     assert list(tmp_path.rglob("index.html"))
+    kept = load_runs(tmp_path / "studies" / name / "results.csv.gz")
+    assert kept[list(CODE)].drop_duplicates().values.tolist() == [[__version__, git_state()[0]]]

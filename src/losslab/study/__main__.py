@@ -12,6 +12,8 @@
                      train nothing
     output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
     data.root=DIR    where MNIST lies; it is downloaded there if it is missing
+    data.path=DIR    your own folder of images, which imbalanced_labels needs for its part posters
+    parts=A,B        these parts of the study alone
 
 The same command again does what is missing. Runs, pages and README.md go to
 OUTPUT/studies/NAME. The file study.yaml of each study holds its question, its
@@ -22,25 +24,31 @@ its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
 if __name__ == "__main__":
     import losslab.safe_path  # noqa: F401  # before all else is imported
 
+import os
 import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from losslab.config.words import command_words, list_keys, parse_flag, parse_settings
-from losslab.errors import Refused
+from losslab.config.words import command_words, list_keys, parse_flag, parse_list, parse_settings
+from losslab.errors import Refused, nearest
+from losslab.files import read_yaml
 from losslab.study.file import Study, list_studies, load_sources, load_study, name_sweeps, simplify
 from losslab.sweep.stopping import stop_driver, until_signalled
 
 FLAGS = ("tiny", "kept", "retry", "dry")
-OF_SWEEPS = ("n", "data.root")
-KEYS = (*FLAGS, *OF_SWEEPS, "output_dir")
+OF_DATA = {"data.root": "mnist", "data.path": "images"}  # and whose they are
+OF_SWEEPS = ("n", *OF_DATA)
+KEYS = (*FLAGS, *OF_SWEEPS, "output_dir", "parts")
 
 
 def study(name: str, typed: Mapping[str, str]) -> int:
     """Repeat a study, or compute its answers from kept runs; return the exit code, 1 where runs failed."""
     asked = load_study(name)
+    if "parts" in typed:
+        asked = pick_parts(asked, parse_list(typed["parts"]))
     flags = {key: parse_flag(key, typed.get(key, "false")) for key in FLAGS}
     tiny = flags["tiny"]
     folder = Path(typed.get("output_dir", "outputs")) / "studies" / (f"{name}_tiny" if tiny else name)
@@ -72,6 +80,19 @@ def check_words(asked: Study, words: Sequence[str]) -> None:
             )
 
 
+def pick_parts(asked: Study, names: Sequence[str]) -> Study:
+    """Return a study of some of its parts.
+
+    Raises:
+        Refused: for a name that no part has, or for none.
+    """
+    if unknown := [name for name in names if name not in asked.parts]:
+        raise Refused(f"parts={unknown[0]} is no part of {asked.name}; {nearest(unknown[0], asked.parts)}")
+    if not names:
+        raise Refused(f"parts= names no part of {asked.name}: type some of {', '.join(asked.parts)}, or leave it out")
+    return replace(asked, parts={name: asked.parts[name] for name in names})
+
+
 def find_options(asked: Study) -> list[str]:
     """Return the words that make a study's own options known, if it has some."""
     return ["--config-dir", str(asked.folder / "conf")] if (asked.folder / "conf").is_dir() else []
@@ -79,10 +100,46 @@ def find_options(asked: Study) -> list[str]:
 
 def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
     """Run the sweeps of a study, write its pages and answer its claims; return the exit code."""
+    if "dry=true" not in words:
+        check_own(asked, words)
     code = run_sweeps(asked, folder, tiny, words)
     if "dry=true" not in words:
         write_pages(asked, folder)
     return code
+
+
+def check_own(asked: Study, words: Sequence[str]) -> None:
+    """Check that the data which no package brings are there, before the first run; MNIST is downloaded if it can be.
+
+    Raises:
+        Refused: if not, with what to type.
+    """
+    typed = parse_settings(words, ["*"])
+    for part in asked.parts:
+        if part in asked.folders and "data.path" not in typed:
+            others = ",".join(name for name in asked.parts if name not in asked.folders)
+            raise Refused(
+                f"{asked.name} needs {asked.folders[part]}: type data.path=FOLDER, where they lie"
+                + (f", or parts={shlex.quote(others)} to leave that part out" if others else "")
+            )
+    needed = [find_data(asked, part, words) for part in asked.parts for words in name_sweeps(asked, part).values()]
+    if "mnist" in needed:
+        from losslab.data.images import torchvision_images
+
+        root = typed.get("data.root", os.environ.get("LOSSLAB_DATA", "~/.cache/losslab"))
+        torchvision_images("MNIST", root, task="single_label", val=0.1, seed=0)
+
+
+def find_file(asked: Study, part: str, settings: Sequence[str]) -> str:
+    """Return the file of a sweep: one among its settings, or its part's."""
+    return next((word for word in settings if word.endswith(".yaml")), str(asked.parts[part]["sweep"]))
+
+
+def find_data(asked: Study, part: str, settings: Sequence[str]) -> str:
+    """Return the data set of a sweep, or nothing where there are several."""
+    typed = [word.removeprefix("data=") for word in settings if word.startswith("data=")]
+    content = read_yaml(asked.folder / find_file(asked, part, settings))["parameters"]
+    return typed[-1] if typed else str(content.get("data", {}).get("value", ""))
 
 
 def run_sweeps(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
@@ -94,10 +151,10 @@ def run_sweeps(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> 
     own = ["n=0", *asked.tiny] if tiny else []
     names = next((word.removeprefix("data=").split(",") for word in own if word.startswith("data=")), asked.data)
     options = [*data.offer(data.pick(names, load_sources()), folder.parent / "data"), *find_options(asked)]
-    for part, sweeps in asked.parts.items():
+    for part in asked.parts:
         for place, settings in name_sweeps(asked, part).items():
-            usable = [word for word in words if not word.startswith("data.root=") or "data=mnist" in settings]
-            file = next((word for word in settings if word.endswith(".yaml")), sweeps["sweep"])
+            data_set, file = find_data(asked, part, settings), find_file(asked, part, settings)
+            usable = [word for word in words if OF_DATA.get(word.partition("=")[0], data_set) == data_set]
             settings = [word for word in settings if word != file]
             typed = [*merge([*settings, *own, *usable]), *options, f"output_dir={folder}", f"name={place}"]
             code |= sweep(str(asked.folder / file), typed)

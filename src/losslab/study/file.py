@@ -29,6 +29,7 @@ class Study:
     answer: str = ""  # a paragraph, in which `{1}` stands for the difference that the first claim is about
     advice: str = ""  # a line that says what to do
     data: list[str] = field(default_factory=list)  # the data sets
+    folders: Mapping[str, str] = field(default_factory=dict)  # by part, what the user's own folder `data.path` holds
     settings: list[str] = field(default_factory=list)  # of all sweeps
     tiny: list[str] = field(default_factory=list)  # settings that make it small
     # by name, each with its file `sweep`, `settings`, what is compared, `by`, and `claim`. `each` holds the

@@ -23,6 +23,7 @@ from losslab.study.file import Study, name_sweeps
 from losslab.study.published import Values
 
 RECORD = ("part", "status", "reason", "seconds", "started", "folder", "epochs", "best_epoch", "stage")
+CODE = ("environment.losslab", "environment.git_commit")
 FACTS = ("facts.test_rows", "facts.train_rows", "facts.test_split", "facts.stacked", "facts.updates")
 DOUBTS = (doubt_seeds, doubt_unfinished, doubt_budgets, doubt_edges)  # the protocol says what others would
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
@@ -72,7 +73,7 @@ class Results:
         frame = frame.reset_index(drop=True)
         for key in ("reason", "started"):
             frame[key] = frame.get(key, None)
-        known = (*RECORD, *FACTS, "seconds")
+        known = (*RECORD, *CODE, *FACTS)
         settings = [key for key in map(str, frame) if key not in known and "/" not in key]
         return Runs(frame, [*settings, *(["stage"] if "stage" in frame else [])])
 
@@ -86,8 +87,13 @@ class Results:
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """What the runs say of each claim."""
-        return [self.answer(claim) for claim in self.study.claims]
+        """What the runs say of each claim about the parts that were run."""
+        return [self.answer(claim) for claim in self.claims]
+
+    @property
+    def claims(self) -> list[Mapping[str, Any]]:
+        """The claims about the parts that were run."""
+        return [claim for claim in self.study.claims if str(claim["in"]) in self.study.parts]
 
     def answer(self, claim: Mapping[str, Any]) -> Answer:
         """Say whether the runs of a part bear out a claim."""
@@ -113,7 +119,7 @@ class Results:
     def cautions(self) -> dict[str, list[str]]:
         """What `losslab compare` doubts in the runs of parts, by its sentence."""
         said: dict[str, list[str]] = {}
-        for part in dict.fromkeys(str(c["in"]) for c in self.study.claims if "published" not in c):
+        for part in dict.fromkeys(str(c["in"]) for c in self.claims if "published" not in c):
             for doubt in DOUBTS:
                 for sentence in doubt(self.compare(part)[0]):
                     for cell, name in self.study.names.items():
@@ -160,7 +166,7 @@ class Results:
     def means(self) -> dict[str, pd.DataFrame]:
         """Tabulate the mean of each cell (rows) in each part (columns), for each metric that a claim is about."""
         tables: dict[str, dict[str, pd.Series[float]]] = {}
-        pairs = [claim for claim in self.study.claims if "published" not in claim]
+        pairs = [claim for claim in self.claims if "published" not in claim]
         for part, metric in dict.fromkeys((str(c["in"]), c.get("metric", "")) for c in pairs):
             comparison = self.compare(part, metric)[0]
             cells = summarize_cells(comparison).set_index("cell")["mean"].rename(index=dict(self.study.names))
@@ -213,10 +219,10 @@ def gather(study: Study, folder: Path) -> pd.DataFrame:
         kept = [key for key in runs.settings if changes_figures(key) and key != "data.path"]
         asked = [claim.get("metric") for claim in study.claims if claim["in"] == part]
         numbers = [key for key in map(str, frame) if re.match(r"(test|val)/(?!loss)", key) or key in asked]
-        columns = dict.fromkeys([*RECORD, *kept, "task.yardstick", "task.mode", *FACTS, *numbers])
+        columns = dict.fromkeys([*RECORD, *CODE, *kept, "task.yardstick", "task.mode", *FACTS, *numbers])
         frames.append(frame[[key for key in columns if key in frame]])
     whole = pd.concat(frames, ignore_index=True)
-    settings = [key for key in map(str, whole) if key not in (*RECORD, *FACTS) and "/" not in key]
+    settings = [key for key in map(str, whole) if key not in (*RECORD, *CODE, *FACTS) and "/" not in key]
     needed = ("task", "data", "model", "loss", "optimizer", "seed", "data.seed", "data.fold", "data.folds")
     same = [key for key in settings if whole[key].map(str).nunique() < 2]
     return whole.drop(columns=[key for key in same if key not in (*needed, "task.yardstick", "task.mode")])

@@ -11,8 +11,9 @@ import yaml
 from losslab.compare.digits import count_decimals, format_decimals, round_figures
 from losslab.compare.wording import join_phrases
 from losslab.config.catalogue import CONF
+from losslab.study.data import pick
 from losslab.study.file import Study, load_sources, simplify
-from losslab.study.findings import CONFIRMED, REFUTED, UNDECIDED, Results
+from losslab.study.findings import CODE, CONFIRMED, REFUTED, UNDECIDED, Results
 from losslab.study.published import Values
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LEVELS = "Each look gets half of the 5 %, so what both say holds together at 5 %."
 SHARES = "Per cent are of the worse one's error; a minus sign says that the worse one is the one that is named first."
 RANKS = "Ranks with their 95 % intervals, and how often each is the best where the runs are drawn again (bootstrap)"
+INSTALLED = ("scikit-learn",)  # with losslab
 PLANNED = "Not answered yet: the protocol is written, and the runs are to come."
 
 
@@ -46,14 +48,32 @@ def write_readme(study: Study, results: Results) -> str:
         *([f"**Published runs.** {study.published}"] if study.published else []),
         f"**Data.**\n\n{describe_data(study)}",
         f"**Cost.** {len(results.frame):,} runs, {math.ceil(results.minutes)} minutes of training on one core. All "
-        "runs are in `results.csv.gz`.",
+        f"runs are in `results.csv.gz`{name_code(results.frame)}.",
         *([f"**Read with caution.** `losslab compare` says of these runs:\n\n{list_cautions(results)}"]
           if results.cautions else []),
         f"**Not tried.** {study.not_tried}",
-        f"**Repeat it:** `losslab study {study.name}`. `losslab study {study.name} kept=true` prints the answers again "
-        "from the kept runs.",
+        f"**Repeat it:** `losslab study {study.name}{' data.path=FOLDER' if study.folders else ''}`. "
+        f"`losslab study {study.name} kept=true` prints the answers again from the kept runs.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def name_code(frame: "pd.DataFrame") -> str:
+    """Name the releases and commits that trained the runs; older runs that were kept do not say it.
+
+    >>> name_code(pd.DataFrame({"environment.losslab": ["0.1.0"], "environment.git_commit": ["1234567890abcd"]}))
+    ', trained with losslab 0.1.0 at commit 1234567890'
+    >>> name_code(pd.DataFrame({"environment.losslab": ["0.1.0", None], "environment.git_commit": [None, None]}))
+    ', 1 of them trained with losslab 0.1.0'
+    """
+    if CODE[0] not in frame:
+        return ""
+    known = frame[frame[CODE[0]].notna()]
+    code = known[[key for key in CODE if key in known]].fillna("").drop_duplicates()
+    names = [f"losslab {version}" + "".join(f" at commit {commit[:10]}" for commit in rest if commit)
+             for version, *rest in code.itertuples(index=False)]  # fmt: skip
+    some = "" if len(known) == len(frame) else f"{len(known):,} of them "
+    return f", {some}trained with {join_phrases(sorted(names))}"
 
 
 def list_cautions(results: Results) -> str:
@@ -98,7 +118,7 @@ def draw_pictures(results: Results, folder: Path) -> None:
 def write_published(results: Results) -> str:
     """Write the means and standard deviations of published runs beside those of ours."""
     rows = []
-    for claim in results.study.claims:
+    for claim in results.claims:
         if "published" in claim and "steps" not in claim:
             ours, theirs = results.figures(claim)
             decimals = count_decimals([theirs.std(ddof=1)])
@@ -121,7 +141,8 @@ def write_mean(values: Values, decimals: int | None) -> str:
 
 def list_sizes(results: Results) -> dict[str, str]:
     """List the difference that each claim is about, by the claim's number."""
-    return {str(number): answer.size for number, answer in enumerate(results.answers, 1)}
+    found = {results.study.claims.index(answer.claim): answer.size for answer in results.answers}
+    return {str(number + 1): found.get(number, "(not run)") for number in range(len(results.study.claims))}
 
 
 def fill(answer: str, sizes: Mapping[str, str]) -> str:
@@ -153,7 +174,16 @@ def describe_data(study: Study) -> str:
             made = yaml.safe_load(text)["gives"] == ["point"]
             where = ["losslab makes it", "MIT"] if made else ["losslab reads it itself", "named in its file"]
             rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
-    return write_table(["data", "what", "package", "licence"], rows)
+    rows += [[f"`{part}`", about, "FOLDER of `data.path=FOLDER`", "your own"] for part, about in study.folders.items()]
+    table = write_table(["data", "what", "package", "licence"], rows)
+    return "\n\n".join([table, *(f"Install them: `{line}`" for line in write_install(pick(study.data, sources)))])
+
+
+def write_install(sources: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Write the line that installs the packages of data sets, if any is missing where losslab is installed."""
+    needed = sorted({f"'{known['package']}=={known['version']}'" for known in sources.values()
+                     if known["package"] not in INSTALLED})  # fmt: skip
+    return [f"pip install --no-deps {' '.join(needed)}"] if needed else []
 
 
 def write_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -177,5 +207,6 @@ def write_index(studies: Sequence[Study]) -> str:
         "written before the runs, and all runs are kept. `losslab study NAME` repeats one, `losslab study NAME "
         "tiny=true` shows it in seconds, and `losslab study NAME kept=true` prints its answers from the kept runs.\n\n"
         + write_table(["study", "question", "what to do tomorrow"], rows)
-        + "\n\nThe data sets and their licences are in [data.yaml](data.yaml).\n"
+        + "\n\nThe data sets and their licences are in [data.yaml](data.yaml). To install the packages that hold them: "
+        + f"`{''.join(write_install(load_sources()))}`\n"
     )
