@@ -33,7 +33,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from losslab.config.check import configure
 from losslab.config.make import make
-from losslab.data.batches import Batches
+from losslab.data.batches import Batches, Pixels
 from losslab.train import train
 
 Times = dict[str, float]
@@ -70,7 +70,8 @@ class Job:
         self.device, self.bf16 = device, bf16
         cfg = configure(self.typed)
         data = make(cfg, "data")
-        ((self.x, self.y),) = Batches(data, "train", len(data.split["train"]))
+        ((x, self.y),) = Batches(data, "train", len(data.split["train"]))
+        self.x = Pixels(data.scale)(x)
         self.y = self.y.float() if self.y.ndim > 1 else self.y
         self.rows: Dataset[tuple[Tensor, ...]] = TensorDataset(self.x, self.y)
 
@@ -88,22 +89,23 @@ class Job:
             total += loss.item()
         return {"textbook loop": time.perf_counter() - began}
 
-    def bare(self) -> Times:
-        """Time index, forward, backward and step alone, in seconds per epoch."""
+    def bare(self, watch: contextlib.AbstractContextManager[None] | None = None) -> Times:
+        """Time index, forward, backward and step alone, in seconds per epoch; `watch` is entered around them."""
         x, y, loss_of, model = self.x.to(self.device), self.y.to(self.device), self.loss, self.model().to(self.device)
         optimizer = self.optimizer(model)
         wait: Callable[[], None] = torch.cuda.synchronize if self.device == "cuda" else lambda: None
         half = torch.autocast(self.device, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
         wait()
         began = time.perf_counter()
-        for _ in range(self.epochs):
-            for rows in torch.split(torch.randperm(len(y), device=self.device), self.batch):
-                optimizer.zero_grad()
-                with half:
-                    loss = loss_of(model(x[rows]), y[rows])
-                loss.backward()
-                optimizer.step()
-        wait()
+        with watch or contextlib.nullcontext():
+            for _ in range(self.epochs):
+                for rows in torch.split(torch.randperm(len(y), device=self.device), self.batch):
+                    optimizer.zero_grad()
+                    with half:
+                        loss = loss_of(model(x[rows]), y[rows])
+                    loss.backward()
+                    optimizer.step()
+            wait()
         return {"bare loop": (time.perf_counter() - began) / self.epochs}
 
     def ours(self) -> Times:

@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -64,9 +64,10 @@ def make_small(place: Place, name: str) -> Job:
 def make_large(place: Place) -> Job:
     """Make the job of ResNet-18 on images of 96 x 144, in bf16 and channels last.
 
-    With fewer rows in a batch a large GPU waits for its kernels to be started, whatever starts them.
+    With fewer rows in a batch a large GPU waits for its kernels to be started, whatever starts them. With fewer in all
+    it stands still for much of the time because an epoch ends, whose loss and speed losslab records.
     """
-    path = write_images(place, *((12, (3, 48, 32), 2) if place.tiny else (4400, (3, 144, 96))))
+    path = write_images(place, *((12, (3, 48, 32), 2) if place.tiny else (8800, (3, 144, 96))))
     where = "trainer=gpu" if place.device == "cuda" else "trainer=cpu"
     return Job(
         epochs=2 if place.tiny else 6,
@@ -122,12 +123,17 @@ def resnet(place: Place) -> Iterator[Found]:
     """ResNet-18: its share, how busy the device is, and the share of its peak that the arithmetic is."""
     job = make_large(place)
     yield from compare("ResNet-18", job, place)
-    share, rows_per_second = profile(job, place)
-    if share is None:
-        none = "no GPU" if place.device == "cpu" else "the profiler saw no kernel"
-        yield Found("ResNet-18: share of time that the GPU is busy", None, reason=none)
-    else:
-        yield Found("ResNet-18: share of time that the GPU is busy", share, ">= 0.9")
+    mine, bare = Profile(place.device), Watch(place.device)
+    with quiet():
+        train(configure([*job.typed, *place.words()]), mine)
+        job.epochs = 1
+        job.bare(bare)
+    none = "no GPU" if place.device == "cpu" else "the profiler saw no kernel"
+    for name, watch, wanted in (("", mine.watch, ">= 0.9"), (", bare loop", bare, "")):
+        share = watch.share()
+        check = f"ResNet-18: share of time that the GPU is busy{name}"
+        yield Found(check, share, wanted if share is not None else "", none if share is None else "")
+    rows_per_second = mine.rows / mine.watch.seconds
     rate = rows_per_second * count_operations(job)
     yield Found("ResNet-18: TFLOP/s", rate / 1e12)
     name = torch.cuda.get_device_name() if place.device == "cuda" else "a CPU"
@@ -168,36 +174,47 @@ def busy(spans: Iterable[tuple[float, float]]) -> float:
     return covered
 
 
+class Watch:
+    """Profile what happens inside: the spans in which a kernel or a copy runs on a GPU, and the seconds in all."""
+
+    def __init__(self, device: str) -> None:
+        self.on_gpu = device == "cuda"  # a CPU's operators are not looked at, and gathering them takes half a minute
+        kind = torch.profiler.ProfilerActivity
+        self.profiler: Any = torch.profiler.profile(activities=[kind.CUDA if self.on_gpu else kind.CPU])
+        self.spans: list[tuple[float, float]] = []
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        if self.on_gpu:
+            self.profiler.start()
+            torch.cuda.synchronize()
+        self.began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        self.seconds = time.perf_counter() - self.began
+        if self.on_gpu:
+            self.profiler.stop()
+        events = self.profiler.events() if self.on_gpu else []
+        of_device = [e for e in events if str(e.device_type).endswith("CUDA")]
+        ours = [e for e in of_device if not getattr(e, "is_user_annotation", False)]
+        self.spans = [(e.time_range.start / 1e6, e.time_range.end / 1e6) for e in ours]
+
+    def share(self) -> float | None:
+        """Return the share of the time in which the GPU was busy; `None` without one."""
+        return busy(self.spans) / self.seconds if self.spans else None
+
+
 class Profile(pl.Callback):
     """Profile the training of the second epoch, whose kernels are loaded."""
 
-    def __init__(self) -> None:
-        self.spans: list[tuple[float, float]] = []
-        self.seconds, self.rows = 0.0, 0
-        self.stop: Callable[[], None] = lambda: None
+    def __init__(self, device: str) -> None:
+        self.watch, self.rows = Watch(device), 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch != 1:
-            return
-        on_gpu = pl_module.device.type == "cuda"
-        kind = torch.profiler.ProfilerActivity
-        profiler: Any = torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU])
-        if on_gpu:  # a CPU's operators are not looked at, and gathering them takes half a minute
-            profiler.start()
-        began = time.perf_counter()
-
-        def stop() -> None:
-            if on_gpu:
-                torch.cuda.synchronize()
-            self.seconds = time.perf_counter() - began
-            if on_gpu:
-                profiler.stop()
-            events = profiler.events() if on_gpu else []
-            of_device = [e for e in events if str(e.device_type).endswith("CUDA")]
-            ours = [e for e in of_device if not getattr(e, "is_user_annotation", False)]
-            self.spans = [(e.time_range.start / 1e6, e.time_range.end / 1e6) for e in ours]
-
-        self.stop = stop
+        if trainer.current_epoch == 1:
+            self.watch.__enter__()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -205,15 +222,7 @@ class Profile(pl.Callback):
         if trainer.current_epoch == 1:
             self.rows += len(batch[0])
             if index + 1 == trainer.num_training_batches:
-                self.stop()
-
-
-def profile(job: Job, place: Place) -> tuple[float | None, float]:
-    """Return the share of the time of training in which a kernel or a copy runs, and the rows a second."""
-    look = Profile()
-    with quiet():
-        train(configure([*job.typed, *place.words()]), look)
-    return (busy(look.spans) / look.seconds if look.spans else None), look.rows / look.seconds
+                self.watch.__exit__()
 
 
 CHECKS = [mnist_linear, mnist_mlp, digits, resnet]
