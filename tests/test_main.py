@@ -64,6 +64,12 @@ def test_help_may_be_typed_as_a_word(tmp_path: Path) -> None:
     assert typed(tmp_path, "help", "swep").stderr.startswith("losslab: swep is neither a command nor")
 
 
+def test_a_folder_of_options_may_stand_before_the_command(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    for words in (["--config-dir", "card", "card", "loss=maee"], ["--config-dir=card", "card", "loss=maee"]):
+        assert "loss=maee is not an option" in typed(tmp_path, *words).stderr
+
+
 @pytest.mark.parametrize("words", [["loss=mae"], ["train", "loss=mae"], ["-m", "loss=mae"], ["~augment"]])
 def test_a_setting_or_a_flag_is_a_run(tmp_path: Path, words: list[str]) -> None:
     done = typed(tmp_path, *words, "optimizer=adamm")

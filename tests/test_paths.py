@@ -136,7 +136,8 @@ def test_what_a_person_sees(tmp_path: Path) -> None:
     done = ran(*words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["optimizer", "sgd", "lbfgs", "paths.png"]
+    assert [line.split()[0] for line in lines] == ["optimizer", "sgd", "lbfgs", "note", "paths.png"]
+    assert "say nothing of your task" in lines[-2]
     assert (tmp_path / "paths.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     refused = ran(*words, "out=none/a.png", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -56,6 +56,12 @@ def main() -> None:
 
             check_spaces(sys.argv[1:])
         first = sys.argv[1] if len(sys.argv) > 1 else ""
+        if first.startswith("--config-dir"):  # it may stand before the command, too
+            from losslab.config.arguments import take_folders
+
+            words, folders = take_folders(sys.argv[1:])
+            if words and words[0] in COMMANDS:
+                first, sys.argv[1:] = words[0], [*words, *(f"--config-dir={folder}" for folder in folders)]
         if first in COMMANDS:
             del sys.argv[1]
         elif first and "=" not in first and not first.startswith(("-", "~")):

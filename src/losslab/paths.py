@@ -5,7 +5,9 @@
 
 Each optimizer starts at the same point with the settings of its file, and with
 the high end of its range of learning rates: the defaults are made for many more
-steps than a picture has.
+steps than a picture has. That shows paths and compares no optimizers: another
+start, valley or learning rate would have another order. To compare, type
+losslab race optimizer=sgd,adam.
 """
 
 if __name__ == "__main__":
@@ -34,6 +36,7 @@ USUAL = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
 START = (-0.8, 1.0)
 MINIMA = {"local": (-0.4, 0.16), "global": (0.6, 0.36)}
 SADDLE = (-0.1, 0.01)
+NOTE = "note  these are paths down one valley and say nothing of your task: type losslab race optimizer=sgd,adam"
 EVERY = 10  # steps: each has a dot
 LEAST = 1e-4  # above the value of the global minimum: the axis ends there
 NEAR = 0.05  # a path that ends within this distance of a minimum has found it
@@ -217,7 +220,7 @@ def main() -> None:
         drawn = draw(paths)
         with replacing(out) as picture:
             drawn.savefig(picture, format="png", dpi=150)
-        print(f"{format_table(paths)}\n{out}")
+        print(f"{format_table(paths)}\n{NOTE}\n{out}")
 
 
 if __name__ == "__main__":

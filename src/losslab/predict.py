@@ -11,8 +11,8 @@ have changed or be gone. Columns are matched by name. For options of your own,
 type --config-dir FOLDER and allow=PACKAGE.
 
 `out=` gets a line for each row: its id (the column that `id=` names, the column
-`id`, or its number), what is predicted, and the probability of every class or
-label. In the terminal, a * marks what is predicted: the most probable class,
+`id`, or its number), and the number of each target; or what is predicted, and
+the probability of every class or label. In the terminal, a * marks what is predicted: the most probable class,
 and each label whose probability is above one half, or above what you type:
 
     threshold=0.3       that number; for two classes the second is predicted
@@ -155,10 +155,10 @@ def predict(
         raise Refused(f"data={cfg.run.choices.data} is neither a table nor images: there is nothing to read")
     found = predict_rows(run, run.encoder.read(source, id), threshold)
     outputs, numbers = run.data.outputs, list(zip(*(column.tolist() for column in found.columns.values()), strict=True))
-    rows = [[found.named, "predicted", *found.columns]]
+    words = [[]] * len(numbers) if found.marked is None else [[word] for word in found.words]  # numbers say it already
+    rows = [[found.named, *([] if found.marked is None else ["predicted"]), *found.columns]]
     rows += [
-        [title, predicted, *map(write_number, row)]
-        for title, predicted, row in zip(found.titles, found.words, numbers, strict=True)
+        [title, *word, *map(write_number, row)] for title, word, row in zip(found.titles, words, numbers, strict=True)
     ]
     if found.marked is None:
         lines = [

@@ -1,16 +1,21 @@
 """Run folders are read all, fast, and in whatever state they are."""
 
 import json
+import shlex
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from losslab.compare.run_folder import parse_config
+from losslab.compare.run_folder import parse_config, read_run
 from losslab.compare.runs import read_history, read_runs
+from losslab.config.command_line import rewrite_arguments
 from losslab.errors import Refused
+from losslab.train import Summary, train
 from tests.compare.written import run
+from tests.conftest import Typed, numbers
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
@@ -107,3 +112,33 @@ def test_thousands_take_seconds(tmp_path: Path) -> None:
     began = time.process_time()
     assert read_runs([str(tmp_path)]).frame["seed"].nunique() == 1000
     assert time.process_time() - began < 1, "10,000 of them take 2 s"
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["search.lr=0.9", "stage=test", "seed=3"], "optimizer.lr="),
+        (["task=single_label", "data=digits", "loss=focal", "++search.loss=0.3", "search.lr=0.1"], "loss.gamma=1.5"),
+        (["loss=mae", "++search.loss=0.3"], "search.loss=0.3"),
+        (["loss=[mae,0.5*huber]", "++search.loss=0.5"], "search.loss=0.5"),
+    ],
+)
+def test_what_is_printed_to_repeat_a_run_gives_the_same_run(
+    typed: Typed, undrawn: None, monkeypatch: pytest.MonkeyPatch, words: list[str], printed: str
+) -> None:
+    def paste(*words: str) -> Summary:
+        monkeypatch.setattr(sys, "argv", ["losslab", *words])
+        rewrite_arguments()
+        return train(typed(*sys.argv[1:]))
+
+    short = ["model=linear", "trainer.max_epochs=1"]
+    if "data=digits" not in words:
+        short.append("data=heights")
+    first = paste(*short, *words)
+    (_, found) = next(read_run(str(first.folder)))
+    name, *again = shlex.split(found["command"])
+    assert name == "losslab"
+    assert printed in found["command"]
+    assert "stage" not in found["command"]
+    assert ("search.lr" in found["command"]) is False
+    assert numbers(paste(*again)) == numbers(first)

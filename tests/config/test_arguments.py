@@ -2,6 +2,7 @@
 
 import random
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -188,3 +189,23 @@ def test_spaces_beside_an_equals_sign_are_refused(words: str, said: str) -> None
     except Refused as refused:
         found = str(refused)
     assert found == said
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("optimizer=Adam(1e-3)", ["optimizer=adam", "optimizer.lr=1e-3"]),
+        ("optimizer=SGD(lr=0.1)", ["optimizer=sgd", "optimizer.lr=0.1"]),
+        ("optimizer=torch.optim.AdamW(p, lr=1e-3, betas=(0.8, 0.9))",
+         ["optimizer=adamw", "optimizer.lr=1e-3", "optimizer.betas=[0.8,0.9]"]),
+        ("optimizer=schedulefreeadamw()", ["optimizer=schedule_free_adamw"]),
+        ("loss=Huber(delta=2)", ["loss=huber", "loss.delta=2"]),
+        ("model=MLP(hidden=[8, 8])", ["model=mlp", "model.hidden=[8,8]"]),
+    ],
+)  # fmt: skip
+def test_a_call_of_python_is_answered_by_the_settings_to_type(word: str, instead: list[str]) -> None:
+    with pytest.raises(Refused) as refused:
+        check.configure([word])
+    typed = shlex.split(str(refused.value).rpartition(": type ")[2])
+    assert typed == instead
+    assert check.configure([*typed, "logger=false"])

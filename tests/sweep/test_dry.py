@@ -107,3 +107,7 @@ def test_a_dry_sweep_says_what_it_would_run_and_what_it_does_not_know(
     (run / "history.csv").write_text("epoch\n0\n1\n")
     assert sweep(file, words) == 0
     assert "time      about 8 minutes, 2 at a time\n" in capsys.readouterr().out, "8 runs of 4 epochs at 30 s"
+    (output / "races/other/runs").mkdir(parents=True)
+    run.rename(output / "races/other/runs/a_run")
+    assert sweep(file, words) == 0
+    assert "time      about 8 minutes, 2 at a time\n" in capsys.readouterr().out, "a run of a race is known, too"

@@ -25,7 +25,7 @@ from losslab.files import Unreadable, append, create, open_regular
 SUFFIX = ".gathered"
 FILES = "config.yaml", "status.json", "summary.json", "history.csv"  # what `read_run` reads
 LARGEST = 2**30  # bytes of a file with lines: a million runs
-FORMAT = 1  # of the lines; another one where `read_run` finds out more than it did
+FORMAT = 2  # of the lines; another one where `read_run` finds out more than it did
 Both = tuple[Record, Record]  # settings, and the rest of a record
 
 

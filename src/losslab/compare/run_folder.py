@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from losslab.config.catalogue import CONF, options
 from losslab.files import open_regular, parse_yaml, read_json, read_text
 from losslab.record.rows import FIRST_NORM, GRADIENT_NORM
 
 Record = dict[str, Any]
 CONFIG = 2**22  # bytes of a config.yaml that are read: a thousand times what a run writes
-UNREPEATED = r"\+*(output_dir|logger|resume|trainer\.enable_progress_bar)\b"  # settings that change no number
+UNREPEATED = r"\+*(output_dir|logger|resume|stage|trainer\.enable_progress_bar)\b"  # settings that change no number
 LINE = 2**20  # bytes of a line of history.csv
 
 
@@ -26,8 +27,8 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
         rest |= {f"{kind}.{key}": to_plain(value) for key, value in (status.get(kind) or {}).items()}
     links, typed = status.get("wandb"), status.get("overrides")
     rest["wandb"] = to_plain(links.get("run")) if isinstance(links, dict) else None
-    rest["command"] = write_command(typed) if isinstance(typed, list) else None
     config = parse_config(read_text(os.path.join(path, "config.yaml"), CONFIG))  # noqa: PTH118
+    rest["command"] = write_command(typed, config) if isinstance(typed, list) else None
     if rest["status"] == "finished" or Path(path, "summary.json").is_file():
         summary = read_json(os.path.join(path, "summary.json"))  # noqa: PTH118
         check_numbers(summary)
@@ -36,13 +37,40 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
     yield config, rest
 
 
-def write_command(typed: list[Any]) -> str:
+def write_command(typed: list[Any], config: Record) -> str:
     """Write what was typed as a command that repeats a run; where and how it recorded itself is left out.
 
-    >>> write_command(["loss=mae", "logger='false'", "optimizer.betas=[0.9, 0.99]", "output_dir=/tmp/runs"])
-    "losslab loss=mae 'optimizer.betas=[0.9, 0.99]'"
+    Args:
+        config: its settings by their flat keys, which say what a place in a range stood for.
+
+    >>> typed = ["loss=mae", "logger='false'", "optimizer.betas=[0.9, 0.99]", "search.lr=0.5", "output_dir=/tmp/runs"]
+    >>> write_command(typed, {"optimizer.lr": 0.001})
+    "losslab loss=mae 'optimizer.betas=[0.9, 0.99]' optimizer.lr=0.001"
     """
-    return shlex.join(["losslab", *(word for word in map(str, typed) if not re.match(UNREPEATED, word))])
+    words = [word for word in map(str, typed) if not re.match(UNREPEATED, word)]
+    return shlex.join(["losslab", *(replace_place(word, config) for word in words)])
+
+
+def replace_place(word: str, config: Record) -> str:
+    """Replace a place in a range, such as `search.lr=0.5`, by the setting that it led to, where that is one.
+
+    >>> replace_place("++search.loss=0.5", {"loss": "focal", "loss.gamma": 2.5})
+    'loss.gamma=2.5'
+    """
+    key, _, place = word.lstrip("+").partition("=")
+    if not key.startswith("search."):
+        return word
+    name = first_range(str(config.get("loss"))) if key == "search.loss" else key.removeprefix("search.")
+    groups = ("loss",) if key == "search.loss" else ("optimizer", "loss")
+    found = [target for target in (f"{group}.{name}" for group in groups) if target in config]
+    return f"{found[0]}={config[found[0]]}" if len(found) == 1 else f"{key}={place}"
+
+
+@cache
+def first_range(loss: str) -> str:
+    """Return the setting of a loss whose range its file names first; empty where there is none."""
+    option = options([str(CONF)], "loss").get(loss, {})
+    return next(iter(option.get("search") or ()), "")
 
 
 def check_numbers(summary: Record) -> None:

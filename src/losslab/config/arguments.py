@@ -34,6 +34,7 @@ PIECE = re.compile(
 )
 REFERENCE = re.compile(r"\$\{[\w.:,/~\"']+\}")
 SWEEP = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
+CALL = re.compile(r"([\w.]+)\((.*)\)")  # such as Adam(1e-3)
 
 
 def as_overrides(words: Sequence[str]) -> list[str]:
@@ -252,15 +253,37 @@ def explain_syntax(override: str) -> str:
     'model.name=a(1)' cannot be read: if it is a text, type "model.name='a(1)'"
     >>> print(explain_syntax("loss==mae"))
     'loss==mae' has a sign too many: type loss=mae
+    >>> print(explain_syntax("optimizer=SGD(lr=0.1, momentum=0.9)"))
+    'optimizer=SGD(lr=0.1, momentum=0.9)' is a call, as Python has it: type optimizer=sgd optimizer.lr=0.1 \
+optimizer.momentum=0.9
     """
     key, equals, value = override.partition("=")
     if not equals:
         return f"'{override}' cannot be read: type key=value, such as optimizer.lr=0.01"
+    if (called := CALL.fullmatch(value)) and (CONF / key).is_dir():
+        return f"'{override}' is a call, as Python has it: type {spell_call(key, called[1], called[2])}"
     if value != (fewer := value.lstrip("=, ").rstrip(", ")) and fewer:
         return f"'{override}' has a sign too many: type {quote_word(f'{key}={fewer}')}"
     if value.startswith("[") and not value.endswith("]"):
         return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
     return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
+
+
+def spell_call(group: str, name: str, given: str) -> str:
+    """Write a call of Python as settings; the first number that an optimizer is given without a name is its `lr`.
+
+    >>> spell_call("optimizer", "torch.optim.Adam", "model.parameters(), 1e-3"), spell_call("loss", "MyLoss", "")
+    ('optimizer=adam optimizer.lr=1e-3', 'loss=MyLoss')
+    """
+    name = name.rpartition(".")[2]
+    option = next(
+        (path.stem for path in (CONF / group).glob("*.yaml") if path.stem.replace("_", "") == name.lower()), name
+    )
+    parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", given)]
+    named = [part.translate({32: "", 40: "[", 41: "]"}) for part in parts if re.match(r"\w+ *=", part)]
+    plain = [part for part in parts if re.fullmatch(r"[-+.\de]+", part)]
+    named = [f"lr={plain[0]}", *named] if plain and group == "optimizer" else named
+    return " ".join([f"{group}={option}", *(quote_word(f"{group}.{part}") for part in named)])
 
 
 def read_value(override: str) -> str:

@@ -22,8 +22,9 @@ Times = dict[tuple[Any, ...], list[float]]
 
 
 def read_times(output: Path, folder: Path) -> Times:
-    """Read the seconds an epoch that finished runs in a folder took, by `time_key` and by its first part."""
-    places = [*output.glob("*/status.json"), *(folder / "runs").glob("*/status.json")]
+    """Read the seconds an epoch that finished runs took, by `time_keys`: those below OUTPUT, races and sweeps too."""
+    inner = [each for kind in ("sweeps", "races") for each in output.glob(f"{kind}/*/runs/*/status.json")]
+    places = {*output.glob("*/status.json"), *inner, *(folder / "runs").glob("*/status.json")}
     times: Times = {}
     for status in nlargest(LATEST, places, key=lambda file: file.stat().st_mtime):
         try:
