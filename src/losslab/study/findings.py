@@ -26,6 +26,7 @@ RECORD = ("part", "status", "reason", "seconds", "started", "folder", "epochs", 
 CODE = ("environment.losslab", "environment.git_commit")
 FACTS = ("facts.test_rows", "facts.train_rows", "facts.test_split", "facts.stacked", "facts.updates")
 DOUBTS = (doubt_seeds, doubt_unfinished, doubt_budgets, doubt_edges)  # the protocol says what others would
+PLACES = ("data.path", "data.root", "data.cache")  # settings that name folders of one machine
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
 
 
@@ -216,7 +217,7 @@ def gather(study: Study, folder: Path) -> pd.DataFrame:
         runs = read_runs([str(folder / "sweeps" / name) for name in name_sweeps(study, part)])
         frame = runs.frame.assign(part=part)
         frame["folder"] = [Path(name).name for name in frame["folder"]]
-        kept = [key for key in runs.settings if changes_figures(key) and key != "data.path"]
+        kept = [key for key in runs.settings if changes_figures(key) and key not in PLACES]
         asked = [claim.get("metric") for claim in study.claims if claim["in"] == part]
         numbers = [key for key in map(str, frame) if re.match(r"(test|val)/(?!loss)", key) or key in asked]
         columns = dict.fromkeys([*RECORD, *CODE, *kept, "task.yardstick", "task.mode", *FACTS, *numbers])

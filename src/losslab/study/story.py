@@ -171,8 +171,17 @@ def describe_data(study: Study) -> str:
             rows.append([f"`{name}`", known["about"], f"{known['package']} {known['version']}", known["licence"]])
         else:
             text = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")
-            made = yaml.safe_load(text)["gives"] == ["point"]
-            where = ["losslab makes it", "MIT"] if made else ["losslab reads it itself", "named in its file"]
+            option = yaml.safe_load(text)
+            where = (
+                ["losslab makes it", "MIT"]
+                if option["gives"] == ["point"]
+                else [
+                    "downloaded to `data.root=FOLDER`, unless it is there"
+                    if "root" in option
+                    else "losslab reads it itself",
+                    "named in its file",
+                ]
+            )
             rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
     rows += [[f"`{part}`", about, "FOLDER of `data.path=FOLDER`", "your own"] for part, about in study.folders.items()]
     table = write_table(["data", "what", "package", "licence"], rows)
