@@ -172,16 +172,11 @@ def describe_data(study: Study) -> str:
         else:
             text = (CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")
             option = yaml.safe_load(text)
-            where = (
-                ["losslab makes it", "MIT"]
-                if option["gives"] == ["point"]
-                else [
-                    "downloaded to `data.root=FOLDER`, unless it is there"
-                    if "root" in option
-                    else "losslab reads it itself",
-                    "named in its file",
-                ]
-            )
+            where = ["losslab reads it itself", "named in its file"]
+            if "root" in option:
+                where[0] = "downloaded to `data.root=FOLDER`, unless it is there"
+            elif option["gives"] == ["point"]:
+                where = ["losslab makes it", "MIT"]
             rows.append([f"`{name}`", text.splitlines()[0].lstrip("# ").rstrip("."), *where])
     rows += [[f"`{part}`", about, "FOLDER of `data.path=FOLDER`", "your own"] for part, about in study.folders.items()]
     table = write_table(["data", "what", "package", "licence"], rows)
