@@ -36,7 +36,7 @@ from losslab.errors import Refused
 from losslab.optim.groups import group_parameters
 from losslab.optim.schedules import read_rates, warm_up
 from losslab.page.card_picture import draw
-from losslab.page.figures import BLUE, make_figure
+from losslab.page.figures import BLUE, lay_out, make_figure
 
 CATALOGUE = [str(CONF)]
 LOSSES, OPTIMIZERS, SCHEDULERS, TASKS = (
@@ -132,7 +132,7 @@ def write_losses(pictures: Path) -> str:
         beside = [other for other in keys.get("beside", TASKS[task]["task"]["beside"]) if other != name][:2]
         cfg, *others = (compose_loss(each, task, composed) for each in (name, *beside))
         shown = card.compute(cfg, dict(zip(beside, others, strict=True)))
-        draw(shown).savefig(pictures / f"loss-{name}.png", dpi=DPI)
+        lay_out(draw(shown), DPI).savefig(pictures / f"loss-{name}.png", dpi=DPI)
         names = find_names("loss", name, LOSSES)
         facts = {
             "Use it when": header.use,
@@ -227,7 +227,7 @@ def write_optimizers(pictures: Path) -> str:
             picture = "It has no path: it is for hidden matrices, and a point of two numbers is none."
         else:
             walked = [usual] if name == "sgd" else [usual, paths.descend(name, 200)]
-            paths.draw(walked).savefig(pictures / f"optimizer-{name}.png", dpi=DPI)
+            lay_out(paths.draw(walked), DPI).savefig(pictures / f"optimizer-{name}.png", dpi=DPI)
             picture = f"![The path of {name}](pictures/optimizer-{name}.png)"
         facts = {
             "Memory": f"{memory} numbers for each weight, beside the weight and its gradient",
@@ -283,7 +283,7 @@ def write_schedules(pictures: Path) -> str:
         drawn, axes = make_figure(5.0, 2.2)
         axes[0, 0].plot(np.arange(EPOCHS * STEPS) / STEPS, follow_schedule(name), color=BLUE, linewidth=2)
         axes[0, 0].set(xlabel="epoch", ylabel="share of optimizer.lr", xlim=(0, EPOCHS), ylim=(0, 1.05))
-        drawn.savefig(pictures / f"scheduler-{name}.png", dpi=DPI)
+        lay_out(drawn, DPI).savefig(pictures / f"scheduler-{name}.png", dpi=DPI)
         settings = write_typed("scheduler", keys)
         picture = f"![The learning rate under `{name}`](pictures/scheduler-{name}.png)"
         about = read_comment("scheduler", name)

@@ -313,10 +313,11 @@ def main() -> None:
         cfg, others, out = parse_request(words)
         card = compute(cfg, others)
         from losslab.page.card_picture import draw
+        from losslab.page.figures import lay_out
 
         drawn = draw(card)
         with replacing(out) as picture:
-            drawn.savefig(picture, format="png", dpi=150)
+            lay_out(drawn, 150).savefig(picture, format="png", dpi=150)
         print(f"{describe(card)}\n{out}")
 
 

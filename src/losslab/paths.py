@@ -217,7 +217,9 @@ def main() -> None:
     with command_words(__doc__) as words:
         names, steps, out = parse_words(words)
         paths = [descend(name, steps) for name in names]
-        drawn = draw(paths)
+        from losslab.page.figures import lay_out
+
+        drawn = lay_out(draw(paths), 150)
         with replacing(out) as picture:
             drawn.savefig(picture, format="png", dpi=150)
         print(f"{format_table(paths)}\n{NOTE}\n{out}")

@@ -147,6 +147,15 @@ def add_title(drawn: Figure, lines: Sequence[str]) -> Figure:
     return drawn
 
 
+def lay_out(drawn: Figure, dpi: int) -> Figure:
+    """Lay a figure out that is complete. Matplotlib would lay it out twice, and draw it twice, for each format."""
+    drawn.set_dpi(dpi)
+    if (engine := drawn.get_layout_engine()) is not None:
+        engine.execute(drawn)
+        drawn.set_layout_engine(None)
+    return drawn
+
+
 def save_png(drawn: Figure, out: BinaryIO, dpi: int = 150) -> None:
     """Write a figure as a PNG, as Matplotlib would, but in less time: letters are not hinted, and lines not filtered.
 

@@ -14,7 +14,7 @@ from losslab.page.calibration_plot import draw_calibration
 from losslab.page.claim_plots import draw_differences, draw_pairs, draw_ranks, draw_win_rates
 from losslab.page.cost_plots import draw_pareto
 from losslab.page.dataset_plots import draw_critical_difference, draw_profile
-from losslab.page.figures import Plot
+from losslab.page.figures import Plot, lay_out
 from losslab.page.result_plots import draw_heatmap, draw_means, draw_metrics
 from losslab.page.search_plots import draw_budget, draw_coordinates, draw_importance, draw_learning_rates
 from losslab.page.svg import render_svg
@@ -63,9 +63,5 @@ def save_plot(plot: Plot) -> tuple[bytes, str]:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
-        plot.figure.set_dpi(DPI)
-        if (engine := plot.figure.get_layout_engine()) is not None:
-            engine.execute(plot.figure)
-            plot.figure.set_layout_engine(None)  # with one, each format would be laid out twice and drawn twice
-        plot.figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+        lay_out(plot.figure, DPI).savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
         return picture.getvalue(), render_svg(plot)

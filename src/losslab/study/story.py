@@ -108,11 +108,13 @@ def draw_pictures(results: Results, folder: Path) -> None:
     from losslab.compare.ranks import rank_cells
     from losslab.compare.table import summarize_cells
     from losslab.page.claim_plots import draw_ranks
+    from losslab.page.figures import lay_out
 
     for part in (each for each in results.study.ranks if each in results.study.parts):
         comparison = results.compare(part)[0]
         if plot := draw_ranks(comparison, summarize_cells(comparison).join(rank_cells(comparison))):
-            plot.figure.savefig(folder / name_picture(part), format="png", dpi=110, metadata={"Software": None})
+            drawn = lay_out(plot.figure, 110)
+            drawn.savefig(folder / name_picture(part), format="png", dpi=110, metadata={"Software": None})
 
 
 def write_published(results: Results) -> str:
