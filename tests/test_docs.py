@@ -5,10 +5,9 @@ import inspect
 import pkgutil
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
 from tests.conftest import ROOT
+from tests.processes import ran
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(file for file in DOCS.glob("*.md") if file.name not in ("log.md", "questions.md"))]
@@ -227,12 +227,10 @@ def read_transcripts() -> dict[str, list[str]]:
     return found
 
 
-def run_losslab(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+def run_losslab(command: str, folder: Path) -> "CompletedProcess[str]":
+    """Run a command in a process that has imported everything; tests/config/test_safe_path.py looks at fresh ones."""
     words = shlex.split(command, comments=True)
-    module = {"losslab": "losslab", "losslab-train": "losslab.app"}[words[0]]
-    return subprocess.run(
-        [sys.executable, "-m", module, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=500
-    )
+    return ran("-m", {"losslab": "losslab", "losslab-train": "losslab.app"}[words[0]], *words[1:], folder=folder)
 
 
 @pytest.mark.system

@@ -325,6 +325,10 @@ NEEDED = {
     "calibration": 2,
     "imbalanced_labels": 2,
 }  # sweeps that a part's claims are about, if not one
+SMALLER = {
+    "optimizers": ["optimizer=sgd,adam,muon"],  # those that its claims are about
+    "imbalanced_labels": ["data.buckets=512"],
+}
 
 
 @pytest.mark.system
@@ -339,7 +343,9 @@ def test_a_part_of_each_study_runs_at_a_reduced_size(
     )
     few = {**whole.parts[part], "each": whole.parts[part]["each"][: NEEDED.get(name, 1)]}
     claims = [claim for claim in whole.claims if claim["in"] == part]
-    small = replace(whole, parts={part: few}, claims=claims, data=shipped)
+    short = ["trainer.updates=5" for word in whole.tiny if word.startswith("trainer.updates=")]
+    tiny = [*whole.tiny, *short, *SMALLER.get(name, [])]
+    small = replace(whole, parts={part: few}, claims=claims, data=shipped, tiny=tiny)
     try:
         with without_pictures():
             code = run(small, tmp_path / "studies" / name, True, [])
