@@ -20,6 +20,7 @@ from hypothesis import settings
 from omegaconf import DictConfig
 
 from losslab.config.check import configure
+from losslab.machine import cores
 
 sys.dont_write_bytecode = False  # or pytest rewrites the asserts of all tests each time
 settings.register_profile("losslab", deadline=None, derandomize=True)  # the same inputs on every machine, fast or slow
@@ -31,7 +32,15 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 collect_ignore = ["without_posix"]  # doctest would import it, and take from these tests what Windows lacks
-LONG = ("test_slurm", "test_wandb", "test_sweep", "test_command", "test_experiments")
+LONG = (
+    *("test_slurm", "test_cluster", "test_wandb", "test_sweep", "test_command", "test_experiments"),
+    *("test_gpu_benchmark", "test_study", "is_printed", "test_gallery"),
+)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start one process more for tests that wait for others, which would leave a core idle for a fifth of the time."""
+    return cores() + 1 if config.getoption("markexpr") == "system" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
