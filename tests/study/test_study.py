@@ -202,15 +202,14 @@ def test_each_data_set_is_of_a_study_whose_page_says_how_to_install_it() -> None
 
 def test_what_no_package_brings_is_asked_for_before_the_first_run(tmp_path: Path) -> None:
     whole = load_study("imbalanced_labels")
-    two = replace(whole, folders={"films": "a folder of posters"})
     with pytest.raises(Refused) as refused:
-        run(two, tmp_path, False, [])
+        run(whole, tmp_path, False, [])
     assert str(refused.value) == (
-        "imbalanced_labels needs a folder of posters: type data.path=FOLDER, where they lie, or parts=yeast to leave "
-        "that part out"
+        "imbalanced_labels needs a folder of posters of films with a table that names them and their genres, such as "
+        "the 7,242 of IMDb: type data.path=FOLDER, where they lie, or parts=yeast,films to leave that part out"
     )
-    check_own(pick_parts(two, ["yeast"]), [])
-    check_own(two, ["data.path=here"])
+    check_own(pick_parts(whole, ["yeast", "films"]), [])
+    check_own(whole, ["data.path=here"])
     (tmp_path / "file").touch()
     with pytest.raises(Refused, match=r"^MNIST is not in data\.root=.*: type data\.root=FOLDER"):
         run(load_study("label_noise"), tmp_path, False, [f"data.root={tmp_path / 'file'}"])
@@ -220,6 +219,7 @@ def test_what_no_package_brings_is_asked_for_before_the_first_run(tmp_path: Path
 def test_parts_are_answered_alone_at_the_level_of_the_whole_study() -> None:
     one = load_study("label_noise")
     whole = Results(one, load_runs(STUDIES / "label_noise" / "results.csv.gz"))
+    assert pick_parts(load_study("imbalanced_labels"), ["films"]).data == ["movies"]
     some = Results(pick_parts(one, ["60 %", "20 %"]), whole.frame)
     assert [str(answer.claim["in"]) for answer in some.answers] == ["20 %", "60 %", "60 %"]
     assert some.alpha == whole.alpha

@@ -81,7 +81,7 @@ def check_words(asked: Study, words: Sequence[str]) -> None:
 
 
 def pick_parts(asked: Study, names: Sequence[str]) -> Study:
-    """Return a study of some of its parts.
+    """Return a study of some of its parts, and of their data sets.
 
     Raises:
         Refused: for a name that no part has, or for none.
@@ -90,7 +90,9 @@ def pick_parts(asked: Study, names: Sequence[str]) -> Study:
         raise Refused(f"parts={unknown[0]} is no part of {asked.name}; {nearest(unknown[0], asked.parts)}")
     if not names:
         raise Refused(f"parts= names no part of {asked.name}: type some of {', '.join(asked.parts)}, or leave it out")
-    return replace(asked, parts={name: asked.parts[name] for name in names})
+    some = replace(asked, parts={name: asked.parts[name] for name in names})
+    known = [find_data(some, part, words) for part in names for words in name_sweeps(some, part).values()]
+    return replace(some, data=[name for name in asked.data if name in known]) if all(known) else some
 
 
 def find_options(asked: Study) -> list[str]:
