@@ -161,6 +161,7 @@ def build_module(cfg: DictConfig, data: "Dataset") -> "Experiment":
         clip=cfg.trainer.gradient_clip_val,
         clip_by=cfg.trainer.gradient_clip_algorithm,
         augment=make(cfg, "augment") if cfg.get("augment") else None,
+        cuda_graphs=cfg.trainer.get("cuda_graphs", True),
     )
     (made,) = module.build_optimizers()
     check_scaler(cfg, made)

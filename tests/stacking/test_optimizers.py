@@ -72,7 +72,7 @@ class Twins:
             torch.set_rng_state(self.draws[number])
             losses += run.update(optimizer, optimizer.step, [(x[number], (y[number],), ROWS, ROWS)], [])
             self.draws[number] = torch.get_rng_state()
-        (stacked,) = self.stack.update(self.step_all, [(x, y)])
+        (stacked,) = self.stack.update(self.step_all, [(x, y)], [])
         close(stacked, torch.stack(losses))
 
     def step_all(self) -> None:

@@ -196,9 +196,7 @@ def take_step(module: Experiment | Stack, optimizers: list[torch.optim.Optimizer
     x, y = rows
     trainer: Any = SimpleNamespace(optimizers=optimizers)
     module.trainer = trainer
-    for state in module.states:
-        state.gradient_norm = 0.0  # it would be fetched
     with OneDevice():  # type: ignore[no-untyped-call]
         if isinstance(module, Stack):
-            return module.update(lambda: [each.step() for each in optimizers], [(x, y)])
+            return module.update(lambda: [each.step() for each in optimizers], [(x, y)], [])
         return module.update(optimizers[0], optimizers[0].step, [(x, (y,), 8, 8)], [])

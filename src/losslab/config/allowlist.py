@@ -34,8 +34,8 @@ LISTED = {
     "label_noise outputs types missing drop_rows max_categories rows test_path split time "
     "encoding delimiter header decimal dates sheet weight reshuffle",
     "trainer": "accelerator devices num_nodes strategy precision max_epochs updates accumulate_grad_batches "
-    "gradient_clip_val gradient_clip_algorithm channels_last check_val_every_n_epoch enable_progress_bar deterministic "
-    "sync_batchnorm benchmark",
+    "gradient_clip_val gradient_clip_algorithm channels_last cuda_graphs check_val_every_n_epoch enable_progress_bar "
+    "deterministic sync_batchnorm benchmark",
     "logger": "tags notes group job_type",
     "callbacks.*": "monitor mode patience min_delta strict check_finite stopping_threshold divergence_threshold epochs "
     "decay seconds within verbose interval duration swa_lrs swa_epoch_start annealing_epochs annealing_strategy "

@@ -22,7 +22,10 @@ OWN_KEYS = {  # keys of an option's file that losslab reads itself; the construc
     "loss": ("input", "target", "reduction", "per", "domain"),
     "optimizer": ("hidden",),
     "scheduler": ("interval", "monitor", "warmup"),
-    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
+    "trainer": (
+        *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "updates", "channels_last"),
+        "cuda_graphs",
+    ),
 }
 DESCRIPTIONS = (
     "also",

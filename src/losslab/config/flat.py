@@ -12,6 +12,7 @@ FILLED_IN = re.compile(r"\$\{run\.(?!choices)")  # refers to what is known when 
 REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 EXCLUDED = (  # settings that change no number of a run: where it writes, what it says, how it is kept and read
     *("output_dir", "ckpt", "resume", "allow", "logger", "trainer.enable_progress_bar", "callbacks.last"),
+    "trainer.cuda_graphs",
     *("hydra.searchpath", "data.cache", "data.cache_gb", "data.workers", "threads"),
     *("loss.per", "task.truth", "data.truth"),  # they follow from the option
 )

@@ -1,6 +1,5 @@
 """Private parts of Lightning. A new minor release is run with the tests before pyproject.toml allows it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,24 +11,19 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 
-def counted_step(optimizer: LightningOptimizer, step: Callable[..., Any]) -> Callable[..., None]:
-    """Return a step that Lightning counts in `global_step`, though it does not go through `LightningOptimizer.step`.
+def count_steps(optimizer: LightningOptimizer, steps: int) -> None:
+    """Count steps in Lightning's `global_step` which did not go through `LightningOptimizer.step`.
 
     If a release renames these parts, look at what `LightningOptimizer.step` calls around the strategy's
     `optimizer_step`.
 
     Args:
         optimizer: as Lightning has wrapped it.
-        step: of the optimizer in it.
+        steps: how many it has taken.
     """
-    before, after = optimizer._on_before_step, optimizer._on_after_step
-
-    def counted(*closure: Callable[[], Any]) -> None:
-        before()
-        step(*closure)
-        after()
-
-    return counted
+    for _ in range(steps):
+        optimizer._on_before_step()
+        optimizer._on_after_step()
 
 
 def dump_checkpoint(trainer: pl.Trainer) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from losslab.errors import Diverged
-from losslab.internals.lightning import counted_step
+from losslab.internals.lightning import count_steps
 from losslab.internals.torch import unwrapped_step
 from losslab.stacking.batches import StackedBatches
 from losslab.stacking.stacked import Stacked
 from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
+from losslab.training.graphs import Steps
 from losslab.training.module import Experiment
 
 SHARED = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs
@@ -74,6 +75,7 @@ class Stack(EpochModule):
         first = runs[0]
         super().__init__(len(runs), first.make_scheduler, first.schedule, dim=1)
         self.accumulate, self.clip, self.clip_by = first.accumulate, first.clip, first.clip_by
+        self.cuda_graphs = first.cuda_graphs
         self.runs = runs
         self.names = list(first.state_dict())  # of a run's checkpoint
         self.generators = [torch.Generator() for _ in runs]
@@ -131,14 +133,27 @@ class Stack(EpochModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train on several batches in a row, as in `Experiment`."""
         loader: StackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
-        wrapped: Any = self.optimizers()
-        wrapped = wrapped if isinstance(wrapped, list) else [wrapped]
-        steps = [unwrapped_step(each.optimizer) for each in wrapped]
-        step = counted_step(wrapped[0], lambda: [each() for each in steps])
         rows = [whole for _, whole in loader.loaders[0].sampler.parts(batch_idx)]
-        batches = list(zip(*(torch.split(part, rows, 1) for part in batch), strict=True))
-        losses = [self.update(step, batches[at : at + self.accumulate]) for at in range(0, len(rows), self.accumulate)]
-        self.record_losses(losses, rows)
+        steps = self.train_batches(batch, rows, rows)
+        count_steps(self.wrapped()[0], len(steps.losses))
+        self.train_seen.add(steps.scores, *batch[1:])
+        self.record_losses(steps.losses, rows)
+
+    def wrapped(self) -> list[Any]:
+        """Return the optimizers as Lightning has wrapped them."""
+        found: Any = self.optimizers()
+        return found if isinstance(found, list) else [found]
+
+    def take_steps(self, batch: Batch, here: Sequence[int], whole: Sequence[int], first: bool) -> Steps:
+        self.first, self.norm = first, None
+        steps = [unwrapped_step(each.optimizer) for each in self.wrapped()]
+        batches = list(zip(*(torch.split(part, list(whole), 1) for part in batch), strict=True))
+        scores: list[Tensor] = []
+        losses = [
+            self.update(lambda: [step() for step in steps], batches[at : at + self.accumulate], scores)
+            for at in range(0, len(batches), self.accumulate)
+        ]
+        return Steps(losses, torch.cat(scores, 1), self.norm)
 
     def fail(self, run: int, loss: float, where: str) -> None:
         """Note why a run stops; the others go on."""
@@ -148,13 +163,13 @@ class Stack(EpochModule):
             except Diverged as error:
                 self.errors[run] = error
 
-    def update(self, step: Callable[[], Any], batches: list[Batch]) -> list[Tensor]:
-        """Take one step of each run on the mean loss of these batches, and return their losses `(runs,)`."""
+    def update(self, step: Callable[[], Any], batches: list[Batch], kept: list[Tensor]) -> list[Tensor]:
+        """Take one step of each run on the mean loss of these batches; return their losses `(runs,)`, keep scores."""
         losses, total = [], torch.zeros((), device=self.device)
         for x, *truth in batches:
             scores = self.scores(x)
             loss = self.compute_loss(scores, *truth)
-            self.train_seen.add(scores, *truth)
+            kept.append(scores.detach())
             losses.append(loss.detach())
             total = total + loss.sum() / len(batches)  # no run's gradient depends on another's loss
         weights = self.scores.weights()
@@ -172,13 +187,12 @@ class Stack(EpochModule):
 
     def clip_each(self, gradients: dict[str, Tensor]) -> None:
         """Clip each run's gradients as it would by itself, and note their norms in the first step of an epoch."""
-        limit, first = self.clip, self.states[0].gradient_norm is None
+        limit, first = self.clip, self.first
         if first or (limit is not None and self.clip_by == "norm"):
             each = [torch.linalg.vector_norm(grad.reshape(len(grad), -1), dim=1) for grad in gradients.values()]
             norms = torch.linalg.vector_norm(torch.stack(each), dim=0)
         if first:
-            for state, norm in zip(self.states, norms.tolist(), strict=True):
-                state.gradient_norm = norm
+            self.first, self.norm = False, norms
         if limit is None:
             return
         for name, grad in gradients.items():
@@ -191,6 +205,7 @@ class Stack(EpochModule):
         super().on_train_start()
         if self.device.type != "cpu":  # a GPU draws in an order of its own
             self.generators[:] = [torch.Generator(self.device).manual_seed(g.initial_seed()) for g in self.generators]
+            self.record_steps(self.generators)
 
     def measure(self, rows: Rows, with_loss: bool) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         size = CHUNK_BYTES.get(rows[0].device.type, OTHER_CHUNK_BYTES)

@@ -22,6 +22,7 @@ from losslab.record.record import peak_memory_mb
 from losslab.record.rows import GRADIENT_NORM, SPEED, Row
 from losslab.tasks import Task
 from losslab.training import distributed
+from losslab.training.graphs import Graphs, Steps, reason_against
 
 FETCHED = {"cpu": 1}  # batches whose losses are fetched at once
 OTHER_FETCHED = 32  # a GPU must finish all that it was given before it hands them over, and then waits for new work
@@ -80,8 +81,7 @@ class Collector:
 class EpochModule(pl.LightningModule):
     """The epochs of n runs. `Experiment` is the case of one run: its tensors have no dimension for the runs.
 
-    A subclass trains in `training_step`, where it fills `train_seen` and each state's `gradient_norm`. Everything that
-    happens once an epoch is here.
+    A subclass trains in `take_steps`. Everything that happens once an epoch, or once for several steps, is here.
 
     Args:
         scheduler: called with the optimizer.
@@ -92,6 +92,9 @@ class EpochModule(pl.LightningModule):
 
     automatic_optimization = False  # training_step takes several optimizer steps
     accumulate = 1  # batches per optimizer step
+    cuda_graphs = True  # whether steps may be recorded as such
+    first = False  # whether the next step is the first of an epoch
+    norm: Tensor | None = None  # of that step's gradients, before clipping, until it is fetched
 
     def __init__(
         self, runs: int, scheduler: Callable[[Optimizer], Any], schedule: dict[str, Any], dim: int = 0
@@ -106,6 +109,18 @@ class EpochModule(pl.LightningModule):
         self.epoch_rows: list[Row] = [{} for _ in range(runs)]
         self.test_rows: list[Row] = [{} for _ in range(runs)]
         self.test_scores = self.val_scores = torch.empty(0)
+        self.steps_of: Callable[..., Steps] = self.take_steps
+
+    def take_steps(self, batch: Batch, here: Sequence[int], whole: Sequence[int], first: bool) -> Steps:
+        """Train on several batches in a row, which costs less for all of them than a small step for each.
+
+        Args:
+            batch: all of them as one.
+            here: how many rows of each are this process's.
+            whole: how many rows each has.
+            first: whether these are the first steps of an epoch, whose gradient has its norm taken.
+        """
+        raise NotImplementedError
 
     def build_optimizers(self) -> list[Optimizer]:
         """Make the optimizers: one, or one for each setting of a stack."""
@@ -148,6 +163,22 @@ class EpochModule(pl.LightningModule):
         self.fetch_losses()
         self.trained = time.perf_counter() - self.started
         self.set_mode("eval")
+
+    def record_steps(self, generators: Sequence[torch.Generator] = ()) -> None:
+        """Have the steps recorded as CUDA graphs from now on, where that can be done."""
+        if self.device.type == "cuda" and self.cuda_graphs:
+            optimizers = self.trainer.optimizers
+            if reason_against(self, optimizers, self.schedule) is None:
+                self.steps_of = Graphs(self.take_steps, optimizers, generators)
+
+    def train_batches(self, batch: Batch, here: Sequence[int], whole: Sequence[int]) -> Steps:
+        """Take steps, and fetch from the device what is recorded of them; see `take_steps`."""
+        first = self.states[0].gradient_norm is None
+        steps = self.steps_of(batch, here, whole, first)
+        if first and steps.norm is not None:
+            for state, norm in zip(self.states, steps.norm.reshape(-1).tolist(), strict=True):
+                state.gradient_norm = norm
+        return steps
 
     def record_losses(self, losses: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> None:
         """Add the losses of some steps to each run's of the epoch; a GPU keeps those of some batches for later.

@@ -1,6 +1,6 @@
 """One run as a Lightning module. Model, task, loss, optimizer and schedule are plugged in; nothing branches on them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from losslab.data.augment import Augment, mix
 from losslab.data.batches import Batches, Pixels
-from losslab.internals.lightning import counted_step
+from losslab.internals.lightning import count_steps
 from losslab.internals.torch import unwrapped_step
 from losslab.losses import Loss, Sum
 from losslab.optim.groups import Groups
@@ -20,6 +20,7 @@ from losslab.record.rows import timeless
 from losslab.tasks import Task
 from losslab.training import callbacks, distributed
 from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
+from losslab.training.graphs import Steps
 from losslab.training.precision import outside_autocast
 
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -39,6 +40,8 @@ class Experiment(EpochModule):
         accumulate: batches per optimizer step; Lightning's training step is given several batches at once.
         clip: the limit that gradients are clipped to; `None` leaves them.
         clip_by: `norm` clips the norm of all gradients together, `value` each number by itself.
+        augment: changes images in training.
+        cuda_graphs: whether a GPU records and replays steps; see `losslab.training.graphs`.
     """
 
     def __init__(
@@ -55,11 +58,12 @@ class Experiment(EpochModule):
         clip: float | None = None,
         clip_by: str = "norm",
         augment: Augment | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         super().__init__(1, scheduler, schedule)
         self.model, self.pixels, self.task, self.loss, self.augment = model, pixels, task, loss, augment
         self.make_groups, self.make_optimizer = groups, optimizer
-        self.accumulate, self.clip, self.clip_by = accumulate, clip, clip_by
+        self.accumulate, self.clip, self.clip_by, self.cuda_graphs = accumulate, clip, clip_by, cuda_graphs
         (self.state,) = self.states
         self.bypasses_hooks, self.world = True, 1  # see on_train_start
         self.last_row: dict[str, float] | None = None  # of the last epoch, as a checkpoint keeps it
@@ -82,23 +86,34 @@ class Experiment(EpochModule):
         loader = self.trainer.train_dataloader
         assert isinstance(loader, Batches)
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
+        steps = self.train_batches(batch, here, whole)
+        if self.bypasses_hooks:
+            count_steps(self.wrapped(), len(steps.losses))
+        self.train_seen.add(steps.scores, *(values[: sum(here)] for values in batch[1:]))
+        self.record_losses(steps.losses, whole)
+
+    def wrapped(self) -> LightningOptimizer:
+        """Return the optimizer as Lightning has wrapped it."""
+        found = self.optimizers()
+        assert isinstance(found, LightningOptimizer)
+        return found
+
+    def take_steps(self, batch: Batch, here: Sequence[int], whole: Sequence[int], first: bool) -> Steps:
+        self.first, self.norm = first, None
         rows = [max(1, count) for count in here]
         x, *truth = batch
         x = x if self.augment else self.pixels(x)
         each = zip(*(torch.split(values, rows) for values in truth), strict=True)
         batches = list(zip(torch.split(x, rows), each, here, whole, strict=True))
-        wrapped = self.optimizers()
-        assert isinstance(wrapped, LightningOptimizer)
+        wrapped = self.wrapped()
         optimizer = wrapped.optimizer
-        step = counted_step(wrapped, unwrapped_step(optimizer)) if self.bypasses_hooks else wrapped.step
-        step = outside_autocast(step, self.device.type)
+        step = outside_autocast(unwrapped_step(optimizer) if self.bypasses_hooks else wrapped.step, self.device.type)
         scores: list[Tensor] = []
         losses = [
             self.update(optimizer, step, batches[start : start + self.accumulate], scores)
             for start in range(0, len(batches), self.accumulate)
         ]
-        self.train_seen.add(torch.cat(scores)[: sum(here)], *(values[: sum(here)] for values in truth))
-        self.record_losses(losses, whole)
+        return Steps(losses, torch.cat(scores)[: sum(here)], self.norm)
 
     def update(
         self,
@@ -164,9 +179,9 @@ class Experiment(EpochModule):
         return x, truth, others, share
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.state.gradient_norm is None:
-            norm = nn.utils.get_total_norm(p.grad for p in self.parameters() if p.grad is not None)
-            self.state.gradient_norm = float(norm)
+        if self.first:
+            self.first, gradients = False, (p.grad for p in self.parameters() if p.grad is not None)
+            self.norm = nn.utils.get_total_norm(gradients)
         if self.clip is not None:
             self.clip_gradients(optimizer, self.clip, self.clip_by)
 
@@ -212,6 +227,8 @@ class Experiment(EpochModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.bypasses_hooks, self.world = hook_listener(self.trainer) is None, distributed.processes()
+        if self.bypasses_hooks and self.augment is None:
+            self.record_steps()
         if self.resumed is None:
             return
         self.state.restore(self.resumed["epoch_so_far"])

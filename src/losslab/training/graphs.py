@@ -1,0 +1,119 @@
+"""Steps of training as CUDA graphs: a GPU gets the kernels of several steps in one call, and waits for no Python."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+KNOWN = ("torch.nn.", "torchvision.models.", "losslab.data.", "losslab.losses.", "losslab.models", "losslab.stacking.",
+         "losslab.tasks.", "losslab.training.")  # fmt: skip
+
+Batch = tuple[Tensor, ...]
+
+
+class Steps(NamedTuple):
+    """What several training steps have found, still on the device."""
+
+    losses: list[list[Tensor]]  # of each step those of its batches, and again for each time that the optimizer asked
+    scores: Tensor  # of all rows
+    norm: Tensor | None  # of the first step's gradients, before clipping, if it was asked for
+
+
+class Recording(NamedTuple):
+    """A graph, the tensors that it reads and those that it writes."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    steps: Steps
+
+
+class Graphs:
+    """Take training steps through recordings of them.
+
+    The first batches of a shape are trained on as usual, which loads kernels and makes the optimizer's state. The next
+    ones are recorded, and all that follow replay the recording: the same kernels on the same numbers. A recording holds
+    the numbers of the optimizer, so it is made anew where they change.
+
+    Args:
+        take: takes steps on batches; it runs the same operations each time and fetches nothing from the device.
+        optimizers: those that step.
+        generators: from which the steps draw, beside the device's own.
+
+    Source: Nguyen et al., Accelerating PyTorch with CUDA Graphs, 2021.
+    """
+
+    def __init__(
+        self, take: Callable[..., Steps], optimizers: Sequence[Optimizer], generators: Sequence[torch.Generator] = ()
+    ) -> None:
+        self.take, self.optimizers, self.generators = take, optimizers, generators
+        self.recordings: dict[Hashable, Recording | None] = {}
+        self.numbers: list[dict[str, Any]] = []
+        self.pool = torch.cuda.graph_pool_handle()
+        self.works = True
+
+    def __call__(self, batch: Batch, *facts: Any) -> Steps:
+        """Take the steps.
+
+        Args:
+            batch: inputs, targets and so on.
+            facts: what else `take` is called with; each value gets a recording of its own.
+        """
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        numbers = [
+            {key: value for key, value in group.items() if key != "params"}
+            | {"trained": [weight.requires_grad for weight in group["params"]]}
+            for group in groups
+        ]
+        if numbers != self.numbers:
+            self.numbers, self.recordings = numbers, {}
+        key = repr(facts), tuple(values.shape for values in batch)
+        if not self.works or key not in self.recordings:
+            self.recordings[key] = None
+            return self.take(batch, *facts)
+        found = self.recordings[key]
+        if found is None:
+            try:
+                found = self.recordings[key] = self.record(batch, *facts)
+            except RuntimeError:  # an operation that cannot be recorded, or too little memory for it
+                self.works, self.recordings = False, {}
+                return self.take(batch, *facts)
+        for held, values in zip(found.batch, batch, strict=True):
+            held.copy_(values)
+        found.graph.replay()
+        return found.steps._replace(scores=found.steps.scores.clone())  # the next replay writes to the same tensors
+
+    def record(self, batch: Batch, *facts: Any) -> Recording:
+        """Record the steps, without taking them."""
+        held = tuple(values.clone() for values in batch)
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        groups = [group for each in self.optimizers for group in each.param_groups if "capturable" in group]
+        for group in groups:  # in the fused form it is only a word that torch asks for
+            group["capturable"] = True
+        try:
+            with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
+                return Recording(graph, held, self.take(held, *facts))
+        finally:
+            for group in groups:
+                group["capturable"] = False
+
+
+def reason_against(module: nn.Module, optimizers: Sequence[Optimizer], schedule: dict[str, Any]) -> str | None:
+    """Return why steps cannot be recorded; `None` if they can.
+
+    Known are torch's modules and losslab's own, which do the same at each step. One's own model may count its calls, or
+    look at its numbers, which a recording would not repeat.
+    """
+    for each in module.modules():
+        if not type(each).__module__.startswith(KNOWN):
+            return f"{type(each).__name__} is not known to do the same at each step"
+    if schedule["interval"] == "step" or schedule["warmup"]:
+        return "the learning rate changes at each step"
+    for optimizer in optimizers:
+        fused = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and optimizer.defaults["fused"]
+        if type(optimizer) is not torch.optim.SGD and not fused:
+            return f"{type(optimizer).__name__} computes on the CPU at each step"
+    return None
