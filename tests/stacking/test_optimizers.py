@@ -14,6 +14,7 @@ from losslab.config.catalogue import CONF, options
 from losslab.config.make import make
 from losslab.data.dataset import Dataset
 from losslab.stacking.module import Stack
+from losslab.stacking.snapshots import Snapshots
 from losslab.training.module import Experiment
 from tests.conftest import Typed, some_now
 from tests.stacking.alike import STACKED, close
@@ -85,8 +86,11 @@ class Twins:
         shared["state_dict"] = self.stack.state_dict()
         shared["optimizer_states"] = [optimizer.state_dict() for optimizer in self.stack.trainer.optimizers]
         shared["lr_schedulers"] = [scheduler.state_dict() for scheduler in self.stack.schedulers]
+        snapshots = Snapshots(self.stack)
+        snapshots.take(shared, {0: {}})  # some of the runs, and the others later
+        snapshots.take(shared, {run: {} for run in range(1, len(self.alone))})
         for number, run in enumerate(self.alone):
-            kept = self.stack.checkpoint(number, shared)
+            kept = snapshots.checkpoint(number)
             assert torch.equal(kept["processes"][0]["rng"], self.draws[number])
             close(kept["state_dict"], run.state_dict())
             close(kept["optimizer_states"], [self.optimizers[number].state_dict()])

@@ -1,20 +1,20 @@
 """The checkpoints and early stopping of each run in a stack."""
 
-import copy
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.utilities import move_data_to_device
 
 from losslab.internals.lightning import dump_checkpoint, update_best, update_early_stopping
 from losslab.record.rows import timeless
 from losslab.stacking.job import Job
 from losslab.stacking.module import Stack
+from losslab.stacking.snapshots import Snapshots
 from losslab.training.preemption import Preempted, notice
 
 
@@ -32,6 +32,7 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         self.jobs = jobs
         last = jobs[0].cfg.callbacks.get("last", {})
         self.seconds, self.within = float(last.get("seconds", 1.0)), float(last.get("within", 300.0))
+        self.snapshots: dict[str, Snapshots] = {}
         self.kept, self.written = -math.inf, time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,18 +51,19 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         last, now = trainer.current_epoch + 1 == trainer.max_epochs, time.monotonic()
         due, writes = last or now - self.kept >= self.seconds, now - self.written >= self.within
         self.kept, self.written = now if due else self.kept, now if writes else self.written
-        saved = dump_checkpoint(trainer)
-        saved["lr_schedulers"] = copy.deepcopy(saved["lr_schedulers"])
-        saved = move_data_to_device(saved, torch.device("cpu"))  # all at once; a forked process has no GPU
-        for number, job in enumerate(self.jobs):
-            if job.over:
-                continue
+        kept: dict[str, dict[int, Any]] = {"best": {}, "last": {}}
+        going = [(number, job) for number, job in enumerate(self.jobs) if not job.over]
+        for number, job in going:
             job.error = pl_module.errors[number]
             try:
                 if job.error is None:
-                    self.end_epoch(trainer, pl_module, number, due, saved)
+                    better, more = self.end_epoch(trainer, pl_module, number)
+                    kept["best"] |= {number: more} if better else {}
+                    kept["last"] |= {number: more} if due or job.stopped else {}
             except OSError as error:  # the history could not be written
                 job.fail(error)
+        self.keep(trainer, pl_module, kept)
+        for _, job in going:
             if writes or job.error is not None:
                 job.write_checkpoints()
             if job.error is not None:
@@ -71,15 +73,27 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         elif not last:
             self.on_train_batch_end()
 
-    def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int, due: bool, saved: dict[str, Any]) -> None:
-        """Record a run's epoch, keep its checkpoints, and note whether it stops early.
+    def keep(self, trainer: pl.Trainer, stack: Stack, kept: dict[str, dict[int, Any]]) -> None:
+        """Keep the checkpoints of this epoch: of each name those of some runs."""
+        if not any(kept.values()):
+            return
+        saved = dump_checkpoint(trainer)
+        for name, runs in kept.items():
+            snapshots = self.snapshots.setdefault(name, Snapshots(stack))
+            snapshots.take(saved, runs)
+            for number in runs:
+                self.jobs[number].checkpoints[name] = partial(snapshots.checkpoint, number)
+
+    def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int) -> tuple[bool, dict[str, Any]]:
+        """Record a run's epoch, and note whether it stops early.
 
         Args:
             trainer: of the stack.
             stack: the runs.
             number: of the run in the stack.
-            due: whether the last checkpoint is kept now.
-            saved: Lightning's checkpoint of the stack.
+
+        Returns:
+            Whether the epoch is the run's best so far, and what its checkpoint holds beside what the stack knows.
         """
         job, row = self.jobs[number], stack.epoch_rows[number]
         job.record.log_metrics(row, step=trainer.global_step)
@@ -90,11 +104,5 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         early = [callback for callback in job.callbacks.values() if isinstance(callback, EarlyStopping)]
         stops = [update_early_stopping(callback, score, trainer.current_epoch) for callback in early]  # all of them
         job.stopped = any(stops)
-        names = ["best"] * better + ["last"] * (due or job.stopped)
-        if names:
-            state = {
-                **stack.checkpoint(number, saved),
-                "callbacks": {callback.state_key: callback.state_dict() for callback in job.callbacks.values()},
-                "row": timeless(job.record.history[-1]),
-            }
-            job.checkpoints |= dict.fromkeys(names, state)
+        callbacks = {callback.state_key: callback.state_dict() for callback in job.callbacks.values()}
+        return better, {"callbacks": callbacks, "row": timeless(job.record.history[-1])}

@@ -1,6 +1,7 @@
 """One run of a stack: its parts, its record, and the checkpoints that are kept for it."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ class Job:
     run: Experiment
     record: Record = field(init=False)  # it and the callbacks from `claim` on
     callbacks: dict[str, pl.Callback] = field(init=False)
-    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)  # `best` and `last`, to be written
+    checkpoints: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)  # `best` and `last`
     stopped: bool = False  # by early stopping
     test: tuple[dict[str, float], dict[str, Tensor]] = ({}, {})  # its row, and the scores of each part
     error: BaseException | None = None  # why it has no result
@@ -62,8 +63,8 @@ class Job:
     def write_checkpoints(self) -> None:
         """Write the run's checkpoints; if the disk does not take them, the run has failed."""
         try:
-            for name, state in self.checkpoints.items():
-                WholeCheckpointIO(self.data.state()).save_checkpoint(state, self.record.folder / f"{name}.ckpt")
+            for name, checkpoint in self.checkpoints.items():
+                WholeCheckpointIO(self.data.state()).save_checkpoint(checkpoint(), self.record.folder / f"{name}.ckpt")
         except Refused as error:
             self.fail(error)
 

@@ -4,9 +4,8 @@ The runs may differ in seed, data split, loss and the numbers of their optimizer
 gradients and its metrics are the ones it would have alone.
 """
 
-import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +22,6 @@ from losslab.training.epochs import Batch, EpochModule, Rows, compute_metrics
 from losslab.training.graphs import Steps
 from losslab.training.module import Experiment
 
-SHARED = ("epoch", "global_step", "pytorch-lightning_version", "loops")  # in a checkpoint, the same for all runs
 CHUNK_BYTES = {"cpu": 2**20}  # of scores that are evaluated at once: more would not stay in a CPU's cache
 OTHER_CHUNK_BYTES = 2**28  # metrics take several times as much memory
 
@@ -44,11 +42,6 @@ def optimizer_settings(run: Experiment) -> list[dict[str, Any]]:
     names = {weight: name for name, weight in run.named_parameters()}
     (optimizer,) = run.build_optimizers()
     return [{**group, "params": [names[weight] for weight in group["params"]]} for group in optimizer.param_groups]
-
-
-def whole(values: Tensor) -> Tensor:
-    """Return a copy that holds no other run's numbers, as it would lie in memory alone."""
-    return values.detach().clone(memory_format=torch.contiguous_format)
 
 
 def turn(weight: Tensor, values: Tensor) -> Tensor:
@@ -217,43 +210,3 @@ class Stack(EpochModule):
         for (_, values), (_, evaluator) in zip(learned, self.kinds, strict=True):
             for name, value in values.items():
                 setattr(evaluator, evaluator.own_name[f"task.{name}"], value)
-
-    def checkpoint(self, run: int, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an ordinary run would keep now.
-
-        Args:
-            run: its number.
-            shared: Lightning's checkpoint of the stack.
-        """
-        parts = [("scores", self.scores, run)]
-        for number, (runs, evaluator) in enumerate(self.kinds):
-            parts += [(f"evaluators.{number}", evaluator, runs.index(run))] if run in runs else []
-        state = {
-            name: whole(shared["state_dict"][f"{part}.{own}"][row])
-            for part, stacked, row in parts
-            for name, own in stacked.own_name.items()
-        }
-        index = self.optimizer_index(run)
-        optimizer = shared["optimizer_states"][index]
-        kept = {
-            key: {what: self.pick(value, run, key) for what, value in each.items()}
-            for key, each in optimizer["state"].items()
-        }
-        draws, on_cpu = self.generators[run].get_state(), self.device.type == "cpu"
-        rng = {"rng": draws if on_cpu else self.runs[run].draws, "gpu_rng": None if on_cpu else draws}
-        return {
-            **{key: shared[key] for key in SHARED},
-            "state_dict": {name: state[name] for name in self.names},
-            "optimizer_states": [{**optimizer, "state": kept}],
-            "lr_schedulers": [shared["lr_schedulers"][index]],
-            "processes": [{**rng, "seen": ([], [])}],
-            "epoch_so_far": vars(self.states[run]).copy(),
-        }
-
-    def pick(self, value: Any, run: int, key: int) -> Any:
-        """Return a run's part of what its optimizer keeps beside a weight, or a copy of what is not its shape."""
-        index = self.optimizer_index(run)
-        name, slot = list(self.slots[index].items())[key]
-        if not isinstance(value, Tensor) or value.shape != slot.shape:
-            return copy.deepcopy(value)
-        return whole(turn(self.scores.weights()[name], value)[run - self.parts[index].start])

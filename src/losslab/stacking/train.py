@@ -161,7 +161,7 @@ def fit_and_test(jobs: list[Job], trainer: pl.Trainer) -> None:
     if not good:
         return
     for job, _ in good:
-        job.run.load_state_dict(job.checkpoints["best"]["state_dict"])
+        job.run.load_state_dict(job.checkpoints["best"]()["state_dict"])
     stack = build_stack([job for job, _ in good])
     trainer.test(stack, [StackedBatches([each[part] for _, each in good]) for part in (2, 1)], verbose=False)
     for (job, _), row, *scores in zip(good, stack.test_rows, stack.test_scores, stack.val_scores, strict=True):
