@@ -159,6 +159,7 @@ class Batches:
             self.x, self.truth = Pixels(data.scale)(self.x[self.rows]), [each[self.rows] for each in self.truth]
             self.rows = torch.arange(len(rows))
         self.begin = self.taken = 0
+        self.kept = False  # whether all its rows are on a device
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -179,6 +180,7 @@ class Batches:
         if self.files is None and self.x[0].nbytes * len(self.rows) <= KEPT // runs:
             self.x, *self.truth = (each[self.rows].to(device) for each in (self.x, *self.truth))
             self.rows = torch.arange(len(self.rows), device=device)
+            self.kept = True
 
     def pick(self, rows: Tensor) -> Tensor:
         """Return inputs that are in memory."""
