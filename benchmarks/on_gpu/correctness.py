@@ -89,6 +89,13 @@ def variants(place: Place) -> Iterator[Found]:
         yield Found(f"{name}, float64", beside_cpu(place, *DIGITS, *words, DOUBLE), "<= 1e-9")
 
 
+def replayed(place: Place) -> Iterator[Found]:
+    """Train with CUDA graphs and without: they take the same steps, to the last bit."""
+    words = (*DIGITS, "data.batch_size=16", "model.dropout=0.3", "trainer.max_epochs=3")
+    one, other = (place.train(*words, f"trainer.cuda_graphs={graphs}").folder for graphs in ("true", "false"))
+    yield Found("CUDA graphs beside none", apart(one, other), "<= 0")
+
+
 def muon(place: Place) -> Iterator[Found]:
     """Compare losses: torch's Muon makes matrices orthogonal in bfloat16, whatever the weights are."""
     runs = [place.train(*DIGITS, "optimizer=muon", DOUBLE, device=device) for device in (None, "cpu")]
@@ -245,4 +252,4 @@ def prediction(place: Place) -> Iterator[Found]:
     yield Found("scores predicted on the CPU", relative(scores.double(), recorded.double()), "<= 1e-3")
 
 
-CHECKS = [tasks, variants, muon, resuming, half_precision, stack, memory, on_device, prediction]
+CHECKS = [tasks, variants, replayed, muon, resuming, half_precision, stack, memory, on_device, prediction]

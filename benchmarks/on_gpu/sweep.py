@@ -31,13 +31,13 @@ def settings(place: Place, model: str, runs: int) -> list[tuple[str, ...]]:
     return [(*words, f"optimizer.lr={(0.001, 0.003)[number % 2]}", f"seed={number // 2}") for number in range(runs)]
 
 
-def one_by_one(place: Place, model: str) -> float:
+def one_by_one(place: Place, model: str, *more: str) -> float:
     """Return the seconds of a run, in a process that has imported all and trained one already."""
     first, *typed = settings(place, model, 1 + (1 if place.tiny else FEW))
-    place.train(*first)
+    place.train(*first, *more)
     began = time.perf_counter()
     for words in typed:
-        place.train(*words)
+        place.train(*words, *more)
     return (time.perf_counter() - began) / len(typed)
 
 
@@ -78,6 +78,8 @@ def compare(place: Place, model: str) -> Iterator[Found]:
     """Time 64 and 512 runs as one, beside what they take otherwise."""
     alone = one_by_one(place, model)
     yield Found(f"{model}: seconds of a run by itself, of {1 if place.tiny else FEW}", alone)
+    slower = one_by_one(place, model, "trainer.cuda_graphs=false")
+    yield Found(f"{model}: the same without CUDA graphs", slower)
     seconds: dict[int, float] = {}
     for runs in (2, 4) if place.tiny else (64, 512):
         room = place.until - time.monotonic() - 10 * alone  # those processes come last

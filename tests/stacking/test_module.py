@@ -131,7 +131,7 @@ def test_losses_of_many_kinds_side_by_side(typed: Typed) -> None:
 
 def test_a_run_and_a_stack_share_all_but_the_step() -> None:
     """What happens once an epoch, the row of the record among it, is written once."""
-    of_each = {"__init__", "forward", "training_step", "update", "wrapped", "on_train_start"}
+    of_each = {"__init__", "forward", "training_step", "update", "on_train_start"}
     hooks = {name for name, method in vars(EpochModule).items() if "raise NotImplementedError" in source(method)}
     both = {name for name in vars(Experiment).keys() & vars(Stack).keys() if callable(vars(Stack)[name])}
     assert hooks == {"build_optimizers", "optimizer_index", "measure", "tune", "take_steps"}

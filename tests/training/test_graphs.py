@@ -165,7 +165,13 @@ def test_a_recording_is_made_anew_for_other_numbers(monkeypatch: pytest.MonkeyPa
         steps((torch.zeros(rows),))
     assert recorded == [3, 2]
     optimizer.param_groups[0]["lr"] = 0.05
+    with_hook = optimizer.register_step_post_hook(lambda *_: None)  # such as a moving average's, which counts steps
+    replays = Tape.replays
     [steps((torch.zeros(3),)) for _ in range(3)]
+    assert Tape.replays == replays
+    with_hook.remove()
+    [steps((torch.zeros(3),)) for _ in range(3)]
+    assert Tape.replays > replays
     weights[0].requires_grad_(False)
     [steps((torch.zeros(3),)) for _ in range(3)]
     assert recorded == [3, 2, 3, 3]

@@ -132,11 +132,6 @@ class Stack(EpochModule):
         self.train_seen.add(steps.scores, *batch[1:])
         self.record_losses(steps.losses, rows)
 
-    def wrapped(self) -> list[Any]:
-        """Return the optimizers as Lightning has wrapped them."""
-        found: Any = self.optimizers()
-        return found if isinstance(found, list) else [found]
-
     def take_steps(self, batch: Batch, here: Sequence[int], whole: Sequence[int], first: bool) -> Steps:
         self.first, self.norm = first, None
         steps = [unwrapped_step(each.optimizer) for each in self.wrapped()]

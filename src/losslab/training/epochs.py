@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -163,6 +164,11 @@ class EpochModule(pl.LightningModule):
         self.fetch_losses()
         self.trained = time.perf_counter() - self.started
         self.set_mode("eval")
+
+    def wrapped(self) -> list[LightningOptimizer]:
+        """Return the optimizers as Lightning has wrapped them."""
+        found = self.optimizers()
+        return found if isinstance(found, list) else [found]
 
     def record_steps(self, generators: Sequence[torch.Generator] = ()) -> None:
         """Have the steps recorded as CUDA graphs from now on, where that can be done."""

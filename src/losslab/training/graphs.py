@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from losslab.internals.torch import has_step_hooks
+
 KNOWN = ("torch.nn.", "torchvision.models.", "losslab.data.", "losslab.losses.", "losslab.models", "losslab.stacking.",
          "losslab.tasks.", "losslab.training.")  # fmt: skip
 
@@ -69,8 +71,9 @@ class Graphs:
         if numbers != self.numbers:
             self.numbers, self.recordings = numbers, {}
         key = repr(facts), tuple(values.shape for values in batch)
-        if not self.works or key not in self.recordings:
-            self.recordings[key] = None
+        hooked = any(map(has_step_hooks, self.optimizers))  # such as a moving average's, which counts steps
+        if hooked or not self.works or key not in self.recordings:
+            self.recordings.setdefault(key, None)
             return self.take(batch, *facts)
         found = self.recordings[key]
         if found is None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -88,15 +87,9 @@ class Experiment(EpochModule):
         here, whole = zip(*loader.sampler.parts(batch_idx), strict=True)
         steps = self.train_batches(batch, here, whole)
         if self.bypasses_hooks:
-            count_steps(self.wrapped(), len(steps.losses))
+            count_steps(self.wrapped()[0], len(steps.losses))
         self.train_seen.add(steps.scores, *(values[: sum(here)] for values in batch[1:]))
         self.record_losses(steps.losses, whole)
-
-    def wrapped(self) -> LightningOptimizer:
-        """Return the optimizer as Lightning has wrapped it."""
-        found = self.optimizers()
-        assert isinstance(found, LightningOptimizer)
-        return found
 
     def take_steps(self, batch: Batch, here: Sequence[int], whole: Sequence[int], first: bool) -> Steps:
         self.first, self.norm = first, None
@@ -105,7 +98,7 @@ class Experiment(EpochModule):
         x = x if self.augment else self.pixels(x)
         each = zip(*(torch.split(values, rows) for values in truth), strict=True)
         batches = list(zip(torch.split(x, rows), each, here, whole, strict=True))
-        wrapped = self.wrapped()
+        (wrapped,) = self.wrapped()
         optimizer = wrapped.optimizer
         step = outside_autocast(unwrapped_step(optimizer) if self.bypasses_hooks else wrapped.step, self.device.type)
         scores: list[Tensor] = []
