@@ -37,8 +37,7 @@ from losslab.sweep import ledger as ledger_module
 from losslab.sweep import queue as queue_module
 from losslab.sweep.ledger import READ, SHARE, Claim, Ledger
 from losslab.sweep.plan import Job, Plan
-from losslab.sweep.queue import Queue
-from losslab.sweep.worker import PAUSES
+from losslab.sweep.queue import PAUSE, Queue
 
 FILES = "config.yaml", "status.json", "summary.json"
 EVENTS = {"open", "os.link", "os.remove", "os.rename", "os.utime", "os.mkdir", "os.rmdir"}
@@ -146,16 +145,14 @@ class Simulation:
         """Do as a worker does; yield the seconds until it does more."""
         ledger = Ledger(self.folder)
         ledger.tells = self.told[number % self.drivers]
-        queue, pause = Queue(ledger, []), PAUSES[0]
+        queue = Queue(ledger, [])
         queue.jobs, queue.chance = self.jobs, random.Random(self.seed + number)
         while True:
             with by("worker"):
                 held = queue.take()
             if held is None:
-                yield pause
-                pause = min(2 * pause, PAUSES[1])
+                yield PAUSE
                 continue
-            pause = PAUSES[0]
             self.order.append(held[0].repeats[0]["seed"])
             yield self.chance.uniform(50, 150)
             self.finish(*held)

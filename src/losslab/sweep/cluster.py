@@ -267,6 +267,7 @@ class ClusterWorkers:
                 assigned.claim.finish(describe_failure(assigned.job, why))
             else:
                 assigned.claim.release()
+        self.queue.add([])  # another may go on with them at once
 
     def close(self) -> None:
         """End the workers, and leave the cluster."""

@@ -5,6 +5,7 @@
     .ID.alive   is locked while a process lives; its claims name it
     .ID.over    keys of the jobs that the workers of a driver ended: it reads them instead of listing the folder
     .1.records  records that one driver has read, so that the others need not; .2.records later ones, and so on
+    .names      the names of a large folder as one process listed them, so that the others need not: a hint, no more
 
 A claim is written under another name, then published under its own: of many who try, one succeeds. Its holder keeps its
 modification time fresh. On the same machine a claim is given up as soon as its holder's lock is gone, which the system
@@ -19,13 +20,13 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from losslab.files import Unreadable, append, publish, read_json
+from losslab.files import Unreadable, append, publish, read_json, read_text, write
 from losslab.locks import is_locked, open_lock, try_lock
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # identifies a container that has no network address
@@ -34,10 +35,10 @@ HERE = f"{platform.node()} {BOOT.read_text().strip() if BOOT.is_file() else f'{u
 Record = dict[str, Any]
 
 READ = 500  # names that one read of a folder returns, about
-SEVERAL = 32  # processes from which on drivers share what they read
-BATCH = 200  # records in one file that they share
+LARGE = 4 * READ  # names of a folder from which on processes share what they list
+BATCH = 200  # records in one file that drivers share
 SHARE = 20  # a driver lists the folder for a twentieth of its time at most
-POLL = 10.0, 30.0  # seconds between two looks at what others have shared
+POLL = 30.0  # seconds between two looks at what others have shared are one to three times this
 
 
 def read_record(file: Path) -> Record:
@@ -60,7 +61,7 @@ class Listing:
     crashed: set[str] = field(default_factory=set)  # keys of the jobs at which processes died, or ran out of memory
     processes: int = 0  # how many have been at work here; those that were killed count, too
     entries: int = 0  # how many files there are
-    seconds: float = 0.0  # how long the look took
+    seconds: float = 0.0  # how long it took to read what is new
 
 
 class Ledger:
@@ -75,7 +76,9 @@ class Ledger:
         self.known: dict[str, Record] = {}
         self.holders: dict[Path, Record] = {}  # of claims
         self.shared, self.due = 0, 0.0  # files of shared records that were read; when to list the folder all the same
-        self.processes, self.entries, self.seconds = 0, 0, 0.0  # as the folder was last listed
+        self.began, self.chance = time.monotonic(), random.Random()
+        self.seen = Listing()  # the last one of a driver
+        self.names, self.large = "", True  # as another process listed the folder; whether it may be large
         self.tells = ""  # the file of the driver that wants to know which jobs are over
         self.ear: int | None = None  # that of this driver
         self.heard, self.rest = 0, b""
@@ -83,10 +86,26 @@ class Ledger:
         self.lock: tuple[int, str] | None = None  # descriptor and name, from the first claim on
         folder.mkdir(parents=True, exist_ok=True)
 
-    def look(self) -> Listing:
-        """List the folder. This takes a third of a second for 100,000 jobs: never do it once per job."""
-        began, found = time.monotonic(), Listing()
-        for name in os.listdir(self.folder):  # noqa: PTH208 - twice as fast as paths
+    def glance(self) -> Listing:
+        """List the folder, or take what another process has listed since this was last done, where it is large."""
+        file = self.folder / ".names"
+        if self.large:
+            with suppress(Unreadable):  # nobody has
+                names = read_text(file)
+                if names != self.names:
+                    self.names = names
+                    return self.look(names.split("\n"))
+        found = os.listdir(self.folder)  # noqa: PTH208 - twice as fast as paths
+        self.large = len(found) > LARGE
+        if self.large:
+            self.names = "\n".join(filter(str.isascii, found))
+            write(file, self.names)
+        return self.look(found)
+
+    def look(self, names: Iterable[str] | None = None) -> Listing:
+        """Say what names mean, or list the folder: a third of a second for 100,000 jobs, so never once per job."""
+        found = Listing()
+        for name in os.listdir(self.folder) if names is None else names:  # noqa: PTH208
             key, _, rest = name.partition(".")
             found.entries += 1
             if rest == "json":
@@ -97,19 +116,16 @@ class Ledger:
                 found.crashed.add(key)
             elif not key and rest.endswith(".alive"):
                 found.processes += 1
-        found.seconds = time.monotonic() - began
         return found
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
-        """List the folder; return the records of those of these jobs that are over."""
+        """List the folder; return the records of those of these jobs that are over. Share them if at work here."""
         keys, began = list(keys), time.monotonic()
-        listing = self.look()
-        self.processes, self.entries = listing.processes, listing.entries
+        self.seen = self.look()
         self.read_shared()
-        self.known = {key: record for key, record in self.known.items() if key in listing.over}
-        new = [key for key in keys if key in listing.over and key not in self.known]
-        if self.processes > SEVERAL:
-            random.Random().shuffle(new)  # drivers that begin together each read others
+        self.known = {key: record for key, record in self.known.items() if key in self.seen.over}
+        new = [key for key in keys if key in self.seen.over and key not in self.known]
+        self.chance.shuffle(new)  # drivers that begin together each read others
         for place in range(0, len(new), BATCH):
             found = {}
             for key in new[place : place + BATCH]:
@@ -117,10 +133,10 @@ class Ledger:
                     self.rename_damaged(f"{key}.json")
                 elif key in self.known:
                     found[key] = self.known[key]
-            if found and self.processes > SEVERAL:
+            if found and self.lock:
                 self.write(f".{self.shared + 1}.records", json.dumps(found), durable=False)
                 self.read_shared()
-        self.seconds = time.monotonic() - began
+        self.seen.seconds = time.monotonic() - began
         return self.known_records(keys)
 
     def known_records(self, keys: Iterable[str]) -> dict[str, Record]:
@@ -135,10 +151,10 @@ class Ledger:
         return "state" in record
 
     def read_shared(self) -> bool:
-        """Read the records that other drivers have shared since, where there are several; return whether there are."""
+        """Read the records that other drivers have shared since; return whether there are."""
         before = self.shared
         with suppress(Unreadable):  # most often, there is no next file
-            while self.processes > SEVERAL:
+            while True:
                 self.known |= read_json(self.folder / f".{self.shared + 1}.records")
                 self.shared += 1
         return self.shared > before
@@ -162,20 +178,24 @@ class Ledger:
     def catch_up(self, keys: Iterable[str], own: int) -> float:
         """Learn what other drivers' workers ended, beside `own` ones; return after how many seconds to do so again.
 
-        A read of the folder a second is enough, or one in ten where there is no other driver. Very many drivers share
-        what they read, and list the folder where nobody has shared anything for a while.
+        Drivers share what they read, and list the folder where nobody has shared anything for a while. One that is
+        alone lists it now and then to see whether it still is.
         """
-        shared, chance = self.read_shared(), random.Random()
-        if not shared and time.monotonic() >= self.due:
+        now, alone = time.monotonic(), self.seen.processes <= own + 1
+        shared = not alone and self.read_shared()
+        if not shared and now >= self.due:
             self.records(keys)
-        elif not shared:
-            return chance.uniform(*POLL)
-        reads, pause = self.entries / READ, SHARE * self.seconds
-        if self.processes > SEVERAL:
-            self.due = time.monotonic() + chance.uniform(1, 3) * max(POLL[0], 40 * reads / self.processes, pause)
-            return chance.uniform(*POLL)
-        least, most = (10, 600) if self.processes <= own + 1 else (1, 60)
-        return max(pause, min(max(least, reads), most))
+            alone, shared = self.seen.processes <= own + 1, True
+        seldom, reads = (
+            1 + (now - self.began + self.seen.processes) / 10,
+            self.seen.entries / READ,
+        )  # a short sweep is not to wait long
+        least, poll = SHARE * self.seen.seconds, self.chance.uniform(1, 3) * min(seldom, POLL)
+        if alone:
+            return max(least, min(seldom, max(2 * POLL, 10 * reads), 20 * POLL))
+        if shared:
+            self.due = now + max(least, poll, self.chance.uniform(40, 120) * reads / self.seen.processes)
+        return poll
 
     def rename_damaged(self, name: str) -> None:
         """Rename a record that is not whole, so that its job is done again."""
@@ -191,7 +211,7 @@ class Ledger:
         """Delete the records of failed jobs, so that they are done again, and those of `lost` ones."""
         listing = self.look()
         records = self.records(listing.over)
-        for file in self.folder.glob(".*.records"):
+        for file in (*self.folder.glob(".*.records"), self.folder / ".names"):
             file.unlink(missing_ok=True)
         for key, record in records.items():
             if record["state"] == "failed" or key in lost:
@@ -224,7 +244,7 @@ class Ledger:
         if not self.write(path.name, text, durable=False):
             return None
         claim = Claim(self, key, path)
-        if self.over(key):  # its holder finished between our two looks
+        if number and self.over(key):  # its holder finished between our two looks
             claim.release()
             return None
         return claim
@@ -257,7 +277,10 @@ class Ledger:
         The lease is measured by two clocks, because either may jump. By the disk's clock, the claim is older than the
         lease, or lies in the future. By our own clock, it has not been touched for longer than a holder ever waits.
         """
-        touched = path.stat().st_mtime
+        try:
+            touched = path.stat().st_mtime
+        except FileNotFoundError:  # another host has seen it, and this one will
+            return True
         if not touched:  # released
             return False
         holder = self.holders.get(path) or read_record(path)
@@ -289,11 +312,6 @@ class Ledger:
         """Count the processes that died at a job."""
         numbers = range(1, self.count_claims(key) + 1)
         return sum((self.folder / f"{key}.{number}.crashed").exists() for number in numbers)
-
-    def crashed_last(self, keys: Sequence[str], listing: Listing | None = None) -> list[str]:
-        """Sort jobs such that those at which processes died come last."""
-        crashed = (listing or self.look()).crashed
-        return sorted(keys, key=lambda key: key in crashed)
 
     def crashed(self, pid: int, keys: Iterable[str]) -> dict[str, int]:
         """Note which of these jobs a process of this machine held when it died; return how many have died at each."""

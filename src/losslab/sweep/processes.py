@@ -64,6 +64,7 @@ class Workers:
     def __init__(self, folder: Path, plan: Plan, count: int, stack: int = 1, ledger: Ledger | None = None) -> None:
         self.folder, self.plan, self.count, self.stack = folder, plan, count, stack
         self.ledger = ledger or Ledger(folder / "jobs")
+        self.ledger.lock_name()  # it is at work from now on
         self.jobs: dict[str, Job] = {}
         self.processes: list[subprocess.Popen[str]] = []
         stopping.workers = self.processes
@@ -171,6 +172,7 @@ class Workers:
                 raise Refused(self.explain(process))
             for key in [key for key, count in deaths.items() if count >= CRASHES]:
                 self.give_up(self.jobs[key], process.returncode)
+            self.add([])  # another may go on with its jobs at once
         while len(self.processes) < min(self.count, left):
             self.processes.append(self.start())
         time.sleep(PAUSE)

@@ -1,11 +1,11 @@
 """Which job a process tries next, so that a thousand processes share 100,000 jobs without a server.
 
-A process lists the folder now and then. In between it tries jobs that nobody had claimed by then, which takes one look
-at the disk each. A process that is alone takes them in order. Where others are faster, it spreads out: after a job that
-was taken it picks from twice as many of the next ones, after one that was free from half as many. The folder is listed
-again after as many tries as the listing took reads. So a job takes as many looks among 100,000 as among 100, and all
-processes still go through the jobs together. A process without a job looks now and then whether one is free again; of
-very many processes each looks less often.
+A process lists the folder now and then, or reads what another has listed. In between it tries jobs that nobody had
+claimed by then, which takes one look at the disk each. A process that is alone takes them in order. Where others are
+faster, it spreads out: after a job that was taken it picks from twice as many of the next ones, after one that was free
+from half as many. The folder is listed again after as many tries as the listing took reads, and ten at least. So a job
+takes as many looks among 100,000 as among 100, and all processes still go through the jobs together. A process without
+a job looks twice a minute whether one is free again, and at once when its driver says so.
 """
 
 import random
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from functools import cache
 
 from losslab.stacking.group import group_key
-from losslab.sweep.ledger import READ, SEVERAL, Claim, Ledger
+from losslab.sweep.ledger import READ, Claim, Ledger
 from losslab.sweep.plan import Job
 
 Held = tuple[Job, Claim]
 
-CHECKS = 3  # claims in a row that are looked at, whether their holders are still at work; one where there are very many
-IDLE = 30.0, 100  # a process without a job lists the folder after so many seconds, and so many times as it takes
+TRIES = 10  # claims that are tried at least before the folder is listed again
+PAUSE = 30.0  # seconds after which a process without a job looks again
 
 
 class Queue:
@@ -35,71 +35,59 @@ class Queue:
         self.crashed: set[str] = set()  # those at which processes died
         self.entries = 0  # how many files there were
         self.tries, self.ended = 0, 0  # claims tried and jobs found over since the folder was listed
-        self.width = 1.0  # from so many of the next free jobs one is picked
+        self.width = 0.0  # from so many of the next free jobs one is picked
         self.place = 0  # where in `free` the last one was
-        self.most = self.checks = CHECKS
-        self.due = 0.0
+        self.checks = True  # whether to see if the holder of a claim is still at work
+        self.due = 0.0  # when to look again, where nothing was free
         self.chance = random.Random()  # a run seeds the global one, alike in all processes
         self.salt = self.chance.random()
         self.group = cache(lambda key: group_key(self.jobs[key].setting))
         self.add(jobs)
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Add jobs to do."""
+        """Add jobs to do, and look at once whether one is free."""
         self.jobs |= {job.key: job for job in jobs}
         self.free, self.due = [], 0.0
 
     def list_jobs(self) -> None:
         """List the folder: which jobs are free, and which are held."""
-        listing = self.ledger.look()
+        listing = self.ledger.glance()
         self.entries, self.crashed = listing.entries, listing.crashed
         left = [key for key in self.jobs if key not in listing.over]
         self.free = [key for key in left if key not in listing.claims]
         held = [key for key in left if key in listing.claims]
-        if len(held) > CHECKS:  # each process looks at others of them, and at the same ones again
-            held.sort(key=lambda key: hash((self.salt, key)))
-        self.held = self.ledger.crashed_last(held, listing)
+        self.width = self.width or max(1, listing.processes)
+        turn = self.salt, time.monotonic() // (4 * PAUSE)  # each process looks at others of them, a few times each
+        self.held = sorted(held, key=lambda key: (key in self.crashed, hash((turn, key))))
         self.claims, self.tries, self.ended = {key: listing.claims[key] for key in held}, 0, 0
-        several = max(1, listing.processes / SEVERAL)  # where there are very many, each looks less
-        self.most = max(1, int(CHECKS / several))
-        self.due = time.monotonic() + max(IDLE[0] * several, IDLE[1] * listing.seconds)
 
     def take(self, stack: int = 1) -> Held | None:
         """Claim a job, where a process takes `stack` free ones in a row; return `None` if none is free now.
 
         What a dead process left comes first, then what nobody has begun, and last that at which processes died.
         """
-        idle = not self.free and (not self.held or time.monotonic() >= self.due)
-        if idle or (self.tries + self.ended) * READ > self.entries:
+        if not self.free and time.monotonic() < self.due:
+            return None
+        if not self.free or (self.tries + self.ended) * READ > max(self.entries, TRIES * READ):
             self.list_jobs()
         taken = self.take_held(self.crashed) or self.take_free(stack)
         if taken is None:
-            self.checks = self.most
+            self.checks = True
             taken = self.take_held(set())
-            if taken is None:
-                self.checks = 0
+        if taken is None:
+            self.due = time.monotonic() + PAUSE
         return taken
 
     def take_held(self, but: set[str]) -> Held | None:
-        """Claim a job whose holder has died, except these; give up after a few whose holders are at work."""
-        place = 0
-        while self.checks and place < len(self.held):
-            key = self.held[place]
-            if key in but:
-                place += 1
-                continue
-            self.checks -= 1
-            if self.ledger.held(self.ledger.folder / f"{key}.{self.claims[key]}"):
-                place += 1
-            elif self.ledger.over(key):
-                del self.held[place]
-                self.ended += 1
-            elif claim := self.ledger.claim(key, self.claims[key]):
-                del self.held[place]
-                self.checks = self.most
-                return self.jobs[key], claim
-            else:
-                place += 1
+        """Claim a job whose holder has died, except these; give up after one that is not such a job."""
+        while self.checks and (key := next((key for key in self.held if key not in but), None)):
+            self.held.remove(key)
+            if not self.ledger.held(self.ledger.folder / f"{key}.{self.claims[key]}"):
+                if self.ledger.over(key):
+                    self.ended += 1
+                elif claim := self.ledger.claim(key, self.claims[key]):
+                    return self.jobs[key], claim
+            self.checks = False
         return None
 
     def take_free(self, stack: int) -> Held | None:

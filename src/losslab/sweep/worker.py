@@ -14,7 +14,6 @@ import os
 import statistics
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 # For runs that were trained in a stack, by job and number of the repeat: the folder and the summary, or the error.
 Ends = dict[tuple[str, int], tuple[Path, dict[str, float]] | BaseException]
-PAUSES = 1.0, 30.0  # seconds between two looks for a job where none is free, at first and at last
+PAUSE = 0.2  # seconds after which a worker without a job asks the queue again, which looks at the disk less often
 SIGNALLED = 128  # the exit code of a run that a signal ended is this plus the signal's number
 
 stop = Stop()
@@ -294,18 +293,12 @@ def main() -> None:
     stop.listen()
     collect_seldom()
     sweep: tuple[Path, Plan, Queue, int] | None = None
-    pause, due = PAUSES[0], 0.0  # where there is nothing to do, look again ever more seldom
+    wait = 0.0
     try:
         while stop.by is None:
             with suppress(Empty):
-                line = stop.lines.get(timeout=0.2 if time.monotonic() < due else 0)
-                sweep, due = receive(line, sweep and sweep[2]), 0.0
-            if time.monotonic() < due:
-                continue
-            if sweep and do_next(*sweep):
-                pause, due = PAUSES[0], 0.0
-            else:
-                pause, due = min(2 * pause, PAUSES[1]), time.monotonic() + pause
+                sweep = receive(stop.lines.get(timeout=wait), sweep and sweep[2])
+            wait = 0.0 if sweep and do_next(*sweep) else PAUSE
         code = 128 + stop.by
     except SystemExit as ended:  # a run that was stopped
         code = ended.code if isinstance(ended.code, int) else 1
