@@ -38,8 +38,9 @@ def exported(folder: Path, out: Path, source: Path) -> tuple[Any, pd.DataFrame, 
         *predict.parse_request([f"ckpt={folder}/best.ckpt", f"input={source}"])[:2]
     )
     found = pd.DataFrame(rows, columns=heading)
-    assert heading[2:] == beside["output"]["columns"]
-    return y, found[heading[2:]].astype(float), out.with_suffix(".md").read_text()
+    columns = [name for name in heading[1:] if name != "predicted"]
+    assert columns == beside["output"]["columns"]
+    return y, found[columns].astype(float), out.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize("words", [("loss=quantile",), ("model=bag_of_words", "data.buckets=64")])

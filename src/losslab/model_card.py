@@ -53,7 +53,7 @@ def write_card(cfg: DictConfig, run: "Predictor", folder: Path, model: str) -> s
         model: the name of the ONNX file.
     """
     status, summary = (known_json(folder / name) for name in ("status.json", "summary.json"))
-    choice, facts = cfg.run.choices, status.get("facts", {})
+    choice, facts = cfg.run.choices, known_part(status, "facts")
     sections = {
         f"{choice.model} for {choice.data}": describe(cfg, run),
         "Use": use(run, model),
@@ -65,6 +65,12 @@ def write_card(cfg: DictConfig, run: "Predictor", folder: Path, model: str) -> s
     return "\n".join(
         f"{'##' if place else '#'} {title}\n\n{text}\n" for place, (title, text) in enumerate(sections.items())
     )
+
+
+def known_part(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the object that a record holds under a key; an empty one where there is none."""
+    found = record.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def describe(cfg: DictConfig, run: "Predictor") -> str:
@@ -130,7 +136,7 @@ def cell(text: str) -> str:
 
 def training(cfg: DictConfig, status: dict[str, Any], summary: dict[str, Any]) -> str:
     """Describe how it was trained."""
-    choice, here = cfg.run.choices, status.get("environment", {})
+    choice, here, facts = cfg.run.choices, known_part(status, "environment"), known_part(status, "facts")
     rows = {
         "loss": choice.loss,
         "optimizer": f"{choice.optimizer}, learning rate {cfg.optimizer.get('lr')}, {choice.scheduler} schedule",
@@ -139,7 +145,7 @@ def training(cfg: DictConfig, status: dict[str, Any], summary: dict[str, Any]) -
         if "best_epoch" in summary
         else "not finished",
         "seed": str(cfg.seed),
-        "parameters": f"{status.get('facts', {}).get('parameters', 0):,}",
+        "parameters": f"{facts.get('parameters', 0):,}",
         "made with": ", ".join(f"{name} {here[name]}" for name in ("losslab", "torch", "python") if here.get(name)),
     }
     return "\n".join(f"- {name}: {text}" for name, text in rows.items())

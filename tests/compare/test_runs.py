@@ -79,8 +79,36 @@ def test_broken_records_are_named_and_the_others_read(tmp_path: Path) -> None:
     assert [text.split(" (")[1] for text in found.broken] == [
         "summary.json is missing)",
         "status.json is half-written or not JSON)",
-        "ValueError: config.yaml has 'seed', which is no setting)",
+        "config.yaml has 'seed', which is no setting)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        (
+            "status.json",
+            '{"status": "finished", "environment": 5}',
+            "status.json has environment=5, which is no object",
+        ),
+        ("status.json", '{"status": "finished", "facts": ["a"]}', "status.json has facts=['a'], which is no object"),
+        ("status.json", None, "status.json is no regular file"),
+        ("summary.json", None, "summary.json is no regular file"),
+        ("summary.json", '{"test/rmse": "low"}', "summary.json has test/rmse=low, which is no number"),
+        ("summary.json", "", "summary.json is half-written or not JSON"),
+        ("config.yaml", None, "config.yaml is no regular file"),
+    ],
+)
+def test_what_was_damaged_is_said_in_words(tmp_path: Path, file: str, content: str | None, why: str) -> None:
+    run(tmp_path, 0.5, seed=0)
+    place = run(tmp_path, 0.5, seed=1) / file
+    place.unlink()
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_text(content)
+    found = read_runs([str(tmp_path)])
+    assert (len(found.frame), found.broken) == (1, [f"{place.parent} ({why})"])
 
 
 def test_jobs_that_failed_without_a_folder_are_runs(tmp_path: Path) -> None:

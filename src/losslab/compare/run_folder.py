@@ -24,6 +24,8 @@ def read_run(path: str) -> Iterator[tuple[Record, Record]]:
     status = read_json(os.path.join(path, "status.json"))  # noqa: PTH118 - faster for 30,000 runs
     rest = {key: to_plain(status.get(key)) for key in ("status", "reason", "seconds", "started", "id")}
     for kind in ("facts", "environment"):
+        if not isinstance(status.get(kind) or {}, dict):
+            raise ValueError(f"status.json has {kind}={str(status[kind])[:30]}, which is no object")
         rest |= {f"{kind}.{key}": to_plain(value) for key, value in (status.get(kind) or {}).items()}
     links, typed = status.get("wandb"), status.get("overrides")
     rest["wandb"] = to_plain(links.get("run")) if isinstance(links, dict) else None

@@ -95,7 +95,7 @@ def find_records(name: str, gathered: Gathered | None = None) -> Iterator[tuple[
     """
     mirrors, folders = [], False
     for path, inner, files in os.walk(name):
-        if "status.json" in files:
+        if "status.json" in files or "status.json" in inner:  # a folder of that name is said to be no record
             inner.clear()
             folders = True
             yield path, "status.json"
@@ -145,4 +145,6 @@ def describe_error(error: Exception) -> str:
     """Say in a phrase why a record could not be read."""
     if isinstance(error, Unreadable):
         return f"{error.file.name} {error.why}"
+    if type(error) is ValueError:  # a sentence of our own
+        return str(error)[:120]
     return " ".join(f"{type(error).__name__}: {error}".split())[:90]

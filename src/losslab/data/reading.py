@@ -48,6 +48,15 @@ MAGIC = {  # how files begin that are no text
     b"PAR1": "is of Parquet: rename it to {}.parquet",
     b"ARROW1": "is of Feather: rename it to {}.feather",
     b"\xd0\xcf\x11\xe0": "is of an old Excel: rename it to {}.xls",
+    b"\x89HDF": "is of HDF5: read it with pandas.read_hdf, and save it by to_csv",
+    **{
+        bytes([0x80, number]): "is a pickle: read it with pandas.read_pickle, and save it by to_csv"
+        for number in (2, 3, 4, 5)
+    },
+    b"\x93NUMPY": "is an array of NumPy: type data=arrays, which says what it needs",
+    b"SQLite format 3": "is a database: read a table with pandas.read_sql, and save it by to_csv",
+    b"\xff\xfe\0\0": "is UTF-32: save it as UTF-8",
+    b"\0\0\xfe\xff": "is UTF-32: save it as UTF-8",
     b"%PDF": "is a PDF: type the path of a table",
     b"\x89PNG": "is an image: type the path of a table",
     b"\xff\xd8\xff": "is an image: type the path of a table",
@@ -220,6 +229,10 @@ def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
     for begin, what in MAGIC.items():
         if head.startswith(begin):
             raise Refused(f"{typed} {what.replace('{}', Path(typed.partition('=')[2]).stem)}")
+    if head[1:4] == b"\0\0\0" or head[:3] == b"\0\0\0":
+        raise Refused(f"{typed} is UTF-32: save it as UTF-8")
+    if re.match(rb'\s*(\{\s*["}]|\[\s*[\[{]\s*["}\]\d-])', head):
+        raise Refused(f"{typed} is JSON: rename it to {Path(typed.partition('=')[2]).stem}.json")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise Refused(f"{typed} is a web page and no table: download the table itself, as CSV")
     wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -249,6 +262,10 @@ def find_form(lines: io.BufferedReader, typed: str, form: Format) -> Found:
     if form.header and len(names) > 1 and is_row(names):
         told = "write the training table's header above" if new else "if it has no header, type data.header=false"
         raise Refused(f"{typed} begins with numbers ({', '.join(names[:3])}, ...) where names should stand: {told}")
+    if form.header and len(names) > 1 and not any(names[1:]) and all(row) and len(row) == len(names):
+        raise Refused(
+            f"{typed} begins with a title ({names[0]}) where names should stand: delete what stands above them"
+        )
     wider = form.header and len(row) > len(names) > 1 and not any(row[len(names) :])
     return Found(encoding, delimiter, form.header, form.sheet, skip, wider)
 

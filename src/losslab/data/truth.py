@@ -73,7 +73,8 @@ def to_single(y: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Return targets `(N, D)` in single precision; messages name them.
 
     Raises:
-        Refused: if they vary so little around a large number that rounding takes more than 1 % of their spread.
+        Refused: if they vary so little around a large number that rounding takes more than 1 % of their spread, or are
+            too small.
 
     >>> to_single(np.array([[1e9], [1e9 + 1]]), "data.target=t")
     Traceback (most recent call last):
@@ -82,6 +83,11 @@ def to_single(y: NDArray[Any], name: str) -> NDArray[np.float32]:
     with np.errstate(all="ignore"):  # NaN and infinity are refused elsewhere
         single: NDArray[np.float32] = y.astype(np.float32)
         for own, rounded in zip(y.T, single.T, strict=True):
+            if 0 < (most := float(np.abs(own).max())) < np.finfo(np.float32).tiny:
+                raise Refused(
+                    f"{name} is at most {most:.3g}, which single precision cannot hold: multiply all of its values by "
+                    f"{10.0 ** -np.floor(np.log10(most)):.0e}"
+                )
             if own.dtype != np.float32 and np.abs(rounded - own).mean() > LOST * own.std() > 0:
                 middle = f"{own.mean():.{DIGITS}g}"
                 raise Refused(

@@ -42,10 +42,7 @@ def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
     if suffix in (".jsonl", ".ndjson"):
         return pd.DataFrame([read_line(*pair) for pair in enumerate(file, 1) if pair[1].strip()])
     if suffix == ".json":
-        content = json.load(file)
-        if not isinstance(content, list | dict):
-            raise ValueError("it holds no list of rows")
-        return pd.DataFrame(content)
+        return read_json(file.read())
     if suffix == ".parquet":
         return pd.read_parquet(file)
     if suffix == ".feather":
@@ -57,6 +54,29 @@ def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
     if sheet is None and len(filled) > 1:
         raise Refused(f"the file has {len(filled)} sheets ({', '.join(filled[:5])}): type data.sheet={filled[0]}")
     return sheets[sheet or next(iter(filled or sheets))]
+
+
+def read_json(text: bytes) -> pd.DataFrame:
+    """Read a table in JSON as pandas writes it: records, columns, `split`, `table`, or a record in each line.
+
+    >>> read_json(b'{"columns": ["a"], "index": [0, 1], "data": [[1], [2]]}')["a"].tolist()
+    [1, 2]
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        return pd.DataFrame([read_line(*pair) for pair in enumerate(text.splitlines(), 1) if pair[1].strip()])
+    if not isinstance(content, list | dict):
+        raise ValueError("it holds no list of rows")
+    if isinstance(content, dict) and isinstance(rows := content.get("data"), list):
+        if isinstance(names := content.get("columns"), list):
+            return pd.DataFrame(rows, columns=names)
+        if isinstance(content.get("schema"), dict):
+            frame = pd.DataFrame(rows)
+            return frame[[name for name in frame if name not in content["schema"].get("primaryKey", [])]]
+    return pd.DataFrame(content)
 
 
 def read_line(number: int, line: bytes) -> Any:

@@ -151,8 +151,15 @@ def load_state(folder: Path) -> State | None:
     file = folder / FILE
     if not file.is_file():
         return None
+    found = read_record(file)
+    usual = {
+        name: (int, float) if isinstance(value, float) else type(value)
+        for name, value in asdict(State(0.0, "", [])).items()
+    }
     try:
-        state = State(**read_record(file))
+        if any(not isinstance(value, usual.get(name, object)) for name, value in found.items()):
+            raise TypeError
+        state = State(**found)
     except TypeError:
         raise Refused(f"{file} is not whole: type name=ANOTHER for a race of its own") from None
     if any("rivals" not in found for found in state.beaten.values()):
