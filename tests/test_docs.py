@@ -263,8 +263,9 @@ def at_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place in range(12):
         Image.fromarray(chance.integers(0, 255, (8, 8, 3), np.uint8)).save(home / "FOLDER" / f"{place}.png")
     train = "losslab data=csv data.path=my.csv data.target=price trainer.max_epochs=1 logger=false"
-    folder = run_losslab(train, home).stdout.splitlines()[-1]
-    (home / "outputs" / "RUN").symlink_to(home / folder)
+    done = run_losslab(train, home)
+    assert done.returncode == 0, done.stderr
+    (home / "outputs" / "RUN").symlink_to(home / done.stdout.splitlines()[-1])
     (home / "outputs" / "sweeps" / "loss_x_optimizer").mkdir(parents=True)
     return home
 
