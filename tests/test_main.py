@@ -70,6 +70,20 @@ def test_a_folder_of_options_may_stand_before_the_command(tmp_path: Path) -> Non
         assert "loss=maee is not an option" in typed(tmp_path, *words).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-m", "optimizer.lr=interval(0,1)"], "optimizer.lr is a range, and -m needs its values: type some"),
+        (["optimizer.lr=${x}"], "optimizer.lr=${x} refers to x, which is not a setting: type another name"),
+    ],
+)
+def test_what_hydra_cannot_resolve_is_a_sentence(tmp_path: Path, words: list[str], sentence: str) -> None:
+    done = typed(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"losslab: {sentence}")
+    assert not (tmp_path / "outputs").exists()
+
+
 @pytest.mark.parametrize("words", [["loss=mae"], ["train", "loss=mae"], ["-m", "loss=mae"], ["~augment"]])
 def test_a_setting_or_a_flag_is_a_run(tmp_path: Path, words: list[str]) -> None:
     done = typed(tmp_path, *words, "optimizer=adamm")
