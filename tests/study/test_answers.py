@@ -135,6 +135,12 @@ def test_claims_in_words_hold_of_the_kept_runs() -> None:
             assert table[part].idxmin() == "poisson", "Poisson has the smallest means by every metric shown"
     budgets = read_means("optimizers")["accuracy"]
     assert (budgets["one setting"] < budgets["default"]).sum() == 6, "six of seven are below their defaults"
+    probabilities = read_means("square_loss")
+    for table in (probabilities["ece"], probabilities["log_loss"]):
+        entropy, one, fifteen = (table.loc[name].iloc[0] for name in (
+            "cross_entropy", "square with k = m = 1", "square with k = 15, m = 30"))  # fmt: skip
+        assert 2 <= one / entropy <= 4.1, "two to four times those of cross-entropy"
+        assert entropy < fifteen < one, "with k = 15, m = 30 they come closer"
     labels = read_means("imbalanced_labels")["average_precision"]
     assert len(labels.columns) == 3
     assert all(labels[part].idxmin() == "soft_f1" for part in labels), "soft F1 is last on all three"

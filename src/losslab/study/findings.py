@@ -123,8 +123,8 @@ class Results:
         for part in dict.fromkeys(str(c["in"]) for c in self.claims if "published" not in c):
             for doubt in DOUBTS:
                 for sentence in doubt(self.compare(part)[0]):
-                    for cell, name in self.study.names.items():
-                        sentence = sentence.replace(cell, name)
+                    for cell in sorted(self.study.names, key=len, reverse=True):  # one may begin with another
+                        sentence = sentence.replace(cell, self.study.names[cell])
                     said.setdefault(sentence, []).append(part)
         return said
 
