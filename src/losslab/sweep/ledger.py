@@ -76,8 +76,7 @@ class Ledger:
         self.known: dict[str, Record] = {}
         self.holders: dict[Path, Record] = {}  # of claims
         self.shared, self.due = 0, 0.0  # files of shared records that were read; when to list the folder all the same
-        self.began, self.chance = time.monotonic(), random.Random()
-        self.seen = Listing()  # the last one of a driver
+        self.began, self.chance, self.seen = time.monotonic(), random.Random(), Listing()  # what a driver saw last
         self.names, self.large = "", True  # as another process listed the folder; whether it may be large
         self.tells = ""  # the file of the driver that wants to know which jobs are over
         self.ear: int | None = None  # that of this driver
@@ -91,10 +90,9 @@ class Ledger:
         file = self.folder / ".names"
         if self.large:
             with suppress(Unreadable):  # nobody has
-                names = read_text(file)
-                if names != self.names:
-                    self.names = names
-                    return self.look(names.split("\n"))
+                before, self.names = self.names, read_text(file)
+                if self.names != before:
+                    return self.look(self.names.split("\n"))
         found = os.listdir(self.folder)  # noqa: PTH208 - twice as fast as paths
         self.large = len(found) > LARGE
         if self.large:
