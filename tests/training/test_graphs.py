@@ -59,13 +59,23 @@ def undone(module: Any, generators: Any) -> Iterator[None]:
         generator.set_state(state)
 
 
+@pytest.fixture(autouse=True)
+def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a device with free memory, in bytes, of which a run has taken ten."""
+    free = [100]
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 100))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 10)
+    return free
+
+
 @pytest.fixture
 def taped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have runs on the CPU replay steps."""
 
     def record_steps(module: Any, generators: Any = ()) -> None:
         assert reason_against(module, module.trainer.optimizers, module.schedule) is None
-        made = Graphs(module.take_steps, module.trainer.optimizers, generators)
+        made = Graphs(module.take_steps, module.trainer.optimizers, generators=generators)
 
         def record(batch: Any, *facts: Any) -> Recording:
             held = tuple(values.clone() for values in batch)
@@ -85,7 +95,6 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(EpochModule, "record_steps", record_steps)
     monkeypatch.setattr(EpochModule, "on_train_start", on_train_start)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(Tape, "replays", 0)
 
 
@@ -128,18 +137,22 @@ def test_replayed_steps_are_the_steps(words: tuple[str, ...], tmp_path: Path, re
         assert all(row["gradient_norm"] > 0 for row in rows[0])
 
 
-def test_a_step_that_cannot_be_recorded_is_trained_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    weight = nn.Parameter(torch.zeros(1))
+@pytest.mark.parametrize("why", ["it fails", "it is not allowed", "there is no room"])
+def test_steps_that_cannot_be_recorded_are_taken_as_usual(
+    why: str, device: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken: list[int] = []
+    device[0] = 10 if why == "there is no room" else 100
 
     def take(batch: tuple[Tensor, ...]) -> Steps:
         taken.append(len(taken))
         return Steps([[batch[0].sum()]], batch[0], None)
 
-    steps = Graphs(take, [torch.optim.SGD([weight], lr=0.1)])
+    weight = nn.Parameter(torch.zeros(1))
+    steps = Graphs(take, [torch.optim.SGD([weight], lr=0.1)], lambda: why != "it is not allowed")
 
     def fails(*_: Any) -> Recording:
+        assert why == "it fails"
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(steps, "record", fails)
@@ -149,8 +162,7 @@ def test_a_step_that_cannot_be_recorded_is_trained_as_usual(monkeypatch: pytest.
 
 
 def test_a_recording_is_made_anew_for_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds the learning rate that it was recorded with, and which weights are trained."""
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    """It holds the learning rate that it was recorded with, which weights are trained, and where they are."""
     weights = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.SGD(weights, lr=0.1)
     steps = Graphs(lambda batch: Steps([], batch[0], None), [optimizer])
@@ -174,7 +186,9 @@ def test_a_recording_is_made_anew_for_other_numbers(monkeypatch: pytest.MonkeyPa
     assert Tape.replays > replays
     weights[0].requires_grad_(False)
     [steps((torch.zeros(3),)) for _ in range(3)]
-    assert recorded == [3, 2, 3, 3]
+    weights[1].data = torch.ones(1)  # as a callback may that changes the model
+    [steps((torch.zeros(3),)) for _ in range(3)]
+    assert recorded == [3, 2, 3, 3, 3]
 
 
 class Counting(nn.Linear):
@@ -182,13 +196,24 @@ class Counting(nn.Linear):
 
 
 def test_who_gets_a_recording() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, nn.ReLU())
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     assert reason_against(model, [sgd], CONSTANT) is None
     assert reason_against(model, [torch.optim.Adam(model.parameters(), fused=True)], CONSTANT) is None
     assert "Counting" in str(reason_against(nn.Sequential(Counting(2, 2)), [sgd], CONSTANT))
     assert "each step" in str(reason_against(model, [sgd], {"interval": "step", "warmup": 0}))
     assert "each step" in str(reason_against(model, [sgd], {"interval": "epoch", "warmup": 5}))
+    hooks: list[Callable[[], Any]] = [
+        lambda: layer.register_forward_hook(lambda *_: None),
+        lambda: layer.weight.register_hook(lambda grad: grad),  # type: ignore[no-untyped-call]
+        lambda: layer.weight.register_post_accumulate_grad_hook(lambda weight: None),  # type: ignore[no-untyped-call]
+    ]
+    for hook in hooks:  # such as those that draw histograms of gradients
+        held = hook()
+        assert "called" in str(reason_against(model, [sgd], CONSTANT))
+        held.remove()
+        assert reason_against(model, [sgd], CONSTANT) is None
     for other in (torch.optim.Adam(model.parameters()), torch.optim.RMSprop(model.parameters())):
         assert "on the CPU" in str(reason_against(model, [sgd, other], CONSTANT))
 

@@ -174,8 +174,12 @@ class EpochModule(pl.LightningModule):
         """Have the steps recorded as CUDA graphs from now on, where that can be done."""
         if self.device.type == "cuda" and self.cuda_graphs:
             optimizers = self.trainer.optimizers
-            if reason_against(self, optimizers, self.schedule) is None:
-                self.steps_of = Graphs(self.take_steps, optimizers, generators)
+            self.steps_of = Graphs(
+                self.take_steps,
+                optimizers,
+                lambda: reason_against(self, optimizers, self.schedule) is None,  # a callback may change that
+                generators,
+            )
 
     def train_batches(self, batch: Batch, here: Sequence[int], whole: Sequence[int]) -> Steps:
         """Take steps, and fetch from the device what is recorded of them; see `take_steps`."""

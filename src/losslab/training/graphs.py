@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from losslab.internals.torch import has_step_hooks
+from losslab.internals.torch import has_module_hooks, has_step_hooks
 
 KNOWN = ("torch.nn.", "torchvision.models.", "losslab.data.", "losslab.losses.", "losslab.models", "losslab.stacking.",
          "losslab.tasks.", "losslab.training.")  # fmt: skip
@@ -41,15 +41,20 @@ class Graphs:
     Args:
         take: takes steps on batches; it runs the same operations each time and fetches nothing from the device.
         optimizers: those that step.
+        allowed: whether the steps may be recorded, asked before each recording.
         generators: from which the steps draw, beside the device's own.
 
     Source: Nguyen et al., Accelerating PyTorch with CUDA Graphs, 2021.
     """
 
     def __init__(
-        self, take: Callable[..., Steps], optimizers: Sequence[Optimizer], generators: Sequence[torch.Generator] = ()
+        self,
+        take: Callable[..., Steps],
+        optimizers: Sequence[Optimizer],
+        allowed: Callable[[], bool] = lambda: True,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
-        self.take, self.optimizers, self.generators = take, optimizers, generators
+        self.take, self.optimizers, self.allowed, self.generators = take, optimizers, allowed, generators
         self.recordings: dict[Hashable, Recording | None] = {}
         self.numbers: list[dict[str, Any]] = []
         self.pool = torch.cuda.graph_pool_handle()
@@ -65,7 +70,7 @@ class Graphs:
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         numbers = [
             {key: value for key, value in group.items() if key != "params"}
-            | {"trained": [weight.requires_grad for weight in group["params"]]}
+            | {"weights": [(weight.data_ptr(), weight.requires_grad) for weight in group["params"]]}
             for group in groups
         ]
         if numbers != self.numbers:
@@ -77,6 +82,9 @@ class Graphs:
             return self.take(batch, *facts)
         found = self.recordings[key]
         if found is None:
+            self.works = self.allowed() and enough_memory()
+            if not self.works:
+                return self.take(batch, *facts)
             try:
                 found = self.recordings[key] = self.record(batch, *facts)
             except RuntimeError:  # an operation that cannot be recorded, or too little memory for it
@@ -104,12 +112,19 @@ class Graphs:
                 group["capturable"] = False
 
 
+def enough_memory() -> bool:
+    """Return whether a GPU has room for recorded steps, whose memory nothing else can use, beside those as usual."""
+    return torch.cuda.mem_get_info()[0] >= 2 * torch.cuda.max_memory_reserved()
+
+
 def reason_against(module: nn.Module, optimizers: Sequence[Optimizer], schedule: dict[str, Any]) -> str | None:
     """Return why steps cannot be recorded; `None` if they can.
 
     Known are torch's modules and losslab's own, which do the same at each step. One's own model may count its calls, or
-    look at its numbers, which a recording would not repeat.
+    look at its numbers, which a recording would not repeat. Nor would it call hooks.
     """
+    if has_module_hooks(module):
+        return "something is called at each step"
     for each in module.modules():
         if not type(each).__module__.startswith(KNOWN):
             return f"{type(each).__name__} is not known to do the same at each step"
