@@ -40,7 +40,7 @@ class Queue:
         self.checks = True  # whether to see if the holder of a claim is still at work
         self.due = 0.0  # when to look again, where nothing was free
         self.chance = random.Random()  # a run seeds the global one, alike in all processes
-        self.salt = self.chance.random()
+        self.salt = self.chance.randrange(2**32)  # each process begins with another one of those that are held
         self.group = cache(lambda key: group_key(self.jobs[key].setting))
         self.add(jobs)
 
@@ -57,8 +57,8 @@ class Queue:
         self.free = [key for key in left if key not in listing.claims]
         held = [key for key in left if key in listing.claims]
         self.width = self.width or max(1, listing.processes)
-        turn = self.salt, time.monotonic() // (4 * PAUSE)  # each process looks at others of them, a few times each
-        self.held = sorted(held, key=lambda key: (key in self.crashed, hash((turn, key))))
+        first = (self.salt + int(time.monotonic() / (4 * PAUSE))) % max(1, len(held))  # a few looks at each in turn
+        self.held = sorted(held[first:] + held[:first], key=self.crashed.__contains__)
         self.claims, self.tries, self.ended = {key: listing.claims[key] for key in held}, 0, 0
 
     def take(self, stack: int = 1) -> Held | None:
