@@ -12,8 +12,9 @@ type --config-dir FOLDER and allow=PACKAGE.
 
 `out=` gets a line for each row: its id (the column that `id=` names, the column
 `id`, or its number), and the number of each target; or what is predicted, and
-the probability of every class or label. In the terminal, a * marks what is predicted: the most probable class,
-and each label whose probability is above one half, or above what you type:
+the probability of every class or label. In the terminal, a * marks what is
+predicted: the most probable class, and each label whose probability is above
+one half, or above what you type:
 
     threshold=0.3       that number; for two classes the second is predicted
                         above it

@@ -184,10 +184,8 @@ class Ledger:
         if not shared and now >= self.due:
             self.records(keys)
             alone, shared = self.seen.processes <= own + 1, True
-        seldom, reads = (
-            1 + (now - self.began + self.seen.processes) / 10,
-            self.seen.entries / READ,
-        )  # a short sweep is not to wait long
+        seldom = 1 + (now - self.began + self.seen.processes) / 10  # a short sweep is not to wait long
+        reads = self.seen.entries / READ
         least, poll = SHARE * self.seen.seconds, self.chance.uniform(1, 3) * min(seldom, POLL)
         if alone:
             return max(least, min(seldom, max(2 * POLL, 10 * reads), 20 * POLL))
