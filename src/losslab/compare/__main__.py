@@ -1,7 +1,7 @@
 """Which loss and which optimizer were better, by how much, and how sure that is.
 
     losslab compare outputs/sweeps/tune            # all runs below a folder
-    losslab compare outputs                        # each race and sweep by itself
+    losslab compare outputs                        # each race and sweep alone
     losslab compare outputs by=[loss,model]        # default: loss and optimizer
     losslab compare outputs metric=mae alpha=0.01  # another metric and level
     losslab compare outputs task=regression data=diamonds    # some of the runs
