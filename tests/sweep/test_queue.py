@@ -185,6 +185,20 @@ def test_a_process_without_a_job_looks_seldom_and_at_once_when_its_driver_says_s
     assert queue.take() is not None
 
 
+@pytest.mark.parametrize("dead", [job.key for job in JOBS])
+def test_what_a_process_left_that_has_surely_died_is_found_at_once(tmp_path: Path, dead: str) -> None:
+    """Whichever job it was at, among those that others are at, and others it may have left."""
+    holders = {job.key: Ledger(tmp_path) for job in JOBS}
+    assert all(holder.claim(key) for key, holder in holders.items())
+    queue = Queue(Ledger(tmp_path), JOBS)
+    assert queue.take() is None
+    for key in {dead, "a"}:
+        holders[key].close()
+    queue.add([])
+    found = {held[0].key for held in iter(queue.take, None)}
+    assert found == {dead, "a"}
+
+
 def test_a_process_without_a_job_looks_at_all_that_are_held_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

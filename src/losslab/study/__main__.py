@@ -12,8 +12,8 @@
                      train nothing
     output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
     data.root=DIR    where MNIST lies; it is downloaded there if it is missing
-    data.path=DIR    your own folder of images, which imbalanced_labels needs for
-                     its part posters
+    data.path=DIR    your own images, which imbalanced_labels needs for its
+                     part posters
     parts=A,B        these parts of the study alone
 
 The same command again does what is missing. Runs, pages and README.md go to

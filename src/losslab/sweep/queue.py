@@ -38,16 +38,20 @@ class Queue:
         self.width = 0.0  # from so many of the next free jobs one is picked
         self.place = 0  # where in `free` the last one was
         self.checks = True  # whether to see if the holder of a claim is still at work
+        self.died = False  # whether a process has, so that each claim is looked at
         self.due = 0.0  # when to look again, where nothing was free
         self.chance = random.Random()  # a run seeds the global one, alike in all processes
         self.salt = self.chance.randrange(2**32)  # each process begins with another one of those that are held
         self.group = cache(lambda key: group_key(self.jobs[key].setting))
-        self.add(jobs)
+        if jobs:
+            self.add(jobs)
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Add jobs to do, and look at once whether one is free."""
+        """Add jobs to do; none if a process has died. Look at once whether one is free."""
         self.jobs |= {job.key: job for job in jobs}
         self.free, self.due = [], 0.0
+        if not jobs:
+            self.died = self.checks = True
 
     def list_jobs(self) -> None:
         """List the folder: which jobs are free, and which are held."""
@@ -75,11 +79,11 @@ class Queue:
             self.checks = True
             taken = self.take_held(set())
         if taken is None:
-            self.due = time.monotonic() + PAUSE
+            self.due, self.died = time.monotonic() + PAUSE, False
         return taken
 
     def take_held(self, but: set[str]) -> Held | None:
-        """Claim a job whose holder has died, except these; give up after one that is not such a job."""
+        """Claim a job whose holder has died, except these; give up after one who lives unless one has surely died."""
         while self.checks and (key := next((key for key in self.held if key not in but), None)):
             self.held.remove(key)
             if not self.ledger.held(self.ledger.folder / f"{key}.{self.claims[key]}"):
@@ -87,7 +91,7 @@ class Queue:
                     self.ended += 1
                 elif claim := self.ledger.claim(key, self.claims[key]):
                     return self.jobs[key], claim
-            self.checks = False
+            self.checks = self.died
         return None
 
     def take_free(self, stack: int) -> Held | None:
