@@ -254,5 +254,5 @@ RECORDS: dict[str, Callable[[Path], object]] = {
     "nest": lambda run: record(run, config=f"a: {'[' * 100_000}\n"),
     "which is no number": lambda run: record(run, summary='{"test/rmse": {"a": 1}}'),
     "config.yaml is no regular file": config_in_a_pipe,
-    "object has no attribute": lambda run: record(run, status='{"status": "finished", "facts": [1]}'),
+    "facts=[1], which is no object": lambda run: record(run, status='{"status": "finished", "facts": [1]}'),
 }

@@ -61,6 +61,7 @@ def write_readme(study: Study, results: Results) -> str:
 def name_code(frame: "pd.DataFrame") -> str:
     """Name the releases and commits that trained the runs; older runs that were kept do not say it.
 
+    >>> import pandas as pd
     >>> name_code(pd.DataFrame({"environment.losslab": ["0.1.0"], "environment.git_commit": ["1234567890abcd"]}))
     ', trained with losslab 0.1.0 at commit 1234567890'
     >>> name_code(pd.DataFrame({"environment.losslab": ["0.1.0", None], "environment.git_commit": [None, None]}))
