@@ -77,7 +77,7 @@ def test_one_question_that_cannot_be_answered_does_not_hide_the_others(outputs: 
     (outputs / "sweeps/begun/sweep.json").write_text("{}")
     said = asked(str(outputs))
     assert "6 questions" in said
-    assert "sweeps/begun: 1 finished runs\n  not compared: one run is no comparison" in said
+    assert "sweeps/begun: 1 finished run\n  not compared: one run is no comparison" in said
     for name in ("one", "two"):
         run(outputs / "empty/sweeps" / name, 1.0)
         (outputs / "empty/sweeps" / name / "sweep.json").write_text("{}")

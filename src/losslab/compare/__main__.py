@@ -121,16 +121,13 @@ def answer_each(request: Request, questions: "list[Question]") -> str:
                 title, page, cautions = f"race of {question.finished} runs", own, 0
             else:
                 report, _ = write_files(asked, question.runs)
-                title, said, page, cautions = (
-                    report.title,
-                    report.verdict,
-                    asked.out / "index.html",
-                    len(report.cautions),
-                )
+                title, said, cautions = report.title, report.verdict, len(report.cautions)
+                page = asked.out / "index.html"
             more = [f"{cautions} caution{'s' * (cautions > 1)} on the page"] if cautions else []
             lines, answered = [*said[:SENTENCES], *more, str(page)], answered + 1
         except Refused as error:
-            title, lines = f"{question.finished} finished runs", [f"not compared: {error}"]
+            count = question.finished
+            title, lines = f"{count} finished run{'s' * (count != 1)}", [f"not compared: {error}"]
         paragraphs.append("\n".join([f"{question.folder}: {title}", *(f"  {line}" for line in lines)]))
     if not answered:
         raise Refused(
