@@ -45,7 +45,7 @@ class StackedBatches:
         """Do nothing: no stack is resumed. Lightning asks for `state_dict` only where this is there too."""
 
     def pick(self) -> Iterator[Batch]:
-        """Pick the rows of all runs at once: a GPU is not asked by each run."""
+        """Pick the rows of all runs in one call, which a GPU prefers to one call for each run."""
         starts = torch.arange(len(self.loaders)).unsqueeze(1) * len(self.loaders[0].rows)
         orders = [torch.stack(rows) + starts for rows in zip(*(loader.sampler for loader in self.loaders), strict=True)]
         for self.loaders[0].taken, rows in enumerate(orders, 1):
@@ -60,5 +60,5 @@ class StackedBatches:
             each = zip(*((loader.x, *loader.truth) for loader in self.loaders), strict=True)
             self.held = tuple(torch.cat(parts) for parts in each)
             shares = zip(*(torch.chunk(values, len(self.loaders)) for values in self.held), strict=True)
-            for loader, (x, *truth) in zip(self.loaders, shares, strict=True):  # not a second time
+            for loader, (x, *truth) in zip(self.loaders, shares, strict=True):  # views of it
                 loader.x, loader.truth = x, truth

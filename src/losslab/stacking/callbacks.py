@@ -75,14 +75,14 @@ class StackCallbacks(pl.callbacks.Checkpoint):
 
     def keep(self, trainer: pl.Trainer, stack: Stack, kept: dict[str, dict[int, Any]]) -> None:
         """Keep the checkpoints of this epoch: of each name those of some runs."""
-        if not any(kept.values()):
-            return
-        saved = dump_checkpoint(trainer)
-        for name, runs in kept.items():
-            snapshots = self.snapshots.setdefault(name, Snapshots(stack))
-            snapshots.take(saved, runs)
+        wanted = {name: runs for name, runs in kept.items() if runs}
+        saved = dump_checkpoint(trainer) if wanted else {}
+        for name, runs in wanted.items():
+            if name not in self.snapshots:
+                self.snapshots[name] = Snapshots(stack)
+            self.snapshots[name].take(saved, runs)
             for number in runs:
-                self.jobs[number].checkpoints[name] = partial(snapshots.checkpoint, number)
+                self.jobs[number].checkpoints[name] = partial(self.snapshots[name].checkpoint, number)
 
     def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int) -> tuple[bool, dict[str, Any]]:
         """Record a run's epoch, and note whether it stops early.

@@ -83,7 +83,10 @@ class Queue:
         return taken
 
     def take_held(self, but: set[str]) -> Held | None:
-        """Claim a job whose holder has died, except these; give up after one who lives unless one has surely died."""
+        """Claim a job whose holder has died, but none of these.
+
+        Stop at the first whose holder lives, unless a process is known to have died: then look at all of them.
+        """
         while self.checks and (key := next((key for key in self.held if key not in but), None)):
             self.held.remove(key)
             if not self.ledger.held(self.ledger.folder / f"{key}.{self.claims[key]}"):

@@ -12,8 +12,6 @@ from losslab.internals.torch import has_module_hooks, has_step_hooks
 KNOWN = ("torch.nn.", "torchvision.models.", "losslab.data.", "losslab.losses.", "losslab.models", "losslab.stacking.",
          "losslab.tasks.", "losslab.training.")  # fmt: skip
 
-Batch = tuple[Tensor, ...]
-
 
 class Steps(NamedTuple):
     """What several training steps have found, still on the device."""
@@ -27,7 +25,7 @@ class Recording(NamedTuple):
     """A graph, the tensors that it reads and those that it writes."""
 
     graph: torch.cuda.CUDAGraph
-    batch: Batch
+    batch: tuple[Tensor, ...]
     steps: Steps
 
 
@@ -60,13 +58,16 @@ class Graphs:
         self.pool = torch.cuda.graph_pool_handle()
         self.works = True
 
-    def __call__(self, batch: Batch, *facts: Any) -> Steps:
+    def __call__(self, batch: tuple[Tensor, ...], *facts: Any) -> Steps:
         """Take the steps.
 
         Args:
             batch: inputs, targets and so on.
             facts: what else `take` is called with; each value gets a recording of its own.
         """
+        hooked = any(map(has_step_hooks, self.optimizers))  # such as a moving average's, which counts steps
+        if hooked or not self.works:
+            return self.take(batch, *facts)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         numbers = [
             {key: value for key, value in group.items() if key != "params"}
@@ -76,9 +77,8 @@ class Graphs:
         if numbers != self.numbers:
             self.numbers, self.recordings = numbers, {}
         key = repr(facts), tuple(values.shape for values in batch)
-        hooked = any(map(has_step_hooks, self.optimizers))  # such as a moving average's, which counts steps
-        if hooked or not self.works or key not in self.recordings:
-            self.recordings.setdefault(key, None)
+        if key not in self.recordings:
+            self.recordings[key] = None
             return self.take(batch, *facts)
         found = self.recordings[key]
         if found is None:
@@ -95,14 +95,14 @@ class Graphs:
         found.graph.replay()
         return found.steps._replace(scores=found.steps.scores.clone())  # the next replay writes to the same tensors
 
-    def record(self, batch: Batch, *facts: Any) -> Recording:
+    def record(self, batch: tuple[Tensor, ...], *facts: Any) -> Recording:
         """Record the steps, without taking them."""
         held = tuple(values.clone() for values in batch)
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
         groups = [group for each in self.optimizers for group in each.param_groups if "capturable" in group]
-        for group in groups:  # in the fused form it is only a word that torch asks for
+        for group in groups:  # the fused form ignores it, but torch records no step without it
             group["capturable"] = True
         try:
             with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
@@ -120,8 +120,8 @@ def enough_memory() -> bool:
 def reason_against(module: nn.Module, optimizers: Sequence[Optimizer], schedule: dict[str, Any]) -> str | None:
     """Return why steps cannot be recorded; `None` if they can.
 
-    Known are torch's modules and losslab's own, which do the same at each step. One's own model may count its calls, or
-    look at its numbers, which a recording would not repeat. Nor would it call hooks.
+    Torch's modules and losslab's own do the same at each step. A user's model may count its calls or look at its
+    numbers, and a recording would repeat neither. Nor would it call hooks.
     """
     if has_module_hooks(module):
         return "something is called at each step"
