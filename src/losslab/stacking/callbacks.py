@@ -15,7 +15,7 @@ from losslab.record.rows import timeless
 from losslab.stacking.job import Job
 from losslab.stacking.module import Stack
 from losslab.stacking.snapshots import Snapshots
-from losslab.training.preemption import Preempted, notice
+from losslab.training.preemption import Preempted, ctrl_c_waits, notice
 
 
 class StackCallbacks(pl.callbacks.Checkpoint):
@@ -77,12 +77,13 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         """Keep the checkpoints of this epoch: of each name those of some runs."""
         wanted = {name: runs for name, runs in kept.items() if runs}
         saved = dump_checkpoint(trainer) if wanted else {}
-        for name, runs in wanted.items():
-            if name not in self.snapshots:
-                self.snapshots[name] = Snapshots(stack)
-            self.snapshots[name].take(saved, runs)
-            for number in runs:
-                self.jobs[number].checkpoints[name] = partial(self.snapshots[name].checkpoint, number)
+        with ctrl_c_waits():  # one checkpoint would be of two epochs
+            for name, runs in wanted.items():
+                if name not in self.snapshots:
+                    self.snapshots[name] = Snapshots(stack)
+                self.snapshots[name].take(saved, runs)
+                for number in runs:
+                    self.jobs[number].checkpoints[name] = partial(self.snapshots[name].checkpoint, number)
 
     def end_epoch(self, trainer: pl.Trainer, stack: Stack, number: int) -> tuple[bool, dict[str, Any]]:
         """Record a run's epoch, and note whether it stops early.

@@ -71,6 +71,20 @@ def note_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of this context: what is done inside is done whole or not at all."""
+    pressed, before = Notice(), signal.getsignal(signal.SIGINT)
+    handle(pressed.receive, signal.SIGINT)
+    try:
+        yield
+    finally:
+        if callable(before):
+            handle(before, signal.SIGINT)
+    if pressed.by is not None:
+        signal.raise_signal(signal.SIGINT)
+
+
 def exit_on_signals() -> None:
     """Until training begins, let any signal end the process at once, with one sentence."""
     handle(exit_at_once, signal.SIGINT, *SIGNALS)
