@@ -20,7 +20,7 @@ from losslab.train import train
 from tests.conftest import Typed, folder_of
 from tests.stacking.alike import checkpoint, close
 
-EPOCHS, STOPS = 3, 5
+EPOCHS, STOPS = 3, 3
 SMALL = (
     *("data=diabetes", "model=linear", "loss=mse", "optimizer=adam", "trainer.precision=64-true"),
     *("data.batch_size=all", "callbacks.last.seconds=0", "resume=never"),
