@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import socket
+import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from losslab.errors import Refused
 from losslab.sweep import node
 from losslab.sweep.archive import find_paths, pack, unpack
 from losslab.sweep.cluster import ClusterWorkers
-from losslab.sweep.connect import Cluster, connect
+from losslab.sweep.connect import Cluster, check_answer, connect
 from losslab.sweep.engine import Engine, share_out, take_engine
 from losslab.sweep.ledger import Ledger
 from losslab.sweep.mirror import Mirror, check_below, put_files
@@ -49,6 +51,25 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setattr("losslab.sweep.connect.find_spec", lambda _: None)
     with pytest.raises(Refused, match=r"type pip install 'losslab\[ray\]'"):
         connect(Engine("ray"))
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "no-such-host.invalid:6379", "a:b"])
+def test_where_no_cluster_answers_the_sentence_comes_at_once(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.sweep.connect.find_spec", lambda _: True)
+    monkeypatch.setitem(sys.modules, "ray", None)  # it is not asked
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and does not listen
+        address = where.format(port=free.getsockname()[1])
+        with pytest.raises(Refused, match=rf"no Ray cluster answers at {address} \(.+\): type address=HEAD:6379"):
+            connect(Engine("ray", address=address))
+
+
+def test_a_cluster_that_answers_is_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_answer(f"127.0.0.1:{server.getsockname()[1]}")
+        check_answer(f"ray://127.0.0.1:{server.getsockname()[1]}")
+    for address in ("", "auto", "local"):  # Ray's own words
+        check_answer(address)
 
 
 @pytest.mark.parametrize(

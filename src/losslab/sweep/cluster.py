@@ -78,7 +78,8 @@ class ClusterWorkers:
         """Say how many runs are trained at a time, and with what."""
         kind = f"stack{'s' if self.count > 1 else ''} of up to {self.stack} runs " * (self.stack > 1)
         gpus = f" and {self.cluster.gpus:g} GPU" if self.cluster.gpus else ""
-        return f"{self.count} {kind}at a time on a Ray cluster, each with {self.cluster.cpus:g} cores{gpus}"
+        cores = f"{self.cluster.cpus:g} core{'s' if self.cluster.cpus > 1 else ''}"
+        return f"{self.count} {kind}at a time on a Ray cluster, each with {cores}{gpus}"
 
     @property
     def jobs(self) -> dict[str, Job]:

@@ -1,15 +1,19 @@
 """Connect to a Ray cluster. Nothing of Ray is imported before that."""
 
 import os
+import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
 from losslab.errors import Refused
 from losslab.sweep.engine import Engine, share_out
 from losslab.sweep.node import NodeWorker
 from losslab.sweep.stopping import stop_driver, until_signalled
+
+PATIENCE = 10.0  # seconds, in which the head of a cluster must answer
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,13 @@ def connect(engine: Engine) -> Cluster:
     address = engine.address or os.environ.get("RAY_ADDRESS", "")
     if not address and "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
-    import ray
-
     own = {} if address else {"include_dashboard": False}
     try:
+        check_answer(address)
+        import ray
+
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise Refused(
             f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)}): type address=HEAD:6379 with "
             "the name of its head, on a machine or in a container where you typed ray start, or leave address out for "
@@ -68,6 +73,18 @@ def connect(engine: Engine) -> Cluster:
     return Cluster(ray, engine.n or room, engine.cpus, gpus)
 
 
+def check_answer(address: str) -> None:
+    """Check that a machine answers at `HOST:PORT`, with or without `ray://`; Ray itself would try for minutes.
+
+    Raises:
+        OSError: where nothing answers.
+        ValueError: where that is no port.
+    """
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=PATIENCE).close()
+
+
 def find_node() -> str:
     """Return Ray's name of the node that this runs on."""
     import ray
@@ -77,4 +94,6 @@ def find_node() -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error, for a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
