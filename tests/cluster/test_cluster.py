@@ -24,11 +24,11 @@ TABLE = {"data": {"value": "csv"}, "data.path": {"value": "prices.csv"}, "data.t
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes of two cores each, and a table in the driver's folder, which they do not see."""
+    """Two nodes of one core each, and a table in the driver's folder, which they do not see."""
     folder = tmp_path_factory.mktemp("cluster")
     found = Cluster(folder, folder / "home")
     try:
-        found.add("n1", "n2", cpus=2)
+        found.add("n1", "n2", cpus=1)
         rows = (f"{i},{i * i % 7},{2 * i + i * i % 7}\n" for i in range(200))
         (folder / "home" / "prices.csv").write_text("a,b,price\n" + "".join(rows))
         yield found
@@ -74,7 +74,7 @@ def test_each_job_has_one_result_whatever_is_killed(
     driver.wait()
     nodes.until(lambda: not nodes.actors("n1"), "Ray ends the workers of a driver that is gone")
     assert len(records(nodes)) < JOBS
-    nodes.add("n3", cpus=2)
+    nodes.add("n3", cpus=1)
     driver = drive(nodes, path)
     said, errors = driver.communicate()
     assert driver.returncode == 0, errors
