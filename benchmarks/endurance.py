@@ -30,7 +30,7 @@ ALONE = {"scheduler": "one_cycle", "callbacks": "ema"}
 TASKS: dict[str, dict[str, Any]] = {
     "regression": {"data": "diabetes", "model.hidden": [16]},
     "single_label": {"data": "digits", "model.hidden": [16], "data.batch_size": 128},
-    "multi_label": {"data": "movies", "data.buckets": 256, "data.batch_size": 512},
+    "multi_label": {"data": "movies", "data.buckets": 256, "data.batch_size": 1024},
 }
 LOSSES = {"regression": ["mse", "mae"], "single_label": ["cross_entropy", "mse"], "multi_label": ["bce", "mse"]}
 NOT_COMPARED = ("peak_memory", "examples_per_second", "seconds")
