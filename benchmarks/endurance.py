@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -135,6 +136,10 @@ def killed(does: Callable[[Path], object], folder: Path, chance: random.Random, 
             kills += 1
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+            with suppress(ProcessLookupError):  # what it had just started may hold its locks for a moment
+                while time.monotonic() < deadline + 10:
+                    os.killpg(pid, 0)
+                    time.sleep(0.01)
             if over(war) < len(peace):
                 continue
         else:

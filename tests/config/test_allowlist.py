@@ -3,6 +3,7 @@
 import copy
 import json
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,9 +104,10 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     monkeypatch.chdir(tmp_path / "here")
     canary = tmp_path / "canary"
     canary.write_text("alive")
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    host = "127.0.0.77" if sys.platform == "linux" else "127.0.0.1"  # no other test's client comes back to this one
+    with socket.create_server((host, 0)) as server:
         server.setblocking(False)
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        address = f"http://{host}:{server.getsockname()[1]}"
         for name in ("WANDB_BASE_URL", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, address)
 
