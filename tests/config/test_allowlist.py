@@ -104,7 +104,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     monkeypatch.chdir(tmp_path / "here")
     canary = tmp_path / "canary"
     canary.write_text("alive")
-    host = "127.0.0.77" if sys.platform == "linux" else "127.0.0.1"  # no other test's client comes back to this one
+    host = "127.0.0.77" if sys.platform == "linux" else "127.0.0.1"  # clients of other tests know ports of 127.0.0.1
     with socket.create_server((host, 0)) as server:
         server.setblocking(False)
         address = f"http://{host}:{server.getsockname()[1]}"

@@ -10,11 +10,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from losslab.stacking.callbacks import StackCallbacks
 from losslab.stacking.group import plan_runs, split_stacks
-from losslab.stacking.module import Stack
 from losslab.stacking.train import train_together
 from losslab.train import train
 from tests.conftest import Typed, folder_of
@@ -28,7 +27,7 @@ SMALL = (
 
 
 class CtrlC:
-    """Press Ctrl-C at a line of the code that keeps the checkpoints of an epoch, counted from the second epoch on."""
+    """Press Ctrl-C at a line of a stack's code at the end of an epoch, counted from the second epoch on."""
 
     def __init__(self, line: int) -> None:
         self.line, self.lines = line, 0
@@ -45,18 +44,18 @@ class CtrlC:
     @contextmanager
     def pressed(self) -> Iterator[None]:
         """Have it pressed in this context, also where a shell has it ignored."""
-        keep, before = StackCallbacks.keep, signal.signal(signal.SIGINT, signal.default_int_handler)
+        end, before = StackCallbacks.on_train_epoch_end, signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        def traced(of: StackCallbacks, trainer: Trainer, stack: Stack, kept: dict[str, dict[int, Any]]) -> None:
+        def traced(of: StackCallbacks, trainer: Trainer, stack: LightningModule) -> None:
             outer = sys.gettrace()
             sys.settrace(self.trace if trainer.current_epoch else outer)
             try:
-                keep(of, trainer, stack, kept)
+                end(of, trainer, stack)
             finally:
                 sys.settrace(outer)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(StackCallbacks, "keep", traced)
+            patch.setattr(StackCallbacks, "on_train_epoch_end", traced)
             try:
                 yield
             finally:

@@ -56,7 +56,7 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("where", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "no-such-host.invalid:6379", "a:b"])
 def test_where_no_cluster_answers_the_sentence_comes_at_once(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("losslab.sweep.connect.find_spec", lambda _: True)
-    monkeypatch.setitem(sys.modules, "ray", None)  # it is not asked
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())  # it is not asked
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and does not listen
         address = where.format(port=free.getsockname()[1])

@@ -49,6 +49,7 @@ from losslab.compare.request import Request, parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import name_options
 from losslab.config.words import command_words
+from losslab.data.notes import count
 from losslab.errors import Refused
 from losslab.files import write_together
 from losslab.pipes import clean
@@ -123,11 +124,10 @@ def answer_each(request: Request, questions: "list[Question]") -> str:
                 report, _ = write_files(asked, question.runs)
                 title, said, cautions = report.title, report.verdict, len(report.cautions)
                 page = asked.out / "index.html"
-            more = [f"{cautions} caution{'s' * (cautions > 1)} on the page"] if cautions else []
+            more = [f"{count(cautions, 'caution')} on the page"] if cautions else []
             lines, answered = [*said[:SENTENCES], *more, str(page)], answered + 1
         except Refused as error:
-            count = question.finished
-            title, lines = f"{count} finished run{'s' * (count != 1)}", [f"not compared: {error}"]
+            title, lines = count(question.finished, "finished run"), [f"not compared: {error}"]
         paragraphs.append("\n".join([f"{question.folder}: {title}", *(f"  {line}" for line in lines)]))
     if not answered:
         raise Refused(
@@ -246,9 +246,9 @@ def count_runs(runs: Runs) -> str:
 
 def describe_broken(runs: Runs) -> str:
     """Say which records could not be read."""
-    count = len(runs.broken)
-    more = f" and {count - 3} more" if count > 3 else ""
-    return f"{count} record{'s' if count > 1 else ''} could not be read: {', '.join(runs.broken[:3])}{more}"
+    found = len(runs.broken)
+    more = f" and {found - 3} more" if found > 3 else ""
+    return f"{count(found, 'record')} could not be read: {', '.join(runs.broken[:3])}{more}"
 
 
 def main() -> None:

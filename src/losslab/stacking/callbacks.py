@@ -77,7 +77,7 @@ class StackCallbacks(pl.callbacks.Checkpoint):
         """Keep the checkpoints of this epoch: of each name those of some runs."""
         wanted = {name: runs for name, runs in kept.items() if runs}
         saved = dump_checkpoint(trainer) if wanted else {}
-        with ctrl_c_waits():  # one checkpoint would be of two epochs
+        with ctrl_c_waits():  # half way, a checkpoint would mix two epochs
             for name, runs in wanted.items():
                 if name not in self.snapshots:
                     self.snapshots[name] = Snapshots(stack)

@@ -13,7 +13,7 @@ from losslab.sweep.engine import Engine, share_out
 from losslab.sweep.node import NodeWorker
 from losslab.sweep.stopping import stop_driver, until_signalled
 
-PATIENCE = 10.0  # seconds, in which the head of a cluster must answer
+PATIENCE = 10.0  # seconds within which the head of a cluster must answer
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def connect(engine: Engine) -> Cluster:
     address = engine.address or os.environ.get("RAY_ADDRESS", "")
     if not address and "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+    import ray
+
     own = {} if address else {"include_dashboard": False}
     try:
         check_answer(address)
-        import ray
-
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (OSError, RuntimeError, ValueError) as error:
         raise Refused(

@@ -73,7 +73,7 @@ def note_signals() -> Iterator[None]:
 
 @contextmanager
 def ctrl_c_waits() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of this context: what is done inside is done whole or not at all."""
+    """Let Ctrl-C wait until this context ends, so that it stops nothing half way."""
     pressed, before = Notice(), signal.getsignal(signal.SIGINT)
     handle(pressed.receive, signal.SIGINT)
     try:
