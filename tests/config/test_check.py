@@ -10,9 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from losslab.config import check
 from losslab.config.arguments import quote_option
 from losslab.config.catalogue import CONF, fits, options
-from losslab.config.check import configure
+from losslab.config.check import check_jobs, configure
 from losslab.config.compose import hydra_ready, load_config
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
@@ -340,6 +341,28 @@ def test_every_recorded_metric_can_be_monitored_and_goes_its_own_way(task: str) 
 def test_a_seed_of_zero_is_a_seed() -> None:
     assert configure(["seed=0"]).data.seed == 0
     assert configure(["seed=7"]).data.seed == 7
+
+
+def test_of_many_seeds_the_smallest_and_the_largest_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[str] = []
+    monkeypatch.setattr(check, "configure", lambda words: composed.extend(words))
+    check_jobs([[f"{key}={seed}"] for key in ("seed", "data.seed") for seed in range(20)])
+    assert composed == ["seed=0", "seed=19", "data.seed=0", "data.seed=19"]
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [[f"seed={seed}"] for seed in (1, 2**32, 5, 0)],
+        [[f"seed={seed}"] for seed in (1, 2, -1, 4)],
+        [[f"data.seed={seed}"] for seed in (1, 2, 1.5, 4)],
+        [[f"seed={seed}", f"optimizer.lr={rate}"] for seed, rate in ((1, 0.1), (2, -0.1), (3, 0.1))],
+        [[f"seed={seed}", f"loss={loss}"] for seed, loss in ((1, "mse"), (2, "maee"), (3, "mse"))],
+    ],
+)
+def test_a_mistake_among_many_seeds_is_refused_before_the_first_run(jobs: list[list[str]]) -> None:
+    with pytest.raises(Refused, match=r"does not fit|maee"):
+        check_jobs(jobs)
 
 
 def test_an_option_named_false_can_be_typed() -> None:

@@ -54,6 +54,7 @@ def test_digits_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(data.x[:], (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round())
     np.testing.assert_array_equal(data.y, classes)
     monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    installed.read_scikit_learn.cache_clear()
     with pytest.raises(Refused, match=r"digits\.csv\.gz .*: type pip install scikit-learn$"):
         digits(task="single_label", val=0.2, test=0.2, seed=0)
 

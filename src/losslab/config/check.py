@@ -76,11 +76,14 @@ def configure(overrides: Sequence[str] = ()) -> DictConfig:
 def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
     """Refuse the first mistake in the jobs of a multirun, before any of them is trained.
 
-    Each value is checked once, and each combination of options.
+    Each value is checked once, and each combination of options; of many seeds, the smallest and the largest.
     """
     if not jobs:
         raise Refused("the values that are typed name no run: type at least one, such as seed=0")
     known: set[object] = set()
+    for key in ("seed", "data.seed"):
+        typed = {text.partition("=")[2] for job in jobs for text in job if key_of(text) == key}
+        known |= {f"{key}={seed}" for seed in sorted(int(text) for text in typed if text.isdecimal())[1:-1]}
     for job in jobs:
         options = frozenset(text for text in job if "." not in key_of(text) and key_of(text) != "seed")
         if {options, *job} - known:

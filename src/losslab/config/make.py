@@ -1,6 +1,6 @@
 """From an option of the configuration to the object that it names."""
 
-import copy
+import pickle
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -27,8 +27,9 @@ def make(cfg: DictConfig, path: str, **more: Any) -> Any:
     for key in (*OWN_KEYS.get(group, ()), *more):
         keys.pop(key, None)
     check_targets(cfg, OmegaConf.to_container(keys, resolve=True), path)
+    keys["_convert_"] = "all"  # as an argument it would cost another copy
     try:
-        return instantiate(keys, _convert_="all", **more)
+        return instantiate(keys, **more)
     except InstantiationException as error:
         raise refusal_of(cfg, group, error.__cause__ or error) from error
 
@@ -53,7 +54,7 @@ def refusal_of(cfg: DictConfig, group: str, error: BaseException) -> Refused:
 
 def fill_in(cfg: DictConfig, max_epochs: int | None = None, **facts: Any) -> DictConfig:
     """Copy a configuration and fill in what the run has found out, for options that interpolate `${run.…}`."""
-    filled = copy.deepcopy(cfg)
+    filled: DictConfig = pickle.loads(pickle.dumps(cfg))  # our own; a deep copy takes two to three times as long
     OmegaConf.set_readonly(filled, False)
     filled.run.update(facts)
     if max_epochs is not None:

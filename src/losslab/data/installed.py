@@ -1,6 +1,7 @@
 """Files of installed packages, read where they lie: to import scikit-learn takes longer than an epoch of its digits."""
 
 import gzip
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,8 +21,11 @@ def find_installed(file: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+@lru_cache(maxsize=4)
 def read_scikit_learn(name: str, delimiter: str | None = None) -> NDArray[np.float64]:
-    """Read one of scikit-learn's gzipped tables of numbers, as its own loaders do.
+    """Read one of scikit-learn's gzipped tables of numbers, as its own loaders do; once for all runs of a process.
+
+    The table cannot be written to.
 
     Raises:
         Refused: if it is not there.
@@ -30,4 +34,6 @@ def read_scikit_learn(name: str, delimiter: str | None = None) -> NDArray[np.flo
     if file is None:
         raise Refused(f"scikit-learn, whose {name} this data is, is not here: type pip install scikit-learn")
     with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return np.loadtxt(lines, delimiter=delimiter)
+        table = np.loadtxt(lines, delimiter=delimiter)
+    table.flags.writeable = False  # all callers have the same one
+    return table
