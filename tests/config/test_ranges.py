@@ -73,6 +73,29 @@ def own_loss(folder: Path, **keys: Any) -> str:
     return f"hydra.searchpath=['{folder}']"
 
 
+@pytest.mark.parametrize(
+    ("key", "stated", "value", "said"),
+    [
+        ("check_val_every_n_epoch", "integer >= 1", 2, "it must be 1, as best, last and the record are kept every"),
+        ("max_epochs", "integer [1, 9]", 10, "it must be a whole number from 1 to 9"),
+        ("max_epochs", "integer >= 0", 0, "it must be a whole number of at least 1"),
+        ("max_epochs", "integer [1, 9]", 9, None),
+    ],
+)
+def test_a_trainer_of_ones_own_narrows_what_losslab_asks_and_does_not_widen_it(
+    tmp_path: Path, key: str, stated: str, value: int, said: str | None
+) -> None:
+    (tmp_path / "trainer").mkdir()
+    option = {"defaults": ["auto"], key: value, "ranges": {key: stated}}
+    (tmp_path / "trainer" / "mine.yaml").write_text(yaml.safe_dump(option))
+    typed = [f"hydra.searchpath=['{tmp_path}']", "trainer=mine"]
+    if said is None:
+        assert configure(typed).trainer[key] == value
+    else:
+        with pytest.raises(Refused, match=f"trainer.{key}={value} does not fit: {said}"):
+            configure(typed)
+
+
 @pytest.mark.parametrize("text", UNREADABLE)
 def test_a_range_that_cannot_be_read_is_refused_and_its_file_named(text: Any, tmp_path: Path) -> None:
     place = own_loss(tmp_path, delta=1.0, ranges={"delta": text})

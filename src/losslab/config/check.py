@@ -28,7 +28,7 @@ from losslab.config.command_line import check_typed
 from losslab.config.compose import FileFacts, compose_run, hydra_ready, loss_paths, own_folders, stat_options
 from losslab.config.explain import explain
 from losslab.config.flat import flatten
-from losslab.config.ranges import Range, find_range, number, whole
+from losslab.config.ranges import Range, find_ranges, number, whole
 from losslab.config.recorded import recall_overrides
 from losslab.errors import Refused, nearest
 from losslab.files import check_writable
@@ -174,20 +174,20 @@ def check_values(
 ) -> None:
     """Refuse a value that is missing, out of its range, or, for a key without a range, of another type than usual."""
     for key in usual:
-        stated = find_range(key, ranges)
         if key not in values and OmegaConf.is_dict(OmegaConf.select(cfg, key)) and usual[key] is not None:
-            fitting = stated.words if stated else TYPES.get(type(usual[key]), "one value")
+            stated = find_ranges(key, ranges)
+            fitting = stated[0].words if stated else TYPES.get(type(usual[key]), "one value")
             raise Refused(f"{key} takes one value and not several by name: it must be {fitting}")
     for key in sorted(key for key, value in values.items() if value == "???"):
         group = key.split(".")[0]
         raise Refused(f"{group}={cfg.run.choices.get(group)} needs {key}: type {key}=VALUE")
     for key, value in values.items():
-        stated = find_range(key, ranges)
-        if stated and not stated.fits(value):
+        stated = find_ranges(key, ranges)
+        if wrong := next((one for one in stated if not one.fits(value)), None):
             example = usual.get(key)
             some = ",".join(map(as_typed, example or [value])) if isinstance(example, list) else ""
             such = f", such as [{some}]" if some else ""
-            raise Refused(f"{key}={as_typed(value)} does not fit: it must be {stated.words}{such}")
+            raise Refused(f"{key}={as_typed(value)} does not fit: it must be {wrong.words}{such}")
         if not stated and key in usual and not same_type(value, usual[key]):
             raise Refused(f"{key}={as_typed(value)} does not fit: it must be {TYPES[type(usual[key])]}")
 

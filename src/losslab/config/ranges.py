@@ -239,13 +239,17 @@ def take_ranges(cfg: DictConfig) -> dict[str, Range]:
     return found
 
 
-def find_range(key: str, ranges: Mapping[str, Range]) -> Range | None:
-    """Find what fits a key: what its option states, or else what losslab asks of it in every option.
+def find_ranges(key: str, ranges: Mapping[str, Range]) -> list[Range]:
+    """Find what a value of a key must fit: what its option states, or else what losslab asks of it in every option.
 
-    >>> find_range("loss.parts.bce.reduction", {}).words
-    'mean or sum, over outputs'
+    A trainer's must fit both, as losslab relies on what it asks there.
+
+    >>> [found.words for found in find_ranges("loss.parts.bce.reduction", {})]
+    ['mean or sum, over outputs']
     """
-    return ranges.get(key) or common_range(re.sub(r"^loss\.parts\.[^.]+", "loss", key))
+    own, common = ranges.get(key), common_range(re.sub(r"^loss\.parts\.[^.]+", "loss", key))
+    every = (common, own) if key.startswith("trainer.") else (own or common,)
+    return [stated for stated in every if stated]
 
 
 @cache

@@ -61,7 +61,7 @@ def reason_alone(cfg: DictConfig) -> str | None:
     choice, trainer, catalogue = cfg.run.choices, cfg.trainer, tuple(cfg.run.catalogue)
     others = [name for name in cfg.callbacks if not supports_callback(cfg, name)]
     usual = option_of(catalogue, "trainer", "auto")
-    unusual = [key for key in trainer if key not in usual or (key == "check_val_every_n_epoch" and trainer[key] != 1)]
+    unusual = [key for key in trainer if key not in usual]
     reasons = {
         f"optimizer={choice.optimizer} is not marked `stacks: true`: it does not treat each weight by itself":
             not option_of(catalogue, "optimizer", choice.optimizer).get("stacks"),
