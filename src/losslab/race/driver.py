@@ -26,7 +26,7 @@ from losslab.race.question import LABEL, Question, read_question, split_words
 from losslab.race.state import State, read_state
 from losslab.race.tuning import tune
 from losslab.sweep.data import check_data
-from losslab.sweep.driver import check_same_sweep, explain_faults, run_jobs, take_folder
+from losslab.sweep.driver import check_same_sweep, explain_faults, run_jobs, take_folder, write_sweep
 from losslab.sweep.engine import KEYS, AnyWorkers, Engine, take_engine
 from losslab.sweep.ledger import Record
 from losslab.sweep.plan import Job, Setting, make_job
@@ -259,6 +259,7 @@ def run(folder: Path, question: Question, engine: Engine, retry: bool) -> int:
     names = [name_candidate(question, cell) for cell in question.plan.cells]
     state = read_state(folder, question.difference, question.claim, names)
     workers = engine.start(folder, question.tuning or question.plan)
+    write_sweep(folder, question.plan)
     if retry:
         workers.ledger.forget_failures()
         state.never = {}

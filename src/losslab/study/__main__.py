@@ -35,7 +35,7 @@ from pathlib import Path
 
 from losslab.config.words import command_words, list_keys, parse_flag, parse_list, parse_settings
 from losslab.errors import Refused, nearest
-from losslab.files import read_yaml
+from losslab.files import check_writable, read_yaml
 from losslab.study.file import Study, list_studies, load_sources, load_study, name_sweeps, simplify
 from losslab.sweep.stopping import stop_driver, until_signalled
 
@@ -104,11 +104,27 @@ def find_options(asked: Study) -> list[str]:
 def train(asked: Study, folder: Path, tiny: bool, words: Sequence[str]) -> int:
     """Run the sweeps of a study, write its pages and answer its claims; return the exit code."""
     if "dry=true" not in words:
+        check_start(folder, words)
         check_own(asked, words)
     code = run_sweeps(asked, folder, tiny, words)
     if "dry=true" not in words:
         write_pages(asked, folder)
     return code
+
+
+def check_start(folder: Path, words: Sequence[str]) -> None:
+    """Refuse what the sweeps of a study would refuse, before the first of them begins.
+
+    Raises:
+        Refused: for a folder that cannot be written or read, and a number of processes that is none.
+    """
+    from losslab.sweep.engine import take_engine
+
+    typed = parse_settings(words, ["*"])
+    take_engine(typed)
+    check_writable(folder, "output_dir")
+    if "data.path" in typed and not (place := Path(typed["data.path"])).exists():
+        raise Refused(f"data.path={place} is not there: type a folder")
 
 
 def check_own(asked: Study, words: Sequence[str]) -> None:

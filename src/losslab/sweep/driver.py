@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,22 @@ from losslab.sweep.plan import Job, Plan, hash_setting, make_job, read, to_overr
 from losslab.sweep.standing import PLANNED
 
 OWN = ("name", "retry", "dry", "test_seeds", *KEYS)
+FILE = "sweep.json"  # in the folder of a sweep or a race: which one it is
+
+
+def identify(plan: Plan) -> dict[str, Any]:
+    """Return what makes a plan's sweep another one: not more losses, optimizers or trials."""
+    kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
+    drawn = {"ranges": plan.ranges, "early": plan.early, "repeats": plan.repeats} if plan.trials else {}
+    return {"method": plan.method, "fixed": kept, **drawn}
 
 
 def check_same_sweep(folder: Path, plan: Plan) -> None:
-    """Refuse to mix runs of two sweeps in one folder; more losses, optimizers or trials make no other sweep."""
-    kept = {key: arguments.as_typed(value) for key, value in plan.fixed.items() if not excluded_from_name(f"{key}=")}
-    drawn = {"ranges": plan.ranges, "early": plan.early, "repeats": plan.repeats} if plan.trials else {}
-    now: dict[str, Any] = {"method": plan.method, "fixed": kept, **drawn}
-    file, kind = folder / "sweep.json", folder.parent.name.removesuffix("s")  # a sweep or a race
+    """Refuse to mix runs of two sweeps in one folder."""
+    file, kind = folder / FILE, folder.parent.name.removesuffix("s")  # a sweep or a race
     if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, now)
         return
-    before = read_record(file)
+    before, now = read_record(file), identify(plan)
     if not before:
         raise Refused(
             f"{file} is not whole, so it does not say which {kind} it is of: delete it if it is of this one, or type "
@@ -52,6 +55,12 @@ def check_same_sweep(folder: Path, plan: Plan) -> None:
                 f"{folder} holds a {kind} with other settings ({what}: {old or 'none'}; now {new or 'none'}): "
                 f"type name=ANOTHER for a {kind} of its own"
             )
+
+
+def write_sweep(folder: Path, plan: Plan) -> None:
+    """Write down which sweep a folder is of, once nothing speaks against its start."""
+    if not (folder / FILE).is_file():
+        write_json(folder / FILE, identify(plan))
 
 
 def run_jobs(workers: AnyWorkers, plan: Plan, jobs: Sequence[Job], what: str) -> dict[str, Record]:
@@ -155,15 +164,25 @@ def take_folder(typed: dict[str, str], kind: str, usual: str) -> Path:
 
 @contextmanager
 def explain_faults(folder: Path) -> Iterator[None]:
-    """Turn a fault of the disk below a folder, which must be no link, into a sentence that says how to go on."""
+    """Turn a fault of the disk below a folder, which must be no link, into a sentence that says how to go on.
+
+    What is refused before its first run leaves nothing there.
+    """
     for place in (folder.parent, folder):
         check_no_link(place)
+    places = (*(folder / name for name in ("logs", "jobs", FILE, PLANNED)), folder, *folder.parents)
+    new = [place for place in places if not place.exists()]
     try:
         yield
     except BrokenPipeError:  # the reader of standard output has gone
         raise
     except OSError as error:
         raise Refused(explain(folder, error)) from error
+    except Refused:
+        with suppress(OSError):  # a job was begun, or another process is at work
+            for place in (place for place in new if place.exists()):
+                place.rmdir() if place.is_dir() else place.unlink()
+        raise
 
 
 def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], retry: bool) -> int:
@@ -172,6 +191,7 @@ def run(folder: Path, plan: Plan, engine: Engine, test_seeds: Sequence[int], ret
     jobs = plan.jobs()
     runs = sum(len(job.repeats) for job in jobs)
     workers = engine.start(folder, plan, runs)
+    write_sweep(folder, plan)
     keys = [job.key for job in jobs]
     known = workers.ledger.records(keys)
     lost = [] if plan.trials else find_lost(folder, known)

@@ -73,7 +73,7 @@ class Workers:
         self.on: dict[int, str] = {}
         self.left = self.in_vain = 0
         self.queue: Queue | None = None  # where this process does the jobs itself
-        (folder / "logs").mkdir(exist_ok=True)
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def describe(self) -> str:
         """Say how many runs are trained at a time."""
