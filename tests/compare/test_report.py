@@ -15,7 +15,7 @@ from losslab.compare.claims import evaluate
 from losslab.compare.design import arrange
 from losslab.compare.latex import escape_latex, find_leading, format_latex, format_number
 from losslab.compare.runs import read_runs
-from losslab.compare.table import summarize_cells
+from losslab.compare.table import cut_intervals, format_cells, summarize_cells
 from tests.compare.written import grid, run
 
 NASTY = "a_b%c&d#e$f{g}h\\i~j^k<l>[m]|*\n\r\t\u2028n"
@@ -62,6 +62,31 @@ def test_a_table_for_papers_has_bold_for_all_that_may_be_best(tmp_path: Path) ->
     mean, half = map(float, re.findall(r"[\d.]+", mse[2]))
     assert mean == pytest.approx(table.at["mse", "mean"], abs=0.0006)
     assert half == pytest.approx((table["high"] - table["low"])["mse"] / 2, abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "shown"),
+    [
+        ("single_label", (0.7, 1.0), (0.0, 1.0)),  # lowest and highest that may be shown
+        ("single_label", (0.01, 0.3), (0.0, 1.0)),
+        ("regression", (0.1, 9.0), (0.0, np.inf)),
+        ("regression", (-9.0, 9.0), (-np.inf, np.inf)),  # a metric of the user's own, which may be below 0
+    ],
+)
+def test_an_interval_of_a_cell_ends_where_its_metric_does(
+    task: str, values: tuple[float, float], shown: tuple[float, float], tmp_path: Path
+) -> None:
+    for loss in ("mse", "mae"):
+        for seed, value in enumerate(values):
+            run(tmp_path, value, task=task, loss=loss, seed=seed)
+    comparison = arrange(read_runs([str(tmp_path)]))
+    whole = summarize_cells(comparison)
+    cut = cut_intervals(comparison, whole)
+    assert np.allclose(cut["low"], np.maximum(whole["low"], shown[0]))
+    assert np.allclose(cut["high"], np.minimum(whole["high"], shown[1]))
+    assert not whole["low"].equals(cut["low"]) or not whole["high"].equals(cut["high"]) or values[0] < 0
+    low, high = map(float, format_cells(comparison, whole)["95 % interval"].iloc[0].split(" to "))
+    assert [low, high] == pytest.approx([cut["low"][0], cut["high"][0]], abs=0.51)
 
 
 def test_any_option_fits_into_a_table(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from losslab.compare.design import arrange
 from losslab.compare.request import parse_request
 from losslab.compare.runs import Runs, read_runs
 from losslab.compare.settings import CROSS
-from losslab.compare.table import summarize_cells
+from losslab.compare.table import cut_intervals, summarize_cells
 from losslab.errors import Refused
 from losslab.page.calibration_plot import bin_probabilities, to_probabilities
 from losslab.page.claim_plots import draw_win_rates
@@ -154,8 +154,9 @@ def test_a_cell_that_lies_far_behind_is_cut_off_and_the_others_have_their_marks(
 def test_the_interval_of_each_cell_within_the_axis_is_drawn_whole(seeds: int, spread: float, tmp_path: Path) -> None:
     grid(tmp_path, {"mae": 0.9, "mse": 1.0, "huber": 50.0}, seeds, spread)
     found = arrange(read_runs([str(tmp_path)]))
-    cells = summarize_cells(found)
-    left, right = draw_means(found, cells).figure.axes[0].get_xlim()
+    whole = summarize_cells(found)
+    cells = cut_intervals(found, whole)
+    left, right = draw_means(found, whole).figure.axes[0].get_xlim()
     within = cells[cells["mean"].between(left, right)]
     assert len(within) == 2, "what is far off is an arrow"
     assert (within["low"] >= left).all()

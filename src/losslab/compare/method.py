@@ -34,7 +34,8 @@ def describe_method(comparison: Comparison, target: Target | None, alpha: float)
         )
     rows = ", with normal noise for the rows tested" if population.crossed else ""
     sentences += [
-        f"The interval of a cell's mean is Student's t interval at {level}, for each cell separately.",
+        f"The interval of a cell's mean is Student's t interval at {level}, for each cell separately. The part of it "
+        "that the metric cannot reach is not shown; cells.csv has it whole.",
         "IQM is the mean of the middle half of the runs.",
         "P(better) is the share of pairs of runs with the same data and seed in which the one beats the other; a tie "
         "counts half, and a failed training loses.",

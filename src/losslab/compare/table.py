@@ -65,6 +65,17 @@ def average(runs: pd.DataFrame, key: str) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
+def cut_intervals(comparison: Comparison, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Cut the cells' intervals where their metric ends: no accuracy is above 1, and no error below 0.
+
+    Half of a cut interval is no half-width, so tables of numbers keep the whole one.
+    """
+    shares = comparison.mode == "max" and any(word in comparison.metric for word in ("accuracy", "precision", "f1"))
+    lowest = 0.0 if comparison.most < np.inf or shares else -np.inf
+    highest = 1.0 if comparison.points else np.inf
+    return numbers.assign(**{end: numbers[end].clip(lowest, highest) for end in ("low", "high")})
+
+
 def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
     """Write the table of cells as texts, without columns that say nothing of any cell.
 
@@ -74,6 +85,7 @@ def format_cells(comparison: Comparison, numbers: pd.DataFrame, whole: bool = Tr
     level = f"{100 * (1 - comparison.alpha):g} %"
     relative = ", of the mean" if comparison.mode == "min" and len(comparison.datasets) > 1 else ""
     table, decimals = numbers[comparison.by].map(str), find_decimals(numbers)
+    numbers = cut_intervals(comparison, numbers)
     if "chosen" in numbers:
         table[comparison.by[-1]] += np.where(numbers["chosen"], CHOSEN, "")
 

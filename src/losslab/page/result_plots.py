@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from losslab.compare.design import Comparison, find_mode
 from losslab.compare.digits import find_decimals, format_decimals, round_figures
 from losslab.compare.settings import format_value
-from losslab.compare.table import name_chosen
+from losslab.compare.table import cut_intervals, name_chosen
 from losslab.errors import Refused
 from losslab.page.figures import (
     COLOURS,
@@ -38,12 +38,13 @@ def draw_means(comparison: Comparison, numbers: pd.DataFrame) -> Plot:
     Of two keys the first makes groups, and the second has a colour for each of its options.
     """
     used, heights = comparison.used, place_lines(comparison, numbers)
+    decimals = find_decimals(numbers)
+    numbers = cut_intervals(comparison, numbers)
     drawn, axes = make_figure(8.0, 1.0 + 0.24 * (max(heights.values()) + 1))
     axis = axes[0, 0]
     lines = numbers["cell"].map(heights).to_numpy(float)
     colours = choose_colours(comparison, numbers)
     low, high = find_range(comparison, numbers)
-    decimals = find_decimals(numbers)
     edge = 0.04 * (high - low) or 0.01
     axis.set_xlim(low - edge, high + edge)
     axis.set_ylim(lines.max() + 0.6, -0.6)
