@@ -132,6 +132,8 @@ def test_a_mistake_in_any_job_is_told_once_before_any_is_trained(
         (["old/status.json"], ["multirun/multirun.yaml"], ["old"]),
         ([], ["multirun/multirun.yaml", "new/status.json"], ["multirun", "new"]),
         ([], ["multirun/multirun.yaml", "multirun/jobs/1"], ["multirun"]),
+        ([], ["elsewhere/multirun.yaml"], []),
+        (["old/status.json"], ["elsewhere/multirun.yaml"], ["old"]),
     ],
 )
 def test_a_multirun_of_which_no_run_began_leaves_nothing(
@@ -143,7 +145,8 @@ def test_a_multirun_of_which_no_run_began_leaves_nothing(
             (tmp_path / "o" / file).touch()
 
     make(before)
-    with multirun.cleared(["-m", f"output_dir={tmp_path}/o", "seed=0,1"]):
+    typed = [f"hydra.sweep.dir={tmp_path}/o/elsewhere"] if after[0].startswith("elsewhere") else []
+    with multirun.cleared(["-m", f"output_dir={tmp_path}/o", "seed=0,1", *typed]):
         make(after)
     assert sorted(file.name for file in tmp_path.glob("o/*")) == left
     assert (tmp_path / "o").exists() == bool(left)
@@ -209,8 +212,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.system
 def test_the_wheel_holds_the_package_with_its_catalogue_and_nothing_else(wheel: Path) -> None:
     assert sorted(path.name for path in wheel.iterdir()) == ["hydra_plugins", "losslab", "losslab-0.1.0.dist-info"]
-    (launcher,) = (wheel / "hydra_plugins").iterdir()  # no __init__.py: others have theirs beside it
-    assert launcher.name == "losslab_stacked.py"
+    launchers = sorted((wheel / "hydra_plugins").iterdir())  # no __init__.py: others have theirs beside it
+    assert [launcher.name for launcher in launchers] == ["losslab_ray.py", "losslab_stacked.py"]
     shipped = {
         str(path.relative_to(wheel / "losslab" / "conf")) for path in (wheel / "losslab" / "conf").rglob("*.yaml")
     }

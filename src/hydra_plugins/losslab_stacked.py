@@ -26,14 +26,12 @@ class StackedLauncher(Launcher):
         self.on, self.width = on, width
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Prepare for `launch`; Hydra's sweepers call this first and then compose no run themselves.
+        """Prepare for `launch`, which composes all runs; Hydra's sweepers call this first."""
+        from losslab.internals.hydra import compose_nothing
 
-        They would compose each run once more to see whether that works. That takes a tenth of a second a run, more than
-        all else that a run of a stack costs. `launch` composes all runs before any is trained.
-        """
         self.hydra_context = HydraContext(copy(hydra_context.config_loader), hydra_context.callbacks)
         self.config = config
-        vars(hydra_context.config_loader)["load_sweep_config"] = lambda master_config, sweep_overrides: master_config
+        compose_nothing(hydra_context.config_loader)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the runs; Hydra's sweepers call this. A run that is refused or fails does not stop the others."""

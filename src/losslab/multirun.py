@@ -159,7 +159,8 @@ def write_compare(runs: Runs, folders: Sequence[Path]) -> str:
     if repeated and (not mixed or len(folders) <= FEW):
         words = [str(folder) for folder in folders] if mixed else [str(parent)]
         return f"is the difference real? type\n  {shlex.join(['losslab', 'compare', *words])}"
-    own = name_folder(parent, runs, differ) if mixed else parent
+    outside = parent.parents[1] if parent.name == "runs" else parent  # of a folder that a cluster's runs came home to
+    own = name_folder(outside, runs, differ) if mixed else parent
     seeds = "seed=0,1,2,3,4" if {"-m", "--multirun"} & {*sys.argv} else "-m seed=0,1,2,3,4"  # not in an experiment
     then = f"then type\n  {shlex.join(['losslab', 'compare', str(own)])}"
     if not mixed:
@@ -204,13 +205,12 @@ def write_race(cfg: DictConfig) -> str:
 @contextmanager
 def cleared(words: Sequence[str]) -> Iterator[None]:
     """Remove what Hydra writes before the first run of a multirun, if no run made a folder."""
-    typed = (read_value(word) for word in words if key_of(word) == "output_dir")
-    output = Path(next(typed, "outputs"))
-    before = {*output.glob("*")}
+    typed = {key_of(word): read_value(word) for word in words if key_of(word) in ("output_dir", "hydra.sweep.dir")}
+    output = Path(typed.get("output_dir", "outputs"))
+    folder, before = Path(typed.get("hydra.sweep.dir", output / "multirun")), {*output.glob("*")}
     try:
         yield
     finally:
-        folder = output / "multirun"
         if before == {*output.glob("*")} - {folder} and [file.name for file in folder.glob("*")] == ["multirun.yaml"]:
             (folder / "multirun.yaml").unlink()
             with suppress(OSError):

@@ -12,6 +12,7 @@ import pytest
 from losslab.sweep import cluster
 from losslab.sweep.ledger import Ledger, Record
 from tests.cluster.nodes import Cluster, missing
+from tests.conftest import numbers
 from tests.processes import Fork, execute
 from tests.sweep.short import LR, done_here, sweep_file, table
 
@@ -102,6 +103,35 @@ def test_a_race_is_that_of_one_machine(nodes: Cluster) -> None:
     assert decided[0]["looks"]
     assert all(each.pop("hours") for each in decided)
     assert decided[0] == decided[1]
+
+
+def test_hydras_own_sweep_is_that_of_one_machine_past_a_failure_and_does_what_is_missing(nodes: Cluster) -> None:
+    quick = ("model=linear", "trainer.max_epochs=2", "logger=false", "data=csv", "data.path=prices.csv")
+    asked = ("-m", "losslab", "-m", *quick, "data.target=price", "loss=mse,mae")
+    ray = ("hydra/launcher=ray", f"hydra.launcher.address={nodes.address}", "hydra.launcher.n=1", "output_dir=there")
+
+    def said(*words: str) -> tuple[int, str, str]:
+        done = Fork(partial(execute_hastily, (*asked, *words)), nodes.hidden, nodes.env)
+        return done.wait(), *done.said()
+
+    here, there = (said("optimizer.lr=1e-4,1e200", *words) for words in (("output_dir=here",), ray))
+    assert here[0] == there[0] == 1
+    assert "1 at a time on a Ray cluster, each with 1 core\nfolder    there/multirun\n" in there[1], there[2]
+    assert here[1].split("\n\n")[-2] == there[1].split("\n\n")[-2], "side by side"
+    assert here[2].count("with learning rate 1e+200") == there[2].count("with learning rate 1e+200") == 3
+    tables = [
+        {
+            file.parent.name.split("-")[2]: numbers(json.loads(file.read_text()))
+            for file in (nodes.hidden / place).glob("csv-*/summary.json")
+        }
+        for place in ("here", "there/multirun/runs")
+    ]
+    assert sorted(tables[0]) == ["mae", "mse"]
+    assert tables[0] == tables[1]
+    code, out, errors = said("optimizer.lr=1e-4", *ray)
+    assert code == 0, errors
+    assert "; 2 of 2 runs were finished before\n" in out
+    assert out.split("\n\n")[-2] == there[1].split("\n\n")[-2]
 
 
 def test_a_run_whose_node_is_taken_away_goes_on_elsewhere_from_its_checkpoint(

@@ -122,6 +122,11 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
 
 def explain_unknown(name: str, overrides: Sequence[str]) -> str:
     """Say which setting was meant."""
+    if name.startswith("hydra.launcher."):
+        launcher = next((text.partition("=")[2] for text in overrides if key_of(text) == "hydra/launcher"), "")
+        if own := options([str(CONF)], "hydra/launcher").get(launcher):
+            near = nearest(name.rpartition(".")[2], [key for key in own if key.isidentifier() and key[0] != "_"])
+            return f"{name} is not a setting of hydra/launcher={launcher}; {near}"
     others = [text for text in overrides if key_of(text) not in (name, *(FOLDS if name in FOLDS else ()))]
     try:
         with hydra_ready():

@@ -35,6 +35,12 @@ class Cluster:
         return any(node["NodeID"] == name and node["Alive"] for node in self.ray.nodes())
 
 
+def check_installed() -> None:
+    """Refuse to go on without Ray."""
+    if find_spec("ray") is None:
+        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
+
+
 def connect(engine: Engine) -> Cluster:
     """Connect to the cluster at an address, else to that of `RAY_ADDRESS`, else to one of this machine that is started.
 
@@ -43,8 +49,7 @@ def connect(engine: Engine) -> Cluster:
     Raises:
         Refused: without Ray, without a cluster there, and where no node has room for a run.
     """
-    if find_spec("ray") is None:
-        raise Refused("engine=ray needs Ray: type pip install 'losslab[ray]'")
+    check_installed()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers
     address = engine.address or os.environ.get("RAY_ADDRESS", "")
     if not address and "RAY_AUTH_MODE" not in os.environ:
