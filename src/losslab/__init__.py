@@ -8,6 +8,7 @@
 `losslab.run`, `sweep`, `race`, `compare` and `predict` do what the commands of these names do; see `losslab.api`.
 """
 
+import os
 import sys
 from inspect import Signature, signature
 from types import ModuleType
@@ -18,6 +19,9 @@ from losslab.internals import late
 if TYPE_CHECKING:
     from losslab.api import Comparison, Result, Sweep, compare, race, run, sweep  # predict is typed as its module
     from losslab.errors import Refused
+
+# before torch is imported, or its threads spin while they wait, and take the cores that other processes need
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Refused", "Result", "Sweep", "compare", "predict", "race", "run", "sweep"]

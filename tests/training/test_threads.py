@@ -1,5 +1,8 @@
 """As many threads as a step on the CPU is worth, and as many as were typed."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +81,14 @@ def test_operations_are_those_that_are_counted_by_hand_and_trying_a_row_changes_
 def test_a_number_of_threads_is_a_whole_one(typed: Typed) -> None:
     with pytest.raises(Refused, match=r"threads=0 does not fit: it must be auto, or a whole number from 1 to 1024"):
         typed("threads=0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the library that torch has on Linux")
+@pytest.mark.parametrize(("typed_now", "wanted"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_leave_their_core_to_others(typed_now: dict[str, str], wanted: str) -> None:
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    env |= {"OMP_DISPLAY_ENV": "true", **typed_now}
+    done = subprocess.run(
+        [sys.executable, "-c", "import losslab, torch"], env=env, capture_output=True, text=True, check=True
+    )
+    assert f"OMP_WAIT_POLICY = '{wanted}'" in done.stderr
