@@ -276,8 +276,10 @@ def find_limits(values: np.ndarray, better: str) -> tuple[float, float]:
 
     >>> find_limits(np.array([0.9, 0.8, 0.7, 0.6, -50.0]), "max")
     (0.1, 0.9)
+    >>> find_limits(np.array([0.0947661666666666, 0.0947661666666666, 0.09]), "max")
+    (0.0947661666666666, 0.0947661666666666)
     """
     low, high, middle = (float(f(values)) for f in (np.nanmin, np.nanmax, np.nanmedian))
     if better == "max":
-        return max(low, round(high - 4 * (high - middle), 12)), high
-    return low, min(high, round(low + 4 * (middle - low), 12))
+        return min(high, max(low, round(high - 4 * (high - middle), 12))), high  # rounding may go beyond
+    return low, max(low, min(high, round(low + 4 * (middle - low), 12)))
