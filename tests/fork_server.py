@@ -19,7 +19,7 @@ IMPORTED = (
     *("matplotlib.backends.backend_agg", "losslab.data.tables", "torch._dynamo", "torch.utils.serialization.config"),
     *("torchvision", "cloudpickle", "tests.conftest", "tests.processes"),
     *("losslab.training.module", "losslab.models", "losslab.optim.optimizers", "losslab.predict"),
-    "losslab.stacking.train",
+    *("losslab.stacking.train", "losslab.race.driver", "losslab.page.plots"),
 )
 exit_code = 1
 

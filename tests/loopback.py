@@ -332,3 +332,12 @@ def environment(server: Loopback, folder: Path) -> dict[str, str]:
 def run(server: Loopback, folder: Path, *words: str, draw: bool = True, **more: str) -> "CompletedProcess[str]":
     by = python if draw else undrawn
     return ran(*words, folder=folder, env={**environment(server, folder), **more}, by=by)
+
+
+def agent(sweep: str) -> None:
+    """`wandb agent`, which polls each five seconds; everything else is the client's own."""
+    from wandb import wandb_agent
+    from wandb.cli.cli import cli
+
+    wandb_agent.Agent.POLL_INTERVAL = 0.3  # type: ignore[assignment]
+    cli(["agent", f"lab/losslab/{sweep}"])

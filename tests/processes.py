@@ -164,6 +164,18 @@ def undrawn(*words: str) -> Callable[[], None]:
     return partial(execute_undrawn, words)
 
 
+def execute_unplotted(words: tuple[str, ...]) -> None:
+    from losslab.page import plots
+
+    plots.draw_plots = lambda *_: iter(())  # in this process alone
+    execute_undrawn(words)
+
+
+def unplotted(*words: str) -> Callable[[], None]:
+    """The same, and comparisons draw no plots."""
+    return partial(execute_unplotted, words)
+
+
 def ran(
     *words: str,
     folder: Path,

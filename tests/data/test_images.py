@@ -10,18 +10,7 @@ from sklearn.datasets import load_digits
 from losslab.data import installed
 from losslab.data.images import PACKED, digits, torchvision_images
 from losslab.errors import Refused
-
-
-def pack(folder: Path) -> list["np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]:
-    """Write four files as LeCun's, gzipped, and return what they hold."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    shapes = ((40, 4, 6), (40,), (10, 4, 6), (10,))
-    arrays = [random.integers(0, 10, shape, np.uint8) for shape in shapes]
-    for name, array in zip(PACKED, arrays, strict=True):
-        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-        (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
-    return arrays
+from tests.data.pictures import pack
 
 
 @pytest.mark.parametrize("place", ["fashion-mnist", "FashionMNIST/raw"])

@@ -12,8 +12,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from wandb import wandb_agent
-from wandb.cli.cli import cli
 
 from losslab.compare.design import arrange
 from losslab.compare.runs import read_runs
@@ -24,7 +22,7 @@ from losslab.config.make import fill_in
 from losslab.record.wandb import describe
 from tests.compare.written import grid
 from tests.conftest import ROOT, until
-from tests.loopback import Loopback, environment, run
+from tests.loopback import Loopback, agent, environment, run
 from tests.processes import Fork, python, ran, undrawn
 
 LOGGED = {"loss": "mae", "optimizer": "sgd", "data": "heights", "model": "linear", "task": "regression", "seed": 0}
@@ -113,12 +111,6 @@ def test_a_runs_group_is_its_sweep_and_its_notes_what_was_typed(
     keys = {**cfg.logger, **describe(cfg)}
     assert (keys["group"], keys["notes"]) == (group, notes)
     assert "a" * 64 in keys["tags"], "W&B takes no longer ones"
-
-
-def agent(sweep: str) -> None:
-    """`wandb agent`, which polls each five seconds; everything else is the client's own."""
-    wandb_agent.Agent.POLL_INTERVAL = 0.3  # type: ignore[assignment]
-    cli(["agent", f"lab/losslab/{sweep}"])
 
 
 def shortened(name: str, folder: Path, **changed: Any) -> str:
