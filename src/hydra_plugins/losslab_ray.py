@@ -135,8 +135,8 @@ def make_job(overrides: Sequence[str], run: "Planned") -> "Job":
 
     folders = search_path(take_folders(sys.argv[1:])[1])
     words = [re.sub(r"^\++(?=search\.)", "", show_sum(text)) for text in [*overrides, *folders]]
-    setting = {key: value if equals else None for key, equals, value in (word.partition("=") for word in words)}
-    setting = {"logger": run.cfg.run.choices.get("logger", "false"), **setting}
+    typed = {key: value for key, _, value in (word.partition("=") for word in words)}
+    setting = {"logger": run.cfg.run.choices.get("logger", "false"), **typed}
     setting.pop("output_dir", None)
     return Job(hash_setting(setting), {}, setting, [{}])
 

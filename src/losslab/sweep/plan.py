@@ -145,11 +145,8 @@ def to_overrides(setting: Mapping[str, Any]) -> list[str]:
 
     >>> to_overrides({"loss": "mae", "optimizer.lr": 1e-05, "data.drop": None, "model.hidden": [64, 32]})
     ['loss=mae', 'optimizer.lr=1e-05', 'data.drop=null', 'model.hidden=[64, 32]']
-    >>> to_overrides({"~callbacks.last": None})
-    ['~callbacks.last']
     """
-    removed = {key for key, value in setting.items() if key.startswith("~") and value is None}
-    return [key if key in removed else f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
+    return [f"{key}={arguments.as_typed(value)}" for key, value in setting.items()]
 
 
 def read(path: str, typed: Mapping[str, str], name: str | None = None, output: str = "outputs") -> Plan:
