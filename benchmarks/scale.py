@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py queue 1000 16         # jobs and workers of one sweep, as a discrete simulation
     python benchmarks/scale.py queue 1000 16 16      # the same with 16 drivers, as a job of an array for each has one
+    python benchmarks/scale.py tables                # both for the tables in docs, stored again in results/
     python benchmarks/scale.py message               # the line with all jobs that a driver sends to each worker
     python benchmarks/scale.py run logger=false      # the calls and files of one run, with what else is typed for it
     python benchmarks/scale.py runs FOLDER 10000     # make a folder of so many finished runs
@@ -25,9 +26,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +43,12 @@ from losslab.sweep.ledger import READ, SHARE, Claim, Ledger
 from losslab.sweep.plan import Job, Plan
 from losslab.sweep.queue import PAUSE, Queue
 
+sys.path.append(str(Path(__file__).parent))
+from tables import RESULTS, read_table, write_table
+
 FILES = "config.yaml", "status.json", "summary.json"
 EVENTS = {"open", "os.link", "os.remove", "os.rename", "os.utime", "os.mkdir", "os.rmdir"}
+SHM = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 counts: Counter[str] = Counter()
 counting: list[str] = []  # who is at work, while calls are counted
 inside: list[str] = []  # the folder to which counting is limited, if it is
@@ -200,8 +208,7 @@ def count_calls(folder: Path, jobs: int, workers: int, drivers: int = 1, seed: i
 
 def show_queue(jobs: int, workers: int, drivers: int = 1) -> None:
     """Print what a simulation counts for each job."""
-    shm = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(dir=SHM) as name:
         began = time.process_time()
         found, seconds = count_calls(Path(name), jobs, workers, drivers)
         for who in ("worker", "driver"):
@@ -214,19 +221,51 @@ def show_queue(jobs: int, workers: int, drivers: int = 1) -> None:
         )
 
 
-def show_run(*words: str) -> None:
-    """Print what a run calls by name in its own folders, and what it leaves there; W&B's own process is not counted."""
+def count_run(*words: str) -> tuple[Counter[str], int]:
+    """Count what a run calls by name in its own folders, and its files; W&B's own process is not counted."""
     from losslab.cli import train
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        inside.append(os.path.realpath(name))
+        inside[:] = [os.path.realpath(name)]
         sys.argv = ["losslab", *words]
         with counted(), by("run"):
             train()
-        found = [path for path in Path(name).rglob("*") if path.is_file()]
-        print(f"{counts.total()} calls: {dict(counts.most_common())}; {len(found)} files")
         os.chdir("/")
+        inside.clear()
+        return counts.copy(), sum(path.is_file() for path in Path(name).rglob("*"))
+
+
+def show_run(*words: str) -> None:
+    """Print what a run calls, and how many files it leaves."""
+    found, files = count_run(*words)
+    print(f"{found.total()} calls: {dict(found.most_common())}; {files} files")
+
+
+def renew_tables() -> None:
+    """Measure each row of two tables again, and store it."""
+    made_by = f"python benchmarks/scale.py tables, {date.today()}"
+    file = RESULTS / "scale-run.csv"
+    heading, *_ = read_table(file)
+    rows = []
+    for name, words in {"`logger=false`": ["logger=false"], "W&B, offline": []}.items():
+        with ProcessPoolExecutor(1, get_context("spawn")) as fresh:  # what a process does once is counted, too
+            found, files = fresh.submit(count_run, *words).result()
+        numbers = [found.total(), *(found[f"run {what}"] for what in ("stat", "open", "rename", "mkdir")), files]
+        rows.append([name, *map(str, numbers)])
+    write_table(file, made_by, heading, rows)
+    file = RESULTS / "scale-queue.csv"
+    heading, *asked = read_table(file)
+    with tempfile.TemporaryDirectory(dir=SHM) as name:
+        write_table(file, made_by, heading, [count_row(Path(name), *row[:3]) for row in asked])
+
+
+def count_row(folder: Path, jobs: str, workers: str, drivers: str) -> list[str]:
+    """Simulate a row of the table of queues."""
+    count, *several = (int(text.replace(",", "")) for text in (jobs, workers, drivers))
+    found = count_calls(folder, count, *several)[0]
+    calls = [sum(n for key, n in found.items() if key.startswith(who)) / count for who in ("worker", "driver")]
+    return [jobs, workers, drivers, *(f"{each:.0f}" for each in calls)]
 
 
 def show_message() -> None:
@@ -318,6 +357,7 @@ def main(words: list[str]) -> None:
     parts: dict[str, Callable[..., None]] = {
         "queue": show_queue,
         "message": show_message,
+        "tables": renew_tables,
         "run": show_run,
         "runs": make_runs,
         "compare": lambda folder: show_command("compare", folder),

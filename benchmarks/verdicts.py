@@ -2,7 +2,11 @@
 
     python benchmarks/verdicts.py                              # every design, 300 experiments each: about an hour
     python benchmarks/verdicts.py experiments=100 designs=cells,grid
-    python benchmarks/verdicts.py rivals=holm,tukey find="6 cells" out=table.md
+    python benchmarks/verdicts.py rivals=holm,tukey find="6 cells"
+    python benchmarks/verdicts.py experiments=150 designs=cells rivals=holm,tukey,bootstrap out=verdicts-cells.csv
+    python benchmarks/verdicts.py experiments=150 designs=grid,folds rivals=none out=FILE   # of verdicts-others.csv
+
+`out` stores the table as results/ has it. The random numbers of an experiment follow from the name of its design.
 
 Each experiment writes run folders with made-up figures, and has them read, arranged, tested and put into sentences by
 `losslab.compare`'s own functions. Nothing differs but noise, so each "beats" is false; for the power one cell is then
@@ -19,13 +23,15 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -40,6 +46,9 @@ from losslab.compare.runs import read_runs
 from losslab.compare.table import summarize_cells
 from losslab.compare.verdict import write_verdict
 from losslab.record.blocks import BLOCKS, digest_rows
+
+sys.path.append(str(Path(__file__).parent))
+from tables import to_markdown, write_table
 
 Array = NDArray[Any]
 MEAN = 100.0  # of an RMSE; its noise has a standard deviation of 1
@@ -408,6 +417,8 @@ RIVALS: dict[str, Callable[[Array, list[tuple[int, int]]], list[bool]]] = {
     "holm": holm, "tukey": tukey, "autorank": autorank_, "baycomp": baycomp_, "bootstrap": bootstrap,
 }  # fmt: skip
 
+LABELS = {"holm": "Holm's t", "tukey": "Tukey"}
+
 
 def simulate(design: Design, seeds: range, place: str) -> dict[str, list[float]]:
     """Run the experiments of a design with these seeds; collect each quantity."""
@@ -417,6 +428,16 @@ def simulate(design: Design, seeds: range, place: str) -> dict[str, list[float]]
             for key, value in experiment(design, seed, shifted, Path(place)).items():
                 found.setdefault(key, []).append(value)
     return found
+
+
+def describe(design: Design) -> str:
+    """Name a design as docs do."""
+    return design.name.replace(" 1 seeds", " 1 seed").replace("of one split", "on one split")
+
+
+def write_share(values: Sequence[float]) -> str:
+    """Write the mean of some zeros and ones in per cent; nothing if none is known."""
+    return "" if np.isnan(values).all() else f"{100 * np.nanmean(values):.1f}"
 
 
 def main() -> None:
@@ -429,10 +450,11 @@ def main() -> None:
             del RIVALS[name]
     if "find" in typed:
         chosen = [design for design in chosen if re.search(typed["find"], design.name)]
-    own = ["false", "covers", "mean", "power"]
-    heading = ["design", *own, *(f"{name} {key}" for key in ("false", "power") for name in RIVALS)]
-    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
-    print("\n".join(lines), flush=True)
+    columns = {key: key for key in ("false", "covers", *(["mean"] if RIVALS else []), "power")}
+    columns |= {f"{name} {key}": f"{LABELS.get(name, name)}: {key}" for key in ("false", "power") for name in RIVALS}
+    columns.pop("bootstrap power", None)  # it calls more different than differ
+    heading, rows = ["design", *columns.values()], []
+    print(to_markdown([heading]), flush=True)
     workers = min(int(typed.get("n", 2)), os.cpu_count() or 1)
     place = tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
     disagreed = 0.0
@@ -445,16 +467,13 @@ def main() -> None:
                 for key in {key for part in parts for key in part}
             }
             disagreed += sum(found.get("disagree", []))
-            cells = [
-                f"{100 * np.nanmean(found[key]):.1f}" if key in found and not np.isnan(found[key]).all() else ""
-                for key in heading[1:]
-            ]
-            lines.append(f"| {design.name} | " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
+            rows.append([describe(design), *(write_share(found.get(key, [])) for key in columns)])
+            print(f"| {' | '.join(rows[-1])} |", flush=True)
     shutil.rmtree(place)
     print(f"interval and p disagreed in {disagreed:.0f} experiments")
     if "out" in typed:
-        Path(typed["out"]).write_text("\n".join(lines) + "\n")
+        made_by = f"python benchmarks/verdicts.py {shlex.join(sys.argv[1:])}, {date.today()}"
+        write_table(Path(typed["out"]), made_by, heading, rows)
 
 
 if __name__ == "__main__":
