@@ -237,6 +237,8 @@ def test_a_file_that_may_not_be_read_is_a_sentence(tmp_path: Path, words: list[s
         (OSError(12, "Cannot allocate memory"), "there is not enough memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"), "not enough"),
         (RuntimeError("std::bad_alloc"), "not enough memory"),
+        (RuntimeError("value cannot be converted to type at::BFloat16 without overflow"), "optimizer overflows"),
+        (OverflowError(34, "Numerical result out of range"), "type a smaller optimizer.lr"),
         (RuntimeError("can't start new thread"), "not enough memory"),
         (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
@@ -266,7 +268,9 @@ def test_what_the_machine_refuses_is_a_sentence_that_says_what_to_type(error: Ex
     assert "type " in str(refused)
 
 
-@pytest.mark.parametrize("error", [ValueError("a"), RuntimeError("a"), KeyError("memory"), ConnectionError("a")])
+@pytest.mark.parametrize(
+    "error", [ValueError("a"), RuntimeError("a"), KeyError("memory"), ConnectionError("a"), OverflowError("a")]
+)
 def test_a_bug_stays_a_bug(error: Exception) -> None:
     assert errors.machine_refusal(error) is None
     with pytest.raises(type(error)), errors.machine_errors():

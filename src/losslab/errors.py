@@ -20,7 +20,7 @@ MEMORY = re.compile(
     r"(allocate|enough|out of) memory|bad_alloc|start new thread|map segment|unable to allocate|STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
-
+OVERFLOW = re.compile(r"to type \S*(float|Half|BFloat16) without overflow|Numerical result out of range")
 DETERMINISTIC = re.compile(
     r"(\w+) does not have a deterministic implementation|not deterministic because it uses CuBLAS"
 )
@@ -49,7 +49,9 @@ class Pruned(Exception):
 
 
 def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") -> Refused | None:
-    """Make the sentence for a full disk, a file that is gone or not the user's, or no memory; `None` for other errors.
+    """Make the sentence for a full disk, a file that is gone or not the user's, no memory, or a step that overflows.
+
+    It is `None` for other errors.
 
     >>> str(machine_refusal(OSError(28, "No space left", "a.png"), "out=FILE"))
     'a.png could not be written (No space left): free some space, or type out=FILE on another disk'
@@ -70,8 +72,10 @@ def machine_refusal(error: BaseException, instead: str = "output_dir=FOLDER") ->
             return Refused(f"{what} could not be opened ({why}): type `ulimit -n 4096` first")
         if error.errno in DISK:
             return Refused(f"{what} could not be read or written ({why}): look at it, or type {instead}")
-    if not isinstance(error, MemoryError | OSError | RuntimeError | ImportError):
+    if not isinstance(error, MemoryError | OSError | RuntimeError | ImportError | OverflowError):
         return None
+    if OVERFLOW.search(why):
+        return Refused("a step of the optimizer overflows: type a smaller optimizer.lr or optimizer.weight_decay")
     if isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM or MEMORY.search(why):
         more = f" ({why[:120].rstrip('. ')})" if why else ""
         return Refused(

@@ -1,7 +1,9 @@
 """Every optimizer of the catalogue: its formula, its groups, and a run that resumes as if it had never stopped."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.optim import Optimizer
 from losslab import models
 from losslab.build import build_module, build_optimizer, plan_steps
 from losslab.config.check import configure
+from losslab.config.flat import flatten
 from losslab.config.make import make as make_option
 from losslab.errors import Refused
 from losslab.optim.groups import find_hidden_matrices, group_parameters
@@ -260,6 +263,14 @@ MODELS = [
     models.BagOfWords((20,), 3, hidden=4),
     models.backbone((3, 32, 32), 3, "resnet18"),
 ]
+
+
+@pytest.mark.parametrize("name", some_now(OPTIMIZERS, ["muon", "schedule_free_adamw", "sgd"]))
+def test_a_step_that_overflows_is_a_sentence(typed: Typed, name: str) -> None:
+    keys = [key for key in flatten(configure([f"optimizer={name}"])) if re.fullmatch(r"optimizer.*(lr|decay)", key)]
+    for key in keys:
+        with suppress(Refused):  # or it trains, as Adafactor does; any other exception would be a traceback
+            train(typed("data=diabetes", "trainer.max_epochs=2", f"optimizer={name}", f"{key}=1e200"))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
