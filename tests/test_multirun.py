@@ -146,7 +146,7 @@ def test_the_runs_are_announced_with_what_they_share_and_the_question_of_their_e
     jobs = [["data=diabetes", f"loss={loss}", "logger=false"] for loss in ("mse", "mae")]
     assert announce(jobs) == "2 runs, all with data=diabetes"
     asked = announce([[f"loss={loss}", "experiment=outliers"] for loss in ("mse", "mae")]).splitlines()
-    assert asked[0].startswith("question Is MAE gentler on outliers than MSE?")
+    assert asked[0].startswith("question Is MAE more robust to outliers than MSE?")
     assert any(line.startswith("expect   test/rmse of about 1400 with mse") for line in asked)
     assert asked[-1] == "2 runs, all with experiment=outliers"
     assert all(len(line) <= 80 for line in asked)

@@ -3,9 +3,9 @@
     losslab loss=mae optimizer=adam   train one run, or with -m several
     losslab race loss=mse,mae,huber   find out which to use, with few runs
     losslab sweep FILE                train the runs of a W&B sweep file here
-    losslab compare FOLDER            say what was better, and how sure that is
-    losslab study                     repeat published claims by one command
-    losslab watch FOLDER              follow runs on a page that renews itself
+    losslab compare FOLDER            say what was better, and how sure it is
+    losslab study                     repeat a published claim with one command
+    losslab watch FOLDER              follow runs on a live page
     losslab predict ckpt=FILE input=FILE    predict for new rows
     losslab export ckpt=FILE out=model.onnx write a trained model as ONNX
     losslab card loss=focal           draw and explain a loss and its gradient

@@ -3,11 +3,11 @@
     losslab paths  # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
     losslab paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
 
-Each optimizer starts at the same point with the settings of its file, and with
-the high end of its range of learning rates: the defaults are made for many more
-steps than a picture has. That shows paths and compares no optimizers: another
-start, valley or learning rate would have another order. To compare, type
-losslab race optimizer=sgd,adam.
+Each optimizer starts at the same point, with the settings of its file and the
+highest learning rate of its range, because the defaults are made for many more
+steps than a picture has. The picture shows paths. It does not compare
+optimizers: with another start, valley or learning rate, their order would
+differ. To compare, type losslab race optimizer=sgd,adam.
 """
 
 if __name__ == "__main__":

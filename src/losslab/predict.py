@@ -6,15 +6,15 @@
     losslab predict ckpt=outputs/…/best.ckpt input=new.csv threshold=tuned
 
 Leave the checkpoint in its run's folder, whose record says how the model was
-made. It holds names, medians, categories and scales, so the training data may
-have changed or be gone. Columns are matched by name. For options of your own,
+made. It holds names, medians, categories and scales, so the training data is
+not needed. Columns are matched by name. For options of your own,
 type --config-dir FOLDER and allow=PACKAGE.
 
-`out=` gets a line for each row: its id (the column that `id=` names, the column
-`id`, or its number), and the number of each target; or what is predicted, and
-the probability of every class or label. In the terminal, a * marks what is
-predicted: the most probable class, and each label whose probability is above
-one half, or above what you type:
+The file `out=` has a line for each row: its id (the column that `id=` names,
+the column `id`, or the row's number) and its prediction: a number for each
+target, or the class or labels and all probabilities. In the terminal, a * marks
+the prediction: the most probable class, and each label whose probability is
+above one half, or above what you type:
 
     threshold=0.3       that number; for two classes the second is predicted
                         above it

@@ -1,18 +1,17 @@
-"""Follow runs on a page that renews itself while they are trained.
+"""Follow runs on a live page while they are trained.
 
-    losslab watch outputs/races/race          # or of a sweep, or any runs
-    losslab watch outputs/races/race --serve  # by ssh, without a browser
+    losslab watch outputs/races/race          # a race, a sweep or any runs
+    losslab watch outputs/races/race --serve  # read it from elsewhere by ssh
 
-It writes FOLDER/live/index.html, which a browser reads again by itself, and
-ends when the runs have ended or at Ctrl-C. It does not touch the runs. While
-they go on, the page has no verdict, because a test at each look would call
-differences real by chance too often. You may look at a race at any time: its
-page says what is decided.
+It writes FOLDER/live/index.html, which reloads itself in the browser. It ends
+when the runs have ended, or at Ctrl-C. It does not touch the runs. While they
+go on, the page has no verdict, because a test at each look would find too many
+differences by chance. A race is an exception: its page says what is decided.
 
-    every=10       at least so many seconds between two looks, which take a
-                   twentieth of one core at most. default: 10
-    port=8000      with --serve: where it listens, on this machine alone.
-                   default: a free one
+    every=10       seconds between two updates, or more, so that updates take at
+                   most 5 % of one core; default: 10
+    port=8000      with --serve: the port, open to this machine only; default: a
+                   free one
 """
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Which loss and which optimizer were better, by how much, and how sure that is.
+"""Which loss and which optimizer were better, by how much, and how sure it is.
 
     losslab compare outputs/sweeps/tune            # all runs below a folder
-    losslab compare outputs                        # each race and sweep alone
+    losslab compare outputs                        # one page per race and sweep
     losslab compare outputs by=[loss,model]        # default: loss and optimizer
     losslab compare outputs metric=mae alpha=0.01  # another metric and level
     losslab compare outputs task=regression data=diamonds    # some of the runs
     losslab compare wandb:ENTITY/PROJECT           # runs on W&B's server
 
-It prints the verdict, which begins with what to use; the table; the cautions;
-and last the path of the page. Settings and best epochs are chosen by the task's
-primary metric on the validation rows, never by test results. With up to 8
-cells, the one with the best test mean is compared with the others; with more,
+It prints the verdict, whose first sentence says what to use, then the table,
+cautions and the path of the page. Settings and best epochs are chosen by the
+task's primary metric on the validation rows, never by test results. With up to
+8 cells, the one with the best test mean is compared with the others; with more,
 the one that is best on validation. The folder of the page also holds each plot
-as PNG with its numbers as CSV; the table, the pairs, the noise by source and
-the runs as CSV; and the table for a paper, table.tex.
+as PNG with its numbers as CSV, the table, the pairs, the noise by source and
+the runs as CSV, and a table for a paper, table.tex.
 
     out=FOLDER          where to write; default: the folder `comparison` in the
                         folder given, or in outputs

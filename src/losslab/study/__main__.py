@@ -10,16 +10,15 @@
     retry=true       train the runs that failed again
     dry=true         print what would be trained, and how long that takes, and
                      train nothing
-    output_dir=DIR   where runs lie, in DIR/studies/NAME; default: outputs
-    data.root=DIR    where MNIST lies; it is downloaded there if it is missing
-    data.path=DIR    your own images, which imbalanced_labels needs for its
-                     part posters
-    parts=A,B        these parts of the study alone
+    output_dir=DIR   runs are written to DIR/studies/NAME; default: outputs
+    data.root=DIR    the folder of MNIST, which is downloaded if it is missing
+    data.path=DIR    your own images, for the part posters of imbalanced_labels
+    parts=A,B        only these parts of the study
 
-The same command again does what is missing. Runs, pages and README.md go to
-OUTPUT/studies/NAME. The file study.yaml of each study holds its question, its
-protocol and what would confirm the claim. A study takes no other setting, as
-its protocol is fixed: to change one, run its sweep file with `losslab sweep`.
+Type the same command again to do what is missing. Runs, pages and README.md go
+to OUTPUT/studies/NAME. The file study.yaml of each study holds its question,
+its protocol and what would confirm the claim. The protocol is fixed, so a study
+takes no other setting: to change one, run its sweep file with `losslab sweep`.
 """
 
 if __name__ == "__main__":

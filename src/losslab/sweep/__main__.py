@@ -2,7 +2,7 @@
 
     losslab sweep FILE.yaml          # as many runs at a time as there are cores
     losslab sweep FILE.yaml n=4 trainer.max_epochs=9  # settings for every run
-    losslab sweep FILE.yaml seed=0,1 optimizer=adam  # not the file's own values
+    losslab sweep FILE.yaml seed=0,1 optimizer=adam  # instead of the file's
     losslab sweep FILE.yaml dry=true  # what it would run, and how long
     losslab sweep FILE.yaml test_seeds=[7,8]  # then test the best of each
 
