@@ -64,6 +64,16 @@ def test_three_seeds_can_say_something_and_one_says_what_is_missing(tmp_path: Pa
     assert "One seed only in mae and mse" in cautions_of(tmp_path / "one")
 
 
+@pytest.mark.parametrize(("losses", "doubted"), [((0.3, 0.3), True), ((0.3, 0.31), False)])
+def test_seeds_change_something_if_any_metric_differs(
+    losses: tuple[float, float], doubted: bool, tmp_path: Path
+) -> None:
+    for seed, loss in enumerate(losses):
+        run(tmp_path, 0.9, task="single_label", loss="mse", seed=seed, others={"test/loss": loss})
+        run(tmp_path, 0.8 + 0.01 * seed, task="single_label", loss="mae", seed=seed)
+    assert ("All seeds of mse give the very same accuracy" in cautions_of(tmp_path)) == doubted
+
+
 def test_nothing_to_compare_with(tmp_path: Path) -> None:
     said = f"Only loss and optimizer mae{CROSS}adam has finished runs: nothing to compare it with."
     assert verdict_of(grid(tmp_path, {"mae": 0.5}, 3)) == [said]

@@ -79,7 +79,8 @@ def doubt_seeds(comparison: Comparison) -> Iterator[str]:
         shared = any(usual & each for _, each in sets if each != usual)
         then = "pairs use those that both have" if shared else "no seed is in both, so they are compared unpaired"
         yield f"Unequal seeds: {name_some(other)} ran with other seeds than the rest; {then}."
-    values = by_cell["value"].nunique()
+    tested = ["value", *(key for key in comparison.used if str(key).startswith("test/"))]
+    values = by_cell[tested].nunique().max(axis=1)  # few rows may well give two seeds the same accuracy
     same = values[(values == 1) & (counts > 1)].index.get_level_values("cell").unique()
     if len(same):
         yield f"All seeds of {name_some(same)} give the very same {comparison.metric}: does the seed change anything?"
