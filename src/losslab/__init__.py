@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from losslab.api import Comparison, Result, Sweep, compare, race, run, sweep  # predict is typed as its module
     from losslab.errors import Refused
 
-# before torch is imported, or its threads spin while they wait, and take the cores that other processes need
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Set before torch is imported. Its threads would spin for milliseconds, and take the cores that other processes need.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Refused", "Result", "Sweep", "compare", "predict", "race", "run", "sweep"]
