@@ -79,6 +79,7 @@ def test_an_f1_of_0_beside_a_tuned_one_is_explained(f1: float, tuned: float, sai
 def test_a_gpu_that_nobody_asked_for_is_no_matter_of_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a GPU in the machine each run with trainer=cpu would begin with a warning, and the tests would fail."""
     monkeypatch.setattr("pytorch_lightning.trainer.setup.CUDAAccelerator.is_available", staticmethod(lambda: True))
+    monkeypatch.setattr("shutil.which", lambda name: None)  # or Lightning warns of an srun that is not used
     words: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     with pytest.warns(UserWarning, match="GPU available but not used"):
         pl.Trainer(**words)
