@@ -355,13 +355,14 @@ def test_of_many_seeds_the_smallest_and_the_largest_are_checked(monkeypatch: pyt
     [
         [[f"seed={seed}"] for seed in (1, 2**32, 5, 0)],
         [[f"seed={seed}"] for seed in (1, 2, -1, 4)],
+        [[f"seed={seed}"] for seed in (1, "9" * 5000, 3)],
         [[f"data.seed={seed}"] for seed in (1, 2, 1.5, 4)],
         [[f"seed={seed}", f"optimizer.lr={rate}"] for seed, rate in ((1, 0.1), (2, -0.1), (3, 0.1))],
         [[f"seed={seed}", f"loss={loss}"] for seed, loss in ((1, "mse"), (2, "maee"), (3, "mse"))],
     ],
 )
 def test_a_mistake_among_many_seeds_is_refused_before_the_first_run(jobs: list[list[str]]) -> None:
-    with pytest.raises(Refused, match=r"does not fit|maee"):
+    with pytest.raises(Refused, match=r"does not fit|maee|too many digits"):
         check_jobs(jobs)
 
 

@@ -158,6 +158,8 @@ def parse_override(text: str) -> Override:
         return OverridesParser.create().parse_overrides([text])[0]
     except OverrideParseException:
         raise Refused(explain_syntax(text)) from None
+    except ValueError:
+        raise Refused(f"{text[:60]}... is a number of too many digits: type a shorter one") from None
 
 
 def add_search(override: str) -> str:

@@ -180,6 +180,8 @@ def check_words(overrides: Sequence[str]) -> None:
         parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
     except OverrideParseException as error:
         raise Refused(explain_syntax(str(error.override))) from None
+    except ValueError:
+        raise Refused(f"{max(plain, key=len)[:60]}... is a number of too many digits: type a shorter one") from None
     try:
         chosen = [each for each in parsed if is_group(each.key_or_group)]
     except OSError as error:  # such as a name that is too long
