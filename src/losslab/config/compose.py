@@ -149,7 +149,7 @@ def load_config(overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" 
     Hydra composes the chosen options first and sets values last. The options are composed once for all runs that
     choose the same ones, and the values are set on a copy.
     """
-    parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(list(overrides))
+    parsed = parse(overrides)
     own = own_folders(overrides)
     files = stat_options(own) if files is None else files
     options_typed: list[Override] = []
@@ -173,15 +173,22 @@ def load_config(overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" 
     return cfg, choices, folders, foreign
 
 
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides as Hydra does; refuse a number that Python does not read."""
+    try:
+        return OverridesParser.create(config_loader=current_loader()).parse_overrides(list(overrides))
+    except ValueError:
+        longest = max(overrides, key=len)
+        raise Refused(f"{longest[:60]}... is a number of too many digits: type a shorter one") from None
+
+
 def check_words(overrides: Sequence[str]) -> None:
     """Refuse a group's override that names no option of it, before Hydra composes anything."""
     plain = [text for text in overrides if not (f"{key_of(text)}=" in LISTED and "[" in text)]  # a sum
     try:
-        parsed = OverridesParser.create(config_loader=current_loader()).parse_overrides(plain)
+        parsed = parse(plain)
     except OverrideParseException as error:
         raise Refused(explain_syntax(str(error.override))) from None
-    except ValueError:
-        raise Refused(f"{max(plain, key=len)[:60]}... is a number of too many digits: type a shorter one") from None
     try:
         chosen = [each for each in parsed if is_group(each.key_or_group)]
     except OSError as error:  # such as a name that is too long
