@@ -33,6 +33,7 @@ NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 PLACEHOLDERS = {  # what a command between backticks leaves open, and what is typed for it here
     "outputs/…/last.ckpt": "outputs/RUN/best.ckpt", "sweep FILE": "sweep sweeps/loss_x_optimizer.yaml",
+    "OUTPUT/multirun": "outputs",
     "sweeps/NAME": "sweeps/loss_x_optimizer", "setting:KEY": "setting:data.cache", "COLUMN": "carat",
     "PACKAGE": "mine", "=FILE": "=new.csv", "NAME": "mae",
 }  # fmt: skip

@@ -36,6 +36,7 @@ ELSEWHERE = {  # how a command begins: the file that types it, or does the same,
     "ray start --head": ("tests/cluster/nodes.py", '"--head", f"--port={port}"'),
     "ray start --address=HEAD:6379": ("tests/cluster/nodes.py", 'f"--address={self.address}"'),
     "losslab sweep sweeps/loss_x_optimizer.yaml engine=ray": ("tests/cluster/test_cluster.py", '"engine=ray", f"addr'),
+    "losslab -m hydra/launcher=ray": ("tests/cluster/test_cluster.py", '"hydra/launcher=ray", f"hydra.launcher.addr'),
 }
 READ = ("docker ", "kubectl ", "pip install ", "python3 -m venv ")
 TEXTS: dict[str, list[str]] = {}
