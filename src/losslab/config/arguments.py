@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.errors import HydraException, OverrideParseException
@@ -148,6 +149,14 @@ def read_values(key: str, text: str) -> list[Any]:
     return [value.text if isinstance(value, QuotedString) else value for value in values]
 
 
+def parse_overrides(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Parse overrides as Hydra does; refuse a number that Python does not read."""
+    try:
+        return OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    except ValueError:
+        raise Refused(f"{max(words, key=len)[:60]}... is a number of too many digits: type a shorter one") from None
+
+
 def parse_override(text: str) -> Override:
     """Parse an override as Hydra does.
 
@@ -155,11 +164,9 @@ def parse_override(text: str) -> Override:
         Refused: for what Hydra cannot read.
     """
     try:
-        return OverridesParser.create().parse_overrides([text])[0]
+        return parse_overrides([text])[0]
     except OverrideParseException:
         raise Refused(explain_syntax(text)) from None
-    except ValueError:
-        raise Refused(f"{text[:60]}... is a number of too many digits: type a shorter one") from None
 
 
 def add_search(override: str) -> str:

@@ -83,9 +83,7 @@ def check_jobs(jobs: Sequence[Sequence[str]]) -> None:
     known: set[object] = set()
     for key in ("seed", "data.seed"):
         typed = {text.partition("=")[2] for job in jobs for text in job if key_of(text) == key}
-        seeds = sorted(
-            int(text) for text in typed if text.isdecimal() and len(text) < 20
-        )  # Python reads no longer ones
+        seeds = sorted(int(text) for text in typed if text.isdecimal() and len(text) < 20)  # no longer number is a seed
         known |= {f"{key}={seed}" for seed in seeds[1:-1]}
     for job in jobs:
         options = frozenset(text for text in job if "." not in key_of(text) and key_of(text) != "seed")

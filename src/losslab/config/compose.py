@@ -16,7 +16,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from losslab.config import allowlist
-from losslab.config.arguments import LISTED, as_typed, explain_syntax, key_of
+from losslab.config.arguments import LISTED, as_typed, explain_syntax, key_of, parse_overrides
 from losslab.config.by_name import fill_by_name
 from losslab.config.catalogue import CONF, DESCRIPTIONS, TRUTHS, check_size, find_yaml_files, options
 from losslab.config.ranges import Range, check_readable, number, take_ranges
@@ -149,7 +149,7 @@ def load_config(overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" 
     Hydra composes the chosen options first and sets values last. The options are composed once for all runs that
     choose the same ones, and the values are set on a copy.
     """
-    parsed = parse(overrides)
+    parsed = parse_overrides(overrides, current_loader())
     own = own_folders(overrides)
     files = stat_options(own) if files is None else files
     options_typed: list[Override] = []
@@ -173,20 +173,11 @@ def load_config(overrides: Sequence[str], files: "tuple[FileFacts, ...] | None" 
     return cfg, choices, folders, foreign
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """Parse overrides as Hydra does; refuse a number that Python does not read."""
-    try:
-        return OverridesParser.create(config_loader=current_loader()).parse_overrides(list(overrides))
-    except ValueError:
-        longest = max(overrides, key=len)
-        raise Refused(f"{longest[:60]}... is a number of too many digits: type a shorter one") from None
-
-
 def check_words(overrides: Sequence[str]) -> None:
     """Refuse a group's override that names no option of it, before Hydra composes anything."""
     plain = [text for text in overrides if not (f"{key_of(text)}=" in LISTED and "[" in text)]  # a sum
     try:
-        parsed = parse(plain)
+        parsed = parse_overrides(plain, current_loader())
     except OverrideParseException as error:
         raise Refused(explain_syntax(str(error.override))) from None
     try:
