@@ -242,7 +242,7 @@ def write_optimizers(pictures: Path) -> str:
         sections.append(f"## `{name}` {{#{name}}}\n\n{read_comment('optimizer', name)}\n\n{picture}\n\n{table}")
     refused, offered = OPTIMIZERS["any"]["refused"], sorted(OPTIMIZERS["any"]["rates"])
     intro = f"""
-        Each picture is what `losslab paths optimizers=[sgd,NAME]` draws: 200 steps down a valley with two minima,
+        Each picture is what `losslab paths 'optimizers=[sgd,NAME]'` draws: 200 steps down a valley with two minima,
         each optimizer at the high end of its own search range. So a picture shows how an optimizer moves, not which
         one is faster: their step sizes differ. Memory is measured: how many numbers the optimizer keeps for each
         weight.

@@ -1,6 +1,7 @@
 """README and the pages of docs, and the blocks of code in them."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,3 +26,8 @@ def find_blocks() -> Iterator[Block]:
 
 
 BLOCKS = list(find_blocks())
+
+
+def find_unquoted(line: str) -> list[str]:
+    """The words of a command that a shell would expand; zsh, the default of macOS, refuses those that match no file."""
+    return [word for word in shlex.split(line, comments=True, posix=False) if re.match(r"[^'\"]*=[^'\"]*[\[(*?]", word)]

@@ -245,7 +245,7 @@ def test_a_loss_that_explodes_does_not_flatten_the_others() -> None:
     ("typed", "sentence"),
     [
         ("", "a card needs a loss: type loss=NAME, such as loss=focal"),
-        ("loss=mae,mse", r"a card is of one loss: type loss=mae vs=\[mse\], or, for their sum, loss=\[mae,mse\]"),
+        ("loss=mae,mse", r"a card is of one loss: type loss=mae 'vs=\[mse\]', or, for their sum, 'loss=\[mae,mse\]'"),
         ("loss=focall", "loss=focall is not an option; nearest: focal"),
         ("loss=asl", "loss=asl is called asymmetric here: type loss=asymmetric"),
         ("loss=focal task=regression", "loss=focal wants logits and index targets, which task=regr"),

@@ -22,7 +22,7 @@ from losslab.config.catalogue import CONF, fits, options
 from losslab.config.check import configure
 from losslab.errors import Refused
 from tests.conftest import ROOT
-from tests.pages import BLOCKS, DOCS, PAGES, TEXT
+from tests.pages import BLOCKS, DOCS, PAGES, TEXT, find_unquoted
 from tests.processes import ran
 
 GENERATED = ("losses", "optimizers", "schedules", "tasks", "settings", "studies")  # pages of the gallery
@@ -277,6 +277,11 @@ def nothing_runs(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(at_home)
     for module in (races, sweeps):
         monkeypatch.setattr(module, "run", lambda *_: 0)
+
+
+def test_a_shell_takes_each_command_as_it_stands() -> None:
+    lines = [*INLINE, *(line for block in BLOCKS if block.kind == "bash" for line in block.text.splitlines())]
+    assert [line for line in lines if find_unquoted(line)] == []
 
 
 @pytest.mark.system

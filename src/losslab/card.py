@@ -1,9 +1,9 @@
 """Draw a loss and its gradient without training, and explain it.
 
     losslab card loss=focal                      # writes card-focal.png
-    losslab card loss=focal loss.gamma=5 vs=[focal]  # with a setting of a run
-    losslab card loss=[bce,0.5*dice] task=multi_label  # a sum, beside its parts
-    losslab card loss=huber vs=[] out=huber.png  # alone, into another file
+    losslab card loss=focal loss.gamma=5 'vs=[focal]'  # with a setting of a run
+    losslab card 'loss=[bce,0.5*dice]' task=multi_label  # a sum and its parts
+    losslab card loss=huber 'vs=[]' out=huber.png  # alone, into another file
 
 The picture shows the loss of one row as its score moves, and the gradient that
 the score receives. In regression that row's target is 3, in data whose targets
@@ -97,7 +97,7 @@ def parse_request(words: Sequence[str]) -> tuple[DictConfig, dict[str, DictConfi
     if "," in typed["loss"] and not typed["loss"].startswith("["):
         first, _, rest = typed["loss"].partition(",")
         raise Refused(
-            f"a card is of one loss: type loss={first} vs=[{rest}], or, for their sum, loss=[{typed['loss']}]"
+            f"a card is of one loss: type loss={first} 'vs=[{rest}]', or, for their sum, 'loss=[{typed['loss']}]'"
         )
     file = re.sub(r"[^\w.]+", "-", typed["loss"]).strip("-")
     out = check_out(typed.get("out", f"card-{file}.png"), ".png")

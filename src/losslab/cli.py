@@ -17,7 +17,9 @@
 import losslab.safe_path  # noqa: F401  # before all else is imported
 
 # isort: split
+import re
 import sys
+from collections.abc import Sequence
 
 from losslab.machine import collect_seldom
 from losslab.training.preemption import exit_on_signals
@@ -36,6 +38,16 @@ COMMANDS = {
 }
 
 
+def unquote(words: Sequence[str]) -> list[str]:
+    """Remove single quotes around a setting. Windows' command prompt keeps them, and splits the setting at spaces.
+
+    >>> unquote(["-m", "'seed=range(3)'", "loss=mae", "'data.target=price", "(USD)'"])
+    ['-m', 'seed=range(3)', 'loss=mae', 'data.target=price (USD)']
+    """
+    setting = r"(?<![^\0])'([\w+~@./-]+=[^']*)'(?![^\0])"  # no word holds the character 0
+    return re.sub(setting, lambda found: found[1].replace("\0", " "), "\0".join(words)).split("\0") if words else []
+
+
 def main() -> None:
     """Run the command that the first word names; a setting or a flag means a run.
 
@@ -48,6 +60,7 @@ def main() -> None:
 
     from losslab.errors import nearest, one_sentence
 
+    sys.argv[1:] = unquote(sys.argv[1:])
     with one_sentence():
         if sys.argv[1:2] == ["help"]:  # help race means race --help
             sys.argv[1:] = [*sys.argv[2:3], "--help"]
@@ -81,6 +94,7 @@ def train() -> None:
     collect_seldom()
     from importlib import import_module
 
+    sys.argv[1:] = unquote(sys.argv[1:])
     import_module(COMMANDS["train"]).main()
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig
 
 from losslab.config import catalogue
@@ -20,7 +19,7 @@ from losslab.config.arguments import as_typed, key_of, quote_word, read_value, s
 from losslab.config.compose import names_of
 from losslab.config.flat import excluded_from_name
 from losslab.experiment import introduce, read_expectations, report
-from losslab.files import read_json
+from losslab.files import read_json, read_yaml
 from losslab.spreadsheet import align
 from losslab.sweep.plan import REPEATS
 
@@ -68,10 +67,7 @@ def folders_of_options() -> list[str]:
 
 def read_runs(folders: Sequence[Path]) -> Runs:
     """Read the settings and the summary of each run."""
-    return [
-        (yaml.safe_load((folder / "config.yaml").read_text("utf-8")), read_json(folder / "summary.json"))
-        for folder in folders
-    ]
+    return [(read_yaml(folder / "config.yaml"), read_json(folder / "summary.json")) for folder in folders]
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Draw how optimizers move down a valley with a local and a global minimum.
 
     losslab paths  # sgd, momentum, adagrad, rmsprop, adam; writes paths.png
-    losslab paths optimizers=[adam,lion,lbfgs] steps=400 out=three.png
+    losslab paths 'optimizers=[adam,lion,lbfgs]' steps=400 out=three.png
 
 Each optimizer starts at the same point, with the settings of its file and the
 highest learning rate of its range, because the defaults are made for many more
@@ -97,7 +97,7 @@ def parse_words(words: Sequence[str]) -> tuple[list[str], int, Path]:
                 f"optimizers={name} is for hidden matrices, which a point of two numbers is not: leave it out"
             )
     if not names:
-        raise Refused("optimizers=[] draws nothing: type optimizers=[sgd,adam]")
+        raise Refused("optimizers=[] draws nothing: type 'optimizers=[sgd,adam]'")
     steps = typed.get("steps", "200")
     if not (steps.isdecimal() and int(steps) > 0):
         raise Refused(f"steps={steps} does not fit: it must be a whole number of at least 1")

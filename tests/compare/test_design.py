@@ -174,5 +174,5 @@ def test_each_mistake_is_one_sentence(tmp_path: Path, settings: dict[str, object
 def test_runs_that_differ_in_several_other_settings_need_by(tmp_path: Path) -> None:
     for model, size in (("mlp", 32), ("linear", 32), ("mlp", 64)):
         run(tmp_path, 0.5, model=model, data__batch_size=size)
-    with pytest.raises(Refused, match=r"which differ in model, data\.batch_size: type by=\[model\], or others"):
+    with pytest.raises(Refused, match=r"which differ in model, data\.batch_size: type 'by=\[model\]', or others"):
         arrange(runs_in(tmp_path))

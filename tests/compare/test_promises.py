@@ -180,7 +180,7 @@ def data_sets(count: int) -> Callable[[Path], None]:
             [],
         ),
         (one_was_tuned_more, ["mae.* mse .12 settings tried against 1."], []),
-        (five_splits_of_five_seeds, ["mae beats mse by .* 5 splits", "new splits of these rows, each trained"], ["25"]),
+        (five_splits_of_five_seeds, ["mae beats mse by .* 5 splits", "new splits of these rows, with"], ["25"]),
         (one_split_of_eight_seeds, ["over 8 seeds", "these very training and test rows", "did not record"], ["split"]),
         (folds_that_share_training_rows, ["over 5 folds", "folds share training rows, .*Nadeau"], ["seeds"]),
         (equal_but_for_the_last_bits, ["cannot be told apart at 6 seeds|are the same within 1 point"], ["beats"]),
@@ -295,19 +295,19 @@ def rows_of_some(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "claim", "why", "instead"),
     [
-        (one_split_of_eight_seeds, "data", "speaks of new data sets, and these runs are on diamonds alone",
+        (one_split_of_eight_seeds, "data", "applies to new data sets, and these runs are on diamonds alone",
          "run the same on other data of this task, or leave claim= out"),
-        (one_split_of_eight_seeds, "splits", "speaks of new splits, and these runs tested the same rows",
+        (one_split_of_eight_seeds, "splits", "applies to new splits, and these runs tested the same rows",
          "run several, such as data.seed=0,1,2,3,4, or leave claim= out"),
         (one_split_of_eight_seeds, "rows",
          "needs what each run said of its test rows, and 16 of 16 runs have no rows.npz",
          "train them again, or type claim=seeds"),
         (rows_of_some, "rows", "needs what each run said of its test rows, and 1 of 6 runs have no rows.npz",
          "train them again, or type claim=seeds"),
-        (five_splits_of_five_seeds, "seeds", "speaks of one split, and these runs have 5",
+        (five_splits_of_five_seeds, "seeds", "applies to one split, and these runs have 5",
          "run several seeds on one, such as data.seed=0 seed=0,1,2,3,4, or leave claim= out"),
-        (data_sets(2), "rows", "speaks of one data set, and these runs are on 2", "type data=set0"),
-        (data_sets(2), "splits", "speaks of one data set, and these runs are on 2", "type data=set0"),
+        (data_sets(2), "rows", "applies to one data set, and these runs are on 2", "type data=set0"),
+        (data_sets(2), "splits", "applies to one data set, and these runs are on 2", "type data=set0"),
     ],
 )  # fmt: skip
 def test_a_claim_that_the_records_do_not_allow_says_what_is_missing(

@@ -39,7 +39,7 @@ def test_what_is_better_and_what_cannot_be_told_apart(tmp_path: Path) -> None:
         second,
     )
     assert re.fullmatch(r"huber beats mse by 15 % \[\S+, \S+\]\.", third)
-    assert about.startswith("This holds for new splits of these rows, each trained on again.")
+    assert about.startswith("This applies to new splits of these rows, with each model retrained.")
 
 
 def test_points_are_for_what_lies_between_0_and_1(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_three_seeds_can_say_something_and_one_says_what_is_missing(tmp_path: Pa
     assert one == (
         "mae and mse cannot be told apart at 1 seed: one seed shows no spread; run at least 3, such as seed=0,1,2."
     )
-    assert about.startswith("This speaks of training again on these very training and test rows.")
+    assert about.startswith("This applies to retraining on these very training and test rows.")
     assert "One seed only in mae and mse" in cautions_of(tmp_path / "one")
 
 
@@ -127,7 +127,7 @@ def test_data_sets_are_ranked(tmp_path: Path) -> None:
         grid(tmp_path, {"mae": 1 + number, "mse": 2 + number, "huber": 3 + number}, 2, data=data)
     *_, ranks, about = verdict_of(tmp_path)
     assert ranks == "Average ranks over the 4 data sets: mae 1.00, mse 2.00, huber 3.00."
-    assert about.startswith("This speaks of these 4 data sets only; from 6 on it would speak of others like them. Bra")
+    assert about.startswith("This applies to these 4 data sets only; from 6 on it would apply to others like them. Bra")
 
 
 def test_sound_runs_have_no_caution(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def number_formats() -> Iterator[Dirt]:
     yield Dirt(
         "hexadecimal",
         text(changed(age=lambda cell: hex(int(cell) * 999))).encode(),
-        says="columns hold text: age; type data.drop",
+        says="columns hold text: age; type 'data.drop",
     )
     zips = changed(age=[f"{i:05d}" for i in range(1000, 1000 + ROWS)])
     yield Dirt(
@@ -378,8 +378,8 @@ def names_of_rows() -> Iterator[Dirt]:
         says="age heads 2 columns: the second is read as age.1",
     )
     for title, note in (
-        ("lauf", "lauf counts the rows: type data.drop=[lauf] unless"),
-        ("Nr", "Nr differs in every row and is called like an id: type data.drop=[Nr] unless"),
+        ("lauf", "lauf counts the rows: type 'data.drop=[lauf]' unless"),
+        ("Nr", "Nr differs in every row and is called like an id: type 'data.drop=[Nr]' unless"),
         (
             "Unnamed: 0",
             "Unnamed: 0 differs in every row and is called like an id: type 'data.drop=[Unnamed: 0]' unless",
@@ -420,7 +420,7 @@ def cells() -> Iterator[Dirt]:
         yield Dirt(
             f"a cell of {word}",
             given,
-            says=rf"column age .*line 5, '{word}'.*types=.age:number.*\(data.missing=\[{re.escape(word)}",
+            says=rf"column age .*line 5, '{word}'.*types=.age:number.*\('data.missing=\[{re.escape(word)}",
         )
         yield Dirt(f"a cell of {word}, told", given, changed(age={3: ""}), settings={"missing": [word]})
     yield Dirt(

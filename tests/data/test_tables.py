@@ -154,7 +154,7 @@ def changed(column: str, row: int, value: str) -> pd.DataFrame:
         ("tags", "multi_label", {"frame": PEOPLE.assign(tags="a")}, "one label only"),
         (["good", "pay"], "multi_label", {}, "label column pay holds 1000, 1010, 1020, .* each must hold 0 or 1"),
         (["job", "good"], "single_label", {}, "one target"),
-        ("pay", "regression", {"drop": []}, r"hold text: note; type data.drop=\[note\] or model=bag_of_words"),
+        ("pay", "regression", {"drop": []}, r"hold text: note; type 'data.drop=\[note\]' or model=bag_of_words"),
         ("pay", "regression", {"frame": changed("age", 4, "inf")}, "age holds NaN or infinity in 1 of 40 rows"),
         ("pay", "regression", {"frame": changed("age", 4, "NaN")}, "age holds NaN or infinity in 1 of 40 rows"),
         ("pay", "regression", {"frame": changed("pay", 4, "nan")}, "column pay holds NaN or infinity in 1 of 40 rows"),
@@ -329,10 +329,10 @@ def test_ids_and_copies_of_the_target_are_named(column: str, cells: Any, target:
     task = "regression" if target == "pay" else "single_label"
     frame = PEOPLE[["town", target]].assign(**{column: [str(cell) for cell in cells]})
     notes = read(target, task, frame=frame, drop=[], own=True).notes
-    assert [note for note in notes if column in note and "type data.drop" in note] == [
+    assert [note for note in notes if column in note and "data.drop" in note] == [
         note for note in notes if found and note.startswith(found)
     ]
-    assert bool(found) == any("type data.drop" in note for note in notes)
+    assert bool(found) == any("data.drop" in note for note in notes)
 
 
 def test_what_was_made_of_each_column_is_told() -> None:

@@ -140,7 +140,7 @@ def test_a_run_that_goes_on_for_longer_than_its_schedule_keeps_a_rate(schedule: 
         ("scheduler=step trainer.max_epochs=5", r"step_size=10 epochs is not reached in trainer.max_epochs=5: "
                                                  r"type scheduler.step_size=2, or trainer.max_epochs=11 or more"),
         ("scheduler=multi_step trainer.max_epochs=8", r"scheduler.milestones=\[10, 20\] epochs is not reached in "
-                                                      r"trainer.max_epochs=8: type scheduler.milestones=\[4\], or"),
+                                                      r"trainer.max_epochs=8: type 'scheduler.milestones=\[4\]', or"),
         ("scheduler=cosine_restarts trainer.max_epochs=10", r"scheduler.T_0=10 epochs is not reached"),
         ("scheduler=step trainer.max_epochs=1", r"trainer.max_epochs=1: type trainer.max_epochs=11 or more"),
         ("scheduler.warmup=1", "scheduler.warmup=1 does not fit: it must be a number from 0 up to"),

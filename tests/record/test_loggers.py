@@ -113,7 +113,7 @@ def test_several_loggers_are_spelled_out(typed: str, expanded: list[str]) -> Non
 
 @pytest.mark.parametrize("typed", ["logger=[]", "logger=[csv,csv]", "logger=[wandb,false]", "logger=[a b,csv]"])
 def test_a_list_that_is_none_is_refused(typed: str) -> None:
-    with pytest.raises(Refused, match=r"such as logger=\[wandb,tensorboard\]"):
+    with pytest.raises(Refused, match=r"such as 'logger=\[wandb,tensorboard\]'"):
         configure([typed])
 
 

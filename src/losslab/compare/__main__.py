@@ -2,7 +2,7 @@
 
     losslab compare outputs/sweeps/tune            # all runs below a folder
     losslab compare outputs                        # one page per race and sweep
-    losslab compare outputs by=[loss,model]        # default: loss and optimizer
+    losslab compare outputs 'by=[loss,model]'      # default: loss and optimizer
     losslab compare outputs metric=mae alpha=0.01  # another metric and level
     losslab compare outputs task=regression data=diamonds    # some of the runs
     losslab compare wandb:ENTITY/PROJECT           # runs on W&B's server
@@ -133,7 +133,9 @@ def answer_each(request: Request, questions: "list[Question]") -> str:
         raise Refused(
             f"none of these {len(questions)} questions can be answered yet: type the folder of one to see why"
         )
-    head = f"{len(questions)} questions. For more of one type `losslab compare FOLDER`; by=[loss] compares all as one."
+    head = (
+        f"{len(questions)} questions. For more of one type `losslab compare FOLDER`; 'by=[loss]' compares all as one."
+    )
     return "\n\n".join([head, *paragraphs])
 
 

@@ -47,7 +47,7 @@ class Pair:
     failed: tuple[int, int] = (0, 0)  # the trainings of each that failed
     # the options of the other key that a mean is not over, as a cell of them has no runs
     left_out: list[str] = field(default_factory=list)
-    reported: bool = True  # whether the verdict speaks of it
+    reported: bool = True  # whether the verdict mentions it
 
     @property
     def effect(self) -> float:

@@ -51,7 +51,7 @@ class Comparison:
     datasets: list[str]  # the data sets
     points: bool  # whether differences are in hundredths of a metric between 0 and 1, or else in per cent
     alpha: float  # the level
-    population: Population  # what the comparison speaks of
+    population: Population  # what the comparison applies to
     blocks: dict[str, Blocks]  # what the runs used recorded of their test rows, by folder
 
     @property
@@ -218,7 +218,7 @@ def choose_keys(frame: pd.DataFrame, settings: Sequence[str], vary: Sequence[str
     if len(others) > 1:
         keys = ", ".join(others)
         raise Refused(
-            f"loss and optimizer are the same in all runs, which differ in {keys}: type by=[{others[0]}], or others"
+            f"loss and optimizer are the same in all runs, which differ in {keys}: type 'by=[{others[0]}]', or others"
         )
     return others or [key for key in ("loss", "optimizer") if key in settings]
 

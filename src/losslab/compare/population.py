@@ -1,4 +1,4 @@
-"""What a comparison speaks of, which follows from what varied between the runs.
+"""What a comparison applies to, which follows from what varied between the runs.
 
 The topmost level that varies is the unit of analysis: data sets, splits of the rows, or trainings on one split. Where
 all runs tested the same rows and recorded what they said of them, the rows are a second source of noise beside the
@@ -67,14 +67,14 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
         return find_data_population(datasets, claim)
     if claim == "data":
         raise Refused(
-            f"claim=data speaks of new data sets, and these runs are on {datasets[0]} alone: "
+            f"claim=data applies to new data sets, and these runs are on {datasets[0]} alone: "
             "run the same on other data of this task, or leave claim= out"
         )
     if splits_vary(used):
         return find_split_population(used, claim)
     if claim == "splits":
         raise Refused(
-            "claim=splits speaks of new splits, and these runs tested the same rows: "
+            "claim=splits applies to new splits, and these runs tested the same rows: "
             "run several, such as data.seed=0,1,2,3,4, or leave claim= out"
         )
     complete = recorded == len(used)
@@ -86,14 +86,14 @@ def find_population(used: pd.DataFrame, claim: str, recorded: int) -> Population
     if claim == "seeds" or not complete:
         more = "" if complete or claim else "; the runs did not record what they said of each row"
         about = (
-            "This speaks of training again on these very training and test rows. Other rows may say otherwise, however "
+            "This applies to retraining on these very training and test rows. Other rows may say otherwise, however "
             f"many seeds there are{more}."
         )
         return Population("seeds", "repeat", "seed", about)
     if (used.groupby("cell")["repeat"].nunique() == 1).all():
-        about = "This speaks of these very models on new rows like those tested; trained again, they may differ."
+        about = "This applies to these very models on new rows like those tested; retrained models may differ."
     else:
-        about = "This speaks of new test rows like these, and of training again: both kinds of noise count."
+        about = "This applies to new test rows like these and to retrained models: both kinds of noise count."
     return Population("rows", "repeat", "seed", about, crossed=True)
 
 
@@ -106,11 +106,11 @@ def find_data_population(datasets: list[str], claim: str) -> Population:
     count = len(datasets)
     if claim not in ("", "data"):
         raise Refused(
-            f"claim={claim} speaks of one data set, and these runs are on {count}: type data={datasets[0].split()[0]}"
+            f"claim={claim} applies to one data set, and these runs are on {count}: type data={datasets[0].split()[0]}"
         )
-    about = f"This speaks of these {count} data sets only; from {FEW_DATASETS} on it would speak of others like them."
+    about = f"This applies to these {count} data sets only; from {FEW_DATASETS} on it would apply to others like them."
     if count >= FEW_DATASETS:
-        about = f"This speaks of new data sets like these {count}: each counts once, however many runs it has."
+        about = f"This applies to new data sets like these {count}: each counts once, however many runs it has."
     return Population("data", "dataset_key", "data set", about)
 
 
@@ -124,15 +124,15 @@ def find_split_population(used: pd.DataFrame, claim: str) -> Population:
     count = used["split"].nunique()
     if claim == "seeds":
         raise Refused(
-            f"claim=seeds speaks of one split, and these runs have {count}: run several seeds on one, "
+            f"claim=seeds applies to one split, and these runs have {count}: run several seeds on one, "
             "such as data.seed=0 seed=0,1,2,3,4, or leave claim= out"
         )
     noun = "fold" if folds else "split"
     if not folds and claim != "rows":
-        about = "This holds for new splits of these rows, each trained on again. For new rows, type claim=rows."
+        about = "This applies to new splits of these rows, with each model retrained. For new rows, type claim=rows."
         return Population("splits", "split", noun, about)
     about = (
-        f"This speaks of new rows like these: {noun}s share training rows, so the interval is wider (Nadeau & Bengio)."
+        f"This applies to new rows like these: {noun}s share training rows, so the interval is wider (Nadeau & Bengio)."
     )
     return Population("rows" if claim == "rows" else "splits", "split", noun, about, find_overlap(used))
 

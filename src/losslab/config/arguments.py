@@ -274,7 +274,7 @@ optimizer.momentum=0.9
     if value != (fewer := value.lstrip("=, ").rstrip(", ")) and fewer:
         return f"'{override}' has a sign too many: type {quote_word(f'{key}={fewer}')}"
     if value.startswith("[") and not value.endswith("]"):
-        return f"'{override}' cannot be read: its list does not end; type {key}=[a,b]"
+        return f"'{override}' cannot be read: its list does not end; type '{key}=[a,b]'"
     return f"'{override}' cannot be read: if it is a text, type {to_paste(key, value)}"
 
 
@@ -324,7 +324,7 @@ def expand_sum(override: str) -> list[str]:
         if not OPTION.fullmatch(name) or not re.fullmatch(r"[\d.e+-]*", factor.strip()):
             raise Refused(f"{override} cannot be read: type losses with factors before them, such as [bce,0.5*dice]")
     if len(set(names)) < len(names):
-        raise Refused(f"{override} names a loss twice: type each once, with a factor, such as loss=[bce,0.5*dice]")
+        raise Refused(f"{override} names a loss twice: type each once, with a factor, such as 'loss=[bce,0.5*dice]'")
     factors = [f"++loss.weights.{name}={factor}" for name, (factor, _, _) in zip(names, parts, strict=True) if factor]
     return [f"loss={names[0]}", *(f"+loss@loss.parts.{name}={name}" for name in names), *factors]
 
@@ -333,7 +333,7 @@ def expand_loggers(override: str, names: list[str]) -> list[str]:
     """Expand several loggers. W&B, if it is among them, keeps its settings at `logger.mode` and so on."""
     names.sort(key=lambda name: name != "wandb")
     if not all(map(OPTION.fullmatch, names)) or len(set(names)) < len(names) or "false" in names:
-        raise Refused(f"{override} cannot be read: type loggers, each once, such as logger=[wandb,tensorboard]")
+        raise Refused(f"{override} cannot be read: type loggers, each once, such as 'logger=[wandb,tensorboard]'")
     return [f"logger={names[0]}", *(f"+logger@logger.more.{name}={name}" for name in names[1:])]
 
 

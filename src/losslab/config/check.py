@@ -333,10 +333,10 @@ def check_schedule(cfg: DictConfig) -> None:
         value = cfg.scheduler.get(key)
         first = value[0] if OmegaConf.is_list(value) else value
         if number(first) and first >= epochs:
-            shorter = f"scheduler.{key}={f'[{epochs // 2}]' if value is not first else epochs // 2}, or "
+            half = f"scheduler.{key}={epochs // 2}" if value is first else f"'scheduler.{key}=[{epochs // 2}]'"
             raise Refused(
                 f"scheduler.{key}={as_typed(value)} epochs is not reached in trainer.max_epochs={epochs}: "
-                f"type {shorter if epochs > 1 else ''}trainer.max_epochs={first + 1} or more"
+                f"type {f'{half}, or ' if epochs > 1 else ''}trainer.max_epochs={first + 1} or more"
             )
 
 
@@ -354,7 +354,7 @@ def check_groups(cfg: DictConfig) -> None:
     if cfg.optimizer.get("hidden") and target.startswith("losslab.models.") and one_layer:
         raise Refused(
             f"{optimizer} is for hidden matrices, and model={cfg.run.choices.model} has none between its first and "
-            "last layer with these settings: type model=mlp model.hidden=[256,256], or optimizer=adamw"
+            "last layer with these settings: type model=mlp 'model.hidden=[256,256]', or optimizer=adamw"
         )
     if groups.get("backbone_lr", 1) != 1 and ("lr" not in cfg.optimizer or cfg.optimizer._target_.endswith("LBFGS")):
         has = "one learning rate for all parameters" if "lr" in cfg.optimizer else "no lr"

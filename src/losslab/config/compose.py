@@ -114,7 +114,7 @@ def check_structure(cfg: DictConfig) -> None:
         parts, weights = cfg.loss.parts, OmegaConf.create(cfg.loss.get("weights", {}))
         losses = OmegaConf.is_dict(parts) and all(OmegaConf.is_dict(part) for part in parts.values())
         if not losses or not OmegaConf.is_dict(weights) or not all(map(number, weights.values())):
-            raise Refused("loss.parts and loss.weights are no sum of losses: type loss=[bce,0.5*dice]")
+            raise Refused("loss.parts and loss.weights are no sum of losses: type 'loss=[bce,0.5*dice]'")
 
 
 def follow_metric(cfg: DictConfig, overrides: Sequence[str]) -> None:

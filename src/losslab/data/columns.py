@@ -316,7 +316,7 @@ def offer_types(name: str, missing: Sequence[str], cells: Sequence[str]) -> str:
     """Say what to type for a column that mixes numbers with these texts, where `missing` already count as empty.
 
     >>> offer_types("age", [], ["-"]).partition(",")[0]
-    'type data.types={age:number} to take them for empty cells (data.missing=[-] does so in all columns)'
+    "type data.types={age:number} to take them for empty cells ('data.missing=[-]' does so in all columns)"
     """
     every = (
         f" ({write_setting('data.missing', [*missing, *cells])} does so in all columns)" if len(cells) <= MANY else ""
@@ -331,7 +331,7 @@ def offer_empty(missing: Sequence[str], cells: Sequence[str]) -> str:
     """Say what to type to leave these cells of a column empty, where `missing` already count as empty.
 
     >>> offer_empty(["-"], ["inf"])
-    'type data.missing=[-,inf] to leave those cells empty, or correct them'
+    "type 'data.missing=[-,inf]' to leave those cells empty, or correct them"
     """
     if len(cells) > MANY:
         return "correct them, or leave those cells empty"

@@ -18,15 +18,14 @@ def write_setting(key: str, names: str | Sequence[str]) -> str:
     """Return what to type to name a column or several, quoted for a shell.
 
     >>> print(write_setting("data.drop", ["a"]), write_setting("data.target", "price (USD)"))
-    data.drop=[a] 'data.target=price (USD)'
+    'data.drop=[a]' 'data.target=price (USD)'
     >>> print(write_setting("data.drop", ["Unnamed: 0", "a,b"]))
     'data.drop=[Unnamed: 0,"a,b"]'
     """
     each = [names] if isinstance(names, str) else names
     quoted = [f'"{name}"' if re.search(r"[,\[\]{}']", name) and '"' not in name else name for name in each]
     value = quoted[0] if isinstance(names, str) else f"[{','.join(quoted)}]"
-    plain = all(re.fullmatch(r"[\w./-]+", name) for name in each)
-    return f"{key}={value}" if plain else shlex.quote(f"{key}={value}")
+    return f"{key}={value}" if re.fullmatch(r"[\w./-]+", value) else shlex.quote(f"{key}={value}")
 
 
 def few(names: Iterable[str], most: int = 3) -> str:

@@ -71,7 +71,7 @@ def leave_out(missing: Sequence[str]) -> Callable[[list[str]], str]:
     """Say what to do about cells of a target that are no numbers, where `missing` already count as empty.
 
     >>> leave_out(["-"])(["old", "n.a."])
-    'correct them, or type data.drop_rows=missing_target data.missing=[-,old,n.a.] to leave those rows out'
+    "correct them, or type data.drop_rows=missing_target 'data.missing=[-,old,n.a.]' to leave those rows out"
     """
 
     def write(cells: list[str]) -> str:

@@ -53,7 +53,7 @@ def mark_hidden(params: Iterable[Any], name: str) -> list[Any]:
         if name in ("adago", "adamuon", "muon", "muonclip", "normuon"):
             raise Refused(
                 f"optimizer.name={name} is for hidden matrices, and this model has none between its first and last "
-                "layer: type model=mlp model.hidden=[256,256], or optimizer=adamw"
+                "layer: type model=mlp 'model.hidden=[256,256]', or optimizer=adamw"
             )
         return groups
     for group in groups:

@@ -109,7 +109,7 @@ class Muon(Optimizer):
         if not inner:
             raise Refused(
                 "optimizer=muon is for hidden matrices, and this model has none between its first and last layer: "
-                "type model=mlp model.hidden=[256,256], or optimizer=adamw"
+                "type model=mlp 'model.hidden=[256,256]', or optimizer=adamw"
             )
         self.parts: list[Optimizer] = [torch.optim.Muon(inner, weight_decay=weight_decay, momentum=momentum)]
         if others:

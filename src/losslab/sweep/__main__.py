@@ -4,7 +4,7 @@
     losslab sweep FILE.yaml n=4 trainer.max_epochs=9  # settings for every run
     losslab sweep FILE.yaml seed=0,1 optimizer=adam  # instead of the file's
     losslab sweep FILE.yaml dry=true  # what it would run, and how long
-    losslab sweep FILE.yaml test_seeds=[7,8]  # then test the best of each
+    losslab sweep FILE.yaml 'test_seeds=[7,8]'  # then test the best of each
 
     n=2                   runs at a time; n=0 trains them in this process, one
                           after the other
