@@ -78,9 +78,8 @@ def main() -> None:
         if first in COMMANDS:
             del sys.argv[1]
         elif first and "=" not in first and not first.startswith(("-", "~")):
-            sys.exit(
-                f"losslab: {first} is neither a command nor a setting such as loss=mae; {nearest(first, COMMANDS)}"
-            )
+            close = nearest(first, [*COMMANDS, "--help", "--version"])
+            sys.exit(f"losslab: {first} is neither a command nor a setting such as loss=mae; {close}")
         elif first in ("", "-h", "--help"):
             print(__doc__)
         if not first:

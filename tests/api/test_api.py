@@ -273,6 +273,19 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "data__weight='kind' holds no number .'[xyz]'.: name a column",
     ),
     "a race": (lambda: losslab.race(TABLE, "a", loss=["mae"]), "one candidate is no race"),
+    "another order": (
+        lambda: losslab.run((TABLE[["kind"]], TABLE["a"][::-1])),
+        r"x and y have the same rows in another order: give y.loc\[x.index\], or y.to_numpy\(\)",
+    ),
+    "one label": (
+        lambda: losslab.run(TABLE.assign(b=TABLE["a"] > 0), ["b"], task="multi_label"),
+        "data__target='b' says yes or no, which is one label: type task='single_label'",
+    ),
+    "huge": (lambda: losslab.run(TABLE.assign(a=1e30), "a"), "holds numbers beyond 1e.15 .*: write them in a larger"),
+    "nothing to train": (
+        lambda: losslab.run(TABLE, "a", model=nn.Linear(4, 1).requires_grad_(False), settings=QUIET),
+        "the model has no weight that is trained: set requires_grad of some to True",
+    ),
 }
 
 
@@ -325,6 +338,25 @@ def test_a_list_of_losses_is_told_to_be_a_sum(tmp_path: Path) -> None:
         asked = ask("heights", None, {"loss": losses}, {}, tmp_path)
         assert len(asked.notes) == notes
     assert not ask("heights", None, {"loss": ["mse", "mae"]}, {}, tmp_path, several=True).notes
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), 3])
+def test_a_number_of_numpys_is_a_number(seed: Any, tmp_path: Path) -> None:
+    more = {"optimizer__lr": np.float32(0.5), "data__seed": (number for number in [7])}
+    asked = ask(TABLE, "a", {"seed": seed}, more, tmp_path)
+    assert asked.settings | {"seed": 3, "optimizer.lr": 0.5, "data.seed": [7]} == asked.settings
+    assert type(asked.settings["seed"]) is int
+
+
+def test_a_lambda_is_the_same_whatever_else_is_written_in_its_line_and_no_digest_is_a_number() -> None:
+    one, other = {"loss": lambda p, t: p - t, "budget": 1}, {"loss": lambda p, t: p - t}
+    assert digest_of(one["loss"]) == digest_of(other["loss"]) != digest_of(lambda p, t: p + t)
+    assert all(not digest_of(functools.partial(int, each))[0].isdigit() for each in range(100))
+
+
+def test_labels_beside_an_array_get_a_model_that_takes_it(tmp_path: Path) -> None:
+    asked = ask((np.ones((30, 3)), np.eye(30, 2, dtype=int)), None, {"task": "multi_label"}, {}, tmp_path)
+    assert configure(asked.words()).run.choices.model == "tabular"
 
 
 def test_a_sweep_in_this_process_goes_on_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,15 @@ def test_each_reason_for_doubt_is_a_caution(tmp_path: Path, more: list[dict[str,
     assert re.search(sentence, cautions_of(tmp_path)), cautions_of(tmp_path)
 
 
+def test_groups_of_any_size_make_no_other_data_but_other_rows_of_one_split_do(tmp_path: Path) -> None:
+    for seed in range(4):
+        for loss in ("mae", "mse"):
+            run(tmp_path, 0.5, loss=loss, seed=seed, data__group="patient", facts={"train_rows": 90 + 10 * seed})
+    assert "not the same data" not in cautions_of(tmp_path)
+    run(tmp_path, 0.5, loss="mae", seed=9, data__seed=0, data__group="patient", facts={"train_rows": 50})
+    assert "were trained on 50 to 90 rows: these are not the same data" in cautions_of(tmp_path)
+
+
 def test_learning_rates_at_the_edge_and_unequal_budgets_are_cautions(tmp_path: Path) -> None:
     for seed in range(6):
         for power, rate in enumerate((0.001, 0.01, 0.1)):

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from losslab.config.arguments import as_overrides, parse_overrides, quote_names, read_values
 from losslab.config.words import command_words, list_keys, parse_settings
 from losslab.errors import Refused
 from losslab.race.driver import OWN as RACE
@@ -43,3 +44,24 @@ def test_a_flag_that_the_usage_of_a_command_names_is_no_mistake(monkeypatch: pyt
         assert found == ["outputs", "--serve"]
     with pytest.raises(SystemExit, match="--serve is no flag"), command_words("port=8000") as found:
         raise AssertionError(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[class,'C [x]',tags]", ["class", "C [x]", "tags"]),
+        ("[A,'[]','}{']", ["A", "[]", "}{"]),
+        ("['a,b',\"it's [1]\",c]", ["a,b", "it's [1]", "c"]),
+    ],
+)
+def test_brackets_in_quotes_end_no_list(text: str, names: list[str]) -> None:
+    (parsed,) = parse_overrides([quote_names(f"data.drop={text}")])
+    found = parsed.value()
+    assert isinstance(found, list)
+    assert [str(getattr(each, "text", each)) for each in found] == names
+    assert read_values("data.drop", text) == [names]
+
+
+def test_a_flag_that_is_mistyped_is_named() -> None:
+    with pytest.raises(Refused, match="--mulitrun is no flag, and no setting without a value: type --multirun"):
+        as_overrides(["--mulitrun"])

@@ -172,6 +172,12 @@ def test_images_of_a_rare_class_are_left_out_or_merged(tmp_path: Path) -> None:
     assert (merged.outputs, len(merged.y)) == (["a", "b", "other"], COUNT - 1)
 
 
+def test_a_class_that_no_test_image_has_is_named(tmp_path: Path) -> None:
+    table = pd.DataFrame({"Id": ids(), "Kind": ["owl"] * (COUNT // 2) + ["cat"] * (COUNT - COUNT // 2 - 1) + ["lynx"]})
+    data = read(folder(tmp_path, table), "single_label")
+    assert noted(data, "no test row has class lynx: test metrics say nothing of it")
+
+
 def test_what_is_left_out_is_counted_and_listed(tmp_path: Path) -> None:
     table = pd.DataFrame({"Id": ids(), "Genre": genres("|")})
     extra = pd.DataFrame({"Id": ["p0", "gone", "lost"], "Genre": ["War", "War", "War"]})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import losslab
 from losslab.race import driver, tuning
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan
@@ -110,6 +111,26 @@ def test_the_worse_is_dropped_and_those_that_are_the_same_end_it(
     assert trained == before  # nothing is left to do
     again = capsys.readouterr().out
     assert again[again.index("Use ") :] == said[said.index("Use ") :]
+
+
+def test_python_gets_the_verdict(trained: list[tuple[str, int, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    found = losslab.race("diamonds", loss=["mae", "huber"], tune=0, difference=2, logger="false")
+    assert found.verdict.splitlines()[0].startswith("Use mae.")
+    assert all(sentence in capsys.readouterr().out for sentence in found.verdict.splitlines()[:1])
+
+
+def test_a_candidate_that_the_budget_does_not_reach_is_said_to_be_untrained(
+    trained: list[tuple[str, int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["loss=mae,mse", *WORDS[1:], "budget=10"]
+    assert driver.race(few) == 0
+    count = len(trained)
+    capsys.readouterr()
+    assert driver.race(["loss=mae,mse,huber", *few[1:]]) == 0
+    said = capsys.readouterr().out
+    assert len(trained) == count
+    assert "huber is not trained yet." in said
+    assert "huber is undecided" not in said
 
 
 def test_killed_at_any_moment_it_ends_the_same(trained: list[tuple[str, int, str]]) -> None:

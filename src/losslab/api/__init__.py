@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from losslab.api.results import Comparison, Picture, Result, Sweep, parse_comparison
 from losslab.api.words import like_a_command
 from losslab.errors import Refused
+from losslab.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +166,8 @@ def race(
     asked.tell()
     if race(write_candidates(asked)):
         raise Refused(f"no candidate of race {name} finished: the lines above say why")
-    return Comparison(Path(output_dir) / "races" / name / "comparison")
+    folder = Path(output_dir) / "races" / name
+    return Comparison(folder / "comparison", sentences=read_json(folder / "race.json")["said"])
 
 
 @like_a_command

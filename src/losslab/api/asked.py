@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 from omegaconf import DictConfig
 
@@ -102,6 +103,7 @@ def ask(
     Raises:
         Refused: for what cannot be named, and for what is given twice.
     """
+    chosen, settings = ({key: to_plain(value) for key, value in given.items()} for given in (chosen, settings))
     if not several:
         check_one(chosen)
     root = check_writable(output, "output_dir") / "python"
@@ -110,8 +112,6 @@ def ask(
     places, allowed = (list_texts(dotted.pop(key, [])) for key in ("config_dir", "allow"))
     method = str(dotted.pop("method", "grid"))
     found = give_data(data, target, chosen.get("task"), root)
-    if found.get("task") == "multi_label" and found["data"] == "arrays":
-        found.setdefault("model", "tabular")
     found |= {key: value for key, value in chosen.items() if key not in GROUPS and value is not None}
     asked = Asked(found, own, None, method, places, allowed)
     for group in GROUPS:
@@ -132,11 +132,20 @@ def ask(
     return asked
 
 
+def to_plain(value: Any) -> Any:
+    """Return Python's own number for one of NumPy's, and a list of what a generator gives.
+
+    >>> to_plain(np.int64(3)), to_plain(each for each in "ab"), to_plain("mae")
+    (3, ['a', 'b'], 'mae')
+    """
+    return value.item() if isinstance(value, np.generic) else [*value] if isinstance(value, Iterator) else value
+
+
 def check_one(chosen: Mapping[str, Any]) -> None:
     """Refuse several values where one run has one; several losses are a weighted sum."""
     for key, value in chosen.items():
         some = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
-        listed = isinstance(some, list | tuple | range | set) or hasattr(some, "tolist")
+        listed = isinstance(some, list | tuple | range | set) or getattr(some, "ndim", 0) > 0
         if listed and (key != "loss" or isinstance(value, str)) and len(some) > 1:
             race = f", or losslab.race(..., {key}={some!r}) to find out which to use" if key in GROUPS else ""
             raise Refused(f"{key}={value!r} is several, and a run has one: losslab.sweep(..., {key}={some!r}){race}")

@@ -106,6 +106,8 @@ def join_columns(x: pd.DataFrame, y: Any) -> pd.DataFrame:
     """Put targets beside a table of features, row by row."""
     if len(y) != len(x):
         raise Refused(say_unequal(count(len(x), "row"), len(y)))
+    if isinstance(y, pd.Series | pd.DataFrame) and not y.index.equals(x.index) and {*y.index} == {*x.index}:
+        raise Refused("x and y have the same rows in another order: give y.loc[x.index], or y.to_numpy() if they match")
     names, columns = list_names(y), list[Any]()
     if isinstance(y, pd.DataFrame):
         columns = [column.array for _, column in y.items()]

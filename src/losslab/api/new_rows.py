@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from losslab.api.objects import OBJECTS, digest_of
 from losslab.api.results import Result
 from losslab.api.words import write_value
 from losslab.data.encoder import New, TableEncoder
+from losslab.data.lines import DEFAULT
+from losslab.data.typed_files import holds_numbers
 from losslab.errors import Refused
 from losslab.predict import KEYS, compose_checkpoint, parse_threshold, predict_rows
 from losslab.restore import load_predictor
@@ -94,8 +97,10 @@ def read_new(run: "Predictor", data: Any, id: str | None) -> New:
         data = pd.DataFrame(x, columns=names)
     if not isinstance(encoder, TableEncoder):
         raise Refused("data is a table, and the model takes images: give an array of them, or a folder")
+    data = data.set_axis([str(name) for name in data.columns], axis=1)
+    numbers = [str(name) for name, column in data.items() if holds_numbers(column)]
     with tempfile.TemporaryDirectory() as place:  # read as any file is
-        return encoder.read(write_table(data.set_axis([str(name) for name in data.columns], axis=1), Path(place)), id)
+        return replace(encoder, form=DEFAULT).read(write_table(data, Path(place)), id, numbers)
 
 
 def encode_images(x: Any, shape: Sequence[int]) -> New:

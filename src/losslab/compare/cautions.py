@@ -173,8 +173,10 @@ def doubt_data(comparison: Comparison) -> Iterator[str]:
     """Find runs on different rows, data sets or splits."""
     used, datasets = comparison.used, comparison.datasets
     if "facts.train_rows" in used:
-        sizes = used.groupby("dataset_key")["facts.train_rows"].agg(lambda counts: sorted(set(counts.dropna())))
-        for dataset, counts in sizes.items():
+        grouped = "data.group" in used and used["data.group"].notna().any()  # groups of any size: splits differ, too
+        same = ["dataset_key", *(key for key in ("data.seed", "data.fold") if grouped and key in used)]
+        sizes = used.groupby(same, dropna=False)["facts.train_rows"].agg(lambda counts: sorted(set(counts.dropna())))
+        for dataset, counts in zip(sizes.index.get_level_values(0), sizes, strict=True):
             if len(counts) > 1 and counts[-1] > 1.01 * counts[0]:  # folds differ by a row
                 ends = f"{counts[0]:,.0f} to {counts[-1]:,.0f}"
                 yield f"Runs on {dataset} were trained on {ends} rows: these are not the same data."

@@ -1,5 +1,6 @@
 """The words of a command line: settings as `key=value`, how each is typed and read, and Hydra's flags."""
 
+import difflib
 import os
 import re
 import shlex
@@ -31,7 +32,9 @@ BY_NAME = re.compile(r"data\.types|loss\.(parts\.\w+\.)?(pos_)?weight")  # setti
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)\Z)(?:\.{0,2}/)?[A-Za-z_][\w./-]*|null|", re.ASCII)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 PIECE = re.compile(
-    rf"\s*((?:{QUOTED.pattern})(?:\s*:[^,]*)?(?=\s*(?:,|\Z))|\[[^\]]*\]|\{{[^}}]*\}}|[^,]*)\s*(?:,|\Z)", re.DOTALL
+    rf"\s*((?:{QUOTED.pattern})(?:\s*:[^,]*)?(?=\s*(?:,|\Z))|\[(?:{QUOTED.pattern}|[^\]])*\]"
+    rf"|\{{(?:{QUOTED.pattern}|[^}}])*\}}|[^,]*)\s*(?:,|\Z)",
+    re.DOTALL,
 )
 REFERENCE = re.compile(r"\$\{[\w.:,/~\"']+\}")
 SWEEP = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
@@ -60,7 +63,9 @@ def as_overrides(words: Sequence[str]) -> list[str]:
         elif setting := SETTING.fullmatch(word):
             found.append(f"{setting[1]}={'null' if setting[2] == 'None' else setting[2]}")
         elif name == "--" or not any(flag.startswith(name) for flag in flags):  # argparse takes a flag's beginning
-            raise Refused(f"{word} is no flag, and no setting without a value: type {name[2:]}=VALUE; --help says more")
+            close = difflib.get_close_matches(name, flags, 1, 0.8)
+            instead = close[0] if close else f"{name[2:]}=VALUE; --help says more"
+            raise Refused(f"{word} is no flag, and no setting without a value: type {instead}")
         else:
             found.append(word)
     return found

@@ -115,11 +115,14 @@ def compose_for_data(
 
 
 def wants_vectors(cfg: DictConfig, overrides: Sequence[str]) -> bool:
-    """Return whether a table without text would get a model of words, only because that is the task's usual one."""
+    """Return whether data without text would get a model of words, only because that is the task's usual one."""
     typed = {key_of(text).partition(".")[0] for text in overrides}
-    if cfg.data.get("_target_") != "losslab.data.tables.csv" or {"model", "experiment"} & typed:
+    if "tokens" not in cfg.model.get("takes", []) or {"model", "experiment"} & typed:
         return False
-    if "tokens" not in cfg.model.get("takes", []) or not Path(str(cfg.data.path)).expanduser().is_file():
+    gives = cfg.data.get("gives", ["tokens"])
+    if "tokens" not in gives and "vector" in gives:
+        return True
+    if cfg.data.get("_target_") != "losslab.data.tables.csv" or not Path(str(cfg.data.path)).expanduser().is_file():
         return False
     from losslab.data.lines import Format
     from losslab.data.tables import has_text  # pandas takes half a second

@@ -15,6 +15,7 @@ from losslab.data.dates import DATE, DATES, all_match
 from losslab.data.formats import Told, find_style, parse_cells
 from losslab.data.lines import BadCell
 from losslab.data.notes import count, write_setting
+from losslab.data.spelling import spell_as_known
 
 MISSING = ("", "NA", "N/A", "null", "NULL", "?")  # what an empty cell may hold
 BLANKED = ("None", "none", "n/a", "#N/A", "<NA>", "#NULL!")  # what programs write into an empty cell of numbers
@@ -73,10 +74,11 @@ class Column:
             self.missing = np.isnan(self.numbers)
             self.check_size()
             return
-        self.text = values.astype(str).str.strip()
+        known = None if like is None or like.kind == "text" else like.categories
+        self.text = spell_as_known(values.astype(str).str.strip(), known)
         self.missing = self.text.isin({*MISSING, *missing}).to_numpy()
         present = self.text[~self.missing]
-        self.style = like.style if like else "plain"
+        self.style = like.style_of(present) if like else "plain"
         self.dates = like.dates if like else kind == "date" or (kind is None and all_match(present, DATE))
         self.numbers = np.full(len(values), np.nan)
         self.numbers[~self.missing] = parse_cells(present, self.style, self.dates)
@@ -209,6 +211,10 @@ class ColumnEncoder:
     means: list[list[float]] = field(default_factory=list)  # for each category, of each output, standardised
     unknown: list[float] = field(default_factory=list)  # for a category that no training row has
 
+    def style_of(self, present: "pd.Series[str]") -> str:
+        """Return the style of new cells: the training table's, but dates with the year first are always plain."""
+        return "plain" if self.dates and all_match(present, DATE) else self.style
+
     @property
     def plain(self) -> bool:
         """Whether the cells are plain numbers, which can be read as such."""
@@ -276,6 +282,17 @@ class ColumnEncoder:
         cells = column.text.str.lower()
         return [[cell] if self.kind == "category" else split_words(cell, self.separator) for cell in cells]
 
+    def note_points(self, column: Column) -> list[str]:
+        """Return a note where a decimal comma was learned, and each point here may as well be a decimal one."""
+        if self.style[:1] != ",":
+            return []
+        cells = column.text[~column.missing]
+        pointed = cells[cells.str.contains(".", regex=False)]
+        if pointed.empty or cells.str.contains(",", regex=False).any():
+            return []
+        some = pointed.iloc[0]
+        return [f"{some} is read as {column.numbers[column.text == some][0]:g}, as a point stands between thousands"]
+
     def note_unknown(self, column: Column) -> str:
         """Return a note on cells that are empty, far off, or of an unknown category; empty if there are none."""
         notes = []
@@ -289,6 +306,7 @@ class ColumnEncoder:
                 notes.append(
                     f"{count(int(far.sum()), 'cell')} far outside of {span}, where the training rows lie: same unit?"
                 )
+            notes += self.note_points(column)
         odd: list[str] = []
         if self.kind == "category":
             odd = column.text[~column.text.isin(self.categories)].tolist()

@@ -19,6 +19,7 @@ from losslab.data.columns import ID, MISSING, Column, ColumnEncoder
 from losslab.data.lines import DEFAULT, Format
 from losslab.data.notes import count, few
 from losslab.data.reading import name_lines, read_table
+from losslab.data.typed_files import NUMBERS
 from losslab.errors import Refused, nearest
 
 Array = NDArray[Any]
@@ -82,8 +83,14 @@ class TableEncoder:
             x[row, : len(ids)] = ids
         return x
 
-    def read(self, source: Path, id: str | None = None) -> New:
+    def read(self, source: Path, id: str | None = None, typed: Sequence[str] = ()) -> New:
         """Read the columns of a table by their names; other columns are not used.
+
+        Args:
+            source: the file.
+            id: the column that names a row, found by itself if `None`.
+            typed: columns of numbers that are plain, however the training table wrote numbers; found by itself in files
+                that tell numbers from text.
 
         Raises:
             Refused: if there is no such table, it lacks a column, or a cell is no number and all others are.
@@ -91,14 +98,26 @@ class TableEncoder:
         numbers = {known.name for known in self.columns if known.plain}
         missing = [*MISSING, *self.missing]
         frame = read_table(str(source), "input", None, self.form, lambda name: name not in numbers, missing)
+        typed = [*typed, *frame.attrs.get(NUMBERS, ())]
         frame.columns = frame.columns.map(str)
         self.check_columns(frame, source)
+        as_written = [
+            replace(known, style="plain")
+            if known.name in typed and known.kind == "number" and not known.dates
+            else known
+            for known in self.columns
+        ]
         try:
             with name_lines(str(source), self.form):
-                columns = [Column(frame[known.name], like=known, missing=self.missing) for known in self.columns]
+                columns = [Column(frame[known.name], like=known, missing=self.missing) for known in as_written]
         except Refused as error:
             raise Refused(f"input={source}: {error}") from None
-        notes = [known.note_unknown(column) for known, column in zip(self.columns, columns, strict=True)]
+        notes = [known.note_unknown(column) for known, column in zip(as_written, columns, strict=True)]
+        notes += [
+            f"{known.name}: its numbers are per cent, as in the training table: 12 means 12 %"
+            for known, written in zip(self.columns, as_written, strict=True)
+            if known.style != written.style and known.style.endswith("%")
+        ]
         named = find_id(frame, id)
         used = {known.name for known in self.columns}
         if more := [name for name in frame.columns if name not in (*used, *self.aside, named)]:

@@ -19,6 +19,7 @@ from losslab.data.notes import few
 from losslab.data.pixels import SUFFIXES
 from losslab.data.reading import name_lines, read_table
 from losslab.data.rows import take_given
+from losslab.data.schema import note_untested
 from losslab.data.subfolders import read_subfolders
 from losslab.data.truth import find_truth, stratify
 from losslab.errors import Refused
@@ -100,7 +101,7 @@ def images(  # long: a parameter for each setting of a folder
             len(used), val=val, test=test, seed=seed, strata=strata, groups=groups, folds=folds, fold=fold
         )
     rows = {part: used[places] for part, places in parts.items()}
-    notes = [found.note, *known.notes, *notes, *list_problems(known, found)]
+    notes = [found.note, *known.notes, *notes, *list_problems(known, found), *note_untested(y, rows["test"], outputs)]
     shape = found.x.shape[1:]
     encoder = ImageEncoder(shape, resize=True)
     counts = np.array([known.weights[name] for name in found.files]) if known.weights else None

@@ -17,6 +17,7 @@ from losslab.errors import Refused
 
 LEAVE_OUT = "type data.drop_rows=missing_target to leave those rows out"
 CORRECT = "correct them"
+LARGEST = 1e15  # a number: single precision does not hold a sum of squares of larger ones
 LONGEST = 100_000  # characters of a list of labels
 FLAGS = (("1", "0"), ("1", "-1"), ("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 MARKS = ("x", "1", "✓", "✔")  # beside cells that are empty
@@ -53,12 +54,19 @@ def encode_target(
     formats = formats if truth == "numbers" else None
     instead = leave_out(missing)
     columns = [Column(frame[name], missing=missing, formats=formats, instead=instead) for name in frame.columns]
+    if truth == "labels" and len(columns) == 1 and separator is None and read_flags(columns[0]) is not None:
+        raise Refused(
+            f"data.target={names[0]} says yes or no, which is one label: type task=single_label, or name more columns"
+        )
     if truth == "labels" and len(columns) == 1:
         return encode_lists(split_labels(columns[0].text.mask(columns[0].text.isin(missing), ""), separator), names[0])
     for column in columns:
         if truth != "labels" or read_flags(column) is None:
             column.check_cells(column.missing, "no value", f"fill them in, or {LEAVE_OUT}")
     if truth == "numbers":
+        for column in columns:
+            too_large = np.abs(column.numbers) > LARGEST
+            column.check_cells(too_large, f"numbers beyond {LARGEST:g}", "write them in a larger unit")
         return encode_numbers(columns, task, instead), names
     if truth == "labels":
         return encode_flags(columns), names

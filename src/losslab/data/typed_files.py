@@ -1,14 +1,17 @@
 """Tables in files that know numbers from text: Excel, Parquet, Feather and JSON. All become text, as a CSV file is."""
 
 import json
+from numbers import Number
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 
 from losslab.errors import Refused, nearest
 
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 TYPED = (*SHEETS, ".parquet", ".feather", ".json", ".jsonl", ".ndjson")
+NUMBERS = "numbers"  # the attribute of a table that lists its columns of numbers
 PACKAGES = {"openpyxl": "openpyxl", "xlrd": "xlrd", "odf": "odfpy", "pyarrow": "pyarrow", "fastparquet": "pyarrow"}
 
 
@@ -34,7 +37,9 @@ def read_typed(file: BinaryIO, suffix: str, rows: int | None, sheet: str | None 
     for name in frame.columns:
         if any(isinstance(value, dict) for value in frame[name].iloc[:100]):
             raise ValueError(f"{name} holds objects: write a column for each of their keys")
-    return pd.DataFrame({str(name): [to_text(value) for value in frame[name]] for name in frame.columns}, dtype=str)
+    found = pd.DataFrame({str(name): [to_text(value) for value in frame[name]] for name in frame.columns}, dtype=str)
+    found.attrs[NUMBERS] = [str(name) for name in frame.columns if holds_numbers(frame[name])]
+    return found
 
 
 def read_frame(file: BinaryIO, suffix: str, sheet: str | None) -> pd.DataFrame:
@@ -89,6 +94,16 @@ def read_line(number: int, line: bytes) -> Any:
         return json.loads(line)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from None
+
+
+def holds_numbers(cells: "pd.Series[Any]") -> bool:
+    """Return whether no cell is anything but a number, or empty.
+
+    >>> [holds_numbers(pd.Series(cells, dtype=object)) for cells in ([1, None, 2.5], ["1"], [True], [None])]
+    [True, False, False, False]
+    """
+    kinds = {type(value) for value in cells.dropna()}
+    return bool(kinds) and all(issubclass(kind, Number) and not issubclass(kind, bool | np.bool_) for kind in kinds)
 
 
 def to_text(value: Any) -> str:

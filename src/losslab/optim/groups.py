@@ -31,14 +31,16 @@ def group_parameters(
         hidden: whether hidden matrices (see `find_hidden_matrices`) get groups of their own, marked `hidden`.
 
     Raises:
-        Refused: if `backbone_lr` is set and the model is nothing but a head.
+        Refused: if no parameter is trained, and if `backbone_lr` is set and the model is nothing but a head.
 
     >>> module = nn.ModuleDict({"model": nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)), "loss": nn.MSELoss()})
     >>> [(len(g["params"]), g["lr"]) for g in group_parameters(module, lr=0.1, backbone_lr=0.5)]
     [(2, 0.1), (2, 0.05)]
     """
+    if (every := [*module.parameters()]) and not any(p.requires_grad for p in every):
+        raise Refused("the model has no weight that is trained: set requires_grad of some to True")
     if decay == "all" and backbone_lr == 1.0 and not hidden:
-        return list(module.parameters())
+        return every
     model = module.get_submodule("model")
     of_model, of_head = set(model.parameters()), set(find_head(model).parameters(recurse=False))
     if backbone_lr != 1.0 and of_model <= of_head:
@@ -48,7 +50,7 @@ def group_parameters(
         )
     matrices = find_hidden_matrices(model) if hidden else set()
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for p in sorted(module.parameters(), key=lambda p: p not in of_head):
+    for p in sorted(every, key=lambda p: p not in of_head):
         settings: dict[str, Any] = {}
         if lr is not None:
             settings["lr"] = lr * (backbone_lr if p in of_model - of_head else 1.0)

@@ -2,6 +2,7 @@
 
 import struct
 import textwrap
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -166,7 +167,9 @@ def save_png(drawn: Figure, out: BinaryIO, dpi: int = 150) -> None:
     hinting = rcParams["text.hinting"]
     rcParams["text.hinting"] = "no_hinting"
     try:
-        canvas.draw()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it, such as an emoji
+            canvas.draw()
     finally:
         rcParams["text.hinting"] = hinting
     pixels = np.asarray(canvas.buffer_rgba())

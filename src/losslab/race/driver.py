@@ -59,7 +59,7 @@ class Race:
         new = state.add_candidates([name for name in self.cells if name in self.settings])
         state.racing = [name for name in state.racing if name in self.settings]
         if new and state.looks:
-            print(f"added     {', '.join(new)}; trained with all seeds that the others had", flush=True)
+            print(f"added     {', '.join(new)}; they get all seeds that the others had", flush=True)
         for n in (n for n in LOOKS if n > state.seeds):
             if n < first_look(state.started or len(state.racing)) or self.too_few(n):
                 continue

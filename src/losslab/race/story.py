@@ -129,13 +129,15 @@ def describe_undecided(race: "Race", comparison: "Comparison", wanted: str, why:
         if why_not == ROWS:
             found.append(
                 f"{name} cannot be told from {state.leader}{interval}, however many seeds there are: "
-                f"{comparison.tested_rows:,} test rows are too few for {wanted}. Type tune=0, which tests new "
-                "splits, or a larger difference."
+                f"{comparison.tested_rows:,} test rows are too few for {wanted}. Type "
+                f"{'tune=0, which tests new splits, or ' if race.question.tuning else ''}a larger difference."
             )
         elif why_not == FAILURES:
             found.append(
                 f"{state.leader} is better than {name} where it finishes{interval}, but more of its trainings failed."
             )
+        elif name not in comparison.cells:
+            found.append(f"{name} is not trained yet.")
         else:
             found.append(f"{name} is undecided after {state.seeds} seeds{interval}.")
     if len(left) > NAMED:
