@@ -202,6 +202,12 @@ def test_curves_count_epochs_from_1_and_tell_their_axes(
         assert high < 2, "the jitter is what is seen"
 
 
+def test_a_letter_that_the_font_lacks_is_a_box_and_no_warning() -> None:
+    drawn, axes = figures.make_axes(1.0, 1.0)
+    axes[0, 0].set(xlabel="\N{RED APPLE} price")
+    figures.save_png(figures.fit_margins(drawn), io.BytesIO())
+
+
 @pytest.mark.parametrize("kind", ["falls", "orders", "jitters"])
 def test_the_legend_of_the_curves_covers_no_panel_and_no_title(kind: str) -> None:
     drawn = figures.add_title(pictures.draw_curves(histories(kind, 30), "rmse", 29), ["test rmse 1", "a run"])

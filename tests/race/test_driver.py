@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import losslab
+from losslab.errors import Refused
 from losslab.race import driver, tuning
 from losslab.sweep.ledger import Ledger, Record
 from losslab.sweep.plan import Job, Plan
@@ -133,6 +134,12 @@ def test_a_candidate_that_the_budget_does_not_reach_is_said_to_be_untrained(
     assert "huber is undecided" not in said
 
 
+def test_a_candidate_that_raced_cannot_be_left_out(trained: list[tuple[str, int, str]]) -> None:
+    assert driver.race(WORDS) == 0
+    with pytest.raises(Refused, match=r"holds a race with mae, too, .* type those as well, or name=ANOTHER"):
+        driver.race(["loss=mse,huber", *WORDS[1:]])
+
+
 def test_killed_at_any_moment_it_ends_the_same(trained: list[tuple[str, int, str]]) -> None:
     assert driver.race([*WORDS, "name=whole"]) == 0
     whole, count = read_race("whole"), len(trained)
@@ -191,7 +198,6 @@ def test_a_budget_is_kept_and_what_is_undecided_is_said(
 
 
 def test_another_difference_is_another_race(trained: list[tuple[str, int, str]]) -> None:
-    from losslab.errors import Refused
 
     driver.race(WORDS)
     for other in (["difference=3"], ["difference=2", "claim=rows"]):

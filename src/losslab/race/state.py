@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from losslab.compare.statistics import bound_interval
+from losslab.compare.wording import join_phrases
 from losslab.errors import Refused
 from losslab.files import write_json
 from losslab.race.judge import Gap, Look
@@ -171,7 +172,8 @@ def read_state(folder: Path, difference: float, claim: str, names: list[str]) ->
     """Read what a race knows, or begin one.
 
     Raises:
-        Refused: where the race was for another difference or claim, or its file cannot be used.
+        Refused: where the race was for another difference or claim, or had candidates that are not named now, or its
+            file cannot be used.
     """
     state = load_state(folder)
     if state is None:
@@ -185,5 +187,10 @@ def read_state(folder: Path, difference: float, claim: str, names: list[str]) ->
         raise Refused(
             f"{folder} holds a race with {f'claim={state.claim}' if state.claim else 'no claim='}, and what it said is "
             "for that: type the same, or name=ANOTHER for a race of its own"
+        )
+    if gone := [name for name in (*state.known, *state.beaten) if name not in names]:
+        raise Refused(
+            f"{folder} holds a race with {join_phrases(gone)}, too, and what it said is of all: type those as well, or "
+            "name=ANOTHER for a race of its own"
         )
     return state
