@@ -4,7 +4,8 @@
     python benchmarks/verdicts.py experiments=100 designs=cells,grid
     python benchmarks/verdicts.py rivals=holm,tukey find="6 cells"
     python benchmarks/verdicts.py experiments=150 designs=cells rivals=holm,tukey,bootstrap out=verdicts-cells.csv
-    python benchmarks/verdicts.py experiments=150 designs=grid,folds rivals=none out=FILE   # of verdicts-others.csv
+    python benchmarks/verdicts.py experiments=150 designs=grid,rows rivals=none out=FILE    # of verdicts-others.csv
+    python benchmarks/verdicts.py experiments=300 designs=accuracy,data,splits,folds,tuned rivals=none out=FILE
 
 `out` stores the table as results/ has it. The random numbers of an experiment follow from the name of its design.
 
