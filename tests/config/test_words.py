@@ -1,10 +1,12 @@
 """The words typed after a command: a misspelt key is answered with the key that was meant."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from losslab.config.arguments import as_overrides, parse_overrides, quote_names, read_values
+from losslab.config.check import configure
 from losslab.config.words import command_words, list_keys, parse_settings
 from losslab.errors import Refused
 from losslab.race.driver import OWN as RACE
@@ -60,6 +62,21 @@ def test_brackets_in_quotes_end_no_list(text: str, names: list[str]) -> None:
     assert isinstance(found, list)
     assert [str(getattr(each, "text", each)) for each in found] == names
     assert read_values("data.drop", text) == [names]
+
+
+def test_a_list_that_does_not_end_is_one_sentence() -> None:
+    with pytest.raises(
+        Refused, match=r"'data.drop=\[a' cannot be read: its list does not end; type 'data.drop=\[a,b\]'"
+    ):
+        configure(["data.drop=[a"])
+
+
+def test_a_file_that_is_typed_as_the_data_is_told_how_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, words in {"my.csv": "csv data.path=my.csv", "x.npz": "arrays data.path=x.npz"}.items():
+        Path(name).touch()
+        with pytest.raises(Refused, match=f"data={name} is a file: type data={words}"):
+            configure([f"data={name}"])
 
 
 def test_a_flag_that_is_mistyped_is_named() -> None:

@@ -145,6 +145,7 @@ def changed(column: str, row: int, value: str) -> pd.DataFrame:
     ("target", "task", "more", "sentence"),
     [
         ("pa", "regression", {}, "data.target=pa is not a column; nearest: pay"),
+        ("pay,age", "regression", {}, r"not a column; type 'data.target=\[pay,age\]' for these 2"),
         ("pay", "regression", {"drop": ["note", "tow"]}, "data.drop=tow is not a column; nearest: town"),
         ("job", "regression", {}, "holds text .baker, cook, smith., but task=regression needs numbers"),
         ("pay", "single_label", {"frame": changed("pay", 0, "1.5")}, "40 different numbers, which are no classes"),

@@ -116,7 +116,7 @@ def quote_name(value: str) -> str:
     """Quote a name, a path, or each name of a list."""
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(quote_name(name) for name in split_names(value[1:-1]))}]"
-    if PLAIN.fullmatch(value) or QUOTED.fullmatch(value) or REFERENCE.search(value):
+    if value.startswith("[") or PLAIN.fullmatch(value) or QUOTED.fullmatch(value) or REFERENCE.search(value):
         return value
     return quote_value(str(Path(value).expanduser()) if re.match(r"~[/\\]", value) else value)
 

@@ -3,13 +3,14 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from losslab.config.arguments import explain_syntax, key_of
+from losslab.config.arguments import explain_syntax, key_of, quote_word
 from losslab.config.catalogue import CONF, DESCRIPTIONS, find_by_alias, find_reason, fits, options
 from losslab.config.compose import compose_run, hydra_ready, own_folders
 from losslab.config.flat import flatten
@@ -111,6 +112,9 @@ def explain_missing(error: MissingConfigException, overrides: Sequence[str]) -> 
     if not group or error.options is None:
         return None
     known = options([str(CONF), *own_folders(overrides)], group)
+    if group == "data" and Path(name).is_file():
+        kind = "arrays" if name.endswith(".npz") else "csv"
+        return f"data={name} is a file: type data={kind} {quote_word(f'data.path={name}')}"
     if names := find_by_alias(name, known):
         differs = known[names[0]].get("differs")
         more = f" ({differs})" if isinstance(differs, str) else ""

@@ -344,7 +344,9 @@ def check_columns(
                     f"{key}={name} is not a column, and the table has one alone, '{frame.columns[0]}': type "
                     "data.delimiter=SIGN, which stands between columns"
                 )
-            raise Refused(f"{key}={name} is not a column; {nearest(str(name), map(str, frame.columns))}")
+            parts = [part.strip() for part in str(name).split(",")]
+            listed = f"type {write_setting(key, parts)} for these {len(parts)}" if {*parts} <= {*frame.columns} else ""
+            raise Refused(f"{key}={name} is not a column; {listed or nearest(str(name), map(str, frame.columns))}")
     for key, column in (special or {}).items():
         if column in targets:
             raise Refused(f"{key}={column} is the target, too: name another column, or leave {key} out")
