@@ -97,7 +97,9 @@ def test_a_run_is_that_of_train_py(tmp_path: Path) -> None:
     assert done.stdout.startswith("task ")
 
 
-@pytest.mark.parametrize(("word", "nearest"), [("swep", "sweep"), ("predct", "predict"), ("loss", "type one of: card")])
+@pytest.mark.parametrize(
+    ("word", "nearest"), [("swep", "sweep"), ("version", "--version"), ("loss", "type one of: card")]
+)
 def test_an_unknown_word_is_one_sentence_without_a_start(tmp_path: Path, word: str, nearest: str) -> None:
     done = typed(tmp_path, word)
     assert (done.returncode, done.stdout) == (1, "")
