@@ -106,3 +106,22 @@ def test_text_with_a_point_is_not_taken_for_text_with_a_comma(tmp_path: Path) ->
     one.to_csv(tmp_path / "one.csv", sep=";", index=False)
     notes = data.encoder.read(tmp_path / "one.csv").notes
     assert any("5.095 is read as 5095, as a point stands between thousands" in note for note in notes)
+
+
+def test_a_test_table_of_typed_numbers_fits_no_text_with_a_comma(tmp_path: Path) -> None:
+    frame = draw(0)
+    for name in ("plain.csv", "european.csv", "table.parquet"):
+        WRITE[name](frame, tmp_path / name)
+    more: dict[str, Any] = {
+        "target": "y",
+        "task": "regression",
+        "takes": ["vector"],
+        "seed": 0,
+        "val": 0.2,
+        "test": 0.2,
+    }
+    tested = str(tmp_path / "table.parquet")
+    data = csv(str(tmp_path / "plain.csv"), test_path=tested, types=["code:category"], **more)
+    np.testing.assert_array_equal(data.x[:ROWS], data.x[ROWS:])
+    with pytest.raises(Refused, match=r"holds numbers in column .*, and data.path texts such as '.*,.*': save both"):
+        csv(str(tmp_path / "european.csv"), test_path=tested, drop=["day"], **more)

@@ -26,10 +26,12 @@ def spell_as_known(cells: "pd.Series[str]", known: Sequence[str] | None) -> "pd.
     """
     if known is None:
         return cells
-    odd = {cell: meaning(cell) for cell in cells.unique() if cell not in known}
     if not known:
-        flags = {*odd.values()} - {""} <= {*FLAGS}
-        return cells.replace({cell: FLAGS.get(meant, cell) for cell, meant in odd.items()}) if flags else cells
+        small = cells.str.lower()
+        flags = bool(small.isin({*FLAGS, ""}).all()) and bool((small != "").any())
+        return small.replace(FLAGS) if flags else cells
+    spelled_so = {*known}
+    odd = {cell: meaning(cell) for cell in cells.unique() if cell not in spelled_so}
     meant: dict[str, list[str]] = {}
     for cell in known:
         meant.setdefault(meaning(cell), []).append(cell)

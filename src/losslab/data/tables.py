@@ -23,6 +23,7 @@ from losslab.data.installed import read_scikit_learn
 from losslab.data.lines import Format
 from losslab.data.noise import slip_decimals
 from losslab.data.notes import count, few, write_setting
+from losslab.data.numbers import leave_empty
 from losslab.data.reading import name_lines, note_doubled, read_table
 from losslab.data.rows import drop_without_target, read_weight, split_table, take_rows
 from losslab.data.schema import (
@@ -36,7 +37,7 @@ from losslab.data.schema import (
 from losslab.data.target_encoding import encode_many
 from losslab.data.targets import encode_target
 from losslab.data.truth import find_truth, stratify
-from losslab.data.typed_files import SHEETS
+from losslab.data.typed_files import NUMBERS, SHEETS
 from losslab.errors import Refused, nearest
 
 ANY = Told("point", "day_first")  # reads what may be read in two ways in one of them
@@ -118,13 +119,20 @@ def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tu
     """Put the rows of a test table below those of another; return all, and the part of each.
 
     Raises:
-        Refused: if it lacks a column.
+        Refused: if it lacks a column, or knows numbers from text, and the other table writes them in its own way.
     """
     if lacking := [str(name) for name in frame.columns if name not in tested.columns]:
         raise Refused(
             f"data.test_path={test_path} lacks {few(lacking, 8)}, which data.path has: add or rename columns, "
             f"or take them out of data.path"
         )
+    for name in sorted({*tested.attrs.get(NUMBERS, ())} - {*frame.attrs.get(NUMBERS, ())}):
+        cells = leave_empty(frame[name], MISSING) if name in frame else pd.Series([], dtype=str)
+        if (odd := cells[pd.to_numeric(cells, errors="coerce").isna()]).size:
+            raise Refused(
+                f"data.test_path={test_path} holds numbers in column {name}, and data.path texts such as "
+                f"'{odd.iloc[0]}': save both tables in one form"
+            )
     given = np.repeat(["train", "test"], [len(frame), len(tested)])
     tested = tested[frame.columns].set_axis(-1 - np.arange(len(tested)))  # see `losslab.data.reading.name_lines`
     return pd.concat([frame, tested]), given
