@@ -35,13 +35,12 @@ def test_every_table_of_numbers_is_a_stored_one(page: str) -> None:
 
 @pytest.mark.system
 def test_simulated_verdicts_come_out_again(tmp_path: Path) -> None:
-    """One row; the others take hours."""
+    """The first 100 experiments of one row, of which one was false; all rows take hours."""
     (design,) = (each for each in verdicts.designs() if each.name == "2 cells, accuracy of 20 rows, n=3")
-    found = verdicts.simulate(design, range(300), str(tmp_path))
-    ((_, false, covers),) = (
-        row for row in tables.read_table(tables.RESULTS / "verdicts-300.csv") if row[0] == design.name
-    )
-    assert [verdicts.write_share(found[key]) for key in ("false", "covers")] == [false, covers]
+    found = verdicts.simulate(design, range(100), str(tmp_path))
+    assert [verdicts.write_share(found[key]) for key in ("false", "covers")] == ["1.0", "99.0"]
+    ((_, false, _),) = (row for row in tables.read_table(tables.RESULTS / "verdicts-300.csv") if row[0] == design.name)
+    assert 1 <= round(3 * float(false)) <= 1 + 200
 
 
 def test_a_table_is_stored_as_it_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.sweep.short import LR, done_here, sweep_file, table
 WHY_NOT = missing()
 pytestmark = [pytest.mark.system, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
 
-JOBS = 36
+JOBS = 30
 TABLE = {"data": {"value": "csv"}, "data.path": {"value": "prices.csv"}, "data.target": {"value": "price"}}
 
 
@@ -56,7 +56,7 @@ def records(nodes: Cluster) -> list[Path]:
 def test_each_job_has_one_result_whatever_is_killed(
     tmp_path: Path, nodes: Cluster, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    optimizers = {"optimizer": {"values": ["adam", "sgd", "momentum"]}, "seed": {"values": [*range(6)]}}
+    optimizers = {"optimizer": {"values": ["adam", "sgd", "momentum"]}, "seed": {"values": [*range(5)]}}
     path = sweep_file(tmp_path, parameters={**TABLE, **optimizers})
     driver = drive(nodes, path)
 

@@ -64,9 +64,8 @@ def encode(encoder: TableEncoder, given: Any, file: Path | None = None) -> Any:
     return read_new(run, given, None).x
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("trained_on", WRITE)
-def test_new_rows_say_the_same_in_every_form(trained_on: str, seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "trained_on"), [*enumerate(WRITE)])
+def test_new_rows_say_the_same_in_every_form(seed: int, trained_on: str, tmp_path: Path) -> None:
     frame = draw(seed)
     for name in {trained_on, *TYPED}:
         WRITE[name](frame, tmp_path / name)
