@@ -30,19 +30,19 @@ def spell_as_known(cells: "pd.Series[str]", known: Sequence[str] | None) -> "pd.
         small = cells.str.lower()
         flags = bool(small.isin({*FLAGS, ""}).all()) and bool((small != "").any())
         return small.replace(FLAGS) if flags else cells
-    spelled_so = {*known}
-    odd = {cell: meaning(cell) for cell in cells.unique() if cell not in spelled_so}
+    odd = {cell: meaning(cell) for cell in {*cells} - {*known}}
     meant: dict[str, list[str]] = {}
     for cell in known:
         meant.setdefault(meaning(cell), []).append(cell)
     if {*meant} - {""} in ({*FLAGS}, {*FLAGS.values()}):
-        meant |= {one: meant[other] for pair in FLAGS.items() for one, other in (pair, pair[::-1]) if other in meant}
+        other = FLAGS | {digit: word for word, digit in FLAGS.items()}
+        meant |= {other[each]: same for each, same in meant.items() if each}
     spelled = {cell: each[0] for cell, same in odd.items() if len(each := meant.get(same, [])) == 1}
     return cells.replace(spelled) if spelled else cells
 
 
 def meaning(cell: str) -> str:
-    """Return what other spellings of a cell have in common: no decimals of a whole number, true and false in small.
+    """Return the form that all spellings of a cell share: a whole number without decimals, true or false in lower case.
 
     >>> meaning("1.00"), meaning("TRUE"), meaning("Owl"), meaning("007.0")
     ('1', 'true', 'Owl', '007.0')

@@ -126,12 +126,12 @@ def append_test(frame: pd.DataFrame, tested: pd.DataFrame, test_path: str) -> tu
             f"data.test_path={test_path} lacks {few(lacking, 8)}, which data.path has: add or rename columns, "
             f"or take them out of data.path"
         )
-    for name in sorted({*tested.attrs.get(NUMBERS, ())} - {*frame.attrs.get(NUMBERS, ())}):
-        cells = leave_empty(frame[name], MISSING) if name in frame else pd.Series([], dtype=str)
+    for name in frame.columns.intersection(tested.attrs.get(NUMBERS, ())).difference(frame.attrs.get(NUMBERS, ())):
+        cells = leave_empty(frame[name], MISSING)
         if (odd := cells[pd.to_numeric(cells, errors="coerce").isna()]).size:
             raise Refused(
                 f"data.test_path={test_path} holds numbers in column {name}, and data.path texts such as "
-                f"'{odd.iloc[0]}': save both tables in one form"
+                f"'{odd.iloc[0]}': save both tables in the same form"
             )
     given = np.repeat(["train", "test"], [len(frame), len(tested)])
     tested = tested[frame.columns].set_axis(-1 - np.arange(len(tested)))  # see `losslab.data.reading.name_lines`
