@@ -78,7 +78,7 @@ def main() -> None:
         if first in COMMANDS:
             del sys.argv[1]
         elif first and "=" not in first and not first.startswith(("-", "~")):
-            close = "type --version" if first == "version" else nearest(first, COMMANDS)
+            close = "type losslab --version" if first == "version" else nearest(first, COMMANDS)
             sys.exit(f"losslab: {first} is neither a command nor a setting such as loss=mae; {close}")
         elif first in ("", "-h", "--help"):
             print(__doc__)
